@@ -1,0 +1,1 @@
+"""What carries mail away: into a mailbox, or onward."""

@@ -1,0 +1,1 @@
+"""What mail is: values, and nothing that waits, reads or writes."""

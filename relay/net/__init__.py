@@ -1,0 +1,1 @@
+"""Transports: sockets, names and deadlines, and no opinion about mail."""

@@ -1,0 +1,1 @@
+"""Who decides where a recipient's copy goes: the chain, and the policies that are shipped."""

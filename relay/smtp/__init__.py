@@ -1,0 +1,1 @@
+"""Both sides of the dialogue of RFC 5321, without a socket."""
