@@ -1,0 +1,372 @@
+"""
+The contracts. What a docstring here says is the specification; an implementation's own says only what
+is particular to it.
+
+Waiting: a method that says "may wait" returns either its value or an awaitable of it; callers go through
+`relay.net.waiting.start`, so that an answer that is there at once costs no `Deferred`. Awaitables are
+Twisted's: coroutines and `Deferred`s, never asyncio's.
+
+Whose fault: the client's and the peer's faults are values (verdicts, facts). An exception means that the code
+which raises it is at fault; whoever called logs it and says 451, or `Delayed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Collection, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from attrs import frozen
+from zope.interface import Attribute, Interface
+
+from relay.mail.answer import Answer
+from relay.mail.envelope import Form
+from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Relayed
+from relay.mail.queue import Census, Entry, Pending, Recipient
+from relay.mail.routing import Inquiry, RoutingVerdict
+
+# The outside world, as it is handed to those who need it.
+
+
+class IClock(Interface):
+    """
+    Time. Durations and deadlines follow a clock that never steps; only what people read follows the calendar.
+    """
+
+    def seconds() -> float:
+        """Seconds since some moment: monotonic, for durations (`IReactorTime.seconds`)."""
+
+    def now() -> float:
+        """
+        Seconds since the epoch, anchored when the process started and monotonic from then on: what the
+        spool keeps. A step of the machine's clock does not move it before the next start.
+        """
+
+    def calendar() -> float:
+        """Seconds since the epoch as the machine's clock says at this moment: for dates in trace fields and logs."""
+
+    def callLater(delay: float, callable: Any, *args: object, **kw: object) -> Any:
+        """Twisted's `IReactorTime.callLater`."""
+
+
+class IResolver(Interface):
+    """Looks up names in the DNS. Two providers: `relay.net.resolver` and `relay.testing`'s fake world."""
+
+    def look_up(name: str, kind: str) -> Awaitable[Answer]:
+        """
+        The records of `kind` (`"MX"`, `"A"`, `"AAAA"`, `"TXT"`, `"PTR"`, `"CNAME"`) of a name in canonical form.
+
+        CNAMEs are followed. What the DNS says is a value: records, "no such name", "no such records", or that
+        nobody answered. It never raises for what a server sent, and has answered after 20 seconds in all.
+        Answers are kept for their TTL. More than 100 records are no answer.
+        """
+
+
+class ITable(Interface):
+    """
+    A look-up table that people keep, reread when it changes.
+    """
+
+    def get(key: str) -> str | None:
+        """The value for this key, or `None`. Raises `OSError` or `ValueError` if the table cannot be read: a 451."""
+
+
+class IMailLog(Interface):
+    """
+    One line for each thing that happened to a message, with its queue id.
+    """
+
+    def event(what: str, /, **fields: object) -> None:
+        """
+        Note an event. `what` is one word in the past tense (`accepted`, `relayed`, `delayed`); a field
+        that is `None` or empty is left out. Never waits and never raises: lines are written together,
+        later in the same turn of the reactor.
+        """
+
+
+@frozen
+class World:
+    """
+    All that a policy may learn outside facts from (law L5: same octets and same answers of `world`, same verdict).
+    """
+
+    clock: IClock
+    resolver: IResolver
+    #: A source of numbers between 0 and 1; seeded in tests.
+    random: Any
+    #: A `twisted.logger.Logger` for what the operator should know. Constant format strings only.
+    log: Any
+    #: This relay's host name in canonical form.
+    hostname: str
+
+
+# Policies.
+
+
+class IRoutingPolicy(Interface):
+    """
+    Decides where one recipient's copy goes. Asked in the order of the configuration, once for each RCPT
+    and for each recipient an alias expands to; the first that does not abstain decides.
+    """
+
+    def route(inquiry: Inquiry) -> RoutingVerdict | Awaitable[RoutingVerdict]:
+        """
+        The verdict, or `ABSTAIN`. May wait, no longer than the policy's `timeout`.
+
+        An exception, a timeout, or anything that is not a verdict is answered with 451 4.3.0, and the log
+        gets a traceback or the policy's name: a policy that fails never lets mail pass.
+        """
+
+
+class IPolicyMaker(Interface):
+    """
+    What a plugin registers: by entry point in the group `relay.policies`, by `use = "package.module:Name"`,
+    or as a Twisted plugin found by `getPlugins(IPolicyMaker, relay.plugins)`.
+
+    A class that has these two attributes provides it well enough: `policy_maker` in `relay.policy.registry`
+    accepts a policy class with an `Options` model and a constructor `(options, world)`.
+    """
+
+    use = Attribute("The word for `use` in the configuration; only Twisted plugins need it.")
+    options = Attribute("A pydantic model of the policy's own options: `extra='forbid'`, every field described.")
+
+    def make(options: Any, world: World) -> Any:
+        """
+        A policy: an object that provides at least one of the policy interfaces. Called once for each
+        `[[policy]]` when the configuration is loaded; a `ValueError` is a configuration error.
+        """
+
+
+# The spool.
+
+
+class SpoolError(Exception):
+    """Nothing was kept, and this is certain: the client may be told 451 (RFC 5321 section 4.2.1)."""
+
+
+class ClaimLost(SpoolError):
+    """Another holder has the recipients now: nothing of this commit has happened."""
+
+
+class OutcomeUnknown(Exception):
+    """
+    Nobody can say whether the commit happened, for example because its `fdatasync` failed and no probe passed.
+
+    Neither 250 nor 451 would be honest: the connection is closed without a reply (DESIGN.md, The spool).
+    """
+
+
+class IContent(Interface):
+    """The octets of an entry's content, which may be larger than memory."""
+
+    form: Form = Attribute("`WIRE` or `PLAIN`; the head is not part of it.")
+    size: int = Attribute("How many octets the message has in plain form, its head excluded.")
+
+    def blocks() -> Iterator[bytes]:
+        """
+        The content in its form, in blocks of 256 KiB at most. May be called again for another attempt.
+        Raises `OSError` when it cannot be read.
+        """
+
+
+class IDraft(Interface):
+    """
+    Content on its way into the spool, promised to nobody yet.
+
+    A draft that is neither committed nor abandoned is gone after a restart, and that is correct:
+    the client never heard 250.
+    """
+
+    id: str = Attribute("The queue id that the entry will have. Known at once, since `Received` names it.")
+
+    def write(octets: bytes) -> None:
+        """
+        More content, in the form the draft was begun with. Never waits for the disk to have it.
+
+        Raises `OSError` (a full disk): the draft is then of no use but to be abandoned.
+        """
+
+    def abandon() -> None:
+        """Forget it. May be called at any time before its commit, and again."""
+
+
+@frozen
+class Claim:
+    """
+    The right to carry some recipients of one entry, until `expires`.
+
+    `token` is the fence: a commit by a holder whose token is no longer the recipient's is refused
+    (`relay.interfaces.ClaimLost`), because another holder may have carried the copy meanwhile.
+    """
+
+    token: int
+    #: Seconds since the epoch, by the spool's clock.
+    expires: float
+    entry: Entry
+    pending: tuple[Pending, ...]
+    content: IContent
+
+
+@frozen
+class Enrol:
+    """
+    Keep this new entry: the promise behind a 250.
+
+    `lease`: seconds for which the committer at once holds a claim on those recipients that can be carried
+    (all but held ones), which spares looking up what was just written. `None`: they wait in the
+    queue, due now.
+    """
+
+    entry: Entry
+    draft: IDraft
+    recipients: tuple[Recipient, ...]
+    lease: float | None = None
+
+
+@frozen
+class Settle:
+    """These recipients of a claim are done with. The entry goes when its last recipient has."""
+
+    claim: Claim
+    outcomes: tuple[tuple[Recipient, Delivered | Relayed | Failed], ...]
+
+
+@frozen
+class Postpone:
+    """These recipients of a claim are tried again, each at its own time (seconds since the epoch)."""
+
+    claim: Claim
+    delays: tuple[tuple[Recipient, float, Delayed], ...]
+
+
+@frozen
+class GiveBack:
+    """Nothing was tried (the relay stops, a lease is not needed): the recipients are due as they were."""
+
+    claim: Claim
+    recipients: tuple[Recipient, ...]
+
+
+@frozen
+class Renew:
+    """The holder is still at work: the claim's lease ends `lease` seconds from now."""
+
+    claim: Claim
+    lease: float
+
+
+#: A commit takes any number of steps, and either all of them happen or none.
+Step: TypeAlias = Enrol | Settle | Postpone | GiveBack | Renew
+
+
+class ISpool(Interface):
+    """
+    Keeps what was promised. Providers: `relay.spool.sqlite`, `relay.spool.memory`; both pass
+    `relay.testing.check_spool`, and so does any later one, which may be shared by several machines.
+
+    Times are seconds since the epoch by `IClock.now`.
+    """
+
+    accepting: bool = Attribute(
+        "False from an unknown outcome until a probe has passed; new mail is refused with 451 meanwhile."
+    )
+
+    def begin(form: Form) -> IDraft:
+        """
+        Somewhere to put content that has not been promised to anyone. Never waits.
+
+        Raises `SpoolError` where there is no place.
+        """
+
+    def room(octets: int) -> bool:
+        """
+        Whether a message of this size may be accepted now: free space, less a reserve for notices and for our
+        own records (RFC 1870 section 6.1). Asked at MAIL and again before 354; answers from memory, no system call
+        more often than once a second.
+        """
+
+    async def commit(steps: Sequence[Step]) -> tuple[Claim, ...]:
+        """
+        Make these steps happen, all or none, and return when they survive a power cut.
+
+        The claims are those that `Enrol` with a `lease` asked for, in order. Commits that wait at the same
+        time share one sync of the disk and do not fail together.
+
+        Raises `ClaimLost` if a step's claim is no longer its holder's. Raises `SpoolError` if nothing was kept, proved
+        by a second commit that found it absent or removed it. Raises `OutcomeUnknown` if that proof failed; the
+        spool then refuses (`accepting`) and probes by itself until a probe passes.
+        """
+
+    async def claim(now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
+        """
+        Up to `most` recipients that are due at `now` and claimed by nobody, or whose claim has expired, the longest
+        due first, and claim them for `lease` seconds. Recipients of one entry with one destination come in one claim.
+
+        `excluding` names destinations that have enough to do.
+        """
+
+    async def next_due(excluding: Collection[str] = ()) -> float | None:
+        """When the next recipient will be due (or its claim will expire), or `None` if nothing waits."""
+
+    async def look_up(id: str) -> tuple[Entry, Sequence[Pending]] | None:
+        """The entry and its unsettled recipients, held ones included; `None` if there is no such entry."""
+
+    async def census() -> Census:
+        """Counts by state."""
+
+    async def recover() -> Sequence[str]:
+        """
+        Called once by the owner of the shard, before anything else, under its exclusive lock: claims of the dead
+        process end, content without an entry is removed, entries that cannot be read are set aside (`corrupt`)
+        and their ids returned. Everything else goes on.
+        """
+
+    async def close() -> None:
+        """Finish the commits that are under way and let go of the files."""
+
+
+# Delivery.
+
+
+@frozen
+class Consignment:
+    """What an agent carries: one entry's content for some recipients that go the same way."""
+
+    entry: Entry
+    recipients: tuple[Recipient, ...]
+    content: IContent
+    #: What stands on top of the content for this destination: `entry.head`, or with `Return-Path` before it.
+    head: bytes
+
+
+@frozen
+class Report:
+    """What happened to one recipient's copy."""
+
+    recipient: Recipient
+    fact: Fact
+
+
+class IAgent(Interface):
+    """
+    Carries mail away. Called by the dispatcher with a consignment of recipients that share a destination.
+
+    Registered like a policy: entry points `relay.agents`, `package.module:Name`, Twisted plugins.
+    """
+
+    def carry(consignment: Consignment) -> Awaitable[Sequence[Report]] | Sequence[Report]:
+        """
+        Try once, now. Exactly one report for each recipient, in any order. May wait; the dispatcher cancels it
+        at its deadline.
+
+        A report of `Carried` is a promise: the copy is durable where it went (a file and its directory are
+        synced), or a server has said 250. An exception means `Misbehaved` for all: they are tried again.
+        """
+
+
+class IAgentMaker(Interface):
+    """What a plugin registers to bring an agent."""
+
+    use = Attribute("The agent's name in `Deliver(agent=...)`.")
+
+    def make(world: World) -> Any:
+        """An `IAgent`. Called once for a running relay."""

@@ -1,0 +1,195 @@
+"""
+Facts and outcomes: what an agent met when it carried a recipient's copy, and what that means.
+
+An agent only ever reports facts. What a fact means for the recipient (try again, give up, done) is
+decided in one place, `relay.delivery.trouble`, and is then an outcome.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import frozen
+
+from relay.mail.reply import Reply
+
+
+class Phase(Enum):
+    """Where in an attempt something happened."""
+
+    RESOLVE = "looking up the next hop"
+    CONNECT = "connecting"
+    GREETING = "the greeting"
+    HELLO = "EHLO"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "sending the content"
+    END = "the end of the content"
+    LOCAL = "local delivery"
+
+
+class Breakage(Enum):
+    """How a conversation ended without an answer."""
+
+    REFUSED = "connection refused"
+    UNREACHABLE = "no way to the host"
+    TIMEOUT = "timed out"
+    LOST = "connection lost"
+    #: The peer does not speak SMTP as RFC 5321 has it, or says more than we read.
+    NONSENSE = "protocol violation"
+
+
+class NameTrouble(Enum):
+    """Why no host could be found for a destination (RFC 5321 section 5.1, RFC 7505)."""
+
+    NO_SUCH_DOMAIN = "the domain does not exist"
+    NO_ADDRESS = "no host with an address"
+    NULL_MX = "the domain takes no mail (null MX)"
+    #: SERVFAIL, a timeout, a refusal, an answer that is no answer: never "no MX, so use A".
+    UNANSWERED = "the name servers did not answer"
+    #: The best exchanger is this relay.
+    LOOP = "mail for the domain loops back to this host"
+    #: Every address is one that we do not connect to (loopback, private) unless told so.
+    FORBIDDEN = "all addresses of the domain are loopback or private"
+
+
+class Need(Enum):
+    """What a next hop lacks for this message (RFC 6531, RFC 6152, RFC 1870)."""
+
+    SMTPUTF8 = "SMTPUTF8"
+    EIGHT_BIT = "8BITMIME"
+    SIZE = "SIZE"
+
+
+@frozen
+class Peer:
+    """The host at the other end: its name as we looked it up, and the address we spoke to."""
+
+    name: str
+    address: str = ""
+    port: int = 25
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.address}]:{self.port}" if self.address else self.name
+
+
+@frozen
+class Carried:
+    """The copy is out of our hands. `onward`: another server has promised to go on with it."""
+
+    onward: bool
+    #: What took it: a peer, a folder.
+    by: str
+    #: What it said, for the log and the trace.
+    text: str = ""
+
+
+@frozen
+class Answered:
+    """The peer refused, with a reply (4yz or 5yz) to `phase`."""
+
+    reply: Reply
+    phase: Phase
+    peer: Peer
+
+
+@frozen
+class Broke:
+    """The conversation ended at `phase` before the peer answered."""
+
+    breakage: Breakage
+    phase: Phase
+    peer: Peer
+    text: str = ""
+
+
+@frozen
+class Unresolved:
+    """There was nobody to connect to."""
+
+    trouble: NameTrouble
+    domain: str
+    text: str = ""
+
+
+@frozen
+class Unsuitable:
+    """The peer cannot be given this message at all: it does not offer what the message needs."""
+
+    need: Need
+    peer: Peer
+
+
+@frozen
+class Unwritten:
+    """
+    A local agent could not write. `errno_name` is `ENOSPC`, `EACCES` and so on, or "" where there is none.
+
+    `permanent` is what the agent knows for certain (the mailbox is gone); everything else is tried again.
+    """
+
+    what: str
+    text: str
+    errno_name: str = ""
+    permanent: bool = False
+
+
+@frozen
+class Misbehaved:
+    """Our own fault: the agent raised. The traceback is in the log, and nobody else is told."""
+
+    agent: str
+
+
+@frozen
+class RefusedByPolicy:
+    """The copy was accepted with others (an alias) but policy refuses this one of them."""
+
+    reply: Reply
+
+
+Fact: TypeAlias = (
+    Carried | Answered | Broke | Unresolved | Unsuitable | Unwritten | Misbehaved | RefusedByPolicy
+)
+
+
+@frozen
+class Delivered:
+    """In a mailbox of ours (RFC 3464 section 2.3.3, `delivered`)."""
+
+    by: str
+    text: str = ""
+
+
+@frozen
+class Relayed:
+    """Another server has taken it on (RFC 3464 section 2.3.3, `relayed`)."""
+
+    by: str
+    text: str = ""
+
+
+@frozen
+class Delayed:
+    """Not now: it will be tried again. `status` is 4.y.z (RFC 3463)."""
+
+    status: str
+    because: str
+    #: What the peer said, word for word, or "".
+    diagnostic: str = ""
+    peer: str = ""
+
+
+@frozen
+class Failed:
+    """Never: the sender is to be told. `status` is 5.y.z, or 4.y.z where patience ended (RFC 3463)."""
+
+    status: str
+    because: str
+    diagnostic: str = ""
+    peer: str = ""
+
+
+Outcome: TypeAlias = Delivered | Relayed | Delayed | Failed

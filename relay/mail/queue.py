@@ -1,0 +1,70 @@
+"""What the spool keeps: entries and their recipients, as values."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope
+from relay.mail.outcome import Delayed
+from relay.mail.routing import Route
+
+
+@frozen
+class Entry:
+    """One accepted message: its envelope, and where its content is found again. It never changes."""
+
+    #: The queue id: unique across shards, machines, restarts and clock steps (`relay.spool.identity`).
+    id: str
+    #: When it was accepted: seconds since the epoch.
+    arrived: float
+    envelope: Envelope
+    #: Whole header fields (each ended by CRLF, none begins with a dot) that stand on top of the content:
+    #: our `Received`. The content itself is never touched.
+    head: bytes
+
+
+@frozen
+class Recipient:
+    """
+    One accepted recipient of an entry, and where its copy goes.
+
+    It has an identity of its own, `id`, unique like a queue id; it is never a position in a list.
+    """
+
+    id: str
+    address: Address
+    #: What the client named, where that differs (an alias): what a notice speaks of.
+    original: Address
+    route: Route
+    #: Groups what is carried together; the text of the first next hop, or the agent's name.
+    destination: str
+    #: The policy that decided, by its name in the configuration.
+    policy: str = ""
+
+
+@frozen
+class Pending:
+    """A recipient in the queue, with what has happened to it so far."""
+
+    recipient: Recipient
+    attempts: int = 0
+    #: Seconds since the epoch; the next attempt is made when it has passed.
+    due: float = 0.0
+    last: Delayed | None = None
+
+
+@frozen
+class Census:
+    """How many recipients are in which state, and the age of the oldest entry, for `relayctl status`."""
+
+    #: Due or waiting for their time.
+    waiting: int
+    #: Claimed by a holder at this moment.
+    active: int
+    held: int
+    #: Entries that could not be read and were set aside.
+    corrupt: int
+    entries: int
+    #: When the oldest entry was accepted, seconds since the epoch, or `None` for an empty queue.
+    oldest: float | None

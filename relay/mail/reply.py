@@ -1,0 +1,102 @@
+"""Replies: what one side of an SMTP dialogue answers, checked when it is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from attrs import field, frozen
+
+#: RFC 3463 section 2: class, subject and detail, the latter two of one to three digits.
+_STATUS = re.compile(r"[245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})\Z")
+_UNPRINTABLE = re.compile(r"[^ -~]")
+#: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets, code and CRLF included. A code, a mark
+#: and a status (up to 9 octets and a space) leave this much for the text.
+_LINE_TEXT = 512 - 2 - 4 - 10
+
+
+@frozen
+class Reply:
+    """
+    A reply of RFC 5321 section 4.2: a code, an enhanced status if there is one, and lines of text.
+
+    It cannot be built wrong: the code is 200 to 599 and not 1yz, the status (RFC 2034) is of the
+    code's class, and a line of text is printable ASCII. `wire` is the reply as it is sent, computed
+    once, so that a constant reply costs nothing to send.
+    """
+
+    code: int
+    #: `None` where RFC 2034 wants none: the greeting, the answers to HELO and EHLO, and 3yz.
+    status: str | None
+    lines: tuple[str, ...]
+    wire: bytes = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"no reply has the code {self.code}")
+        if self.status is not None:
+            if not _STATUS.match(self.status):
+                raise ValueError(f"{self.status!r} is not an enhanced status code")
+            if self.status[0] != str(self.code)[0]:
+                raise ValueError(f"a {self.code} reply cannot have the status {self.status}")
+        if not self.lines:
+            raise ValueError("a reply has at least one line")
+        for line in self.lines:
+            if len(line) > _LINE_TEXT or _UNPRINTABLE.search(line):
+                raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
+        object.__setattr__(self, "wire", b"".join(self._wire_lines()))
+
+    @classmethod
+    def of(cls, code: int, status: str | None, *lines: str) -> Reply:
+        """The usual way to make one: `Reply.of(250, "2.1.0", "Sender ok")`. Raises `ValueError`."""
+        return cls(code, status, lines)
+
+    @classmethod
+    def saying(cls, code: int, status: str | None, text: str) -> Reply:
+        """
+        A reply with a text that somebody else wrote (a plugin, a peer, an address as it came).
+
+        What is not printable ASCII is shown as `?`, and long text is folded into several lines.
+        """
+        return cls(code, status, tuple(_folded(printable(text))))
+
+    @property
+    def positive(self) -> bool:
+        """2yz or 3yz: what was asked happens."""
+        return self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """4yz: the same thing may be asked again later (RFC 5321 section 4.2.1)."""
+        return 400 <= self.code < 500
+
+    @property
+    def permanent(self) -> bool:
+        """5yz: asking again in the same form is useless."""
+        return self.code >= 500
+
+    def _wire_lines(self) -> Iterator[bytes]:
+        status = f"{self.status} " if self.status else ""
+        last = len(self.lines) - 1
+        for at, line in enumerate(self.lines):
+            mark = " " if at == last else "-"
+            yield f"{self.code}{mark}{status}{line}".rstrip(" ").encode("ascii") + b"\r\n"
+
+    def __str__(self) -> str:
+        status = f"{self.status} " if self.status else ""
+        return f"{self.code} {status}{' '.join(self.lines)}"
+
+
+def printable(text: str) -> str:
+    """The text with each character that may not stand in a reply, a field or a log line shown as `?`."""
+    return _UNPRINTABLE.sub("?", text)
+
+
+def _folded(text: str) -> Iterator[str]:
+    while len(text) > _LINE_TEXT:
+        cut = text.rfind(" ", 1, _LINE_TEXT)
+        if cut < 0:
+            cut = _LINE_TEXT
+        yield text[:cut]
+        text = text[cut:].lstrip(" ")
+    yield text

@@ -1,0 +1,163 @@
+"""Verdicts: what a policy can say about a recipient's copy, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+from attrs import field, frozen
+from attrs.validators import instance_of
+
+from relay.mail.address import Address, canonical_domain
+from relay.mail.envelope import Client
+from relay.mail.reply import Reply
+
+
+@frozen
+class Inquiry:
+    """
+    What a routing policy is asked: where does the copy of this one recipient go?
+
+    `recipient` is the address that is asked about now; `original` is the one that the client
+    named, which differs once an alias has been followed.
+    """
+
+    recipient: Address
+    original: Address
+    #: `None` is the null reverse-path `<>` (RFC 5321 section 4.5.5).
+    reverse_path: Address | None
+    client: Client
+
+
+@frozen
+class NextHop:
+    """
+    A host to hand mail to: by the MX records of `name`, or `name` itself if `mx` is false.
+
+    `name` is a domain in canonical form, an address literal, or (only without MX) an IP address.
+    """
+
+    name: str
+    port: int = field(default=25)
+    mx: bool = field(default=True)
+
+    @port.validator
+    def _is_a_port(self, _attribute: object, port: int) -> None:
+        if not 0 < port < 65536:
+            raise ValueError(f"{port} is not a port")
+
+    def __str__(self) -> str:
+        """The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`."""
+        if not self.mx:
+            return f"[{self.name}]:{self.port}"
+        return self.name if self.port == 25 else f"{self.name}:{self.port}"
+
+
+def _next_hops(hops: str | NextHop | Iterable[str | NextHop]) -> tuple[NextHop, ...]:
+    if isinstance(hops, str | NextHop):
+        hops = (hops,)
+    return tuple(NextHop(canonical_domain(hop)) if isinstance(hop, str) else hop for hop in hops)
+
+
+@frozen
+class Deliver:
+    """
+    Hand the copy to an agent of this machine, after the 250, from the spool.
+
+    `agent` is the name under which the configuration or a plugin has registered an
+    `IAgent`; `parameters` is what that agent needs to know (a folder, a file), as text,
+    since it is kept in the spool.
+    """
+
+    agent: str
+    parameters: Mapping[str, str] = field(factory=dict)
+    because: str = ""
+
+
+@frozen
+class Forward:
+    """
+    Hand the copy to the first of `next_hops` that takes it.
+
+    `Forward("example.org")` is onward by MX lookup (RFC 5321 section 5.1).
+    """
+
+    next_hops: tuple[NextHop, ...] = field(converter=_next_hops)
+    because: str = ""
+
+    @next_hops.validator
+    def _has_one(self, _attribute: object, next_hops: tuple[NextHop, ...]) -> None:
+        if not next_hops:
+            raise ValueError("mail is forwarded to at least one next hop")
+
+
+@frozen
+class Rewrite:
+    """This recipient stands for others (an alias): ask again about each of these."""
+
+    recipients: tuple[Address, ...] = field(converter=tuple)
+    because: str = ""
+
+    @recipients.validator
+    def _has_one(self, _attribute: object, recipients: tuple[Address, ...]) -> None:
+        if not recipients:
+            raise ValueError("an alias that stands for nobody would lose mail: reject or discard instead")
+
+
+@frozen
+class Reject:
+    """Refuse for good: a 5yz reply, which the client hears."""
+
+    reply: Reply = field(validator=instance_of(Reply))
+    because: str = ""
+
+    @reply.validator
+    def _is_permanent(self, _attribute: object, reply: Reply) -> None:
+        if not reply.permanent:
+            raise ValueError(f"a {reply.code} reply does not reject")
+
+
+@frozen
+class Delay:
+    """Refuse for now: a 4yz reply, after which the client tries again later."""
+
+    reply: Reply = field(validator=instance_of(Reply))
+    because: str = ""
+
+    @reply.validator
+    def _is_temporary(self, _attribute: object, reply: Reply) -> None:
+        if not reply.temporary:
+            raise ValueError(f"a {reply.code} reply does not delay")
+
+
+@frozen
+class Discard:
+    """Say 250 and throw the copy away. The verdict is recorded in the mail log (law L3)."""
+
+    because: str = ""
+
+
+@frozen
+class Hold:
+    """Say 250 and keep the copy in the spool until the operator decides."""
+
+    because: str = ""
+
+
+class Abstention(Enum):
+    """The type of `ABSTAIN`, so that a policy must say the word: `None` is no verdict."""
+
+    ABSTAIN = "abstain"
+
+    def __repr__(self) -> str:
+        return "ABSTAIN"
+
+
+#: "I have no opinion on this one": the next policy is asked.
+ABSTAIN: Final = Abstention.ABSTAIN
+
+#: Where an accepted copy goes; what the spool keeps with a recipient.
+Route: TypeAlias = Deliver | Forward | Hold | Discard | Reject
+Verdict: TypeAlias = Deliver | Forward | Rewrite | Reject | Delay | Discard | Hold
+RoutingVerdict: TypeAlias = Verdict | Literal[Abstention.ABSTAIN]

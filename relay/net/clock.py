@@ -1,0 +1,35 @@
+"""Time, taken from the reactor and from the machine's clock once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from relay.interfaces import IClock
+
+
+@implementer(IClock)
+class ReactorClock:
+    """`IClock` over a reactor (or a `twisted.internet.task.Clock`) and a source of calendar time."""
+
+    def __init__(self, reactor: IReactorTime, calendar: Callable[[], float] = time.time) -> None:
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.callLater = reactor.callLater
+        self._calendar = calendar
+        self._epoch = calendar() - reactor.seconds()
+
+    def now(self) -> float:
+        return self._epoch + self.seconds()
+
+    def calendar(self) -> float:
+        return self._calendar()
+
+
+def cancel(delayed: Any) -> None:
+    """Cancel a delayed call that may be `None`, or have run already."""
+    if delayed is not None and delayed.active():
+        delayed.cancel()
