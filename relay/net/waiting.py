@@ -42,7 +42,7 @@ async def _await(awaitable: Awaitable[T]) -> T:
 
 
 async def _rest(coroutine: Coroutine[Any, Any, T], waiting: Any) -> T:
-    return await _Started(coroutine, waiting)
+    return cast(T, await _Started(coroutine, waiting))
 
 
 class _Started:
