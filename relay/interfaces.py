@@ -20,7 +20,7 @@ from zope.interface import Attribute, Interface
 
 from relay.mail.answer import Answer
 from relay.mail.envelope import Form
-from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Relayed
+from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.routing import Inquiry, RoutingVerdict
 
@@ -370,3 +370,20 @@ class IAgentMaker(Interface):
 
     def make(world: World) -> Any:
         """An `IAgent`. Called once for a running relay."""
+
+
+class ITransmitter(Interface):
+    """
+    Carries mail onward, to one host: the SMTP client. Which hosts, and what their answers mean for the next one,
+    is decided by whoever calls (`relay.delivery.attempt`).
+    """
+
+    def transmit(consignment: Consignment, peer: Peer) -> Awaitable[Sequence[Report]]:
+        """
+        One conversation with the host at `peer.address` and `peer.port`.
+
+        Exactly one report for each recipient: `Carried(onward=True)`, `Answered`, `Broke` or `Unsuitable`. It
+        connects to this address and no other, never looks up a name, keeps the deadlines of the configuration for
+        each phase by itself, and never raises for what a peer does. The content is sent as it is kept, head first;
+        not one octet of it is changed. When it is cancelled it closes the connection.
+        """

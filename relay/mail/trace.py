@@ -1,0 +1,58 @@
+"""Trace fields: `Received` and `Return-Path`, written from what was checked before (RFC 5321 section 4.4)."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope
+from relay.mail.reply import printable
+
+
+def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipient: Address | None) -> bytes:
+    """
+    The field that we put on top of what we accept, folded, ended by CRLF.
+
+    `when` is the calendar's time in seconds since the epoch. `recipient` is named only if it is the only one:
+    a list would show each who else got a blind copy (RFC 5321 section 7.2). The HELO argument is shown as it
+    was given, but for characters that could end the field.
+    """
+    client = envelope.client
+    source = _literal(client.address) if client.address else "localhost"
+    helo = _helo_as_text(client.helo)
+    lines = [f"Received: from {helo} ({source})" if helo else f"Received: from {source}"]
+    lines.append(f"\tby {hostname} (relay) with {_protocol(envelope)} id {id}")
+    if recipient is not None:
+        lines.append(f"\tfor <{recipient}>")
+    text = "\r\n".join(lines) + f";\r\n\t{date(when)}\r\n"
+    return text.encode("utf-8" if envelope.smtputf8 else "ascii", "replace")
+
+
+def return_path(reverse_path: Address | None) -> bytes:
+    """The field that final delivery puts on top of everything (RFC 5321 section 4.4)."""
+    return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
+
+
+def date(when: float) -> str:
+    """The date-time of RFC 5322 section 3.3, in UTC."""
+    return format_datetime(datetime.fromtimestamp(int(when), UTC))
+
+
+def _literal(address: str) -> str:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
+
+
+def _helo_as_text(helo: str) -> str:
+    """Without what has a meaning in a field: parentheses, `;` and white space (RFC 5322 section 3.2.2)."""
+    shown = printable(helo)
+    return "".join("?" if character in '();<>,"\\ ' else character for character in shown)[:255]
+
+
+def _protocol(envelope: Envelope) -> str:
+    """RFC 3848 and RFC 6531 section 4.3; the letters for TLS and AUTH are added with those extensions."""
+    if envelope.smtputf8:
+        return "UTF8SMTP"
+    return "ESMTP" if envelope.client.extended else "SMTP"

@@ -1,0 +1,71 @@
+"""
+Content's two forms, and the only two places that turn one into the other (RFC 5321 section 4.5.2).
+
+*Wire* is what DATA carries: every line that begins with a dot has one more dot, and a line of a single
+dot ends it. *Plain* is the message. Both work on blocks, however the message was cut into them, and
+in time linear in its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+CRLF = b"\r\n"
+#: The end of content in wire form, and the whole of an empty message.
+TERMINATOR = b".\r\n"
+
+
+def wire(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    Stuff and terminate plain content.
+
+    Content that does not end with CRLF gets one, since DATA cannot say otherwise (RFC 5321 section 4.1.1.4).
+    """
+    tail = CRLF  # the octets before the block: content begins at the start of a line
+    for block in blocks:
+        if not block:
+            continue
+        stuffed = block.replace(b"\r\n.", b"\r\n..")
+        # What is cut between blocks: CRLF | "." and CR | LF "."
+        if tail == CRLF and block.startswith(b"."):
+            stuffed = b"." + stuffed
+        elif tail.endswith(b"\r") and block.startswith(b"\n."):
+            stuffed = b"\n." + stuffed[1:]
+        yield stuffed
+        tail = (tail + block[-2:])[-2:]
+    yield TERMINATOR if tail == CRLF else CRLF + TERMINATOR
+
+
+def plain(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    Un-stuff wire content, and drop its terminator.
+
+    The blocks are one message as it was received: what stands behind the terminator is never looked for.
+    """
+    held = CRLF  # up to four octets of wire whose meaning depends on the next: never more than CRLF "." CR
+    first = True
+    for block in blocks:
+        joined = held + block
+        keep = _undecided(joined)
+        body, held = joined[: len(joined) - keep], joined[len(joined) - keep :]
+        out = body.replace(b"\r\n.", b"\r\n")
+        if first and out:
+            # The CRLF that we have put before the first line is not the message's.
+            out, first = out[2:], False
+        if out:
+            yield out
+    if first:
+        held = held[2:]
+        rest = held[:-3] if held.endswith(TERMINATOR) else held
+    else:
+        rest = held[:-3] if held.endswith(CRLF + TERMINATOR) else held
+    if rest:
+        yield rest
+
+
+def _undecided(octets: bytes) -> int:
+    """How many octets at the end may be part of a stuffed dot or of the terminator."""
+    for candidate in (b"\r\n.\r\n", b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"):
+        if octets.endswith(candidate):
+            return len(candidate)
+    return 0
