@@ -31,7 +31,7 @@ def install_monotonic_reactor() -> Any:
     before us, and a process has only one.
     """
     if "twisted.internet.reactor" not in sys.modules:
-        installReactor(MonotonicReactor())
+        installReactor(MonotonicReactor())  # type: ignore[no-untyped-call]
     from twisted.internet import reactor
 
     return reactor

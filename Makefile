@@ -1,0 +1,89 @@
+# What people do with this tree. `make run` and `make test` need a python3 of 3.11 or newer and pip's
+# index, no more. The folder's name may hold spaces, so every path here is relative to it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+SAYS := setup.cfg pyproject.toml
+
+# Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
+ARGS ?=
+
+.PHONY: help run test check format interop faults bench docs clean
+
+help:
+	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
+	@echo 'make test     the whole test suite, on loopback only'
+	@echo 'make check    style, types and layers'
+	@echo 'make format   lay the code out as make check wants it'
+	@echo 'make interop  tests against real peers (Debian packages; installs them when root)'
+	@echo 'make faults   kill the relay again and again under load, and count what was lost'
+	@echo 'make bench    messages a second'
+	@echo 'make docs     the docstrings as pages, in build/docs'
+	@echo 'make clean    remove what the targets above made, and no mail'
+	@echo 'ARGS="..." is handed to what test, interop, faults and bench start.'
+
+run: $(VENV)/.run
+	@exec $(BIN)/relay -c etc/relay.toml
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest --ignore=tests/interop $(ARGS)
+
+check: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy relay
+	for folder in examples/*/; do (cd "$$folder" && ../../$(BIN)/mypy --config-file=../../setup.cfg .) || exit; done
+	$(BIN)/lint-imports
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+interop: $(VENV)/.test
+	.ci/peers
+	$(BIN)/python -m pytest tests/interop $(ARGS)
+
+faults: $(VENV)/.test
+	$(BIN)/python -m tests.faults $(ARGS)
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.docs
+	$(BIN)/pydoctor --project-name=relay --docformat=restructuredtext --html-output=build/docs relay
+
+# var/ holds the mail of those who said `make run`: it is not ours to remove.
+clean:
+	rm -rf $(VENV) build dist relay_mta.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name dropin.cache -type f -delete
+
+# The files below .venv say what is installed there, so that the next call starts at once.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'relay needs Python 3.11 or newer, and $(PYTHON) is older or absent: say make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo '$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv'; exit 1; }
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made $(SAYS)
+	@echo 'Installing the relay in $(VENV) ...'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(SAYS)
+	@echo 'Installing the relay and what its tests need in $(VENV) ...'
+	@$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.check: $(VENV)/.made $(SAYS)
+	@echo 'Installing the relay and what checks it in $(VENV) ...'
+	@$(PIP) --editable '.[test,check]'
+	@touch $@ $(VENV)/.run $(VENV)/.test
+
+$(VENV)/.docs: $(VENV)/.made $(SAYS)
+	@$(PIP) --editable '.[docs]'
+	@touch $@ $(VENV)/.run
