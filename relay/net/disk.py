@@ -1,0 +1,86 @@
+"""
+The system calls that keep things on disk, in one place where a test can make them fail.
+
+Durability is the caller's: what counts is the order (RELIABILITY, Durability). A new file survives a power cut
+once the file was synced, then given its name, then the directory of that name was synced. None of the
+three may be left out. A failed sync is never retried on the same descriptor: the kernel reports it once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class Disk:
+    """
+    The machine's disk. Each method is one system call and raises `OSError`; none is called from the reactor's
+    thread, but for calls that touch only memory.
+
+    `at` is the descriptor of the directory that a relative path starts from. Descriptors are closed on exec.
+    """
+
+    def open(self, path: str, flags: int, mode: int = 0o600, at: int | None = None) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=at)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def read(self, fd: int, most: int) -> bytes:
+        return os.read(fd, most)
+
+    def write(self, fd: int, octets: bytes | memoryview) -> int:
+        """Perhaps not all of it: see `write_all`."""
+        return os.write(fd, octets)
+
+    def sync(self, fd: int) -> None:
+        """`fsync`, for a file or for the directory that names it."""
+        os.fsync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def seek(self, fd: int, position: int, whence: int = os.SEEK_SET) -> int:
+        return os.lseek(fd, position, whence)
+
+    def stat(self, path: str, at: int | None = None) -> os.stat_result:
+        """Of what has this name, a symbolic link itself included."""
+        return os.stat(path, dir_fd=at, follow_symlinks=False)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def link(self, old: str, new: str, old_at: int | None = None, new_at: int | None = None) -> None:
+        os.link(old, new, src_dir_fd=old_at, dst_dir_fd=new_at, follow_symlinks=False)
+
+    def rename(self, old: str, new: str, old_at: int | None = None, new_at: int | None = None) -> None:
+        os.rename(old, new, src_dir_fd=old_at, dst_dir_fd=new_at)
+
+    def unlink(self, path: str, at: int | None = None) -> None:
+        os.unlink(path, dir_fd=at)
+
+    def mkdir(self, path: str, mode: int = 0o700, at: int | None = None) -> None:
+        os.mkdir(path, mode, dir_fd=at)
+
+    def listdir(self, path: str | int) -> list[str]:
+        """The names in a directory, which may be given by its descriptor."""
+        return os.listdir(path)
+
+
+def write_all(disk: Disk, fd: int, octets: bytes) -> None:
+    """Write all of it. On an error some of it may have been written."""
+    written = disk.write(fd, octets)
+    while written < len(octets):
+        more = disk.write(fd, memoryview(octets)[written:])
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more
+
+
+def sync_directory(disk: Disk, path: str, at: int | None = None) -> None:
+    """Make durable which names the directory has."""
+    fd = disk.open(path, os.O_RDONLY | os.O_DIRECTORY, at=at)
+    try:
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
