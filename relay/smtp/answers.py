@@ -1,0 +1,48 @@
+"""The replies that are always the same, built once (codes: RFC 5321 section 4.2.2; statuses: RFC 3463)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.mail.reply import Reply
+
+SENDER_OK: Final = Reply.of(250, "2.1.0", "Sender ok")
+RECIPIENT_OK: Final = Reply.of(250, "2.1.5", "Recipient ok")
+SEND_CONTENT: Final = Reply.of(354, None, "End data with <CR><LF>.<CR><LF>")
+FLUSHED: Final = Reply.of(250, "2.0.0", "Flushed")
+NOTHING_DONE: Final = Reply.of(250, "2.0.0", "Ok")
+CANNOT_VERIFY: Final = Reply.of(252, "2.5.0", "Cannot verify the user, but will take mail and try to deliver it")
+
+UNKNOWN_COMMAND: Final = Reply.of(500, "5.5.2", "Command not recognized")
+NOT_IMPLEMENTED: Final = Reply.of(502, "5.5.1", "Command not implemented")
+NOT_SMTP: Final = Reply.of(421, "4.7.0", "This is a mail server, you seem to speak another protocol")
+LINE_TOO_LONG: Final = Reply.of(500, "5.5.2", "Command line too long")
+LINES_TOO_LONG: Final = Reply.of(421, "4.7.0", "Command lines too long, closing")
+NEWLINE_ALONE: Final = Reply.of(421, "4.5.2", "Lines must end with CR LF, closing")
+CONTROL_CHARACTERS: Final = Reply.of(501, "5.5.2", "Control characters are not allowed in a command")
+NOT_UTF8: Final = Reply.of(501, "5.5.2", "The command is neither ASCII nor valid UTF-8")
+NO_ARGUMENTS: Final = Reply.of(501, "5.5.4", "This command takes no arguments")
+
+HELLO_FIRST: Final = Reply.of(503, "5.5.1", "Say HELO or EHLO first")
+MAIL_FIRST: Final = Reply.of(503, "5.5.1", "Say MAIL first")
+RECIPIENT_FIRST: Final = Reply.of(503, "5.5.1", "No valid recipients: say RCPT first")
+NESTED_MAIL: Final = Reply.of(503, "5.5.1", "A transaction is open already: RSET ends it")
+ONLY_QUIT: Final = Reply.of(503, "5.5.1", "You were not welcome: say QUIT")
+
+NEEDS_SMTPUTF8: Final = Reply.of(553, "5.6.7", "The address is not ASCII: say SMTPUTF8 with MAIL")
+TOO_MANY_RECIPIENTS: Final = Reply.of(452, "4.5.3", "Too many recipients in one transaction")
+TOO_MANY_MESSAGES: Final = Reply.of(421, "4.7.0", "Too many messages on one connection, please reconnect")
+TOO_MANY_ERRORS: Final = Reply.of(421, "4.7.0", "Too many errors, closing")
+TOO_MUCH_IDLING: Final = Reply.of(421, "4.7.0", "Too many commands without a message, closing")
+
+MESSAGE_TOO_LARGE: Final = Reply.of(552, "5.3.4", "Message too large")
+MUCH_TOO_LARGE: Final = Reply.of(421, "4.3.4", "Message much too large, closing")
+BARE_NEWLINE: Final = Reply.of(550, "5.6.0", "The content has a CR or LF that is not part of CR LF")
+CONTENT_LINE_TOO_LONG: Final = Reply.of(554, "5.6.0", "A line of the content is too long")
+
+IDLE: Final = Reply.of(421, "4.4.2", "Timed out waiting for you")
+STOPPING: Final = Reply.of(421, "4.3.2", "The service is stopping, please try again later")
+OUR_FAULT: Final = Reply.of(451, "4.3.0", "Local error, please try again later")
+NO_ROOM: Final = Reply.of(452, "4.3.1", "Insufficient system storage, please try again later")
+HEADER_TOO_LARGE: Final = Reply.of(552, "5.3.4", "The header section is too large")
+TOO_MANY_HOPS: Final = Reply.of(554, "5.4.6", "Too many Received fields: the message is looping")

@@ -1,0 +1,194 @@
+"""
+Commands: from one line of octets to one question (RFC 5321 section 4.1).
+
+`Grammar.read` never raises for what a client sent: what cannot be read is a `Misspoken` with its reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from relay.mail.address import Address, AddressError, canonical_domain, parse_address
+from relay.mail.reply import Reply
+from relay.smtp import answers
+from relay.smtp.events import Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
+from relay.smtp.extensions import Extension, Reader
+
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
+
+#: `None`: the line has no argument.
+Read: TypeAlias = Callable[[str], Question]
+
+
+class Grammar:
+    """
+    The commands of a listener, with the parameters that its extensions bring.
+
+    `postmaster` is where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
+    """
+
+    def __init__(self, extensions: Iterable[Extension], *, hostname: str) -> None:
+        self._mail: dict[str, Reader] = {}
+        self._rcpt: dict[str, Reader] = {}
+        for extension in extensions:
+            self._mail.update(extension.mail)
+            self._rcpt.update(extension.rcpt)
+        self._postmaster = Address("postmaster", canonical_domain(hostname))
+        self._verbs: dict[bytes, Read] = {
+            b"EHLO": lambda rest: _hello(True, rest),
+            b"HELO": lambda rest: _hello(False, rest),
+            b"MAIL": self._read_mail,
+            b"RCPT": self._read_rcpt,
+            b"DATA": _alone(Data()),
+            b"RSET": _alone(Reset()),
+            b"NOOP": lambda rest: Noop(),
+            b"HELP": lambda rest: Help(rest.upper()),
+            b"VRFY": _verify,
+            b"QUIT": _alone(Quit()),
+            # Known to RFC 5321 and its extensions, and not offered (502 says more than 500).
+            **dict.fromkeys((b"EXPN", b"TURN", b"SEND", b"SOML", b"SAML", b"ETRN"), _not_implemented),
+            **dict.fromkeys((b"STARTTLS", b"AUTH", b"BDAT", b"XCLIENT", b"LHLO"), _not_implemented),
+            # Somebody makes a browser or a proxy talk to us: there is nothing to answer.
+            **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"), _not_smtp),
+        }
+
+    def read(self, line: bytes) -> Question:
+        """
+        The question that this line asks; `line` comes without its end.
+
+        Verbs are of any letter case, and white space at the end means nothing (RFC 5321 sections 2.4 and 4.1.1).
+        """
+        verb, _, argument = line.strip(b" ").partition(b" ")
+        read = self._verbs.get(verb.upper())
+        if read is None:
+            if _CONTROLS.search(line):
+                return Misspoken(answers.CONTROL_CHARACTERS)
+            return Misspoken(answers.UNKNOWN_COMMAND)
+        if _CONTROLS.search(argument):
+            return Misspoken(answers.CONTROL_CHARACTERS)
+        try:
+            return read(argument.decode().lstrip(" "))
+        except UnicodeDecodeError:
+            return Misspoken(answers.NOT_UTF8)
+
+    def _read_mail(self, rest: str) -> Question:
+        prefix = rest[:5]
+        if prefix.upper() != "FROM:":
+            return _syntax("MAIL FROM:<address> [parameters]")
+        path, rest = _path(rest[5:].lstrip(" "))
+        if path == "":
+            reverse_path = None
+        else:
+            try:
+                reverse_path = parse_address(path)
+            except AddressError as problem:
+                return _bad_address("5.1.7", path, problem)
+        arguments = _parameters(rest, self._mail)
+        if isinstance(arguments, Reply):
+            return Misspoken(arguments)
+        return Mail(reverse_path, **arguments)
+
+    def _read_rcpt(self, rest: str) -> Question:
+        prefix = rest[:3]
+        if prefix.upper() != "TO:":
+            return _syntax("RCPT TO:<address> [parameters]")
+        path, rest = _path(rest[3:].lstrip(" "))
+        if path.lower() == "postmaster":
+            recipient = self._postmaster
+        else:
+            try:
+                recipient = parse_address(path)
+            except AddressError as problem:
+                return _bad_address("5.1.3", path, problem)
+        arguments = _parameters(rest, self._rcpt)
+        if isinstance(arguments, Reply):
+            return Misspoken(arguments)
+        return Rcpt(recipient, **arguments)
+
+
+def _path(text: str) -> tuple[str, str]:
+    """
+    The address between the angle brackets, and what stands behind them.
+
+    People who type by hand leave the brackets out; then the path ends at the first space. Anything else that
+    is odd stays in the path, and the one parser of addresses refuses it.
+    """
+    if not text.startswith("<"):
+        path, _, rest = text.partition(" ")
+        # Without brackets there is no null reverse-path: an empty path is a mistake, and `<` is no address.
+        return path or "<", rest
+    quoted = _QUOTED_STRING.match(text, 1)
+    close = text.find(">", quoted.end() if quoted else 1)
+    if close < 0:
+        return text, ""
+    rest = text[close + 1 :]
+    if rest and not rest.startswith(" "):
+        return text, ""
+    return text[1:close], rest
+
+
+def _parameters(text: str, known: Mapping[str, Reader]) -> dict[str, Any] | Reply:
+    arguments: dict[str, Any] = {}
+    if not text:
+        return arguments
+    seen: set[str] = set()
+    for word in text.split():
+        keyword, equals, value = word.partition("=")
+        name = keyword.upper()
+        if not _KEYWORD.match(keyword) or (equals and (not value or "=" in value)):
+            return Reply.of(501, "5.5.4", "Malformed parameter")
+        if name in seen:
+            return Reply.saying(501, "5.5.4", f"The parameter {name} is given twice")
+        seen.add(name)
+        reader = known.get(name)
+        if reader is None:
+            return Reply.saying(555, "5.5.4", f"The parameter {name[:40]} is not offered")
+        read = reader(value if equals else None)
+        if isinstance(read, Reply):
+            return read
+        arguments.update(read)
+    return arguments
+
+
+def _hello(extended: bool, rest: str) -> Question:
+    # RFC 5321 section 4.1.4: a name that does not match the client is no reason to refuse. One that is none
+    # at all is a mistake worth telling; only what could do harm further on is refused.
+    name = rest.strip(" ")
+    if not name or " " in name or not name.isascii() or len(name) > 255:
+        return _syntax(f"{'EHLO' if extended else 'HELO'} your.host.name")
+    return Hello(extended, name)
+
+
+def _verify(rest: str) -> Question:
+    return Verify(rest) if rest else _syntax("VRFY user or address")
+
+
+def _alone(question: Question) -> Read:
+    def read(rest: str) -> Question:
+        return Misspoken(answers.NO_ARGUMENTS) if rest else question
+
+    return read
+
+
+def _not_implemented(rest: str) -> Question:
+    return Misspoken(answers.NOT_IMPLEMENTED)
+
+
+def _not_smtp(rest: str) -> Question:
+    return Misspoken(answers.NOT_SMTP)
+
+
+def _syntax(usage: str) -> Misspoken:
+    return Misspoken(Reply.of(501, "5.5.4", f"Syntax: {usage}"))
+
+
+def _bad_address(status: str, path: str, problem: AddressError) -> Misspoken:
+    """RFC 3463: 5.1.7 for a sender's address, 5.1.3 for a recipient's."""
+    if path.startswith(("<@", "@")):
+        return Misspoken(Reply.of(501, status, "Source routes are not accepted"))
+    return Misspoken(Reply.saying(501, status, f"Bad address: {problem}"))

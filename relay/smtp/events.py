@@ -1,0 +1,119 @@
+"""
+What a server session hears, as values.
+
+Everything but `Content` is a question: it waits for exactly one reply, and the reply moves the state.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from relay.mail.address import Address
+from relay.mail.envelope import Body
+from relay.mail.reply import Reply
+
+
+@frozen
+class Connected:
+    """The client has connected and waits for the greeting (RFC 5321 section 3.1)."""
+
+
+@frozen
+class Hello:
+    """HELO or EHLO (RFC 5321 section 4.1.1.1)."""
+
+    extended: bool
+    #: A domain or an address literal, as it was given; it is never evidence of anything.
+    name: str
+
+
+@frozen
+class Mail:
+    """MAIL, with its parameters understood (RFC 5321 section 4.1.1.2)."""
+
+    reverse_path: Address | None
+    #: The SIZE parameter (RFC 1870), or `None` if the client did not say.
+    size: int | None = None
+    body: Body = Body.SEVEN_BIT
+    smtputf8: bool = False
+
+
+@frozen
+class Rcpt:
+    """RCPT (RFC 5321 section 4.1.1.3)."""
+
+    recipient: Address
+
+
+@frozen
+class Data:
+    """DATA: may content be sent? A reply of 354 says yes (RFC 5321 section 4.1.1.4)."""
+
+
+@frozen
+class Content:
+    """
+    A piece of the content, in wire form, as it arrived: not a question.
+
+    Pieces joined are the whole content with its terminator, and every line ends with CRLF.
+    """
+
+    octets: bytes
+
+
+@frozen
+class ContentEnded:
+    """
+    The end of content: accepted or not?
+
+    `fault` is the answer where the content itself forbids acceptance (too large, a bare CR or LF, a line too
+    long). What was handed out of such content must be forgotten.
+    """
+
+    #: Octets of the message in plain form.
+    size: int
+    fault: Reply | None = None
+
+
+@frozen
+class Reset:
+    """RSET (RFC 5321 section 4.1.1.5)."""
+
+
+@frozen
+class Noop:
+    """NOOP (RFC 5321 section 4.1.1.9)."""
+
+
+@frozen
+class Help:
+    """HELP (RFC 5321 section 4.1.1.8), with its argument in upper case or ""."""
+
+    topic: str = ""
+
+
+@frozen
+class Verify:
+    """VRFY (RFC 5321 section 4.1.1.6)."""
+
+    text: str
+
+
+@frozen
+class Quit:
+    """QUIT (RFC 5321 section 4.1.1.10)."""
+
+
+@frozen
+class Misspoken:
+    """The session knows the answer itself: unknown, malformed, out of order, or over a limit."""
+
+    reply: Reply
+
+
+Question: TypeAlias = (
+    Connected | Hello | Mail | Rcpt | Data | ContentEnded | Reset | Noop | Help | Verify | Quit | Misspoken
+)
+Event: TypeAlias = Question | Content

@@ -1,0 +1,132 @@
+"""
+Content as it comes in behind DATA: where it ends, and what is wrong with it.
+
+Taken in bulk: a handful of searches for each piece, however many lines it has. Nothing but CRLF.CRLF ends content,
+unless the session is a person's at netcat (`LF_ENDED`), where LF.LF does and every LF is made CRLF.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from relay.mail.reply import Reply
+from relay.smtp import answers
+
+#: No piece is larger: what is checked for each piece stays cheap, and no line can hide inside one.
+PIECE: Final = 64 * 1024
+
+
+@frozen
+class Piece:
+    """What could be taken: `octets` in wire form, and how many octets of the input they were."""
+
+    octets: bytes
+    used: int
+
+
+class Intake:
+    """
+    One message's content, from 354 to the terminator.
+
+    `take` is called with the input and a position until `ended`, or until it returns a piece that used nothing:
+    then more input is needed. `fault` and `size` are valid at the end.
+    """
+
+    __slots__ = (
+        "_ending",
+        "_lf_ended",
+        "_line",
+        "_line_limit",
+        "_newline",
+        "_piece",
+        "_size_limit",
+        "_tail",
+        "ended",
+        "fault",
+        "size",
+    )
+
+    def __init__(self, *, lf_ended: bool, size_limit: int, line_limit: int) -> None:
+        self._lf_ended = lf_ended
+        self._newline = b"\n" if lf_ended else b"\r\n"
+        self._ending = self._newline + b"." + self._newline
+        #: The last octets that were taken; content begins at the start of a line.
+        self._tail = self._newline
+        #: Octets of the unfinished line so far.
+        self._line = 0
+        self._line_limit = line_limit
+        self._size_limit = size_limit
+        self._piece = max(2, min(PIECE, line_limit))
+        #: The first thing that was wrong, as the reply to the end of content.
+        self.fault: Reply | None = None
+        #: The terminator has been taken.
+        self.ended = False
+        #: Octets in plain form, terminator and stuffing excluded.
+        self.size = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Twice the limit and no end: nobody needs to hear the rest of it."""
+        return self.size > 2 * self._size_limit
+
+    def take(self, input: bytes, at: int) -> Piece:
+        """The next piece of `input` from position `at`."""
+        limit = min(len(input), at + self._piece)
+        end = self._find_end(input, at, limit)
+        self.ended = end is not None
+        if end is None:
+            # A CR at the edge waits for what follows it, so that CR LF is always looked at whole.
+            end = limit - 1 if not self._lf_ended and input[limit - 1 : limit] == b"\r" else limit
+            if end == at:
+                return Piece(b"", 0)
+        octets = input[at:end]
+        self._inspect(octets)
+        if self._lf_ended:
+            octets = octets.replace(b"\n", b"\r\n")
+        return Piece(octets, end - at)
+
+    def _find_end(self, input: bytes, at: int, limit: int) -> int | None:
+        """The position behind the terminator, if it ends between `at` and `limit`."""
+        ending = self._ending
+        # It may have begun in what was taken before.
+        edge = self._tail + input[at : min(limit, at + len(ending) - 1)]
+        found = edge.find(ending)
+        if found >= 0:
+            return at + found + len(ending) - len(self._tail)
+        found = input.find(ending, at, limit)
+        return None if found < 0 else found + len(ending)
+
+    def _inspect(self, octets: bytes) -> None:
+        newline, tail = self._newline, self._tail
+        joined_tail = (tail + octets[-len(self._ending) :])[-(len(self._ending) - 1) :]
+        # Dots that were stuffed are no octets of the message (RFC 5321 section 4.5.2).
+        dots = octets.count(newline + b".") + (1 if tail.endswith(newline) and octets.startswith(b".") else 0)
+        newlines = octets.count(b"\n") if self._lf_ended else 0
+        self.size += len(octets) + newlines - dots - (2 if self.ended else 0)
+        self._tail = joined_tail
+        if self.fault is not None:
+            return
+        if self.size > self._size_limit:
+            self.fault = answers.MESSAGE_TOO_LARGE
+        elif self._has_bare_newline(octets):
+            self.fault = answers.BARE_NEWLINE
+        elif self._has_long_line(octets):
+            self.fault = answers.CONTENT_LINE_TOO_LONG
+
+    def _has_bare_newline(self, octets: bytes) -> bool:
+        if self._lf_ended:
+            return b"\r" in octets
+        rest = octets.replace(b"\r\n", b"")
+        return b"\n" in rest or b"\r" in rest
+
+    def _has_long_line(self, octets: bytes) -> bool:
+        # A piece is no longer than the limit, so only the line that it finishes can be too long.
+        first = octets.find(self._newline)
+        if first < 0:
+            self._line += len(octets)
+            return self._line > self._line_limit
+        too_long = self._line + first > self._line_limit
+        self._line = len(octets) - octets.rfind(self._newline) - len(self._newline)
+        return too_long

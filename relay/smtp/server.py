@@ -1,0 +1,387 @@
+"""
+The server's side of the dialogue: octets in, events out; replies in, octets out (RFC 5321 section 3).
+
+`ServerSession` decides nothing about mail. It knows what may be said when, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from relay.mail.reply import Reply
+from relay.smtp import answers
+from relay.smtp.commands import Grammar
+from relay.smtp.events import (
+    Connected,
+    Content,
+    ContentEnded,
+    Data,
+    Event,
+    Hello,
+    Help,
+    Mail,
+    Misspoken,
+    Noop,
+    Question,
+    Quit,
+    Rcpt,
+    Reset,
+    Verify,
+)
+from relay.smtp.extensions import OFFERED, Extension
+from relay.smtp.intake import Intake
+
+
+@frozen
+class SessionLimits:
+    """The limits that the dialogue itself keeps. `None`: no such limit (a trusted client)."""
+
+    #: Octets of a command line, its end included (RFC 5321 section 4.5.3.1.4).
+    command_line: int = 2048
+    #: Octets of a line of content, its end excluded.
+    content_line: int = 64 * 1024
+    #: Recipients in a transaction (RFC 5321 section 4.5.3.1.8: never below 100).
+    recipients: int = 1000
+    #: Octets of a message, announced by SIZE.
+    message: int = 25 * 1024 * 1024
+    #: Negative replies after which we answer slowly, and after which we close.
+    errors_slow: int = 10
+    errors: int = 20
+    #: Commands that do nothing (NOOP, RSET, VRFY, HELP, EHLO) since the last accepted message.
+    idle_commands: int | None = 100
+    messages: int | None = 1000
+
+
+@frozen
+class Profile:
+    """What a listener is like, the same for all of its sessions."""
+
+    #: In canonical form; shown in the greeting and in the answer to HELO.
+    hostname: str
+    #: A client whose first command ends with a bare LF may go on so (a person at netcat).
+    lenient: bool = False
+    extensions: tuple[Extension, ...] = OFFERED
+    grammar: Grammar = field(init=False, repr=False, eq=False)
+    #: For clients that said HELO, or nothing: they have no extensions (RFC 5321 section 2.2.1).
+    plain_grammar: Grammar = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "grammar", Grammar(self.extensions, hostname=self.hostname))
+        object.__setattr__(self, "plain_grammar", Grammar((), hostname=self.hostname))
+
+
+class State(Enum):
+    """Where the dialogue stands."""
+
+    #: Connected, and not greeted yet.
+    OPENING = auto()
+    #: Greeted; the client has not said its name.
+    STRANGER = auto()
+    #: Greeted with a refusal: there is nothing to do but to quit (RFC 5321 section 3.1).
+    UNWELCOME = auto()
+    #: No transaction.
+    READY = auto()
+    #: MAIL was accepted.
+    SENDER = auto()
+    #: At least one RCPT was accepted.
+    RECIPIENTS = auto()
+    #: 354 was said: what comes is content.
+    CONTENT = auto()
+    #: Nothing more is read.
+    CLOSED = auto()
+
+
+_SPOKEN: Final = (State.STRANGER, State.READY, State.SENDER, State.RECIPIENTS)
+_NAMED: Final = (State.READY, State.SENDER, State.RECIPIENTS)
+
+#: The law: a question may be asked in a state if it has a row here; a positive reply moves the state as the row says,
+#: and a negative reply moves nothing, so that the client may try again from where it stood (RFC 5321 section 4.1.4),
+#: but for the rows of `REFUSED`. A 421 always closes.
+MOVES: Final[Mapping[tuple[State, type[Question]], State]] = {
+    (State.OPENING, Connected): State.STRANGER,
+    **{(state, Hello): State.READY for state in _SPOKEN},
+    (State.READY, Mail): State.SENDER,
+    (State.SENDER, Rcpt): State.RECIPIENTS,
+    (State.RECIPIENTS, Rcpt): State.RECIPIENTS,
+    (State.RECIPIENTS, Data): State.CONTENT,
+    (State.CONTENT, ContentEnded): State.READY,
+    (State.STRANGER, Reset): State.STRANGER,
+    **{(state, Reset): State.READY for state in _NAMED},
+    **{(state, Noop): state for state in _SPOKEN},
+    **{(state, Help): state for state in _SPOKEN},
+    **{(state, Verify): state for state in _NAMED},
+    **{(state, Quit): State.CLOSED for state in (*_SPOKEN, State.UNWELCOME)},
+}
+
+#: Where a negative reply moves the state all the same: who is not welcome can only quit (RFC 5321 section 3.1),
+#: and content that was refused is over.
+REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
+    (State.OPENING, Connected): State.UNWELCOME,
+    (State.CONTENT, ContentEnded): State.READY,
+}
+
+#: In these there is no transaction.
+_IDLE: Final = frozenset({State.STRANGER, State.READY, State.CLOSED})
+
+
+@frozen
+class _Transaction:
+    """What the grammar needs to know of the open transaction; replaced, never changed."""
+
+    smtputf8: bool = False
+    recipients: int = 0
+
+
+_NO_TRANSACTION: Final = _Transaction()
+_IDLING: Final = (Noop, Reset, Verify, Help, Hello)
+
+
+class ServerSession:
+    """
+    One session. The adapter does this, and nothing else:
+
+    `receive_data` with what the network brought; `next_event` until it returns `None` (more octets are needed, or
+    an answer is still owed); for each event but `Content`, `send` with the reply, whose octets go to the client.
+    There is no next event while a question waits for its reply, so a client that pipelines is answered in order
+    by construction. When `closed`, the connection is to be closed once what was sent has left.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_at",
+        "_grammar",
+        "_idled",
+        "_input",
+        "_intake",
+        "_lf_ended",
+        "_limits",
+        "_messages",
+        "_overlong",
+        "_profile",
+        "_state",
+        "_swallowing",
+        "_transaction",
+        "errors",
+    )
+
+    def __init__(self, profile: Profile, limits: SessionLimits) -> None:
+        self._profile = profile
+        self._limits = limits
+        self._grammar = profile.plain_grammar
+        self._state = State.OPENING
+        #: The question that waits for its reply.
+        self._asked: Question | None = None
+        self._transaction = _NO_TRANSACTION
+        self._intake: Intake | None = None
+        self._input = b""
+        self._at = 0
+        #: How this client ends its lines; `None` before its first command on a lenient listener.
+        self._lf_ended: bool | None = None if profile.lenient else False
+        #: The rest of an overlong line is still to come.
+        self._swallowing = False
+        self._overlong = 0
+        self._idled = 0
+        self._messages = 0
+        #: Negative replies so far.
+        self.errors = 0
+
+    @property
+    def state(self) -> State:
+        """Where the dialogue stands."""
+        return self._state
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will be said."""
+        return self._state is State.CLOSED
+
+    @property
+    def waiting(self) -> bool:
+        """A question waits for its reply."""
+        return self._asked is not None
+
+    @property
+    def buffered(self) -> int:
+        """Octets that were received and not yet looked at: reading pauses when they are too many."""
+        return len(self._input) - self._at
+
+    @property
+    def slow(self) -> bool:
+        """So many errors that the next answer may take its time."""
+        return self.errors > self._limits.errors_slow
+
+    def receive_data(self, octets: bytes) -> None:
+        """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
+        self._input = self._input[self._at :] + octets if self._at < len(self._input) else octets
+        self._at = 0
+
+    def next_event(self) -> Event | None:
+        """What happened next, or `None`: a reply is owed, or there is nothing whole to look at."""
+        if self._asked is not None or self._state is State.CLOSED:
+            return None
+        if self._state is State.CONTENT:
+            return self._next_of_content()
+        if self._state is State.OPENING:
+            return self._ask(Connected())
+        return self._next_command()
+
+    def send(self, reply: Reply) -> bytes:
+        """
+        Answer the question that waits; returns the octets for the client.
+
+        The reply may become another one: after too many errors the answer is 421, whatever it would have been.
+        """
+        asked = self._asked
+        if asked is None:
+            raise RuntimeError("nothing was asked")
+        self._asked = None
+        if reply.code >= 400:
+            self.errors += 1
+            if self.errors >= self._limits.errors and reply.code != 421:
+                reply = answers.TOO_MANY_ERRORS
+        self._move(asked, reply)
+        return reply.wire
+
+    def farewell(self, reply: Reply) -> bytes:
+        """
+        Close without having been asked (421: the deadline has passed, the service stops).
+
+        Returns no octets while a question waits, since its answer would be taken for something else.
+        """
+        quiet = self._asked is not None or self._state is State.CLOSED
+        self._asked = None
+        self._state = State.CLOSED
+        return b"" if quiet else reply.wire
+
+    def _move(self, asked: Question, reply: Reply) -> None:
+        """The reply moves the state, as the tables say."""
+        if reply.code == 421:
+            state = State.CLOSED
+        else:
+            table = MOVES if reply.positive else REFUSED
+            state = table.get((self._state, type(asked)), self._state)
+        if reply.positive:
+            self._agree(asked)
+        if state in _IDLE:
+            self._transaction = _NO_TRANSACTION
+            self._intake = None
+        self._state = state
+
+    def _agree(self, asked: Question) -> None:
+        """What a positive reply changes beside the state."""
+        match asked:
+            case Mail():
+                self._transaction = _Transaction(smtputf8=asked.smtputf8)
+            case Rcpt():
+                self._transaction = evolve(self._transaction, recipients=self._transaction.recipients + 1)
+            case Data():
+                self._intake = Intake(
+                    lf_ended=bool(self._lf_ended),
+                    size_limit=self._limits.message,
+                    line_limit=self._limits.content_line,
+                )
+            case ContentEnded():
+                self._messages += 1
+                self._idled = 0
+            case Hello(extended):
+                self._grammar = self._profile.grammar if extended else self._profile.plain_grammar
+            case _:
+                pass
+
+    def _ask(self, question: Question) -> Question:
+        self._asked = question
+        return question
+
+    # Content.
+
+    def _next_of_content(self) -> Event | None:
+        intake = self._intake
+        if intake is None:
+            raise RuntimeError("there is content without a transaction")
+        if intake.ended:
+            return self._ask(ContentEnded(intake.size, intake.fault))
+        piece = intake.take(self._input, self._at)
+        if not piece.used:
+            return None
+        self._at += piece.used
+        if intake.hopeless:
+            return self._ask(ContentEnded(intake.size, answers.MUCH_TOO_LARGE))
+        return Content(piece.octets)
+
+    # Commands.
+
+    def _next_command(self) -> Event | None:
+        end = self._input.find(b"\n", self._at)
+        if end < 0:
+            return self._unended_line()
+        line = self._input[self._at : end]
+        self._at = end + 1
+        if self._swallowing:
+            self._swallowing = False
+            return self._next_command() if self._at < len(self._input) else None
+        if len(line) >= self._limits.command_line:
+            return self._ask(self._too_long())
+        has_cr = line.endswith(b"\r")
+        if self._lf_ended is None:
+            self._lf_ended = not has_cr
+        if has_cr and not self._lf_ended:
+            line = line[:-1]
+        elif not self._lf_ended:
+            # A peer that means CRLF never sends this, and somebody who does may have been made to (RELIABILITY:
+            # smuggling). It is not answered as a command, and nothing behind it is read.
+            return self._ask(Misspoken(answers.NEWLINE_ALONE))
+        return self._ask(self._consider(self._grammar.read(line)))
+
+    def _unended_line(self) -> Event | None:
+        if self.buffered < self._limits.command_line:
+            return None
+        self._at = len(self._input)
+        if self._swallowing:
+            return None
+        self._swallowing = True
+        return self._ask(self._too_long())
+
+    def _too_long(self) -> Misspoken:
+        self._overlong += 1
+        return Misspoken(answers.LINE_TOO_LONG if self._overlong == 1 else answers.LINES_TOO_LONG)
+
+    def _consider(self, question: Question) -> Question:
+        """The question, if it may be asked now; else a `Misspoken` with what is to be said."""
+        if isinstance(question, Misspoken):
+            return question
+        if (self._state, type(question)) not in MOVES:
+            return Misspoken(self._out_of_order(question))
+        limits, transaction = self._limits, self._transaction
+        match question:
+            case Mail(reverse_path):
+                if limits.messages is not None and self._messages >= limits.messages:
+                    return Misspoken(answers.TOO_MANY_MESSAGES)
+                if reverse_path is not None and not reverse_path.ascii and not question.smtputf8:
+                    return Misspoken(answers.NEEDS_SMTPUTF8)
+                if question.size is not None and question.size > limits.message:
+                    return Misspoken(answers.MESSAGE_TOO_LARGE)
+            case Rcpt(recipient):
+                if transaction.recipients >= limits.recipients:
+                    return Misspoken(answers.TOO_MANY_RECIPIENTS)
+                if not recipient.ascii and not transaction.smtputf8:
+                    return Misspoken(answers.NEEDS_SMTPUTF8)
+            case _ if isinstance(question, _IDLING):
+                self._idled += 1
+                if limits.idle_commands is not None and self._idled > limits.idle_commands:
+                    return Misspoken(answers.TOO_MUCH_IDLING)
+            case _:
+                pass
+        return question
+
+    def _out_of_order(self, question: Question) -> Reply:
+        if self._state is State.UNWELCOME:
+            return answers.ONLY_QUIT
+        if self._state is State.STRANGER:
+            return answers.HELLO_FIRST
+        if isinstance(question, Mail):
+            return answers.NESTED_MAIL
+        return answers.MAIL_FIRST if self._state is State.READY else answers.RECIPIENT_FIRST
