@@ -34,7 +34,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy relay
-	for folder in examples/*/; do (cd "$$folder" && ../../$(BIN)/mypy --config-file=../../setup.cfg .) || exit; done
+	for folder in examples/*/; do (cd "$$folder" && ../../$(BIN)/mypy --config-file=../../setup.cfg --cache-dir=../../.mypy_cache .) || exit; done
 	$(BIN)/lint-imports
 
 format: $(VENV)/.check
