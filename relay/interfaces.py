@@ -22,7 +22,9 @@ from relay.mail.answer import Answer
 from relay.mail.envelope import Form
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
+from relay.mail.reply import Reply
 from relay.mail.routing import Inquiry, RoutingVerdict
+from relay.smtp.events import Question
 
 # The outside world, as it is handed to those who need it.
 
@@ -386,4 +388,46 @@ class ITransmitter(Interface):
         connects to this address and no other, never looks up a name, keeps the deadlines of the configuration for
         each phase by itself, and never raises for what a peer does. The content is sent as it is kept, head first;
         not one octet of it is changed. When it is cancelled it closes the connection.
+        """
+
+
+# A session.
+
+
+class IVisit(Interface):
+    """
+    Answers one client's questions. The adapter of a connection (`relay.net.server`) calls it, and nothing else does.
+    """
+
+    def answer(question: Question) -> Reply | Awaitable[Reply]:
+        """
+        The reply to a question of `relay.smtp.server.ServerSession`. May wait; there is one question at a time.
+
+        An exception is answered with 451 4.3.0. `OutcomeUnknown` closes the connection without a reply.
+        """
+
+    def take(octets: bytes) -> None:
+        """A piece of content, in wire form. Never waits and never raises: trouble is told at its end."""
+
+    def lost() -> None:
+        """
+        The connection is gone. What was not promised is forgotten; a commit that is under way goes on.
+
+        Called exactly once, also after a farewell.
+        """
+
+
+class IDispatch(Interface):
+    """Where reception hands over what it has just promised."""
+
+    def lease() -> float | None:
+        """
+        For how many seconds a new entry's recipients should be claimed for the dispatcher at once, or `None` if it has
+        enough to do: then they wait in the spool.
+        """
+
+    def accept(claims: Sequence[Claim]) -> None:
+        """
+        Carry these, which the commit of an `Enrol` with that lease has returned. Called in the turn that answers 250;
+        never raises.
         """

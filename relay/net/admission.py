@@ -1,0 +1,94 @@
+"""Who may connect: how many at once, in all and from one address, and how many in a minute."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from relay.config.limits import Limits
+from relay.interfaces import IClock
+from relay.mail.reply import Reply
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+TOO_MANY: Final = Reply.of(421, "4.7.0", "Too many connections, please try again later")
+TOO_MANY_OF_YOURS: Final = Reply.of(421, "4.7.0", "Too many connections from your address, please try again later")
+TOO_OFTEN: Final = Reply.of(421, "4.7.0", "You connect too often, please try again later")
+
+_MINUTE: Final = 60.0
+
+
+class Admission:
+    """
+    Counts connections over all listeners of a relay.
+
+    Trusted addresses, and clients without an address (Unix sockets), are bound by the limit in all only.
+    """
+
+    def __init__(self, limits: Limits, trusted: Sequence[Network], clock: IClock) -> None:
+        self._limits = limits
+        self._trusted = tuple(trusted)
+        self._clock = clock
+        self._connected = 0
+        self._at_once: dict[str, int] = {}
+        self._recent: dict[str, deque[float]] = {}
+        self._swept = clock.seconds()
+
+    @property
+    def crowded(self) -> bool:
+        """From half the connection limit up slow content is no longer waited for."""
+        return self._connected * 2 >= self._limits.connections
+
+    @property
+    def stressed(self) -> bool:
+        """From three quarters up idle clients are waited for less."""
+        return self._connected * 4 >= self._limits.connections * 3
+
+    def is_trusted(self, address: str | None) -> bool:
+        """Whether the limits for strangers do not bind this client."""
+        if address is None:
+            return True
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        return any(parsed in network for network in self._trusted if network.version == parsed.version)
+
+    def enter(self, address: str | None) -> Reply | None:
+        """
+        A client has connected: `None` if it may stay, else what it is told before it is closed.
+
+        Either way `leave` must be called once when it is gone.
+        """
+        self._connected += 1
+        if self._connected > self._limits.connections:
+            return TOO_MANY
+        if address is None or self.is_trusted(address):
+            return None
+        now = self._clock.seconds()
+        self._sweep(now)
+        at_once = self._at_once[address] = self._at_once.get(address, 0) + 1
+        recent = self._recent.setdefault(address, deque())
+        while recent and recent[0] <= now - _MINUTE:
+            recent.popleft()
+        if at_once > self._limits.connections_per_address:
+            return TOO_MANY_OF_YOURS
+        if len(recent) >= self._limits.connections_per_minute:
+            return TOO_OFTEN
+        recent.append(now)
+        return None
+
+    def leave(self, address: str | None) -> None:
+        """A client that entered is gone."""
+        self._connected -= 1
+        if address in self._at_once:
+            self._at_once[address] -= 1
+            if not self._at_once[address]:
+                del self._at_once[address]
+
+    def _sweep(self, now: float) -> None:
+        """Forget addresses that have not connected for a minute, once a minute: memory follows the last one."""
+        if now - self._swept < _MINUTE:
+            return
+        self._swept = now
+        for address in [a for a, times in self._recent.items() if not times or times[-1] <= now - _MINUTE]:
+            del self._recent[address]

@@ -1,0 +1,282 @@
+"""
+The adapter between a connection and a `ServerSession`: octets, deadlines, and nothing about mail.
+
+All that a client asked in one segment is answered in one write, before the first wait and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.config.limits import Limits
+from relay.interfaces import IClock, IVisit, OutcomeUnknown
+from relay.mail.reply import Reply
+from relay.net.admission import Admission
+from relay.net.timeouts import Deadline
+from relay.net.waiting import start
+from relay.smtp import answers
+from relay.smtp.events import Content, ContentEnded, Question
+from relay.smtp.server import ServerSession, State
+
+#: Seconds that an answer takes once a client has made too many errors.
+SLOWNESS: Final = 1.0
+
+
+@frozen
+class Doorway:
+    """What all connections of a listener share."""
+
+    #: A new session and who answers it, for a client's address and port; the reply is why it may not stay.
+    admit: Callable[[str | None, int, Reply | None], tuple[ServerSession, IVisit]]
+    admission: Admission
+    limits: Limits
+    clock: IClock
+    log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
+
+
+@implementer(IPushProducer)
+class SmtpServer(Protocol):
+    """One connection."""
+
+    def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], None]) -> None:
+        self._doorway = doorway
+        self._address = address
+        self._gone = gone
+        refusal = doorway.admission.enter(address)
+        self._session, self._visit = doorway.admit(address, port, refusal)
+        #: The answer that we owe, while it waits, and the question.
+        self._owed: Deferred[Reply] | None = None
+        self._asked: Question | None = None
+        self._deadline = Deadline(doorway.clock, self._expired)
+        #: The client does not read our replies.
+        self._choked = False
+        self._reading = True
+        self._stopping = False
+        self._connected = False
+        #: Octets of content that have come since the last look, when that was, and when 354 was said.
+        self._progress = 0
+        self._looked = 0.0
+        self._content_since: float | None = None
+        self._silent_since = 0.0
+
+    # What the network says.
+
+    def connectionMade(self) -> None:
+        self._connected = True
+        transport = cast(Any, self.transport)
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self._converse([])
+
+    def dataReceived(self, data: bytes) -> None:
+        session = self._session
+        if session.closed:
+            return
+        session.receive_data(data)
+        if self._content_since is not None:
+            self._progress += len(data)
+        if self._owed is None and not self._choked:
+            self._converse([])
+        elif session.buffered > self._doorway.limits.input_ahead:
+            self._read(False)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connected = False
+        self._deadline.close()
+        self._doorway.admission.leave(self._address)
+        owed, self._owed = self._owed, None
+        if owed is not None and not isinstance(self._asked, ContentEnded):
+            # Nobody waits for a verdict any more. A commit is another matter: it goes on (`IVisit.lost`).
+            owed.cancel()
+        self._visit.lost()
+        self._gone(self)
+
+    # The transport's view of us: we produce replies.
+
+    def pauseProducing(self) -> None:
+        """The client does not read: say no more until it does."""
+        self._choked = True
+        self._read(False)
+        self._deadline.within(self._doorway.limits.unread_time)
+
+    def resumeProducing(self) -> None:
+        """The client has read."""
+        self._choked = False
+        if self._owed is None:
+            self._watch()
+            self._converse([])
+
+    def stopProducing(self) -> None:
+        """The connection is going away; `connectionLost` follows."""
+
+    # The dialogue.
+
+    def _converse(self, said: list[bytes]) -> None:
+        """Answer all that can be answered now, and send it in one write."""
+        session, visit = self._session, self._visit
+        while not self._choked and (event := session.next_event()) is not None:
+            if type(event) is Content:
+                visit.take(event.octets)
+                continue
+            if type(event) is ContentEnded:
+                self._content_since = None
+            reply = self._ask(cast(Question, event))
+            if reply is None:
+                break
+            said.append(session.send(reply))
+        if said:
+            self._write(b"".join(said))
+        if not session.closed and self._stopping and self._owed is None and session.state is not State.CONTENT:
+            self._write(session.farewell(answers.STOPPING))
+        if session.closed:
+            self._close()
+        elif self._owed is None:
+            self._read(True)
+            if said:
+                # A deadline is for a whole command: octets that do not finish one do not move it.
+                self._watch()
+
+    def _ask(self, question: Question) -> Reply | None:
+        """The reply, or `None` if it has to wait for something."""
+        try:
+            answer = start(self._visit.answer(question))
+        except Exception:
+            return self._failed(Failure())
+        if not isinstance(answer, Deferred):
+            if answer.code < 400 or not self._session.slow:
+                return answer
+            answer = deferLater(cast(Any, self._doorway.clock), SLOWNESS, lambda reply=answer: reply)
+        self._owed, self._asked = answer, question
+        limits = self._doorway.limits
+        patience = limits.final_reply if isinstance(question, ContentEnded) else limits.policies_at_command
+        self._deadline.within(patience)
+        answer.addErrback(self._failed).addCallback(self._answered)
+        return None
+
+    def _answered(self, reply: Reply | None) -> None:
+        if self._owed is None:
+            return
+        self._owed = None
+        if reply is not None and self._connected:
+            self._converse([self._session.send(reply)])
+
+    def _failed(self, failure: Failure) -> Reply | None:
+        """Ours to explain, in the log only; the client hears 451, or nothing where that might be a lie."""
+        if failure.check(OutcomeUnknown):
+            self._doorway.log.failure("It is unknown whether a message was kept: closing without a reply", failure)
+            self._abort()
+            return None
+        if not failure.check(CancelledError):
+            self._doorway.log.failure("An answer failed, the client is told 451", failure)
+        return answers.OUR_FAULT
+
+    def stop(self) -> None:
+        """Finish what is in flight, then say 421 and close. The listener takes no new connections any more."""
+        self._stopping = True
+        if self._owed is None and not self._session.closed:
+            self._converse([])
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._abort()
+
+    # Deadlines.
+
+    def _watch(self) -> None:
+        """Nothing is owed: until when must the client have said more?"""
+        limits, admission = self._doorway.limits, self._doorway.admission
+        if self._session.state is not State.CONTENT:
+            self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
+            return
+        if self._content_since is None:
+            now = self._doorway.clock.seconds()
+            self._content_since = self._looked = self._silent_since = now
+            self._progress = 0
+        self._deadline.within(min(limits.progress_window, limits.content_time))
+
+    def _expired(self) -> None:
+        if self._choked or self._session.closed:
+            self._abort()
+        elif self._owed is not None:
+            if isinstance(self._asked, ContentEnded):
+                # The commit may yet happen: neither 250 nor 451 would be honest.
+                self._doorway.log.error("A message was not kept in time: closing without a reply")
+                self._abort()
+            else:
+                self._owed.cancel()
+        elif self._content_since is not None and self._content_goes_on():
+            self._deadline.within(self._doorway.limits.progress_window)
+        else:
+            self._write(self._session.farewell(answers.IDLE))
+            self._close()
+
+    def _content_goes_on(self) -> bool:
+        """Whether content comes fast enough; asked once in each `progress_window`."""
+        limits, admission = self._doorway.limits, self._doorway.admission
+        now = self._doorway.clock.seconds()
+        rate = self._progress / max(now - self._looked, 0.001)
+        if self._progress:
+            self._silent_since = now
+        self._progress, self._looked = 0, now
+        if self._content_since is None or now - self._content_since >= limits.content_time:
+            return False
+        if now - self._silent_since >= limits.idle:
+            return False
+        return rate >= limits.progress or not (admission.crowded or admission.stressed)
+
+    # The transport.
+
+    def _write(self, octets: bytes) -> None:
+        if octets:
+            cast(ITransport, self.transport).write(octets)
+
+    def _read(self, on: bool) -> None:
+        if on is not self._reading:
+            self._reading = on
+            transport = cast(Any, self.transport)
+            if on:
+                transport.resumeProducing()
+            else:
+                transport.pauseProducing()
+
+    def _close(self) -> None:
+        self._deadline.within(self._doorway.limits.unread_time)
+        transport = cast(Any, self.transport)
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _abort(self) -> None:
+        self._owed = None
+        self._session.farewell(answers.STOPPING)
+        transport = cast(Any, self.transport)
+        transport.unregisterProducer()
+        transport.abortConnection()
+
+
+class SmtpServerFactory(Factory):
+    """A listener's connections."""
+
+    noisy = False
+
+    def __init__(self, doorway: Doorway) -> None:
+        self._doorway = doorway
+        self.connections: set[SmtpServer] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> SmtpServer:
+        address = getattr(addr, "host", None)
+        if address is not None and address.startswith("::ffff:"):
+            address = address[7:]
+        connection = SmtpServer(self._doorway, address, getattr(addr, "port", 0), self.connections.discard)
+        self.connections.add(connection)
+        return connection

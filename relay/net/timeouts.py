@@ -1,0 +1,58 @@
+"""Deadlines that move often and are met seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from relay.interfaces import IClock
+
+
+class Deadline:
+    """
+    One deadline of a connection, cheap to move: there is at most one timer, and moving the deadline
+    forward only notes when it is. A timer that comes too early sets itself again.
+    """
+
+    __slots__ = ("_at", "_call", "_clock", "_expired", "_timer_at")
+
+    def __init__(self, clock: IClock, expired: Callable[[], None]) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._at: float | None = None
+        self._call: Any = None
+        self._timer_at = 0.0
+
+    def within(self, seconds: float) -> None:
+        """The deadline is `seconds` from now."""
+        self._at = at = self._clock.seconds() + seconds
+        if self._call is None:
+            self._arm(at)
+        elif self._timer_at > at:
+            self._call.cancel()
+            self._arm(at)
+
+    def clear(self) -> None:
+        """There is no deadline."""
+        self._at = None
+
+    def close(self) -> None:
+        """There will be none any more: let go of the timer."""
+        self._at = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _arm(self, at: float) -> None:
+        self._timer_at = at
+        self._call = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._tick)
+
+    def _tick(self) -> None:
+        self._call = None
+        if self._at is None:
+            return
+        if self._clock.seconds() < self._at:
+            self._arm(self._at)
+        else:
+            self._at = None
+            self._expired()
