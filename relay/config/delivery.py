@@ -1,0 +1,80 @@
+"""`[delivery]`: how mail is carried onward, and when it is tried again."""
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from relay.config.fields import Count, Factor, Network, Port, Section
+from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout
+
+
+class RetrySettings(Section):
+    """When a copy that could not be delivered is tried again, and when no longer."""
+
+    first: Timeout = Field(default=5 * MINUTE, description="The pause after the first attempt that failed.")
+    factor: Factor = Field(default=2, ge=1, le=100, description="How much longer each pause is than the one before.")
+    most: Duration = Field(default=4 * HOUR, description="The longest pause.")
+    jitter: Factor = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="How far a pause may be off by chance, as a part of it: 0.2 is up to 20 % each way.",
+    )
+    give_up: Duration = Field(
+        default=5 * DAY, description="The age at which a copy has failed, and its sender gets a notice."
+    )
+    give_up_notices: Duration = Field(default=2 * DAY, description="The same for a notice, which fails without one.")
+
+    @field_validator("most")
+    @classmethod
+    def _at_least_the_first(cls, most: float, info: ValidationInfo) -> float:
+        if most < info.data.get("first", 0):
+            raise ValueError("should not be shorter than 'first'")
+        return most
+
+
+class ConcurrencySettings(Section):
+    """How much is under way at once."""
+
+    first: Count = Field(default=2, description="Sessions with a destination of which nothing is known yet.")
+    most: Count = Field(
+        default=20, description="Sessions with one destination; it rises to it by success, and is halved by trouble."
+    )
+    total: Count = Field(default=200, description="Sessions with all destinations together.")
+
+    @field_validator("most")
+    @classmethod
+    def _at_least_the_first(cls, most: int, info: ValidationInfo) -> int:
+        if most < info.data.get("first", 0):
+            raise ValueError("should not be less than 'first'")
+        return most
+
+
+class TimeoutSettings(Section):
+    """How long another server may take. Over each: the next host, or later (RFC 5321 section 4.5.3.2)."""
+
+    connect: Timeout = Field(default=30, description="To accept a connection.")
+    greeting: Timeout = Field(default=5 * MINUTE, description="To greet, and to answer EHLO, HELO, RSET and QUIT.")
+    mail: Timeout = Field(default=5 * MINUTE, description="To answer MAIL.")
+    rcpt: Timeout = Field(default=5 * MINUTE, description="To answer RCPT.")
+    data: Timeout = Field(default=2 * MINUTE, description="To answer DATA.")
+    block: Timeout = Field(default=3 * MINUTE, description="To take a block of content.")
+    end: Timeout = Field(default=10 * MINUTE, description="To answer the end of content.")
+
+
+class DeliverySettings(Section):
+    """How mail is carried onward."""
+
+    port: Port = Field(default=25, description="The port of other mail servers.")
+    allow_private: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks to which mail is delivered although they are private, loopback or the relay's own. "
+        "Without it a name in the DNS cannot make the relay connect there.",
+    )
+    addresses: Count = Field(
+        default=5, description="Addresses of a domain that are tried in one attempt. Over it: later."
+    )
+    sessions: Count = Field(default=3, description="Sessions that are begun in one attempt. Over it: later.")
+    retry: RetrySettings = Field(default=RetrySettings(), description="When a copy is tried again, and when no longer.")
+    concurrency: ConcurrencySettings = Field(
+        default=ConcurrencySettings(), description="How much is under way at once."
+    )
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long another server may take.")

@@ -1,0 +1,86 @@
+"""From the text of a configuration to its settings, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from relay.config.errors import ConfigurationError, Problem
+from relay.config.lines import KeyPath, Lines
+from relay.config.paths import relative_to
+from relay.config.reading import OptionModel, Reading
+from relay.config.settings import Settings
+from relay.config.wording import Complaint
+
+
+def decode(octets: bytes, *, file: str) -> str:
+    """The text of a configuration file, which is UTF-8. Raises `ConfigurationError` if it is not."""
+    try:
+        return octets.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError([Problem(file, line, "", "this is not UTF-8")]) from None
+
+
+def load(
+    text: str,
+    *,
+    file: str,
+    base: Path,
+    hostname: str,
+    user: str,
+    option_model: OptionModel,
+    known: Callable[[], Iterable[str]] = tuple,
+) -> Settings:
+    """
+    The settings that `text` asks for. Raises `ConfigurationError` with all that is wrong with it.
+
+    `file` is the name for the operator, and `base` the absolute directory to which relative paths are relative:
+    nothing is read here but `text`. `hostname` is the machine's name, which counts where the text says none, and
+    `user` the user who starts the relay; `$hostname` and `$user` stand for them in every string.
+
+    `option_model` finds the model of a policy's options by the policy's `use`: `None` if there is no such policy, and
+    any exception if it cannot be loaded. `known` names the policies that there are; it is asked only for a hint.
+    """
+    try:
+        reading = Reading(tomllib.loads(text), Lines.of(text), hostname, user)
+    except (ValueError, RecursionError) as error:  # `TOMLDecodeError`, or a number with too many digits
+        raise ConfigurationError([_not_toml(error, file, text)]) from None
+    settings = reading.settings(option_model, known)
+    if settings is None:
+        raise ConfigurationError(_problem(each, file, reading.lines) for each in reading.found)
+    resolved: Settings = relative_to(base, settings)
+    return resolved
+
+
+def _problem(complaint: Complaint, file: str, lines: Lines) -> Problem:
+    return Problem(file, lines.line(complaint.path), _spell(complaint.path), complaint.text)
+
+
+def _spell(path: KeyPath) -> str:
+    return ".".join(str(part + 1) if isinstance(part, int) else _spell_key(part) for part in path)
+
+
+def _spell_key(key: str) -> str:
+    """A key as it has to be written in the file: quoted unless it is a bare one."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+#: How `tomllib` says where it stopped.
+_AT = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)\Z")
+
+_TWICE = re.compile(r"Cannot (?:overwrite a value|declare .* twice|mutate immutable namespace .*)\Z", re.DOTALL)
+
+
+def _not_toml(error: ValueError | RecursionError, file: str, text: str) -> Problem:
+    if isinstance(error, RecursionError):
+        return Problem(file, 1, "", "values within values are nested too deep")
+    place = _AT.search(str(error))
+    line = int(place[1]) if place is not None and place[1] else text.count("\n") + 1
+    said = str(error)[: place.start()] if place is not None else str(error)
+    if _TWICE.match(said):
+        return Problem(file, line, "", "what is set here has been set before")
+    return Problem(file, line, "", f"this is not TOML: {said[:1].lower()}{said[1:]}")

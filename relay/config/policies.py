@@ -1,0 +1,70 @@
+"""`[[policy]]`: what every policy has, whatever it does."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+
+from relay.config.fields import Domain, DomainOrAddress, Network, Section, Word, Yes
+from relay.config.units import Timeout
+
+Mode = Literal["enforce", "shadow", "off"]
+
+
+class When(Section):
+    """
+    When a policy is asked at all: if every condition that is given holds. A condition with several
+    values holds if one of them does. Where it does not hold the policy abstains.
+    """
+
+    client: Annotated[tuple[Network, ...], Field(min_length=1)] = Field(
+        default=(), description="Networks and addresses: the client is in one of them."
+    )
+    listener: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=(), description="Names of listeners: the client came in by one of them."
+    )
+    sender: Annotated[tuple[DomainOrAddress, ...], Field(min_length=1)] = Field(
+        default=(),
+        description='The reverse-path is one of these addresses, or in one of these domains; `"<>"` is the null one.',
+    )
+    recipient: Annotated[tuple[Domain, ...], Field(min_length=1)] = Field(
+        default=(), description="The recipient is in one of these domains."
+    )
+    authenticated: Yes | None = Field(default=None, description="Whether the client has said who it is (AUTH).")
+
+
+class PolicyKeys(Section):
+    """The keys that every `[[policy]]` takes. All others are options of what `use` names."""
+
+    name: Word = Field(
+        default="", description="What the policy is called in log lines and explanations. Without it, as what it uses."
+    )
+    use: str = Field(
+        min_length=1,
+        description='What the policy does: the name of a policy that is installed, or `"package.module:Class"`.',
+    )
+    when: When = Field(default=When(), description="When the policy is asked. Without it, always.")
+    timeout: Timeout = Field(default=10, description="How long the policy may think about one question. Over it 451.")
+    mode: Mode = Field(default="enforce", description="`enforce` asks it, `off` leaves it out.")
+
+    @field_validator("mode")
+    @classmethod
+    def _no_shadow_yet(cls, mode: Mode) -> Mode:
+        if mode == "shadow":
+            raise ValueError("'shadow' is not built yet")
+        return mode
+
+
+class PolicySettings(BaseModel):
+    """One `[[policy]]` of a configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    use: str
+    when: When = When()
+    timeout: float = 10
+    mode: Mode = "enforce"
+    #: An instance of the option model that `use` brought.
+    options: SerializeAsAny[BaseModel]
+    #: Where it stands in the file, for problems that are found later, when the policy is made.
+    line: int = 1
