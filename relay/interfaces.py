@@ -19,6 +19,7 @@ from attrs import frozen
 from zope.interface import Attribute, Interface
 
 from relay.mail.answer import Answer
+from relay.mail.decision import Decision
 from relay.mail.envelope import Form
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
@@ -392,6 +393,16 @@ class ITransmitter(Interface):
 
 
 # A session.
+
+
+class IChain(Interface):
+    """All policies together."""
+
+    async def route(inquiry: Inquiry) -> Decision:
+        """
+        Where the recipient's copies go, or why it is refused. Never raises for what a policy did: that is a refusal
+        with 451.
+        """
 
 
 class IVisit(Interface):

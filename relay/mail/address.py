@@ -185,9 +185,7 @@ def _is_dot_string(local: str) -> bool:
     if _ATOMS_AND_DOTS.match(local):
         return True
     # RFC 6531 section 3.3: `atext` grows by every UTF-8 character that is not ASCII; ours must be printable.
-    return not local.isascii() and all(
-        _ATOMS_AND_DOTS.match(c) if c.isascii() else _printable(c) for c in local
-    )
+    return not local.isascii() and all(_ATOMS_AND_DOTS.match(c) if c.isascii() else _printable(c) for c in local)
 
 
 def _printable(character: str) -> bool:

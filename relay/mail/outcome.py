@@ -150,9 +150,7 @@ class RefusedByPolicy:
     reply: Reply
 
 
-Fact: TypeAlias = (
-    Carried | Answered | Broke | Unresolved | Unsuitable | Unwritten | Misbehaved | RefusedByPolicy
-)
+Fact: TypeAlias = Carried | Answered | Broke | Unresolved | Unsuitable | Unwritten | Misbehaved | RefusedByPolicy
 
 
 @frozen

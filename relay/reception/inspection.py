@@ -1,0 +1,75 @@
+"""A look at the header section as it comes in: is it too large, and has the message been here too often?"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Final
+
+from relay.config.limits import Limits
+from relay.mail.header import count_received, section_end
+from relay.mail.reply import Reply
+from relay.smtp import answers
+
+#: RFC 5322 section 2.2: what begins a header field.
+_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+_NEW_FIELD: Final = re.compile(rb"\r\n(?![ \t\r])")
+
+
+class Inspection:
+    """
+    Takes the content's pieces until the header section has ended, and keeps nothing of it afterwards.
+
+    Memory is bounded by the limit of a header section, time is linear in it.
+    """
+
+    __slots__ = ("_done", "_limits", "_section", "fault")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._section = bytearray()
+        self._done = False
+        #: Why the message cannot be accepted, or `None`.
+        self.fault: Reply | None = None
+
+    def take(self, octets: bytes) -> None:
+        """A piece of the content in wire form."""
+        if self._done:
+            return
+        section, seen = self._section, len(self._section)
+        section += octets
+        end = section_end(section, seen)
+        if end is None:
+            if len(section) <= self._limits.header:
+                return
+            if not _FIELD.match(section):
+                # Text without a header section, typed by hand: there is nothing to inspect.
+                self._finish(None)
+                return
+            self._finish(answers.HEADER_TOO_LARGE)
+            return
+        self._finish(self._judge(section[:end]))
+
+    def end(self) -> None:
+        """The content has ended; if no empty line came, all of it was the header section."""
+        if not self._done:
+            self._finish(self._judge(self._section))
+
+    def _finish(self, fault: Reply | None) -> None:
+        self._done = True
+        self._section = bytearray()
+        self.fault = fault
+
+    def _judge(self, section: bytes | bytearray) -> Reply | None:
+        limits = self._limits
+        if len(section) > limits.header:
+            return answers.HEADER_TOO_LARGE
+        # Folded lines are no fields of their own; what cannot be too much by any count is not looked at closely.
+        if section.count(b"\r\n") > limits.header_fields or len(section) > limits.header_field:
+            starts = [0, *(match.end() for match in _NEW_FIELD.finditer(section)), len(section)]
+            sizes = [after - before for before, after in pairwise(starts)]
+            if len(sizes) > limits.header_fields + 1 or max(sizes) > limits.header_field:
+                return answers.HEADER_TOO_LARGE
+        if count_received(section) > limits.hops:
+            return answers.TOO_MANY_HOPS
+        return None

@@ -1,0 +1,116 @@
+"""Content on its way into the spool, and the promise at its end (law L1: no 250 before the commit has returned)."""
+
+from __future__ import annotations
+
+import errno
+
+from relay.interfaces import Enrol, IDraft, SpoolError
+from relay.mail.envelope import Form
+from relay.mail.queue import Entry
+from relay.mail.reply import Reply
+from relay.mail.trace import received
+from relay.reception.inspection import Inspection
+from relay.reception.reception import Reception
+from relay.reception.transaction import Transaction
+from relay.smtp import answers
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Intake:
+    """
+    One message's content, from 354 to the answer at its end.
+
+    What goes wrong with the disk while content comes in is kept for that answer, and the rest of the content
+    is passed over: the client cannot be told earlier (RFC 5321 section 4.1.1.4).
+    """
+
+    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "fault")
+
+    def __init__(self, reception: Reception) -> None:
+        """Begins a draft; raises `SpoolError` where there is no place for one."""
+        self._reception = reception
+        self._draft: IDraft = reception.spool.begin(Form.WIRE)
+        self._inspection = Inspection(reception.limits)
+        self._promising = False
+        self.fault: Reply | None = None
+
+    @property
+    def id(self) -> str:
+        """The queue id that the message has, or will have."""
+        return self._draft.id
+
+    def take(self, octets: bytes) -> None:
+        """A piece of content in wire form."""
+        if self.fault is not None:
+            return
+        self._inspection.take(octets)
+        try:
+            self._draft.write(octets)
+        except (OSError, SpoolError) as problem:
+            self._reception.log.failure("Content could not be written")
+            full = isinstance(problem, OSError) and problem.errno in _FULL
+            self.fault = answers.NO_ROOM if full else answers.OUR_FAULT
+            self._draft.abandon()
+
+    def abandon(self) -> None:
+        """The client is gone, or the message refused: forget what was not promised."""
+        if not self._promising:
+            self._draft.abandon()
+
+    def judge(self, fault: Reply | None) -> Reply | None:
+        """
+        Why this content is refused, or `None`. `fault` is what the dialogue has found.
+
+        A message that is refused at the end of content must never be delivered (RFC 5321 section 4.2.5).
+        """
+        self._inspection.end()
+        verdict = fault or self.fault or self._inspection.fault
+        if verdict is not None:
+            self.fault = verdict
+            self._draft.abandon()
+        return verdict
+
+    async def promise(self, transaction: Transaction, size: int) -> Reply:
+        """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
+        reception, draft = self._reception, self._draft
+        envelope = transaction.envelope
+        recipients = transaction.enrolled(draft.id)
+        if recipients:
+            only = recipients[0].original if transaction.recipients == 1 else None
+            head = received(
+                envelope,
+                hostname=reception.hostname,
+                id=draft.id,
+                when=reception.clock.calendar(),
+                recipient=only,
+            )
+            entry = Entry(draft.id, reception.clock.now(), envelope, head)
+            self._promising = True
+            try:
+                claims = await reception.spool.commit([Enrol(entry, draft, recipients, reception.dispatch.lease())])
+            except SpoolError:
+                reception.log.failure("A message was not kept, the client is told 451")
+                return answers.OUR_FAULT
+        else:
+            claims = ()
+            draft.abandon()
+        self._record(transaction, size)
+        if claims:
+            reception.dispatch.accept(claims)
+        return Reply.of(250, "2.0.0", f"Ok: queued as {draft.id}")
+
+    def _record(self, transaction: Transaction, size: int) -> None:
+        envelope, id, event = transaction.envelope, self._draft.id, self._reception.maillog.event
+        event(
+            "accepted",
+            id=id,
+            sender=envelope.reverse_path or "<>",
+            recipients=transaction.recipients,
+            size=size,
+            client=envelope.client.address,
+            helo=envelope.client.helo,
+            listener=envelope.client.listener,
+        )
+        for placement in transaction.discarded():
+            event("discarded", id=id, recipient=placement.address, policy=placement.policy, because=placement.because)

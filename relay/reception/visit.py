@@ -1,0 +1,182 @@
+"""One client's session: each question to whoever can answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import assert_never
+
+from attrs import evolve
+from zope.interface import implementer
+
+from relay.interfaces import IVisit, SpoolError
+from relay.mail.address import Address
+from relay.mail.decision import Accepted, Refused
+from relay.mail.envelope import Client, Envelope
+from relay.mail.reply import Reply, printable
+from relay.mail.routing import Inquiry
+from relay.reception.intake import Intake
+from relay.reception.reception import Reception
+from relay.reception.transaction import Transaction
+from relay.smtp import answers
+from relay.smtp.events import (
+    Connected,
+    ContentEnded,
+    Data,
+    Hello,
+    Help,
+    Mail,
+    Misspoken,
+    Noop,
+    Question,
+    Quit,
+    Rcpt,
+    Reset,
+    Verify,
+)
+from relay.smtp.help import explain
+
+
+@implementer(IVisit)
+class Visit:
+    """A client, its open transaction if there is one, and the content that comes in if it does."""
+
+    __slots__ = ("_client", "_intake", "_reception", "_refusal", "_transaction")
+
+    def __init__(self, reception: Reception, client: Client, refusal: Reply | None = None) -> None:
+        """`refusal` is why the client may not stay: it is greeted with it."""
+        self._reception = reception
+        self._client = client
+        self._refusal = refusal
+        self._transaction: Transaction | None = None
+        self._intake: Intake | None = None
+
+    def answer(self, question: Question) -> Reply | Awaitable[Reply]:
+        match question:
+            case Rcpt(recipient):
+                return self._rcpt(recipient)
+            case ContentEnded(size, fault):
+                return self._content_ended(size, fault)
+            case Mail():
+                return self._mail(question)
+            case Data():
+                return self._data()
+            case Hello(extended, name):
+                return self._hello(extended, name)
+            case Connected():
+                return self._connected()
+            case Reset():
+                self._forget()
+                return answers.FLUSHED
+            case Misspoken(reply):
+                self._log_refusal(reply)
+                return reply
+            case Quit():
+                return Reply.of(221, "2.0.0", f"{self._reception.hostname} closing, goodbye")
+            case Noop():
+                return answers.NOTHING_DONE
+            case Verify():
+                return answers.CANNOT_VERIFY
+            case Help(topic):
+                return explain(topic)
+            case _:
+                assert_never(question)
+
+    def take(self, octets: bytes) -> None:
+        if self._intake is not None:
+            self._intake.take(octets)
+
+    def lost(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._transaction = None
+        if self._intake is not None:
+            self._intake.abandon()
+            self._intake = None
+
+    def _connected(self) -> Reply:
+        reception = self._reception
+        if self._refusal is not None:
+            self._log_refusal(self._refusal)
+            return self._refusal
+        return Reply.of(220, None, f"{reception.hostname} {reception.greeting}")
+
+    def _hello(self, extended: bool, name: str) -> Reply:
+        self._forget()
+        reception = self._reception
+        self._client = client = evolve(self._client, helo=name, extended=extended)
+        whence = f" [{client.address}]" if client.address else ""
+        welcome = f"{reception.hostname} Hello {printable(name)}{whence}"
+        return Reply.of(250, None, welcome, *(reception.keywords if extended else ()))
+
+    def _mail(self, mail: Mail) -> Reply:
+        spool = self._reception.spool
+        if not spool.accepting:
+            return answers.OUR_FAULT
+        if not spool.room(mail.size or 0):
+            self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
+            return answers.NO_ROOM
+        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, self._client)
+        self._transaction = Transaction(envelope, mail.size or 0)
+        return answers.SENDER_OK
+
+    async def _rcpt(self, recipient: Address) -> Reply:
+        transaction = self._open_transaction()
+        envelope = transaction.envelope
+        decision = await self._reception.chain.route(
+            Inquiry(recipient, recipient, envelope.reverse_path, envelope.client)
+        )
+        match decision:
+            case Accepted(placements):
+                self._transaction = transaction.accept(placements)
+                return answers.RECIPIENT_OK
+            case Refused(reply, policy, because):
+                self._log_refusal(
+                    reply, sender=envelope.reverse_path, recipient=recipient, policy=policy, because=because
+                )
+                return reply
+            case _:
+                assert_never(decision)
+
+    def _data(self) -> Reply:
+        transaction, reception = self._open_transaction(), self._reception
+        if not reception.spool.room(transaction.size):
+            self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
+            return answers.NO_ROOM
+        try:
+            self._intake = Intake(reception)
+        except SpoolError:
+            reception.log.failure("The spool has no place for a draft")
+            return answers.OUR_FAULT
+        return answers.SEND_CONTENT
+
+    async def _content_ended(self, size: int, fault: Reply | None) -> Reply:
+        transaction, intake = self._open_transaction(), self._intake
+        if intake is None:
+            raise RuntimeError("content has ended that never began")
+        self._transaction = None
+        fault = intake.judge(fault)
+        if fault is not None:
+            self._intake = None
+            self._log_refusal(fault, id=intake.id, sender=transaction.envelope.reverse_path, size=size)
+            return fault
+        try:
+            return await intake.promise(transaction, size)
+        finally:
+            self._intake = None
+
+    def _open_transaction(self) -> Transaction:
+        if self._transaction is None:
+            raise RuntimeError("there is no transaction")
+        return self._transaction
+
+    def _log_refusal(self, reply: Reply, **fields: object) -> None:
+        client = self._client
+        self._reception.maillog.event(
+            "refused",
+            reply=str(reply),
+            client=client.address,
+            helo=client.helo,
+            listener=client.listener,
+            **fields,
+        )
