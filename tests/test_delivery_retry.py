@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.delivery.retry import DAY, HOUR, MINUTE, Again, Schedule, spoken
+from relay.mail.address import Address
+from relay.mail.envelope import Client, Envelope
+from relay.mail.outcome import Delayed, Failed
+from relay.mail.queue import Entry
+
+LETTER = Entry("1", 1000.0, Envelope(Address("jon", "example.org"), client=Client("192.0.2.9")), b"")
+OUR_NOTICE = Entry("2", 1000.0, Envelope(None), b"")
+THEIR_NOTICE = Entry("3", 1000.0, Envelope(None, client=Client("192.0.2.9")), b"")
+DELAYED = Delayed("4.4.1", "connection refused", "", "mx[192.0.2.1]:25")
+
+
+class ScheduleTests(SynchronousTestCase):
+    def test_pauses_double_from_five_minutes_to_four_hours(self) -> None:
+        pauses = [Schedule().pause(attempts, 0.5) / MINUTE for attempts in range(1, 9)]
+        self.assertEqual(pauses, [5, 10, 20, 40, 80, 160, 240, 240])
+
+    @given(st.integers(1, 10**9), st.floats(0, 1))
+    def test_chance_moves_a_pause_by_a_fifth_at_most(self, attempts: int, chance: float) -> None:
+        middle = Schedule().pause(attempts, 0.5)
+        self.assertLessEqual(abs(Schedule().pause(attempts, chance) - middle), 0.2 * middle + 1e-6)
+
+    def test_chance_goes_both_ways(self) -> None:
+        self.assertEqual([Schedule().pause(1, c) for c in (0.0, 1.0)], [240.0, 360.0])
+
+    def test_a_delay_is_followed_by_another_attempt(self) -> None:
+        self.assertEqual(Schedule().decide(LETTER, 1, DELAYED, 2000.0, 0.5), Again(2300.0, DELAYED))
+
+    def test_the_last_attempt_is_made_when_patience_ends(self) -> None:
+        end = 1000 + 5 * DAY
+        self.assertEqual(Schedule().decide(LETTER, 40, DELAYED, end - HOUR, 0.5), Again(end, DELAYED))
+
+    def test_after_it_the_copy_fails_with_the_reason_of_the_last_delay(self) -> None:
+        failed = Schedule().decide(LETTER, 40, DELAYED, 1000 + 5 * DAY, 0.5)
+        self.assertEqual(failed, Failed("4.4.1", "gave up after 5 days: connection refused", "", "mx[192.0.2.1]:25"))
+
+    def test_our_own_notices_are_given_up_after_two_days_and_those_of_others_are_letters(self) -> None:
+        late = 1000 + 2 * DAY
+        self.assertIsInstance(Schedule().decide(OUR_NOTICE, 20, DELAYED, late, 0.5), Failed)
+        self.assertIsInstance(Schedule().decide(THEIR_NOTICE, 20, DELAYED, late, 0.5), Again)
+        ours_of_a_person = evolve(LETTER, envelope=Envelope(Address("a", "b")))
+        self.assertIsInstance(Schedule().decide(ours_of_a_person, 20, DELAYED, late, 0.5), Again)
+
+    @given(st.floats(0, 5 * DAY, exclude_max=True), st.floats(0, 1), st.integers(1, 100))
+    def test_the_next_attempt_is_later_than_now_and_never_after_patience_has_ended(
+        self, age: float, chance: float, attempts: int
+    ) -> None:
+        now = LETTER.arrived + age
+        match Schedule().decide(LETTER, attempts, DELAYED, now, chance):
+            case Again(due):
+                self.assertLess(now, due)
+                self.assertLessEqual(due, LETTER.arrived + 5 * DAY)
+            case Failed():
+                self.assertGreaterEqual(now, LETTER.arrived + 5 * DAY)
+
+    def test_a_schedule_that_would_never_wait_cannot_be_built(self) -> None:
+        for wrong in {"first": 0}, {"factor": 0.5}, {"give_up": -1}:
+            self.assertRaises(ValueError, Schedule, **wrong)
+
+    def test_durations_are_said_as_people_say_them(self) -> None:
+        said = [spoken(s) for s in (5 * DAY, DAY, 36 * HOUR, HOUR, 90 * MINUTE, 61)]
+        self.assertEqual(said, ["5 days", "1 day", "36 hours", "1 hour", "90 minutes", "61 seconds"])
