@@ -1,0 +1,59 @@
+"""Decisions: what all policies together say about one recipient that a client named."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from relay.mail.address import Address
+from relay.mail.reply import Reply
+from relay.mail.routing import Route
+
+
+@frozen
+class Placement:
+    """
+    One copy that will be kept, and where it goes.
+
+    A client names one recipient; an alias makes several placements of it. A placement whose route is a
+    `Reject` is one of several that policy refuses: the client has heard 250 for the others, so this one
+    fails after it has been accepted, and its sender is told.
+    """
+
+    address: Address
+    #: The address that the client named.
+    original: Address
+    route: Route
+    #: The policy that decided, by its name in the configuration; "" where no policy did.
+    policy: str = ""
+    because: str = ""
+
+
+@frozen
+class Accepted:
+    """The client hears 250. There is at least one placement: a copy for nobody would be lost mail."""
+
+    placements: tuple[Placement, ...] = field()
+
+    @placements.validator
+    def _has_one(self, _attribute: object, placements: tuple[Placement, ...]) -> None:
+        if not placements:
+            raise ValueError("a recipient is accepted for at least one placement")
+
+
+@frozen
+class Refused:
+    """The client hears this reply, which is negative."""
+
+    reply: Reply = field()
+    policy: str = ""
+    because: str = ""
+
+    @reply.validator
+    def _is_negative(self, _attribute: object, reply: Reply) -> None:
+        if reply.positive:
+            raise ValueError(f"a {reply.code} reply does not refuse")
+
+
+Decision: TypeAlias = Accepted | Refused
