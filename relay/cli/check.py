@@ -62,7 +62,7 @@ def check(file: str | None, schema: bool) -> None:
     """
     # Here, since it imports the policies and what they need, and `relayctl --help` needs none of it.
     from relay.config.schema import schema as json_schema
-    from relay.policy.registry import option_model, option_models
+    from relay.policy.registry import names, option_model, option_models
 
     if schema:
         click.echo(json.dumps(json_schema(option_models()), indent=2, ensure_ascii=False))
@@ -70,7 +70,7 @@ def check(file: str | None, schema: bool) -> None:
     if file is None:
         raise click.UsageError("which configuration? Say relayctl check FILE")
     try:
-        settings = settings_of(file, option_model, option_models)
+        settings = settings_of(file, option_model, names)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)

@@ -1,6 +1,8 @@
 """`[delivery]`: how mail is carried onward, and when it is tried again."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from relay.config.fields import Count, Factor, Network, Port, Section
 from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout
@@ -23,12 +25,11 @@ class RetrySettings(Section):
     )
     give_up_notices: Duration = Field(default=2 * DAY, description="The same for a notice, which fails without one.")
 
-    @field_validator("most")
-    @classmethod
-    def _at_least_the_first(cls, most: float, info: ValidationInfo) -> float:
-        if most < info.data.get("first", 0):
-            raise ValueError("should not be shorter than 'first'")
-        return most
+    @model_validator(mode="after")
+    def _longer_and_longer(self) -> Self:
+        if self.first > self.most:
+            raise ValueError("'first' should not be longer than 'most'")
+        return self
 
 
 class ConcurrencySettings(Section):
@@ -40,12 +41,11 @@ class ConcurrencySettings(Section):
     )
     total: Count = Field(default=200, description="Sessions with all destinations together.")
 
-    @field_validator("most")
-    @classmethod
-    def _at_least_the_first(cls, most: int, info: ValidationInfo) -> int:
-        if most < info.data.get("first", 0):
-            raise ValueError("should not be less than 'first'")
-        return most
+    @model_validator(mode="after")
+    def _more_and_more(self) -> Self:
+        if self.first > self.most:
+            raise ValueError("'first' should not be more than 'most'")
+        return self
 
 
 class TimeoutSettings(Section):

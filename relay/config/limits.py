@@ -1,8 +1,8 @@
 """`[limits]`: what a client may ask of us, and how long we wait. Each row says what is answered over it."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
 from relay.config.fields import Count, Section
 from relay.config.units import KIB, MIB, MINUTE, Duration, Size, Timeout, at_least, at_most
@@ -107,9 +107,8 @@ class Limits(Section):
         default=200, description="Messages that wait for the spool to keep them. Over it reading pauses."
     )
 
-    @field_validator("errors")
-    @classmethod
-    def _slow_before_closed(cls, errors: int, info: ValidationInfo) -> int:
-        if errors < info.data.get("errors_slow", 0):
-            raise ValueError("should not be less than 'errors_slow'")
-        return errors
+    @model_validator(mode="after")
+    def _slow_before_closed(self) -> Self:
+        if self.errors_slow > self.errors:
+            raise ValueError("'errors_slow' should not be more than 'errors'")
+        return self

@@ -156,7 +156,7 @@ class _Reader:
         return match.group()
 
     def _line(self) -> int:
-        return bisect_right(self._line_ends, self._at - 1) + 1
+        return bisect_right(self._line_ends, self._at) + 1
 
 
 def _spelled_out(quoted: str) -> str:

@@ -42,8 +42,8 @@ def load(
     nothing is read here but `text`. `hostname` is the machine's name, which counts where the text says none, and
     `user` the user who starts the relay; `$hostname` and `$user` stand for them in every string.
 
-    `option_model` finds the model of a policy's options by the policy's `use`: `None` if there is no such policy, and
-    any exception if it cannot be loaded. `known` names the policies that there are; it is asked only for a hint.
+    `option_model` finds the model of a policy's options by the policy's `use`: `None` if there is no such policy; a
+    `ValueError`, with words for the operator, if it cannot be loaded. `known` names the policies that there are; it is asked only for a hint.
     """
     try:
         reading = Reading(tomllib.loads(text), Lines.of(text), hostname, user)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from relay.config.addresses import listen_address
+from relay.config.addresses import Inet, ListenAddress, listen_address
 from relay.config.lines import KeyPath, Lines
 from relay.config.policies import PolicyKeys, PolicySettings
 from relay.config.settings import Settings
@@ -32,18 +32,22 @@ class Reading:
 
     def __init__(self, document: dict[str, Any], lines: Lines, hostname: str, user: str) -> None:
         self.found: list[Complaint] = []
+        #: A value with an unknown word in it is not what it was meant to be, so nothing more is said about it.
+        self._unclear: set[KeyPath] = set()
         self._hostname = self._host_name(document, hostname)
         words = Words({"hostname": self._hostname, "user": user})
         self._document = {
             key: value if key == "hostname" else words.replace(value, (key,)) for key, value in document.items()
         }
         self.found += words.complaints
+        self._unclear.update(complaint.path for complaint in words.complaints)
         self.lines = lines.renamed(words.spelled_out)
 
     def settings(self, option_model: OptionModel, known: Callable[[], Iterable[str]]) -> Settings | None:
         """The settings, or `None` if anything was found to be wrong."""
         listeners, policies = self._tables("listener"), self._tables("policy")
         listener_names = self._names("listener", listeners, _name_by_address)
+        self._check_addresses(listeners)
         policy_names = self._names("policy", policies, _name_by_use)
         made = []
         for index, (table, name) in enumerate(zip(policies, policy_names, strict=True)):
@@ -111,14 +115,14 @@ class Reading:
     ) -> PolicySettings | None:
         """One `[[policy]]`, in two halves: what every policy has, and the options of what it uses."""
         common = {key: value for key, value in table.items() if key in PolicyKeys.model_fields}
-        keys = self._validated(PolicyKeys, common, at, _no_hint)
+        keys = self._validated(PolicyKeys, common, at, _hint_for_options(PolicyKeys))
         use = table.get("use")
         if not isinstance(use, str) or not use:
             return None
         try:
             model = option_model(use)
-        except Exception as error:  # a plugin's module may raise anything when it is imported
-            self._complain((*at, "use"), f"cannot be loaded: {_one_line(error)}")
+        except ValueError as error:
+            self._complain((*at, "use"), " ".join(str(error).split()))
             return None
         if model is None:
             self._complain((*at, "use"), f"unknown policy{_one_of(use, known())}")
@@ -126,8 +130,9 @@ class Reading:
         written = {key: value for key, value in table.items() if key not in common}
         try:
             options = self._validated(model, written, at, _hint_for_options(model))
-        except Exception as error:  # and so may its validators
-            self._complain(at, f"the options cannot be checked: {_one_line(error)}")
+        except Exception as error:  # a plugin's validators may raise anything
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            self._complain(at, f"the options cannot be checked: {said}")
             return None
         if keys is None or options is None:
             return None
@@ -140,6 +145,15 @@ class Reading:
             options=options,
             line=self.lines.line(at),
         )
+
+    def _check_addresses(self, listeners: list[dict[str, Any]]) -> None:
+        taken: set[ListenAddress] = set()
+        for index, table in enumerate(listeners):
+            address = _address(table)
+            if address in taken:
+                self._complain(("listener", index, "address"), "another listener has this address")
+            if address is not None and not (isinstance(address, Inet) and address.port == 0):
+                taken.add(address)
 
     def _check_listeners(self, at: KeyPath, policy: dict[str, Any], names: list[str]) -> None:
         """A condition for a listener that there is not would never hold, and nobody would know why."""
@@ -158,24 +172,26 @@ class Reading:
             return None
 
     def _complain(self, path: KeyPath, text: str) -> None:
-        self.found.append(Complaint(path, text))
+        if path not in self._unclear:
+            self.found.append(Complaint(path, text))
+
+
+def _address(listener: dict[str, Any]) -> ListenAddress | None:
+    """Where a listener listens, if that can be told; if not, `Settings` will say why."""
+    address = listener.get("address")
+    try:
+        return listen_address(address) if isinstance(address, str) else None
+    except ValueError:
+        return None
 
 
 def _name_by_address(listener: dict[str, Any]) -> str:
-    address = listener.get("address")
-    try:
-        return str(listen_address(address)) if isinstance(address, str) else ""
-    except ValueError:
-        return ""
+    return str(_address(listener))
 
 
 def _name_by_use(policy: dict[str, Any]) -> str:
     """`package.module:Class` is called `Class`."""
     return str(policy.get("use", "")).rpartition(":")[2]
-
-
-def _no_hint(path: KeyPath) -> str:
-    return ""
 
 
 def _hint_for_settings(path: KeyPath) -> str:
@@ -204,7 +220,3 @@ def _perhaps_above(path: KeyPath) -> str:
 def _one_of(word: str, words: Iterable[str]) -> str:
     names = sorted(words)
     return did_you_mean(word, names) or ("; there are " + ", ".join(f"'{name}'" for name in names) if names else "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

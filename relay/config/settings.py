@@ -7,9 +7,9 @@ description stands in the JSON schema, which editors show, and in docs/configura
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from relay.config.addresses import is_local
 from relay.config.delivery import DeliverySettings
@@ -58,12 +58,11 @@ class DnsSettings(Section):
     records: Count = Field(default=100, description="Records of an answer. One with more of them is no answer.")
     cache: Count = Field(default=10_000, description="Answers that are kept until their time is up.")
 
-    @field_validator("server_timeout")
-    @classmethod
-    def _within_the_whole(cls, server_timeout: float, info: ValidationInfo) -> float:
-        if server_timeout > info.data.get("timeout", server_timeout):
-            raise ValueError("should not be longer than 'timeout'")
-        return server_timeout
+    @model_validator(mode="after")
+    def _a_part_of_the_whole(self) -> Self:
+        if self.server_timeout > self.timeout:
+            raise ValueError("'server_timeout' should not be longer than 'timeout'")
+        return self
 
 
 class LogSettings(Section):

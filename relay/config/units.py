@@ -81,7 +81,7 @@ def spell_duration(seconds: float) -> str:
     for unit, length in _SECONDS.items():
         if seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds}s"
 
 
 def spell_size(octets: int) -> str:

@@ -80,6 +80,9 @@ def complaints(error: ValidationError, document: object, hint: Hint) -> list[Com
     texts: dict[KeyPath, list[str]] = {}
     found = [(_place(document, details), details) for details in error.errors(include_url=False)]
     for (path, union), details in found:
+        inside = any(other[: len(path)] == path and len(other) > len(path) for (other, _), _ in found)
+        if details["type"] == "too_short" and inside:  # pydantic does not count entries that are wrong
+            continue
         further = any(len(other) > len(path) for (other, same), _ in found if same == union)
         if path == union and further:  # then another alternative of the union was meant
             continue
