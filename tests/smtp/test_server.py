@@ -1,0 +1,334 @@
+"""The server's side of the dialogue, without a socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.address import Address
+from relay.mail.envelope import Body
+from relay.mail.reply import Reply
+from relay.smtp import answers
+from relay.smtp.events import (
+    Connected,
+    Content,
+    ContentEnded,
+    Data,
+    Event,
+    Hello,
+    Mail,
+    Misspoken,
+    Noop,
+    Question,
+    Quit,
+    Rcpt,
+    Reset,
+)
+from relay.smtp.server import MOVES, Profile, ServerSession, SessionLimits, State
+from tests.smtp.test_octets import cut
+
+STRICT = Profile("mx.test")
+LENIENT = Profile("mx.test", lenient=True)
+OK = answers.NOTHING_DONE
+
+
+def agree(question: Question) -> Reply:
+    """The friendliest answer there is."""
+    match question:
+        case Misspoken(reply):
+            return reply
+        case Data():
+            return answers.SEND_CONTENT
+        case ContentEnded(_, fault):
+            return fault or OK
+        case Quit():
+            return Reply.of(221, "2.0.0", "bye")
+        case _:
+            return OK
+
+
+def listen(
+    pieces: Iterable[bytes],
+    answer: Callable[[Question], Reply] = agree,
+    profile: Profile = STRICT,
+    limits: SessionLimits = SessionLimits(),  # noqa: B008  # frozen
+) -> tuple[list[Event], list[int]]:
+    """What a session hears, with its content in one piece, and the codes of what it says, greeting excluded."""
+    session = ServerSession(profile, limits)
+    assert session.next_event() == Connected()
+    session.send(OK)
+    heard: list[Event] = []
+    said: list[int] = []
+    for piece in pieces:
+        session.receive_data(piece)
+        while (event := session.next_event()) is not None:
+            if isinstance(event, Content):
+                if heard and isinstance(heard[-1], Content):
+                    heard[-1] = Content(heard[-1].octets + event.octets)
+                else:
+                    heard.append(event)
+                continue
+            heard.append(event)
+            said.append(int(session.send(answer(event))[:3]))
+    return heard, said
+
+
+WORDS = st.sampled_from(
+    [
+        b"EHLO c\r\n",
+        b"HELO c\r\n",
+        b"MAIL FROM:<a@b.test>\r\n",
+        b"mail from: a@b.test\r\n",
+        b"MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n",
+        b"RCPT TO:<c@d.test>\r\n",
+        b"RCPT TO:<c@d.test\r\n",
+        b"DATA\r\n",
+        b"Subject: x\r\n\r\n..\r\nbody\r\n.\r\n",
+        b".\r\n",
+        b"RSET\r\n",
+        b"NOOP\r\n",
+        b"HELP MAIL\r\n",
+        b"VRFY x\r\n",
+        b"NONSENSE\r\n",
+        b"QUIT\r\n",
+        b"\r\n",
+        b"\x00\xff\r\n",
+        b"x\n",
+        b"x" * 3000,
+        b"\r",
+    ]
+)
+DIALOGUES = st.lists(WORDS, max_size=14).map(b"".join)
+#: Most dialogues should get somewhere.
+TALKS = st.tuples(
+    st.sampled_from([b"", b"EHLO c\r\n", b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"]),
+    DIALOGUES,
+).map(b"".join)
+
+
+class ServerSessionTests(SynchronousTestCase):
+    def test_a_whole_session_is_heard(self) -> None:
+        heard, said = listen(
+            [
+                b"EHLO c.test\r\nMAIL FROM:<a@b.test> SIZE=30 BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<c@d.test>\r\n"
+                b"RCPT TO:<Postmaster>\r\nDATA\r\nSubject: x\r\n\r\n..\r\n.\r\nRSET\r\nNOOP\r\nQUIT\r\nNOOP\r\n"
+            ]
+        )
+        self.assertEqual(
+            heard,
+            [
+                Hello(True, "c.test"),
+                Mail(Address("a", "b.test"), 30, Body.EIGHT_BIT, True),
+                Rcpt(Address("c", "d.test")),
+                Rcpt(Address("postmaster", "mx.test")),
+                Data(),
+                Content(b"Subject: x\r\n\r\n..\r\n.\r\n"),
+                ContentEnded(17),
+                Reset(),
+                Noop(),
+                Quit(),
+            ],
+        )
+        self.assertEqual(said, [250, 250, 250, 250, 354, 250, 250, 250, 221])
+
+    @given(TALKS, st.lists(st.integers(0, 9), max_size=30), st.sampled_from([STRICT, LENIENT]))
+    def test_where_the_network_cuts_means_nothing(self, octets: bytes, cuts: list[int], profile: Profile) -> None:
+        # But for overlong lines, of which we have only seen the beginning when we complain.
+        octets = octets.replace(b"x" * 3000, b"")
+        self.assertEqual(listen(cut(octets, cuts), profile=profile), listen([octets], profile=profile))
+
+    @given(st.lists(st.one_of(WORDS, st.binary(max_size=40)), max_size=30), st.sampled_from([STRICT, LENIENT]))
+    def test_no_input_raises_and_each_question_gets_one_reply(self, pieces: list[bytes], profile: Profile) -> None:
+        heard, said = listen(pieces, profile=profile)
+        self.assertEqual(len(said), sum(not isinstance(event, Content) for event in heard))
+
+    @given(st.lists(st.sampled_from([b"NOOP\r\n", b"RSET\r\n", b"FOO\r\n", b"MAIL\r\n", b"HELP\r\n"]), max_size=15))
+    def test_one_command_one_reply(self, commands: list[bytes]) -> None:
+        _, said = listen([b"".join(commands)])
+        self.assertEqual(len(said), len(commands))
+
+    @given(TALKS, st.data())
+    def test_nothing_is_asked_in_a_state_that_has_no_row_for_it(self, octets: bytes, data: st.DataObject) -> None:
+        session = ServerSession(STRICT, SessionLimits())
+        session.receive_data(octets)
+        while (event := session.next_event()) is not None:
+            if isinstance(event, Content):
+                self.assertIs(session.state, State.CONTENT)
+                continue
+            if isinstance(event, Misspoken):
+                session.send(event.reply)
+                continue
+            state = session.state
+            self.assertIn((state, type(event)), MOVES)
+            reply = data.draw(st.sampled_from([agree(event), answers.OUR_FAULT, answers.NOT_IMPLEMENTED]))
+            session.send(reply)
+            if not reply.positive and not isinstance(event, Connected | ContentEnded):
+                self.assertIs(session.state, state)
+
+    def test_there_is_no_next_event_while_an_answer_is_owed(self) -> None:
+        session = ServerSession(STRICT, SessionLimits())
+        session.receive_data(b"NOOP\r\nNOOP\r\n")
+        self.assertEqual(session.next_event(), Connected())
+        self.assertIsNone(session.next_event())
+        session.send(OK)
+        self.assertEqual(session.next_event(), Noop())
+        self.assertIsNone(session.next_event())
+        self.assertRaises(RuntimeError, lambda: [session.send(OK), session.send(OK)])
+
+    def test_who_is_not_welcome_can_only_quit(self) -> None:
+        session = ServerSession(STRICT, SessionLimits())
+        session.next_event()
+        session.send(Reply.of(554, "5.7.1", "go away"))
+        session.receive_data(b"EHLO c\r\nQUIT\r\n")
+        event = session.next_event()
+        self.assertEqual(event, Misspoken(answers.ONLY_QUIT))
+        session.send(answers.ONLY_QUIT)
+        self.assertEqual(session.next_event(), Quit())
+
+    def test_a_new_hello_ends_the_transaction_and_what_was_learned(self) -> None:
+        heard, said = listen([b"EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nHELO c\r\nMAIL FROM:<a@b> SIZE=1\r\n"])
+        self.assertEqual(said, [250, 250, 250, 555])
+        _heard, said = listen(
+            ["EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ö@x>\r\n".encode()]
+        )
+        self.assertEqual(said, [250, 250, 250, 250, 553])
+
+    def test_a_421_closes_whatever_it_answers(self) -> None:
+        _, said = listen([b"EHLO c\r\nNOOP\r\nNOOP\r\n"], lambda q: answers.STOPPING if q == Noop() else agree(q))
+        self.assertEqual(said, [250, 421])
+
+
+class LimitTests(SynchronousTestCase):
+    def limited(self, **limits: int) -> SessionLimits:
+        return evolve(SessionLimits(), **limits)
+
+    def test_an_overlong_command_is_refused_once_and_then_the_connection_closed(self) -> None:
+        for pieces in (
+            [b"NOOP " + b"x" * 2048 + b"\r\nNOOP\r\n"],
+            [b"NOOP " + b"x" * 2048, b"x" * 5000, b"\r\nNOOP\r\n"],
+        ):
+            _heard, said = listen([b"EHLO c\r\n", *pieces, b"y" * 9000, b"\r\nNOOP\r\n"])
+            self.assertEqual(said, [250, 500, 250, 421])
+        _, said = listen([b"EHLO c\r\nNOOP " + b"x" * (2048 - 7) + b"\r\n"])
+        self.assertEqual(said, [250, 250])
+
+    def test_an_endless_line_takes_no_memory(self) -> None:
+        session = ServerSession(STRICT, SessionLimits())
+        session.next_event()
+        session.send(OK)
+        for _ in range(1000):
+            session.receive_data(b"x" * 1000)
+            if session.next_event() is not None:
+                session.send(answers.LINE_TOO_LONG)
+            self.assertLess(session.buffered, 4096)
+
+    def test_recipients_over_the_limit_are_for_the_next_transaction(self) -> None:
+        _, said = listen(
+            [
+                b"EHLO c\r\nMAIL FROM:<a@b>\r\n"
+                + b"RCPT TO:<c@d>\r\n" * 102
+                + b"RSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+            ],
+            limits=self.limited(recipients=100),
+        )
+        self.assertEqual(said, [250, 250, *[250] * 100, 452, 452, 250, 250, 250])
+
+    def test_a_size_over_the_limit_is_refused_at_mail(self) -> None:
+        limits = self.limited(message=100)
+        _, said = listen([b"EHLO c\r\nMAIL FROM:<a@b> SIZE=101\r\nMAIL FROM:<a@b> SIZE=100\r\n"], limits=limits)
+        self.assertEqual(said, [250, 552, 250])
+
+    def test_errors_are_answered_slowly_and_then_no_more(self) -> None:
+        session = ServerSession(STRICT, self.limited(errors_slow=2, errors=4))
+        session.next_event()
+        session.send(OK)
+        session.receive_data(b"FOO\r\n" * 9)
+        slow = []
+        while (event := session.next_event()) is not None:
+            assert isinstance(event, Misspoken)
+            said = session.send(event.reply)
+            slow.append((session.slow, said[:3]))
+        self.assertEqual(slow, [(False, b"500"), (False, b"500"), (True, b"500"), (True, b"421")])
+        self.assertTrue(session.closed)
+
+    def test_a_refused_recipient_is_an_error_too(self) -> None:
+        no = Reply.of(550, "5.1.1", "unknown")
+        _, said = listen(
+            [b"EHLO c\r\nMAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * 5],
+            lambda q: no if isinstance(q, Rcpt) else agree(q),
+            limits=self.limited(errors_slow=2, errors=3),
+        )
+        self.assertEqual(said, [250, 250, 550, 550, 421])
+
+    def test_idling_ends_but_a_message_makes_good_for_it(self) -> None:
+        message = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n"
+        limits = self.limited(idle_commands=3)
+        _, said = listen([b"EHLO c\r\nNOOP\r\nRSET\r\n" + message + b"NOOP\r\n" * 4], limits=limits)
+        self.assertEqual(said, [250, 250, 250, 250, 250, 354, 250, 250, 250, 250, 421])
+
+    def test_a_connection_carries_so_many_messages(self) -> None:
+        message = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n"
+        _, said = listen([b"EHLO c\r\n" + message * 3], limits=self.limited(messages=2))
+        self.assertEqual(said, [250, *[250, 250, 354, 250] * 2, 421])
+
+    def test_the_trusted_may_idle_and_send_as_they_like(self) -> None:
+        message = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nNOOP\r\n"
+        limits = SessionLimits(idle_commands=None, messages=None)
+        _, said = listen([b"EHLO c\r\n" + message * 1200 + b"NOOP\r\n" * 300], limits=limits)
+        self.assertNotIn(421, said)
+
+    def test_content_much_too_large_is_not_waited_for(self) -> None:
+        _, said = listen(
+            [b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", *[b"x" * 998 + b"\r\n"] * 10],
+            lambda q: agree(q),
+            limits=self.limited(message=2000),
+        )
+        self.assertEqual(said, [250, 250, 250, 354, 421])
+
+    @settings(max_examples=5, deadline=None)
+    @given(st.sampled_from([b"x", b"\r", b"\r\n.", b".", b"\n"]))
+    def test_time_is_linear_in_the_content(self, unit: bytes) -> None:
+        def seconds(octets: int) -> float:
+            content = unit * (octets // len(unit))
+            best = []
+            for _ in range(3):
+                began = time.perf_counter()
+                listen([b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", content])
+                best.append(time.perf_counter() - began)
+            return min(best)
+
+        small, large = seconds(200_000), seconds(3_200_000)
+        # Sixteen times as much may take forty times as long on a busy machine; a quadratic way takes 256 times.
+        self.assertLess(large, max(small, 0.0005) * 80)
+
+
+class SmugglingTests(SynchronousTestCase):
+    HEAD = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+
+    def test_a_second_message_cannot_hide_in_the_first(self) -> None:
+        evil = b"MAIL FROM:<evil@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nevil\r\n.\r\n"
+        for ending in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n\x00.\r\n"):
+            for profile in (STRICT, LENIENT):
+                with self.subTest(f"{ending!r} {profile.lenient}"):
+                    heard, _ = listen([self.HEAD + b"one" + ending + evil], profile=profile)
+                    self.assertEqual(sum(isinstance(event, Mail) for event in heard), 1)
+
+    def test_a_bare_lf_ends_no_command_on_a_strict_listener(self) -> None:
+        heard, said = listen([b"EHLO c\r\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\r\n"])
+        self.assertEqual(heard[1:], [Misspoken(answers.NEWLINE_ALONE)])
+        self.assertEqual(said, [250, 421])
+
+    def test_the_first_command_decides_for_the_whole_lenient_session(self) -> None:
+        _, said = listen([b"EHLO c\r\nNOOP\n"], profile=LENIENT)
+        self.assertEqual(said, [250, 421])
+        _, said = listen([b"EHLO c\nNOOP\nNOOP\r\n"], profile=LENIENT)
+        self.assertEqual(said, [250, 250, 501])
+
+    def test_a_cr_inside_a_command_is_no_line_end(self) -> None:
+        _, said = listen([b"EHLO c\r\nNOOP x\rRSET\r\n"])
+        self.assertEqual(said, [250, 501])

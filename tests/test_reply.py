@@ -1,0 +1,55 @@
+"""Replies: built right, or not at all."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.reply import Reply
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_a_reply_is_sent_as_rfc_5321_writes_it(self) -> None:
+        self.assertEqual(Reply.of(250, "2.1.0", "Sender ok").wire, b"250 2.1.0 Sender ok\r\n")
+        self.assertEqual(Reply.of(354, None, "go on").wire, b"354 go on\r\n")
+        self.assertEqual(Reply.of(550, "5.1.1", "first", "second").wire, b"550-5.1.1 first\r\n550 5.1.1 second\r\n")
+        self.assertEqual(Reply.of(250, None, "").wire, b"250\r\n")
+
+    def test_a_reply_that_cannot_be_is_not_built(self) -> None:
+        for code, status, lines in [
+            (450, "5.1.1", ("the status is of another class",)),
+            (550, "4.1.1", ("the status is of another class",)),
+            (150, None, ("1yz is no reply of SMTP",)),
+            (600, None, ("nor is 6yz",)),
+            (550, "5.1", ("half a status",)),
+            (550, "5.1.1000", ("too many digits",)),
+            (550, "5.01.1", ("a leading zero",)),
+            (250, "2.0.0", ()),
+            (250, "2.0.0", ("two\r\nlines",)),
+            (250, "2.0.0", ("jön",)),
+            (250, "2.0.0", ("x" * 500,)),
+        ]:
+            with self.subTest(f"{code} {status} {lines}"):
+                self.assertRaises(ValueError, Reply, code, status, lines)
+
+    @given(st.text(max_size=3000))
+    def test_somebody_elses_text_stays_in_its_reply(self, text: str) -> None:
+        wire = Reply.saying(550, "5.7.1", text).wire
+        lines = wire.split(b"\r\n")
+        self.assertEqual(lines.pop(), b"")
+        for line in lines[:-1]:
+            self.assertTrue(line.startswith(b"550-5.7.1"))
+        self.assertTrue(lines[-1].startswith(b"550 5.7.1"))
+        for line in lines:
+            self.assertLessEqual(len(line), 510)
+            self.assertTrue(all(32 <= octet < 127 for octet in line))
+
+    def test_a_replys_class_says_what_it_means(self) -> None:
+        meanings = {
+            code: (reply.positive, reply.temporary, reply.permanent)
+            for code in (220, 354, 421, 452, 500, 554)
+            for reply in (Reply.of(code, None, "x"),)
+        }
+        yes, later, no = (True, False, False), (False, True, False), (False, False, True)
+        self.assertEqual(meanings, {220: yes, 354: yes, 421: later, 452: later, 500: no, 554: no})
