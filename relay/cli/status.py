@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from relay.cli.socket import ask
+from relay.cli.ask import ask
 
 
 @click.command(name="status")

@@ -70,7 +70,7 @@ def site(answers: Mapping[str, Answer]) -> Site:
     root = Resource()
     for name, answer in answers.items():
         root.putChild(name.encode(), _Question(answer))
-    factory = _QuietSite(root)
+    factory = _QuietSite(root)  # type: ignore[no-untyped-call]
     factory.noisy = False
     factory.displayTracebacks = False
     return factory

@@ -191,9 +191,9 @@ class ServerSessionTests(SynchronousTestCase):
         self.assertEqual(session.next_event(), Quit())
 
     def test_a_new_hello_ends_the_transaction_and_what_was_learned(self) -> None:
-        heard, said = listen([b"EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nHELO c\r\nMAIL FROM:<a@b> SIZE=1\r\n"])
+        _, said = listen([b"EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nHELO c\r\nMAIL FROM:<a@b> SIZE=1\r\n"])
         self.assertEqual(said, [250, 250, 250, 555])
-        _heard, said = listen(
+        _, said = listen(
             ["EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ö@x>\r\n".encode()]
         )
         self.assertEqual(said, [250, 250, 250, 250, 553])
@@ -212,7 +212,7 @@ class LimitTests(SynchronousTestCase):
             [b"NOOP " + b"x" * 2048 + b"\r\nNOOP\r\n"],
             [b"NOOP " + b"x" * 2048, b"x" * 5000, b"\r\nNOOP\r\n"],
         ):
-            _heard, said = listen([b"EHLO c\r\n", *pieces, b"y" * 9000, b"\r\nNOOP\r\n"])
+            _, said = listen([b"EHLO c\r\n", *pieces, b"y" * 9000, b"\r\nNOOP\r\n"])
             self.assertEqual(said, [250, 500, 250, 421])
         _, said = listen([b"EHLO c\r\nNOOP " + b"x" * (2048 - 7) + b"\r\n"])
         self.assertEqual(said, [250, 250])
