@@ -62,6 +62,7 @@ class SmtpServer(Protocol):
         self._choked = False
         self._reading = True
         self._stopping = False
+        self._closing = False
         self._connected = False
         #: Octets of content that have come since the last look, when that was, and when 354 was said.
         self._progress = 0
@@ -251,17 +252,23 @@ class SmtpServer(Protocol):
                 transport.pauseProducing()
 
     def _close(self) -> None:
-        self._deadline.within(self._doorway.limits.unread_time)
-        transport = cast(Any, self.transport)
-        transport.unregisterProducer()
-        transport.loseConnection()
+        """Let what was said leave, for a while, and close."""
+        if not self._closing:
+            self._let_go()
+            self._deadline.within(self._doorway.limits.unread_time)
+            cast(ITransport, self.transport).loseConnection()
 
     def _abort(self) -> None:
         self._owed = None
         self._session.farewell(answers.STOPPING)
-        transport = cast(Any, self.transport)
-        transport.unregisterProducer()
-        transport.abortConnection()
+        if not self._closing:
+            self._let_go()
+        cast(Any, self.transport).abortConnection()
+
+    def _let_go(self) -> None:
+        self._closing = True
+        # A transport with a producer would wait for it before it closes.
+        cast(Any, self.transport).unregisterProducer()
 
 
 class SmtpServerFactory(Factory):

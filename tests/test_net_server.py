@@ -1,0 +1,369 @@
+"""The adapter of a connection: writes, waits and deadlines, over a transport in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from relay.config.limits import Limits
+from relay.interfaces import IVisit, OutcomeUnknown
+from relay.mail.reply import Reply
+from relay.net.admission import Admission
+from relay.net.clock import ReactorClock
+from relay.net.server import Doorway, SmtpServer, SmtpServerFactory
+from relay.smtp import answers
+from relay.smtp.events import Connected, ContentEnded, Data, Misspoken, Noop, Question, Quit
+from relay.smtp.server import Profile, ServerSession, SessionLimits
+
+PROFILE = Profile("mx.test")
+
+
+class Wire(StringTransport):
+    """A transport that remembers each write, and how it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.9", 4711))
+        self.writes: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.writes.append(data)
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        self.aborted = True
+
+    def said(self) -> list[int]:
+        """The codes of what was said since the last look."""
+        lines = self.value().splitlines()
+        self.clear()
+        return [int(line[:3]) for line in lines if line[3:4] != b"-"]
+
+
+@implementer(IVisit)
+class Scripted:
+    """Answers politely, but for what a test has put into `answers`."""
+
+    def __init__(self, refusal: Reply | None) -> None:
+        self.refusal = refusal
+        self.script: dict[type[Question], Any] = {}
+        self.taken = b""
+        self.is_lost = 0
+
+    def answer(self, question: Question) -> Any:
+        scripted = self.script.get(type(question))
+        if isinstance(scripted, Exception):
+            raise scripted
+        if scripted is not None:
+            return scripted
+        match question:
+            case Connected():
+                return self.refusal or Reply.of(220, None, "mx.test")
+            case Misspoken(reply):
+                return reply
+            case Data():
+                return answers.SEND_CONTENT
+            case ContentEnded(_, fault):
+                return fault or answers.NOTHING_DONE
+            case Quit():
+                return Reply.of(221, "2.0.0", "bye")
+            case _:
+                return answers.NOTHING_DONE
+
+    def take(self, octets: bytes) -> None:
+        self.taken += octets
+
+    def lost(self) -> None:
+        self.is_lost += 1
+
+
+class ServerCase(SynchronousTestCase):
+    """A factory, a clock, and connections as a test needs them."""
+
+    limits = Limits()
+    session_limits = SessionLimits()
+
+    def setUp(self) -> None:
+        self.time = Clock()
+        clock = ReactorClock(self.time, lambda: 1.7e9)
+        self.visits: list[Scripted] = []
+
+        def admit(address: str | None, port: int, refusal: Reply | None) -> tuple[ServerSession, Scripted]:
+            self.visits.append(Scripted(refusal))
+            return ServerSession(PROFILE, self.session_limits), self.visits[-1]
+
+        admission = Admission(self.limits, [], clock)
+        self.factory = SmtpServerFactory(Doorway(admit, admission, self.limits, clock))
+
+    def connect(self, address: str = "192.0.2.9") -> tuple[SmtpServer, Scripted, Wire]:
+        server = self.factory.buildProtocol(IPv4Address("TCP", address, 4711))
+        wire = Wire()
+        server.makeConnection(wire)
+        return server, self.visits[-1], wire
+
+    def greeted(self) -> tuple[SmtpServer, Scripted, Wire]:
+        server, visit, wire = self.connect()
+        server.dataReceived(b"EHLO c\r\n")
+        self.assertEqual(wire.said(), [220, 250])
+        wire.writes.clear()
+        return server, visit, wire
+
+
+ENVELOPE = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+
+
+class DialogueTests(ServerCase):
+    def test_all_that_came_in_one_segment_is_answered_in_one_write(self) -> None:
+        server, visit, wire = self.greeted()
+        server.dataReceived(ENVELOPE + b"hello\r\n.\r\n" + ENVELOPE)
+        self.assertEqual(len(wire.writes), 1)
+        self.assertEqual(wire.said(), [250, 250, 354, 250, 250, 250, 354])
+        self.assertEqual(visit.taken, b"hello\r\n.\r\n")
+
+    def test_what_is_known_is_said_before_the_first_wait(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[Noop] = thinking = Deferred[Reply]()
+        server.dataReceived(b"RSET\r\nNOOP\r\nRSET\r\nHELP\r\n")
+        self.assertEqual(wire.said(), [250])
+        thinking.callback(Reply.of(451, "4.3.0", "hm"))
+        self.assertEqual(len(wire.writes), 2)
+        self.assertEqual(wire.said(), [451, 250, 250])
+
+    def test_a_client_that_quits_is_let_go(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(b"QUIT\r\nNOOP\r\n")
+        self.assertEqual(wire.said(), [221])
+        self.assertTrue(wire.disconnecting)
+        server.dataReceived(b"NOOP\r\n")
+        self.assertEqual(wire.said(), [])
+
+    def test_an_answer_for_a_client_that_has_gone_is_nobodys(self) -> None:
+        server, visit, wire = self.greeted()
+        cancelled: list[object] = []
+        visit.script[Noop] = thinking = Deferred[Reply](cancelled.append)
+        server.dataReceived(b"NOOP\r\n")
+        server.connectionLost(Failure(ConnectionError()))
+        self.assertEqual(cancelled, [thinking])
+        self.assertEqual((wire.said(), visit.is_lost), ([], 1))
+        self.assertEqual(self.time.getDelayedCalls(), [])
+
+    def test_a_commit_goes_on_when_the_client_has_gone(self) -> None:
+        server, visit, wire = self.greeted()
+        cancelled: list[object] = []
+        visit.script[ContentEnded] = commit = Deferred[Reply](cancelled.append)
+        server.dataReceived(ENVELOPE + b".\r\n")
+        server.connectionLost(Failure(ConnectionError()))
+        self.assertEqual(cancelled, [])
+        commit.callback(answers.NOTHING_DONE)
+        self.assertEqual(wire.said(), [250, 250, 354])
+
+
+class TroubleTests(ServerCase):
+    def test_an_exception_of_ours_is_451_and_a_traceback_in_the_log(self) -> None:
+        for trouble in (ZeroDivisionError("at once"), None):
+            server, visit, wire = self.greeted()
+            visit.script[Noop] = trouble or (later := Deferred[Reply]())
+            server.dataReceived(b"NOOP\r\nRSET\r\n")
+            if trouble is None:
+                later.errback(ZeroDivisionError("later"))
+            self.assertEqual(wire.said(), [451, 250])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_where_nobody_knows_nothing_is_said(self) -> None:
+        for at_once in (True, False):
+            server, visit, wire = self.greeted()
+            visit.script[ContentEnded] = OutcomeUnknown() if at_once else (later := Deferred[Reply]())
+            server.dataReceived(ENVELOPE + b".\r\nNOOP\r\n")
+            if not at_once:
+                later.errback(OutcomeUnknown())
+            self.assertEqual(wire.said(), [250, 250, 354])
+            self.assertTrue(wire.aborted)
+            self.assertEqual(len(self.flushLoggedErrors(OutcomeUnknown)), 1)
+
+    def test_many_errors_make_answers_slow(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(b"FOO\r\n" * 12)
+        self.assertEqual(len(wire.said()), 11)
+        self.time.advance(0.9)
+        self.assertEqual(wire.said(), [])
+        self.time.advance(0.2)
+        self.assertEqual(wire.said(), [500])
+
+
+class DeadlineTests(ServerCase):
+    def test_an_idle_client_is_told_and_closed(self) -> None:
+        _server, _, wire = self.greeted()
+        self.time.advance(299)
+        self.assertEqual(wire.said(), [])
+        self.time.advance(2)
+        self.assertEqual(wire.said(), [421])
+        self.assertTrue(wire.disconnecting)
+
+    def test_a_command_moves_the_deadline_and_a_dribble_does_not(self) -> None:
+        server, _, wire = self.greeted()
+        self.time.advance(200)
+        server.dataReceived(b"NOOP\r\n")
+        self.time.advance(200)
+        self.assertEqual(wire.said(), [250])
+        server.dataReceived(b"N")
+        self.time.advance(101)
+        self.assertEqual(wire.said(), [421])
+
+    def test_a_policy_that_thinks_too_long_makes_it_451(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[Noop] = Deferred[Reply]()
+        server.dataReceived(b"NOOP\r\nRSET\r\n")
+        self.time.advance(29)
+        self.assertEqual(wire.said(), [])
+        self.time.advance(2)
+        self.assertEqual(wire.said(), [451, 250])
+
+    def test_a_commit_that_takes_too_long_is_not_called_anything(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[ContentEnded] = Deferred[Reply]()
+        server.dataReceived(ENVELOPE + b".\r\n")
+        self.time.advance(299)
+        self.assertFalse(wire.aborted)
+        self.time.advance(2)
+        self.assertEqual(wire.said(), [250, 250, 354])
+        self.assertTrue(wire.aborted)
+
+    def test_content_may_be_slow_but_not_silent(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(ENVELOPE)
+        for _ in range(10):
+            self.time.advance(60)
+            server.dataReceived(b"x\r\n")
+        self.assertEqual(wire.said(), [250, 250, 354])
+        self.time.pump([60] * 6)
+        self.assertEqual(wire.said(), [421])
+
+    def test_content_has_half_an_hour_in_all(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(ENVELOPE)
+        for _ in range(29):
+            self.time.advance(60)
+            server.dataReceived(b"x" * 998 + b"\r\n")
+        self.assertEqual(wire.said(), [250, 250, 354])
+        self.time.advance(61)
+        self.assertEqual(wire.said(), [421])
+
+    def test_a_second_message_has_a_half_hour_of_its_own(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(ENVELOPE)
+        for _ in range(20):
+            self.time.advance(60)
+            server.dataReceived(b"x\r\n")
+        server.dataReceived(b".\r\n" + ENVELOPE)
+        for _ in range(20):
+            self.time.advance(60)
+            server.dataReceived(b"x\r\n")
+        server.dataReceived(b".\r\n")
+        self.assertEqual(wire.said(), [250, 250, 354, 250, 250, 250, 354, 250])
+
+    def test_who_does_not_read_our_replies_is_closed(self) -> None:
+        server, _, wire = self.greeted()
+        server.pauseProducing()
+        server.dataReceived(b"NOOP\r\n")
+        self.assertEqual((wire.said(), wire.producerState), ([], "paused"))
+        self.time.advance(59)
+        self.assertFalse(wire.aborted)
+        self.time.advance(2)
+        self.assertTrue(wire.aborted)
+
+    def test_who_reads_again_is_answered_again(self) -> None:
+        server, _, wire = self.greeted()
+        server.pauseProducing()
+        server.dataReceived(b"NOOP\r\n")
+        self.time.advance(50)
+        server.resumeProducing()
+        self.assertEqual((wire.said(), wire.producerState), ([250], "producing"))
+        self.time.advance(200)
+        self.assertFalse(wire.aborted or wire.disconnecting)
+
+    def test_a_client_that_sends_far_ahead_is_not_read(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[Noop] = thinking = Deferred[Reply]()
+        server.dataReceived(b"NOOP\r\n" + b"RSET\r\n" * 3)
+        server.dataReceived(b"x" * 70_000)
+        self.assertEqual(wire.producerState, "paused")
+        thinking.callback(answers.NOTHING_DONE)
+        self.assertEqual(wire.producerState, "producing")
+
+
+class StopTests(ServerCase):
+    def test_an_idle_client_is_sent_away_at_once(self) -> None:
+        server, _, wire = self.greeted()
+        server.stop()
+        self.assertEqual(wire.said(), [421])
+        self.assertTrue(wire.disconnecting)
+
+    def test_what_is_in_flight_is_finished_first(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[ContentEnded] = commit = Deferred[Reply]()
+        server.dataReceived(ENVELOPE + b"hel")
+        server.stop()
+        self.assertEqual(wire.said(), [250, 250, 354])
+        server.dataReceived(b"lo\r\n.\r\n")
+        commit.callback(answers.NOTHING_DONE)
+        self.assertEqual(wire.said(), [250, 421])
+        self.assertTrue(wire.disconnecting)
+
+
+class AdmissionTests(ServerCase):
+    limits = Limits(connections=6, connections_per_address=2, connections_per_minute=3)
+
+    def greeting(self, address: str) -> tuple[SmtpServer, int]:
+        server, _, wire = self.connect(address)
+        return server, wire.said()[0]
+
+    def test_an_address_has_so_many_connections_at_once(self) -> None:
+        first, code = self.greeting("192.0.2.1")
+        self.assertEqual(code, 220)
+        self.assertEqual(self.greeting("192.0.2.1")[1], 220)
+        third, code = self.greeting("192.0.2.1")
+        self.assertEqual(code, 421)
+        self.assertEqual(self.greeting("192.0.2.2")[1], 220)
+        third.connectionLost()
+        first.connectionLost()
+        self.assertEqual(self.greeting("192.0.2.1")[1], 220)
+
+    def test_an_address_connects_so_often_in_a_minute(self) -> None:
+        for _ in range(3):
+            server, code = self.greeting("192.0.2.1")
+            server.connectionLost()
+            self.assertEqual(code, 220)
+        server, code = self.greeting("192.0.2.1")
+        server.connectionLost()
+        self.assertEqual(code, 421)
+        self.time.advance(61)
+        self.assertEqual(self.greeting("192.0.2.1")[1], 220)
+
+    def test_there_are_so_many_connections_in_all(self) -> None:
+        servers = [self.greeting(f"192.0.2.{number}") for number in range(6)]
+        self.assertEqual([code for _, code in servers], [220] * 6)
+        self.assertEqual(self.greeting("192.0.2.7")[1], 421)
+
+    def test_addresses_are_forgotten(self) -> None:
+        admission = Admission(Limits(), [], ReactorClock(self.time))
+        for number in range(200):
+            admission.enter(f"192.0.2.{number}")
+            admission.leave(f"192.0.2.{number}")
+        self.time.advance(61)
+        admission.enter("198.51.100.1")
+        self.assertEqual(len(admission._recent), 1)
+
+    def test_a_full_house_waits_less_for_idle_clients(self) -> None:
+        for number in range(5):
+            _, _, wire = self.connect(f"192.0.2.{number}")
+        self.assertEqual(wire.said(), [220])
+        self.time.advance(31)
+        self.assertEqual(wire.said(), [421])
