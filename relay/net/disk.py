@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Disk:
     """
-    The machine's disk. Each method is one system call and raises `OSError`; none is called from the reactor's
-    thread, but for calls that touch only memory.
+    The machine's disk. Each method is one system call and raises `OSError`. All of them may wait for a disk, so none
+    is called from the reactor's thread but for the mail log's writes, which end in the kernel's memory.
 
     `at` is the descriptor of the directory that a relative path starts from. Descriptors are closed on exec.
     """
@@ -67,6 +69,20 @@ class Disk:
         return os.listdir(path)
 
 
+#: How a directory is opened that is to be one: a symbolic link would lead who knows where.
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+@contextmanager
+def opened(disk: Disk, path: str, flags: int, mode: int = 0o600, at: int | None = None) -> Iterator[int]:
+    """A descriptor that is closed again in any case."""
+    fd = disk.open(path, flags, mode, at)
+    try:
+        yield fd
+    finally:
+        disk.close(fd)
+
+
 def write_all(disk: Disk, fd: int, octets: bytes) -> None:
     """Write all of it. On an error some of it may have been written."""
     written = disk.write(fd, octets)
@@ -77,10 +93,7 @@ def write_all(disk: Disk, fd: int, octets: bytes) -> None:
         written += more
 
 
-def sync_directory(disk: Disk, path: str, at: int | None = None) -> None:
+def sync_directory(disk: Disk, path: str) -> None:
     """Make durable which names the directory has."""
-    fd = disk.open(path, os.O_RDONLY | os.O_DIRECTORY, at=at)
-    try:
+    with opened(disk, path, os.O_RDONLY | os.O_DIRECTORY) as fd:
         disk.sync(fd)
-    finally:
-        disk.close(fd)

@@ -41,12 +41,16 @@ class FaultyDisk(Disk):
         self.struck = False
         self._n = n
         self._error = error
-        self._stays = stays
+        self.stays = stays
 
     @property
     def names(self) -> list[str]:
         """The transcript without arguments."""
         return [name for name, _ in self.calls]
+
+    def heal(self) -> None:
+        """From now on nothing fails."""
+        self._n, self.struck = None, False
 
     def _pass(self, name: str, args: tuple[Any, ...]) -> None:
         """Note a call, and raise if this is one that does not happen."""
@@ -57,7 +61,7 @@ class FaultyDisk(Disk):
         if first and name == "write":
             fd, octets = args
             os.write(fd, octets[: len(octets) // 2])
-        if first or (self.struck and self._stays):
+        if first or (self.struck and self.stays):
             self.struck = True
             if self._error is None:
                 raise Gone
