@@ -1,0 +1,115 @@
+"""`use = "forward"`: hand mail onward, as the DNS says or to a host that the operator names."""
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Annotated, Any
+
+from attrs import frozen
+from pydantic import Field, PlainValidator, WithJsonSchema
+from zope.interface import implementer
+
+from relay.config.fields import Port, Section
+from relay.interfaces import IRoutingPolicy, World
+from relay.mail.address import canonical_domain
+from relay.mail.routing import Forward, Inquiry, NextHop, RoutingVerdict
+
+#: How many verdicts are kept ready.
+_READY = 10_000
+
+
+@frozen
+class Host:
+    """A host to hand mail to, and its port if one was said."""
+
+    name: str
+    port: int | None
+
+
+def host(text: str) -> Host:
+    """
+    Read `mail.example.net`, `mail.example.net:587`, `192.0.2.1:25`, `[2001:db8::1]` or `[2001:db8::1]:25`.
+
+    Raises `ValueError`.
+    """
+    name, port = text, ""
+    if text.startswith("["):
+        name, bracket, port = text[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise ValueError("should be like '[2001:db8::1]' or '[2001:db8::1]:25'")
+    elif text.count(":") == 1:
+        name, _, port = text.partition(":")
+        port = f":{port}"
+    return Host(_host_name(name), _port(port[1:]) if port else None)
+
+
+def _host_name(text: str) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        if ":" in text:
+            raise ValueError("should be like 'mail.example.net:25' or '[2001:db8::1]:25'") from None
+        return canonical_domain(text)
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError("should be an address without a zone")
+    return str(address)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise ValueError("a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _hosts(value: Any) -> tuple[Host, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("should be a host such as 'mail.example.net:25', or a list of them")
+    return tuple(host(text) for text in texts)
+
+
+Hosts = Annotated[
+    tuple[Host, ...],
+    PlainValidator(_hosts),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class ForwardOptions(Section):
+    """What `[[policy]] use = "forward"` may say."""
+
+    next_hop: Hosts | None = Field(
+        default=None,
+        description='A host to hand everything to (`"mail.example.net:587"`, `"[2001:db8::1]:25"`), or several: the '
+        "first that takes it. Their MX records mean nothing. Without a next hop mail goes where the MX records of the "
+        "recipient's domain say.",
+    )
+    port: Port = Field(default=25, description="The port, where none is said with a host.")
+
+
+@implementer(IRoutingPolicy)
+class ForwardAll:
+    """Hands every copy onward that it is asked about. `when` says whose mail that is: without it, everyone's."""
+
+    Options = ForwardOptions
+
+    def __init__(self, options: ForwardOptions, world: World) -> None:
+        self._port = options.port
+        self._always: Forward | None = None
+        if options.next_hop is not None:
+            hops = tuple(NextHop(each.name, each.port or options.port, mx=False) for each in options.next_hop)
+            self._always = Forward(hops, because="by way of " + ", ".join(map(str, hops)))
+        #: By the recipient's domain.
+        self._ready: dict[str, Forward] = {}
+
+    def route(self, inquiry: Inquiry) -> RoutingVerdict:
+        if self._always is not None:
+            return self._always
+        domain = inquiry.recipient.domain
+        return self._ready.get(domain) or self._by_mx(domain)
+
+    def _by_mx(self, domain: str) -> Forward:
+        if len(self._ready) >= _READY:
+            self._ready.clear()
+        # RFC 5321 section 5.1; an address literal has no MX records, and who looks them up knows that.
+        verdict = self._ready[domain] = Forward(NextHop(domain, self._port), because=f"onward by MX of {domain}")
+        return verdict

@@ -1,0 +1,154 @@
+"""`when`: whether a policy is asked at all. Compiled when the configuration is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final, TypeAlias
+
+from relay.config.policies import When
+from relay.mail.address import Address, parse_address
+from relay.mail.routing import Inquiry
+from relay.policy.names import fold
+
+Condition: TypeAlias = Callable[[Inquiry], bool]
+
+#: How many clients' addresses are remembered; then all are forgotten and looked at again.
+_REMEMBERED: Final = 10_000
+
+
+class Guard:
+    """
+    The conditions of one policy. All must hold for it to be asked.
+
+    They say nothing but yes and no: a client whose address is not known (a Unix socket, mail that we made
+    ourselves) is in no network, and what cannot be read matches nothing.
+    """
+
+    __slots__ = ("_conditions",)
+
+    def __init__(self, when: When) -> None:
+        self._conditions = tuple(_conditions(when))
+
+    def __bool__(self) -> bool:
+        """Whether there are any conditions."""
+        return bool(self._conditions)
+
+    def skipped_by(self, inquiry: Inquiry) -> str | None:
+        """The first condition that does not hold, by its key in the configuration; `None`: the policy is asked."""
+        for key, holds in self._conditions:
+            if not holds(inquiry):
+                return key
+        return None
+
+
+def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
+    # In this order: what costs least comes first.
+    if when.authenticated is not None:
+        yield "authenticated", _authenticated(when.authenticated)
+    if when.listener:
+        yield "listener", _came_by(when.listener)
+    if when.client:
+        yield "client", _client_in(when.client)
+    if when.recipient:
+        yield "recipient", _sent_to(when.recipient)
+    if when.sender:
+        yield "sender", _sent_by(when.sender)
+
+
+def _authenticated(wanted: bool) -> Condition:
+    return lambda inquiry: (inquiry.client.user is not None) is wanted
+
+
+def _came_by(listeners: Iterable[str]) -> Condition:
+    names = frozenset(listeners)
+    return lambda inquiry: inquiry.client.listener in names
+
+
+def _client_in(given: Iterable[IPv4Network | IPv6Network]) -> Condition:
+    networks = Networks(given)
+    return lambda inquiry: inquiry.client.address in networks
+
+
+def _sent_to(given: Iterable[str]) -> Condition:
+    mailboxes = _Mailboxes(given)
+    return lambda inquiry: inquiry.recipient in mailboxes
+
+
+def _sent_by(given: Iterable[str]) -> Condition:
+    patterns = tuple(given)
+    null_too = "<>" in patterns
+    mailboxes = _Mailboxes(pattern for pattern in patterns if pattern != "<>")
+
+    def holds(inquiry: Inquiry) -> bool:
+        sender = inquiry.reverse_path
+        return null_too if sender is None else sender in mailboxes
+
+    return holds
+
+
+class Networks:
+    """Some networks, and whether an address lies in one of them."""
+
+    __slots__ = ("_known", "_prefixes")
+
+    def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
+        #: By IP version and length of what follows the prefix: the prefixes, as numbers.
+        self._prefixes: dict[tuple[int, int], set[int]] = {}
+        for network in map(_plain_network, networks):
+            rest = network.max_prefixlen - network.prefixlen
+            prefix = int(network.network_address) >> rest
+            self._prefixes.setdefault((network.version, rest), set()).add(prefix)
+        self._known: dict[str | None, bool] = {None: False}
+
+    def __contains__(self, address: str | None) -> bool:
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known = {None: False}
+            known = self._known[address] = self._look_at(address or "")
+        return known
+
+    def _look_at(self, text: str) -> bool:
+        try:
+            address = _plain_address(ip_address(text))
+        except ValueError:
+            return False
+        number = int(address)
+        return any(
+            version == address.version and number >> rest in prefixes
+            for (version, rest), prefixes in self._prefixes.items()
+        )
+
+
+def _plain_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """
+    An IPv4 client is one, also where a socket for both kinds shows it as `::ffff:192.0.2.1` (RFC 4291
+    section 2.5.5.2).
+    """
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    first = _plain_address(network.network_address)
+    if isinstance(network, IPv6Network) and isinstance(first, IPv4Address) and network.prefixlen >= 96:
+        return IPv4Network((first, network.prefixlen - 96))
+    return network
+
+
+class _Mailboxes:
+    """Addresses and whole domains, and whether an address is one of them. Letter case means nothing."""
+
+    __slots__ = ("_addresses", "_domains")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = tuple(patterns)
+        self._domains = frozenset(pattern for pattern in patterns if "@" not in pattern)
+        addresses = (parse_address(pattern) for pattern in patterns if "@" in pattern)
+        self._addresses = frozenset((fold(address.local), address.domain) for address in addresses)
+
+    def __contains__(self, address: Address) -> bool:
+        if address.domain in self._domains:
+            return True
+        return bool(self._addresses) and (fold(address.local), address.domain) in self._addresses

@@ -1,0 +1,135 @@
+"""`use = "mailbox"`: the mailboxes of our own domains."""
+
+import os.path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from zope.interface import implementer
+
+from relay.config.fields import Domain, Place, Section
+from relay.interfaces import IRoutingPolicy, World
+from relay.mail.routing import ABSTAIN, Deliver, Inquiry, Reject, RoutingVerdict
+from relay.policy.names import about, fold, without_detail
+from relay.policy.users import Anyone, InFile, Listed, OfTheSystem, Users, folder_name, table_of
+
+#: RFC 5321 section 4.5.1: mail to it must be accepted, in any letter case.
+POSTMASTER = "postmaster"
+
+#: How many verdicts are kept ready.
+_READY = 10_000
+
+FolderName = Annotated[str, AfterValidator(folder_name)]
+
+
+class UsersFile(Section):
+    """A file with a name on each line. It is read again when it changes."""
+
+    file: Place = Field(description="The file. Blank lines, and what follows a `#`, mean nothing.")
+
+
+class MailboxOptions(Section):
+    """What `[[policy]] use = "mailbox"` may say."""
+
+    domains: tuple[Domain, ...] = Field(
+        min_length=1, description="Domains whose mailboxes are here. The policy has no opinion on all others."
+    )
+    users: Literal["system", "any"] | UsersFile | tuple[FolderName, ...] = Field(
+        default="system",
+        description="Which mailboxes exist: a list of names, `{ file = ... }` with one on each line, `system` "
+        "(accounts of this machine), or `any` (every plain name; folders appear as mail comes).",
+    )
+    format: Literal["maildir", "mbox"] = Field(
+        default="maildir", description="A Maildir for each mailbox, or a file of the format mbox."
+    )
+    directory: Place = Field(description="Where they are: the mailbox `jon` is `jon` in this directory.")
+    detail: str = Field(
+        default="+",
+        max_length=1,
+        description="What ends the name in `jon+lists@example.org`, which is for `jon`. Empty: nothing does.",
+    )
+    postmaster: FolderName = Field(
+        default=POSTMASTER,
+        description="The mailbox that gets the mail for `postmaster`, which is accepted always.",
+    )
+    unknown: Literal["reject", "abstain"] = Field(
+        default="reject",
+        description="What is said of a mailbox that does not exist: 550 5.1.1, or nothing, so that the next policy "
+        "is asked (such as an `alias` that catches the rest).",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        if isinstance(self.users, tuple):
+            known = table_of(self.users)
+            if self.postmaster != POSTMASTER and fold(self.postmaster) not in known:
+                raise ValueError(f"postmaster: there is no mailbox {self.postmaster!r} among the users")
+        return self
+
+
+@implementer(IRoutingPolicy)
+class Mailbox:
+    """
+    Delivers to the mailboxes of its domains, and says of others there that they do not exist.
+
+    No path is made of what a client says: a folder's name is one that the table has, or it is plain.
+    """
+
+    Options = MailboxOptions
+
+    def __init__(self, options: MailboxOptions, world: World) -> None:
+        self._domains = frozenset(options.domains)
+        self._users = _users(options, world)
+        self._agent, self._parameter = ("maildir", "folder") if options.format == "maildir" else ("mbox", "file")
+        self._directory = os.path.abspath(options.directory)
+        self._detail = options.detail
+        self._postmaster = options.postmaster
+        self._rejects = options.unknown == "reject"
+        #: By folder.
+        self._ready: dict[str, Deliver] = {}
+
+    def route(self, inquiry: Inquiry) -> RoutingVerdict:
+        recipient = inquiry.recipient
+        if recipient.domain not in self._domains:
+            return ABSTAIN
+        folder = self._folder(fold(recipient.local))
+        if folder is not None:
+            return self._ready.get(folder) or self._deliver(folder)
+        if self._rejects:
+            return Reject(about(inquiry.original, 550, "5.1.1", "user unknown"), because="there is no such mailbox")
+        return ABSTAIN
+
+    def _folder(self, name: str) -> str | None:
+        """The folder for a local part: that of the whole name if there is one, else that of the name without detail."""
+        plain = without_detail(name, self._detail)
+        if plain == POSTMASTER:
+            return self._postmaster
+        folder = self._existing(name)
+        if folder is None and plain != name:
+            folder = self._existing(plain)
+        return folder
+
+    def _existing(self, name: str) -> str | None:
+        folder = self._users.folder(name)
+        if folder is not None and self._agent == "mbox" and folder.endswith(".lock"):
+            return None  # whoever writes to `jon` makes `jon.lock`, and mail must not be able to do so
+        return folder
+
+    def _deliver(self, folder: str) -> Deliver:
+        if len(self._ready) >= _READY:
+            self._ready.clear()
+        path = os.path.join(self._directory, folder)
+        verdict = Deliver(self._agent, {self._parameter: path}, because=f"mailbox {folder}")
+        self._ready[folder] = verdict
+        return verdict
+
+
+def _users(options: MailboxOptions, world: World) -> Users:
+    match options.users:
+        case "system":
+            return OfTheSystem(world.clock)
+        case "any":
+            return Anyone()
+        case UsersFile(file=path):
+            return InFile(path, world.clock)
+        case names:
+            return Listed(names)

@@ -1,0 +1,263 @@
+"""
+For those who write policies: the world in memory, and the contract as a test case.
+
+    class HolidayTests(PolicyContract, SynchronousTestCase):
+        policy = Holiday
+        options = {"recipients": ["jon@example.org"]}
+
+        def test_mail_for_jon_is_asked_to_come_again(self) -> None:
+            verdict = self.ask("jon@example.org")
+            self.assertIsInstance(verdict, Delay)
+
+Those are tests that pytest and trial find, beside your own. `check_policy` is the same as a function.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from attrs import field, frozen
+from pydantic import BaseModel, ValidationError
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from relay.interfaces import World
+from relay.mail.address import Address, parse_address
+from relay.mail.envelope import Client
+from relay.mail.routing import (
+    Abstention,
+    Delay,
+    Deliver,
+    Discard,
+    Forward,
+    Hold,
+    Inquiry,
+    Reject,
+    Rewrite,
+    RoutingVerdict,
+)
+from relay.net.clock import ReactorClock
+from relay.net.waiting import start
+from relay.policy.registry import PHASES, find_maker, policy_maker
+
+#: When the world begins, unless a test says otherwise: 2026-11-23T12:00:00Z, a Monday.
+NOON: Final = 1795435200.0
+
+
+class FakeWorld:
+    """
+    The world of a test: `clock` moves when the test says so, `names` is the DNS, `world` is what a policy is handed.
+
+    Chance is the same in every run.
+    """
+
+    def __init__(
+        self, names: Mapping[str, Any] | None = None, *, hostname: str = "mx.example.org", now: float = NOON
+    ) -> None:
+        from relay.testing.dns import FakeNames
+
+        self.clock = Clock()
+        self.names = FakeNames(names)
+        self.world = World(
+            clock=ReactorClock(self.clock, lambda: now + self.clock.seconds()),
+            resolver=self.names,
+            random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
+            log=Logger(namespace="relay.testing.policy"),
+            hostname=hostname,
+        )
+
+
+def world(names: Mapping[str, Any] | None = None, *, hostname: str = "mx.example.org", now: float = NOON) -> World:
+    """A `World` whose time stands still."""
+    return FakeWorld(names, hostname=hostname, now=now).world
+
+
+def inquiry(
+    recipient: str,
+    sender: str = "ann@sender.example",
+    client: str | None = "192.0.2.1",
+    *,
+    original: str | None = None,
+    helo: str = "client.example",
+    listener: str = "mx",
+    user: str | None = None,
+) -> Inquiry:
+    """The question about one recipient: `inquiry("jon@example.org", "<>", "127.0.0.1")`."""
+    return Inquiry(
+        recipient=parse_address(recipient),
+        original=parse_address(original or recipient),
+        reverse_path=None if sender == "<>" else parse_address(sender),
+        client=Client(client, port=54321, helo=helo, extended=True, listener=listener, user=user),
+    )
+
+
+#: What any policy may be asked, whoever it is for.
+INQUIRIES: Final = (
+    inquiry("jon@example.org"),
+    inquiry("JON+detail@example.org", "<>"),
+    inquiry("postmaster@example.org", client="127.0.0.1", listener="local"),
+    inquiry("jon@localhost", "jon@localhost", "::1", user="jon"),
+    inquiry("jon@[192.0.2.7]", client="2001:db8::1"),
+    inquiry('"strange \\" one"@example.org', client=None),
+    inquiry("jörg@example.org", "jörg@sender.example"),
+    inquiry("member@example.org", original="team@example.org"),
+)
+
+_VERDICTS: Final = (Abstention, Deliver, Forward, Rewrite, Reject, Delay, Discard, Hold)
+#: Seconds that a policy is given here: as many as the configuration gives it if it says nothing.
+_PATIENCE: Final = 10
+
+
+@frozen
+class Subject:
+    """A policy under test, with its options and its world."""
+
+    #: A policy class, an `IPolicyMaker`, or the word for `use` of one that is installed.
+    policy: Any
+    options: Mapping[str, Any] = field(factory=dict)
+    names: Mapping[str, Any] = field(factory=dict)
+    inquiries: tuple[Inquiry, ...] = ()
+
+    @property
+    def maker(self) -> Any:
+        if isinstance(self.policy, str):
+            maker = find_maker(self.policy)
+            assert maker is not None, f"there is no policy {self.policy!r}"
+            return maker
+        return policy_maker(self.policy, "under test")
+
+    @property
+    def questions(self) -> list[Inquiry]:
+        return list(dict.fromkeys((*INQUIRIES, *self.inquiries)))
+
+    def make(self, fake: FakeWorld) -> Any:
+        """The policy, as it would be made for this world."""
+        maker = self.maker
+        return maker.make(maker.options.model_validate(dict(self.options)), fake.world)
+
+    def asked(self, *questions: Inquiry) -> list[RoutingVerdict]:
+        """What a new policy in a new world says to these questions, one after the other."""
+        fake = FakeWorld(self.names)
+        policy = self.make(fake)
+        return [_answer(fake, policy, question) for question in questions]
+
+
+def _answer(fake: FakeWorld, policy: Any, question: Inquiry) -> RoutingVerdict:
+    answer = start(policy.route(question))
+    if isinstance(answer, Deferred):
+        came: list[Any] = []
+        answer.addBoth(came.append)
+        for _ in range(_PATIENCE * 10):
+            if came:
+                break
+            fake.clock.advance(0.1)
+        assert came, f"it has not answered about {question.recipient} within {_PATIENCE} seconds"
+        answer = came[0]
+        if isinstance(answer, Failure):
+            answer.raiseException()
+    assert isinstance(answer, _VERDICTS), f"{answer!r} about {question.recipient} is no verdict"
+    return answer
+
+
+def _provides_a_policy_interface(subject: Subject) -> None:
+    policy = subject.make(FakeWorld(subject.names))
+    provided = [phase for phase in PHASES if phase.providedBy(policy)]
+    assert provided, "it provides no policy interface: say @implementer(IRoutingPolicy) above the class"
+    for phase in provided:
+        verifyObject(phase, policy)
+
+
+def _knows_its_options(subject: Subject) -> None:
+    model: type[BaseModel] = subject.maker.options
+    for name, option in model.model_fields.items():
+        assert option.description, f"the option {name!r} has no description"
+    try:
+        model.model_validate({**subject.options, "an option that nobody has": 1})
+    except ValidationError:
+        return
+    raise AssertionError("a key that it does not know went unnoticed: say extra='forbid'")
+
+
+def _answers_with_verdicts(subject: Subject) -> None:
+    questions = subject.questions
+    for question, verdict in zip(questions, subject.asked(*questions), strict=True):
+        if isinstance(verdict, Rewrite):
+            assert all(isinstance(each, Address) for each in verdict.recipients), (
+                f"{verdict!r} about {question.recipient}: its recipients should be addresses"
+            )
+
+
+def _answers_the_same_in_the_same_world(subject: Subject) -> None:
+    for question in subject.questions:
+        (first,), (second,) = subject.asked(question), subject.asked(question)
+        assert first == second, f"{first!r} and then {second!r} about {question.recipient}"
+
+
+def _answers_each_question_by_itself(subject: Subject) -> None:
+    questions = subject.questions
+    for question, verdict in zip(questions, subject.asked(*questions), strict=True):
+        (alone,) = subject.asked(question)
+        assert verdict == alone, f"{verdict!r} about {question.recipient} after other questions, {alone!r} without"
+
+
+def check_policy(
+    policy: Any,
+    options: Mapping[str, Any] | None = None,
+    *,
+    names: Mapping[str, Any] | None = None,
+    inquiries: Iterable[Inquiry] = (),
+    remembers: bool = False,
+) -> None:
+    """
+    Whether a policy keeps its contract. Raises `AssertionError` if not, or what the policy raises.
+
+    `policy` is a policy class, an `IPolicyMaker`, or the word for `use` of one that is installed; `options` are as the
+    configuration would have them; `names` is what is in the DNS. `inquiries` are asked beside the usual ones: best of
+    all some that it does not abstain from. `remembers` says that its answer may depend on those before (a limit).
+    """
+    subject = Subject(policy, options or {}, names or {}, tuple(inquiries))
+    _provides_a_policy_interface(subject)
+    _knows_its_options(subject)
+    _answers_with_verdicts(subject)
+    _answers_the_same_in_the_same_world(subject)
+    if not remembers:
+        _answers_each_question_by_itself(subject)
+
+
+class PolicyContract:
+    """The same as tests, one for each clause. Mix it into a test case, and say which policy it is about."""
+
+    policy: ClassVar[Any]
+    options: ClassVar[Mapping[str, Any]] = {}
+    names: ClassVar[Mapping[str, Any]] = {}
+    inquiries: ClassVar[Iterable[Inquiry]] = ()
+    remembers: ClassVar[bool] = False
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.policy, self.options, self.names, tuple(self.inquiries))
+
+    def ask(self, recipient: str, *arguments: Any, **more: Any) -> RoutingVerdict:
+        """The verdict of a new policy about a recipient; the other arguments are those of `inquiry`."""
+        return self.subject.asked(inquiry(recipient, *arguments, **more))[0]
+
+    def test_it_provides_a_policy_interface(self) -> None:
+        _provides_a_policy_interface(self.subject)
+
+    def test_it_knows_and_describes_its_options(self) -> None:
+        _knows_its_options(self.subject)
+
+    def test_it_answers_with_verdicts(self) -> None:
+        _answers_with_verdicts(self.subject)
+
+    def test_in_the_same_world_it_answers_the_same(self) -> None:
+        _answers_the_same_in_the_same_world(self.subject)
+
+    def test_it_answers_each_question_by_itself(self) -> None:
+        if not self.remembers:
+            _answers_each_question_by_itself(self.subject)
