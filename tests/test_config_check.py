@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.cli.check import check, settings_of
+from tests.config_options import MODELS
+
+
+class CheckTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.file = Path(directory.name, "relay.toml")
+
+    def check(self, *arguments: str) -> Result:
+        return CliRunner().invoke(check, arguments)
+
+    def test_a_configuration_that_is_right_is_told_in_a_line(self) -> None:
+        self.file.write_text('[[listener]]\naddress = "127.0.0.1:2525"\n[[policy]]\nuse = "reject"\n')
+        result = self.check(str(self.file))
+        self.assertEqual(
+            (result.exit_code, result.stdout, result.stderr),
+            (0, f"{self.file}: 1 listener, 1 policy, no problems\n", ""),
+        )
+
+    def test_every_problem_is_a_line_on_standard_error(self) -> None:
+        self.file.write_text('x = 1\n[[policy]]\nuse = "rejct"\n')
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
+        self.assertEqual(
+            result.stderr,
+            f"{self.file}:1: x: unknown key\n{self.file}:3: policy.1.use: unknown policy, did you mean 'reject'?\n",
+        )
+
+    def test_a_misspelt_option_of_a_policy_that_comes_with_the_relay(self) -> None:
+        self.file.write_text('[[policy]]\nuse = "reject"\n\n[[policy]]\nuse = "mailbox"\ndomians = ["a"]\n')
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertIn(f"{self.file}:6: policy.2.domians: unknown key, did you mean 'domains'?\n", result.stderr)
+
+    def test_a_file_that_is_not_there_is_a_problem_like_others(self) -> None:
+        result = self.check(str(self.file))
+        self.assertEqual(
+            (result.exit_code, result.stderr),
+            (os.EX_CONFIG, f"{self.file}: cannot be read: No such file or directory\n"),
+        )
+
+    def test_a_file_that_is_no_text_is_a_problem_like_others(self) -> None:
+        self.file.write_bytes(b"\n\n\xff\xfe")
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stderr), (os.EX_CONFIG, f"{self.file}:3: this is not UTF-8\n"))
+
+    def test_no_file_is_a_question(self) -> None:
+        result = self.check()
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("which configuration?", result.stderr)
+
+    def test_the_schema_has_the_policies_of_this_machine(self) -> None:
+        result = self.check("--schema")
+        self.assertEqual((result.exit_code, result.stderr), (0, ""))
+        policies = json.loads(result.stdout)["properties"]["policy"]["items"]["anyOf"]
+        self.assertLessEqual({"mailbox", "reject", "forward"}, {policy["title"] for policy in policies})
+
+    def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(self) -> None:
+        self.file.write_text('[spool]\npath = "spool"\n')
+        link = self.file.with_name("link.toml")
+        link.symlink_to(self.file.resolve())
+        for file in (self.file, link):
+            settings = settings_of(str(file), MODELS.get, lambda: MODELS)
+            self.assertEqual(settings.spool.path, self.file.resolve().parent / "spool")

@@ -131,6 +131,21 @@ directory = "mail"
         ["relay.toml:2: policy: should be a list of tables: write [[policy]]"],
     ),
     "a double bracket": ('\n[[spool]]\npath = "x"\n', ["relay.toml:2: spool: should be a table: write [spool]"]),
+    "a double bracket within": (
+        "\n[[delivery.retry]]\nfactor = 2\n[[policy]]\nuse = 'reject'\n[[policy.when]]\nauthenticated = true\n",
+        [
+            "relay.toml:2: delivery.retry: should be a table",
+            "relay.toml:6: policy.1.when: should be a table",
+        ],
+    ),
+    "a table where a list should be": ("\n[trusted]\nx = 1\n", ["relay.toml:2: trusted: should be a list"]),
+    "a factor that is none": (
+        "\n[delivery.retry]\nfactor = 0.5\njitter = 1\n",
+        [
+            "relay.toml:3: delivery.retry.factor: should be at least 1",
+            "relay.toml:4: delivery.retry.jitter: should be less than 1",
+        ],
+    ),
     "policies that are no tables": ("\npolicy = [1]\n", ["relay.toml:2: policy.1: should be a table"]),
     "a misspelt table": ("\n[limit]\nerrors = 3\n", ["relay.toml:2: limit: unknown key, did you mean 'limits'?"]),
     "a key that is like no other": ("\nxyzzy = 1\n", ["relay.toml:2: xyzzy: unknown key"]),

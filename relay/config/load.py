@@ -43,7 +43,8 @@ def load(
     `user` the user who starts the relay; `$hostname` and `$user` stand for them in every string.
 
     `option_model` finds the model of a policy's options by the policy's `use`: `None` if there is no such policy; a
-    `ValueError`, with words for the operator, if it cannot be loaded. `known` names the policies that there are; it is asked only for a hint.
+    `ValueError`, with words for the operator, if it cannot be loaded. `known` names the policies that there are; it is
+    asked only for a hint.
     """
     try:
         reading = Reading(tomllib.loads(text), Lines.of(text), hostname, user)

@@ -32,7 +32,7 @@ class Reading:
 
     def __init__(self, document: dict[str, Any], lines: Lines, hostname: str, user: str) -> None:
         self.found: list[Complaint] = []
-        #: A value with an unknown word in it is not what it was meant to be, so nothing more is said about it.
+        #: Of these values enough has been said: they are not what they were meant to be.
         self._unclear: set[KeyPath] = set()
         self._hostname = self._host_name(document, hostname)
         words = Words({"hostname": self._hostname, "user": user})
@@ -45,6 +45,7 @@ class Reading:
 
     def settings(self, option_model: OptionModel, known: Callable[[], Iterable[str]]) -> Settings | None:
         """The settings, or `None` if anything was found to be wrong."""
+        self._check_brackets()
         listeners, policies = self._tables("listener"), self._tables("policy")
         listener_names = self._names("listener", listeners, _name_by_address)
         self._check_addresses(listeners)
@@ -77,6 +78,17 @@ class Reading:
             if "hostname" not in document:
                 self._complain(("hostname",), "is missing, and the machine's own name is none that mail can use")
             return _ANY_NAME
+
+    def _check_brackets(self) -> None:
+        """`[listener]` for `[[listener]]`, `[[spool]]` for `[spool]`: an easy slip, so it is said how it is written."""
+        for key, value in self._document.items():
+            if key in ("listener", "policy") and isinstance(value, dict):
+                self._complain((key,), f"should be a list of tables: write [[{key}]]")
+            elif _is_table(Settings, key) and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+                self._complain((key,), f"should be a table: write [{key}]")
+            else:
+                continue
+            self._unclear.add((key,))
 
     def _tables(self, key: str) -> list[dict[str, Any]]:
         """The `[[tables]]` at this key; none if something else is there."""
@@ -174,6 +186,11 @@ class Reading:
     def _complain(self, path: KeyPath, text: str) -> None:
         if path not in self._unclear:
             self.found.append(Complaint(path, text))
+
+
+def _is_table(model: type[BaseModel], key: str) -> bool:
+    kind = model.model_fields[key].annotation if key in model.model_fields else None
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _address(listener: dict[str, Any]) -> ListenAddress | None:

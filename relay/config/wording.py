@@ -148,11 +148,8 @@ def _text(details: ErrorDetails, value: object, path: KeyPath, hint: Hint) -> st
     if kind not in _SHOULD_BE:
         message = details["msg"].replace("Input should", "should")
         return message[:1].lower() + message[1:]
-    text = f"should be {_SHOULD_BE[kind].format(**context)}"
-    if isinstance(value, dict) and text == "should be a list":
-        return f"{text} of tables: write [[{path[-1]}]]" if path else text
-    if isinstance(value, list) and text == "should be a table" and path:
-        return f"{text}: write [{path[-1]}]" if all(isinstance(each, dict) for each in value) else text
+    whole = {name: int(number) for name, number in context.items() if isinstance(number, float) and number.is_integer()}
+    text = f"should be {_SHOULD_BE[kind].format(**{**context, **whole})}"
     if kind in ("literal_error", "enum") and isinstance(value, str):
         text += did_you_mean(value, re.findall(r"'([^']*)'", str(context["expected"])))
     return text
