@@ -74,7 +74,7 @@ class Limits(Section):
         default=100,
         description="NOOP, RSET, VRFY and EHLO since the last accepted message, unless trusted. Over it 421.",
     )
-    messages: Count = Field(default=1000, description="Messages of one connection. Over it 421.")
+    messages: Count = Field(default=1000, description="Messages of one connection, unless trusted. Over it 421.")
 
     # Connections.
     connections: Count = Field(default=2000, description="Connections in all. Over it 421 4.7.0.")
