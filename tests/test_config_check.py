@@ -8,7 +8,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.cli.check import check, settings_of
+from relay.cli.check import check
+from relay.config.file import settings_of
 from tests.config_options import MODELS
 
 
