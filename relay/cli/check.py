@@ -18,6 +18,8 @@ def check(file: str | None, schema: bool) -> None:
     Every problem is a line on standard error, and the exit status is then 78.
     """
     # Here, since it imports the policies and what they need, and `relayctl --help` needs none of it.
+    from relay.config.errors import ConfigurationError
+    from relay.config.file import settings_of
     from relay.config.schema import schema as json_schema
     from relay.policy.registry import names, option_model, option_models
 
