@@ -1,0 +1,83 @@
+"""Which addresses this relay connects to, and at which it would meet itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+from attrs import field, frozen
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+#: Where nobody's exchanger on the Internet is: "this" network, private use, shared with a carrier, loopback,
+#: link-local, reserved (RFC 6890), and their like in IPv6. Networks for documentation are not among them: nothing
+#: answers there.
+_NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
+    map(
+        ip_network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+            *("172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4"),
+            *("::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10"),
+        ),
+    )
+)
+#: IPv6 addresses with an IPv4 address in their last octets (RFC 6052 section 2.1, RFC 4291 section 2.5.5.1).
+_EMBEDDING: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
+#: What a listener is bound to that takes mail at every address of the machine.
+_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104, nothing is bound here
+
+
+def _listeners(listeners: Iterable[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    return frozenset(listeners)
+
+
+def _none_is_local(address: str) -> bool:
+    return False
+
+
+@frozen
+class Reach:
+    """What is known of this machine and its neighbourhood."""
+
+    #: The addresses (in canonical form) and ports at which this relay takes mail, also those by which others know it
+    #: behind a translator of addresses. `"0.0.0.0"` or `"::"` is every address of the machine.
+    listeners: frozenset[tuple[str, int]] = field(default=(), converter=_listeners)
+    #: Whether an address is one of this machine's (`relay.net.local.is_local`).
+    is_local: Callable[[str], bool] = _none_is_local
+    #: Networks to which we connect although they are private, loopback or this machine.
+    allow_private: tuple[Network, ...] = ()
+
+    def is_us(self, address: str, port: int) -> bool:
+        """Whether this relay would be at the other end. By address, since anybody may give us any name."""
+        everywhere = any((every, port) in self.listeners for every in _EVERY_ADDRESS)
+        return any(
+            (str(way), port) in self.listeners or (everywhere and self.is_local(str(way)))
+            for way in _ways(ip_address(address))
+        )
+
+    def permits(self, address: str, *, private: bool) -> bool:
+        """
+        Whether we connect to this address. `private`: also to one that is private, loopback or this machine's;
+        what is no single host (multicast, the unspecified address) is never meant.
+        """
+        ways = _ways(ip_address(address))
+        if any(way.is_multicast or way.is_unspecified for way in ways):
+            return False
+        if private or any(way in network for way in ways for network in self.allow_private):
+            return True
+        if any(way in network for way in ways for network in _NOT_PUBLIC):
+            return False
+        return not any(self.is_local(str(way)) for way in ways)
+
+
+def _ways(ip: IPAddress) -> tuple[IPAddress, ...]:
+    """The address, and the IPv4 address that it embeds, if it does: packets may come out there."""
+    if isinstance(ip, IPv4Address):
+        return (ip,)
+    inner = ip.ipv4_mapped or ip.sixtofour
+    if inner is None and not (ip.is_loopback or ip.is_unspecified) and any(ip in network for network in _EMBEDDING):
+        inner = IPv4Address(int(ip) & 0xFFFFFFFF)
+    return (ip,) if inner is None else (ip, inner)
