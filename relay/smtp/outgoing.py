@@ -1,0 +1,89 @@
+"""
+Content on its way out: what DATA carries, head first, the terminator exactly once and last.
+
+This is the last gate. What would let a part of a message be read as commands by the next host is never sent: it is
+our own fault if it comes this far, so it is an exception, and the connection ends without the terminator, after
+which the peer keeps nothing (RFC 5321 section 4.1.1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from relay.mail.envelope import Form
+from relay.smtp.octets import CRLF, TERMINATOR, wire
+
+#: Smaller pieces are joined until they are this large, so that a small message is one write.
+PIECE: Final = 64 * 1024
+
+
+class ContentDamaged(ValueError):
+    """The kept content is not what its form says."""
+
+
+def outgoing(head: bytes, form: Form, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    The octets that follow a 354, in pieces.
+
+    Content in wire form goes out as it was kept, terminator included, and plain content is stuffed together with the
+    head. Raises `ContentDamaged`, and what reading the blocks raises. Never holds more than two blocks.
+    """
+    if form is Form.WIRE:
+        # The head is ended by CRLF, so that what `wire` puts behind it is the terminator and nothing else.
+        stuffed = b"".join(wire((head,)))[: -len(TERMINATOR)] if head else b""
+        return _joined(chain((stuffed,), _as_kept(blocks)))
+    return _joined(wire(_whole_lines(chain((head,), blocks))))
+
+
+def _as_kept(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Wire content, untouched, if it has its terminator at its end and nowhere else."""
+    end = CRLF + TERMINATOR
+    before = CRLF  # content begins at the start of a line
+    last = b""
+    for block in blocks:
+        if last and block:
+            raise ContentDamaged("there is content behind its terminator")
+        seam = before + block
+        at = seam.find(end)
+        if at < 0:
+            before = seam[1 - len(end) :]
+            yield block
+        elif at + len(end) == len(seam):
+            last = block
+        else:
+            raise ContentDamaged("there is content behind its terminator")
+    if not last:
+        raise ContentDamaged("the content has no terminator")
+    yield last
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Plain content, if no CR and no LF in it stands alone: there are servers that take them for the end of a line."""
+    held = b""
+    for block in blocks:
+        octets = held + block
+        held = b"\r" if octets.endswith(b"\r") else b""
+        if held:
+            octets = octets[:-1]
+        rest = octets.replace(CRLF, b"")
+        if b"\r" in rest or b"\n" in rest:
+            raise ContentDamaged("there is a CR or LF alone in the content")
+        yield octets
+    if held:
+        raise ContentDamaged("there is a CR or LF alone in the content")
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    if size:
+        yield b"".join(waiting)

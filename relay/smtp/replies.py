@@ -1,0 +1,136 @@
+"""
+A server's replies, octet by octet (RFC 5321 section 4.2): strict, bounded, and never an exception.
+
+A reply is lines of `[2-5][0-9][0-9]` and a hyphen, the last one with a space or nothing instead, all with the
+same code, each ended by CRLF and by nothing else (RFC 5321 section 2.3.8: whoever takes a bare LF for an end of
+line reads another dialogue than the one that was spoken). What people may read in it is taken as it comes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from attrs import frozen
+
+from relay.mail.reply import Reply, printable
+
+#: What one reply may be, code and line ends included.
+LINES: Final = 100
+OCTETS: Final = 64 * 1024
+
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
+#: RFC 2034 section 4: the status stands at the beginning of each line's text.
+_STATUS = re.compile(rb"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |\Z)")
+#: How much of what is no reply is shown to people.
+_SHOWN = 100
+
+
+@frozen
+class Nonsense:
+    """What the peer said is no reply. `text` says why, for the log: printable and short."""
+
+    text: str
+
+
+class ReplyReader:
+    """
+    `receive_data` with what the network brought, then `next_reply` until it returns `None`: more octets are needed.
+
+    After a `Nonsense` there is nothing else any more: where the next reply would begin is not known. Where the network
+    cut the octets means nothing. What is kept between two calls is never more than one reply that is not whole yet.
+    """
+
+    __slots__ = ("_buffer", "_code", "_nonsense", "_octets", "_searched", "_texts")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        #: How much of the buffer has no LF in it.
+        self._searched = 0
+        #: The reply whose lines are coming in: its code, the texts so far, and how many octets it has taken.
+        self._code = b""
+        self._texts: list[bytes] = []
+        self._octets = 0
+        self._nonsense: Nonsense | None = None
+
+    def receive_data(self, octets: bytes) -> None:
+        """Take what the network brought."""
+        if self._nonsense is None:
+            self._buffer += octets
+
+    def next_reply(self) -> Reply | Nonsense | None:
+        """The next reply, or `None` if it is not whole yet."""
+        while self._nonsense is None:
+            end = self._buffer.find(b"\n", self._searched)
+            if end < 0:
+                self._searched = len(self._buffer)
+                if self._octets + self._searched <= OCTETS:
+                    return None
+                return self._fail(f"a reply of more than {OCTETS} octets")
+            line = bytes(self._buffer[: end + 1])
+            del self._buffer[: end + 1]
+            self._searched = 0
+            heard = self._take(line)
+            if heard is not None:
+                return heard
+        return self._nonsense
+
+    def _take(self, line: bytes) -> Reply | Nonsense | None:
+        """One whole line. The reply, if this was its last one."""
+        self._octets += len(line)
+        if self._octets > OCTETS:
+            return self._fail(f"a reply of more than {OCTETS} octets")
+        if len(self._texts) == LINES:
+            return self._fail(f"a reply of more than {LINES} lines")
+        if not line.endswith(b"\r\n"):
+            return self._fail("a line that is not ended by CRLF", line)
+        match = _LINE.match(line, 0, len(line) - 2)
+        if match is None:
+            return self._fail("not a reply", line)
+        code, mark, text = match.group(1, 2, 3)
+        if b"\r" in line[:-2]:
+            return self._fail("a CR within a line", line)
+        if self._texts and code != self._code:
+            return self._fail("a reply with two codes", line)
+        self._code = code
+        self._texts.append(text or b"")
+        if mark == b"-":
+            return None
+        texts, self._texts, self._octets = self._texts, [], 0
+        return _reply(int(code), texts)
+
+    def _fail(self, why: str, line: bytes = b"") -> Nonsense:
+        shown = f": {_text(line.rstrip())[:_SHOWN]}" if line else ""
+        self._nonsense = Nonsense(why + shown)
+        self._buffer.clear()
+        self._texts.clear()
+        return self._nonsense
+
+
+def _reply(code: int, texts: list[bytes]) -> Reply:
+    """
+    The reply as a value, its enhanced status picked off.
+
+    Whether the server has offered ENHANCEDSTATUSCODES is not asked: many send them all the same, and a status that
+    does not belong to the code's class stays what it is, text.
+    """
+    status = None
+    match = _STATUS.match(texts[0])
+    if match is not None and match[1][0] == ord("0") + code // 100:
+        status = match[1]
+        texts = [_without(status, text) for text in texts]
+    lines: list[str] = []
+    for text in texts:
+        lines.extend(Reply.saying(code, None, _text(text)).lines)
+    return Reply(code, status.decode("ascii") if status else None, tuple(lines))
+
+
+def _without(status: bytes, text: bytes) -> bytes:
+    if text == status:
+        return b""
+    return text[len(status) + 1 :] if text.startswith(status + b" ") else text
+
+
+def _text(octets: bytes) -> str:
+    """RFC 5321 section 4.2 wants printable ASCII and tabs: every other octet is shown as `?`."""
+    return printable(octets.decode("latin-1").replace("\t", " "))

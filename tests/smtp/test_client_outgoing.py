@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.envelope import Form
+from relay.smtp.outgoing import PIECE, ContentDamaged, outgoing
+
+HEAD = b"Received: from a\r\n\tby b; now\r\n"
+
+#: Plain content with everything that matters at a border: dots, line ends, what looks like the terminator.
+contents = st.lists(st.sampled_from([b".", b"..", b"\r\n", b"\r\n.\r\n", b"a", b"\xff\x00", b"x" * 300])).map(b"".join)
+cuts = st.lists(st.integers(0, 10**6), max_size=8)
+
+
+def cut(octets: bytes, at: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted({index % (len(octets) + 1) for index in at}), len(octets)]
+    return [octets[start:end] for start, end in pairwise(edges)]
+
+
+def stuffed(plain: bytes) -> bytes:
+    """RFC 5321 section 4.5.2, line by line."""
+    if plain and not plain.endswith(b"\r\n"):
+        plain += b"\r\n"
+    lines = plain.split(b"\r\n")[:-1]
+    return b"".join((b"." + line if line.startswith(b".") else line) + b"\r\n" for line in lines) + b".\r\n"
+
+
+def sent(head: bytes, form: Form, blocks: Iterable[bytes]) -> bytes:
+    return b"".join(outgoing(head, form, blocks))
+
+
+class OutgoingTests(SynchronousTestCase):
+    @given(contents, cuts)
+    def test_plain_content_is_stuffed_and_terminated_with_its_head(self, plain: bytes, at: list[int]) -> None:
+        self.assertEqual(sent(HEAD, Form.PLAIN, cut(plain, at)), stuffed(HEAD + plain))
+
+    @given(contents, cuts)
+    def test_wire_content_goes_out_as_it_was_kept_behind_its_head(self, plain: bytes, at: list[int]) -> None:
+        kept = stuffed(plain)
+        self.assertEqual(sent(HEAD, Form.WIRE, cut(kept, at)), HEAD + kept)
+
+    def test_an_empty_message_is_its_terminator(self) -> None:
+        self.assertEqual(sent(b"", Form.PLAIN, []), b".\r\n")
+        self.assertEqual(sent(b"", Form.WIRE, [b".\r\n"]), b".\r\n")
+        self.assertEqual(sent(HEAD, Form.WIRE, [b".\r\n"]), HEAD + b".\r\n")
+
+    def test_a_head_that_begins_with_a_dot_is_stuffed_too(self) -> None:
+        self.assertEqual(sent(b".x: y\r\n", Form.WIRE, [b"a\r\n.\r\n"]), b"..x: y\r\na\r\n.\r\n")
+
+    def test_content_behind_the_terminator_is_never_sent(self) -> None:
+        for blocks in (
+            [b"a\r\n.\r\nMAIL FROM:<x@y>\r\n"],
+            [b".\r\nMAIL FROM:<x@y>\r\n"],
+            [b"a\r\n.\r\n", b"MAIL FROM:<x@y>\r\n"],
+            [b"a\r\n", b".\r\n", b"b\r\n.\r\n"],
+            [b"a\r\n.", b"\r\nb\r\n.\r\n"],
+            [b"a\r\n.\r\n.\r\n"],
+            [b"a\r\n.\r\n", b".\r\n"],
+        ):
+            gone = bytearray()
+            with self.assertRaises(ContentDamaged):
+                for piece in outgoing(HEAD, Form.WIRE, blocks):
+                    gone += piece
+            self.assertNotIn(b"\r\n.\r\n", gone, blocks)
+
+    def test_content_that_was_cut_short_never_gets_a_terminator(self) -> None:
+        for blocks in ([], [b""], [b"a\r\n"], [b"a\r\n."], [b"a\r\n.\r"], [b"a.\r\n"], [b"a\r\n..\r\n"]):
+            with self.assertRaises(ContentDamaged):
+                sent(b"", Form.WIRE, blocks)
+
+    @given(contents, st.sampled_from([b"\r", b"\n", b"\n.\n", b"\n.\r\n", b"\r\n\n", b"\r\r\n"]), contents, cuts)
+    def test_a_cr_or_lf_alone_never_leaves_with_a_terminator(
+        self, before: bytes, alone: bytes, after: bytes, at: list[int]
+    ) -> None:
+        # "a" on both sides, so that neither neighbour makes a CRLF of it.
+        with self.assertRaises(ContentDamaged):
+            sent(HEAD, Form.PLAIN, cut(before + b"a" + alone + b"a" + after, at))
+
+    def test_a_small_message_is_one_piece(self) -> None:
+        for form, kept in ((Form.PLAIN, b"hello"), (Form.WIRE, b"hello\r\n.\r\n")):
+            self.assertEqual(len(list(outgoing(HEAD, form, [kept[:2], kept[2:]]))), 1)
+
+    def test_blocks_are_drawn_one_by_one_as_pieces_are_taken(self) -> None:
+        drawn = []
+
+        def blocks() -> Iterator[bytes]:
+            for number in range(20):
+                drawn.append(number)
+                yield b"x" * (PIECE - 2) + b"\r\n"
+
+        pieces = outgoing(HEAD, Form.PLAIN, blocks())
+        for count in range(1, 10):
+            self.assertLessEqual(len(next(pieces)), 2 * PIECE)
+            self.assertLessEqual(len(drawn), count + 1)
