@@ -9,8 +9,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from relay.interfaces import IClock, IRoutingPolicy
+from relay.interfaces import IChain, IClock, IRoutingPolicy
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.routing import (
@@ -55,6 +56,7 @@ class Station:
     timeout: float = POLICY_TIMEOUT
 
 
+@implementer(IChain)
 class Chain:
     """
     Asks its stations in order, and follows aliases.

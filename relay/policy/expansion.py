@@ -41,6 +41,8 @@ class Expansion:
         self._met: set[Address] = set()
         #: Those that stand for themselves.
         self._keeping: set[Address] = set()
+        #: Those that were reached in a circle.
+        self._circling: set[Address] = set()
         self._questions = 0
         self._placements: list[Placement] = []
 
@@ -99,6 +101,9 @@ class Expansion:
 
     def _looped(self, inquiry: Inquiry, lineage: tuple[Address, ...], policy: str) -> None:
         """The operator's tables are wrong, but the client can do nothing about it, and neither can time."""
+        if inquiry.recipient in self._circling:
+            return
+        self._circling.add(inquiry.recipient)
         path = " -> ".join(map(str, (*lineage, inquiry.recipient)))
         self._log.warn("policy {policy}: the aliases {path} lead nowhere", policy=policy, path=path)
         because = f"alias loop: {path}"

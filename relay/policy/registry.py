@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from twisted.plugin import IPlugin
 from zope.interface import implementer
+from zope.interface.exceptions import Invalid
 from zope.interface.interface import InterfaceClass
-from zope.interface.interfaces import Invalid
 from zope.interface.verify import verifyObject
 
 from relay.config.fields import Section

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.routing import Forward, NextHop
+from relay.policy.forward import ForwardAll, ForwardOptions, host
+from relay.testing.policy import PolicyContract, inquiry, world
+
+
+def forward(**options: Any) -> ForwardAll:
+    return ForwardAll(ForwardOptions.model_validate(options), world())
+
+
+def hops(recipient: str = "jon@example.net", **options: Any) -> tuple[NextHop, ...]:
+    verdict = forward(**options).route(inquiry(recipient))
+    assert isinstance(verdict, Forward)
+    return verdict.next_hops
+
+
+class ContractTests(PolicyContract, SynchronousTestCase):
+    policy = ForwardAll
+
+
+class SmarthostContractTests(PolicyContract, SynchronousTestCase):
+    policy = ForwardAll
+    options = {"next_hop": "smtp.example.net:587"}  # noqa: RUF012
+
+
+class ForwardTests(SynchronousTestCase):
+    def test_mail_goes_where_the_mx_records_of_the_recipients_domain_say(self) -> None:
+        self.assertEqual(hops("jon@example.net"), (NextHop("example.net", 25, mx=True),))
+        self.assertEqual(hops("jon@example.net", port=2525), (NextHop("example.net", 2525, mx=True),))
+        self.assertEqual(hops("jon@[192.0.2.1]"), (NextHop("[192.0.2.1]"),))
+
+    def test_the_verdict_says_why(self) -> None:
+        verdict = forward().route(inquiry("jon@example.net"))
+        self.assertEqual(verdict, Forward("example.net", because="onward by MX of example.net"))
+        verdict = forward(next_hop="smtp.example.net").route(inquiry("jon@example.net"))
+        assert isinstance(verdict, Forward)
+        self.assertEqual(verdict.because, "by way of [smtp.example.net]:25")
+
+    def test_a_next_hop_gets_everything_and_its_mx_records_mean_nothing(self) -> None:
+        cases = {
+            "smtp.Example.NET": NextHop("smtp.example.net", 2525, mx=False),
+            "smtp.example.net:587": NextHop("smtp.example.net", 587, mx=False),
+            "192.0.2.1": NextHop("192.0.2.1", 2525, mx=False),
+            "192.0.2.1:26": NextHop("192.0.2.1", 26, mx=False),
+            "[2001:DB8::1]": NextHop("2001:db8::1", 2525, mx=False),
+            "[2001:db8::1]:26": NextHop("2001:db8::1", 26, mx=False),
+            "[192.0.2.1]:26": NextHop("192.0.2.1", 26, mx=False),
+            "2001:db8::1": NextHop("2001:db8::1", 2525, mx=False),
+            "bücher.example": NextHop("xn--bcher-kva.example", 2525, mx=False),
+        }
+        for text, hop in cases.items():
+            self.assertEqual(hops(next_hop=text, port=2525), (hop,), text)
+
+    def test_several_next_hops_are_tried_in_their_order(self) -> None:
+        both = hops(next_hop=["a.example.net", "b.example.net:26"])
+        self.assertEqual(both, (NextHop("a.example.net", 25, mx=False), NextHop("b.example.net", 26, mx=False)))
+
+    def test_what_is_no_host_is_a_mistake(self) -> None:
+        for text in (
+            "",
+            ":25",
+            "smtp.example.net:",
+            "smtp.example.net:0",
+            "smtp.example.net:65536",
+            "smtp.example.net:+25",
+            "smtp.example.net:smtp",
+            "smtp example",
+            "[2001:db8::1",
+            "[2001:db8::1]25",
+            "[2001:db8::1]:",
+            "2001:db8::1:99999",
+            "fe80::1%eth0",
+            "smtp.example.net:25:26",
+            "jon@example.net",
+        ):
+            self.assertRaises(ValueError, host, text)
+            self.assertRaises(ValidationError, forward, next_hop=text)
+        for value in [], [25], 25, {}, [["a"]]:
+            self.assertRaises(ValidationError, forward, next_hop=value)
+
+    def test_verdicts_are_kept_ready_but_not_without_end(self) -> None:
+        policy = forward()
+        self.assertIs(policy.route(inquiry("jon@example.net")), policy.route(inquiry("ann@example.net")))
+        for number in range(10_500):
+            policy.route(inquiry(f"jon@d{number}.example"))
+        self.assertLessEqual(len(policy._ready), 10_000)
