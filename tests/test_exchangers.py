@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.delivery.exchangers import Exchangers, Surroundings, find
 from relay.delivery.reach import Reach
-from relay.mail.answer import Unanswered
+from relay.mail.answer import Absent, Answer, Unanswered
 from relay.mail.outcome import NameTrouble, Peer, Unresolved
 from relay.mail.routing import NextHop
 from relay.net.waiting import start
@@ -192,6 +192,14 @@ class FailingServersTests(FindingCase):
             }
             self.assertEqual(self.trouble("d.example", names), NameTrouble.UNANSWERED)
 
+    def test_servers_that_contradict_each_other_have_not_answered(self) -> None:
+        class Contradictory(FakeNames):
+            def answer(self, name: str, kind: str) -> Answer:
+                return {"MX": Absent(nonexistent=False), "A": Absent(nonexistent=True)}.get(kind, SERVFAIL)
+
+        found: Any = start(find(NextHop("d.example"), Surroundings(Contradictory(), as_written(), Reach())))
+        self.assertEqual(found.trouble, NameTrouble.UNANSWERED)
+
     def test_a_host_that_we_would_not_use_anyway_need_not_answer(self) -> None:
         names: dict[str, Records] = {
             "d.example": {"MX": [(10, "us.example"), (20, "b.example")]},
@@ -266,6 +274,10 @@ class PrivateAddressTests(FindingCase):
 
 
 class LiteralTests(FindingCase):
+    def test_a_domain_that_looks_like_an_address_is_a_name(self) -> None:
+        self.assertEqual(self.trouble("192.0.2.1", {}), NameTrouble.NO_SUCH_DOMAIN)
+        self.assertEqual(self.names.asked, [("192.0.2.1", "MX")])
+
     def test_an_address_literal_is_where_it_says(self) -> None:
         for literal, address in ("[192.0.2.1]", "192.0.2.1"), ("[IPv6:2001:db8::1]", "2001:db8::1"):
             self.assertEqual(self.find(literal, {}), Exchangers((Peer(literal, address),)))

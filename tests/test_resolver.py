@@ -94,6 +94,8 @@ class FakeConnector(StringTransport):
         super().__init__()
         self.net, self.address, self.factory = net, address, factory
         self.ended = False
+        #: The kernel takes its time to close it.
+        self.lingers = False
 
     def connect(self) -> None:
         if self.address in self.net.down:
@@ -117,7 +119,7 @@ class FakeConnector(StringTransport):
             self.peer.dataReceived(stream[at : at + 1])
 
     def disconnect(self) -> None:
-        if not self.ended:
+        if not self.ended and not self.lingers:
             self.end(ConnectionDone())
 
     def end(self, why: Exception) -> None:
@@ -504,6 +506,20 @@ class SharingTests(ResolverCase):
             self.assertIsInstance(self.successResultOf(one), Unanswered)
         self.assertEqual(self.told(self.resolver), Unanswered("the relay is stopping"))
 
+    def test_closing_waits_for_connections_to_end(self) -> None:
+        self.resolver = self.connect({ONE: self.keep_silent})
+        answer = self.ask(self.resolver)
+        truncated = dns.message.make_response(dns.message.from_wire(self.late.pop()))
+        truncated.flags |= dns.flags.TC
+        self.net.ports[-1].received(truncated.to_wire())
+        [connection] = self.net.connections
+        connection.lingers = True
+        closed = Deferred.fromCoroutine(self.resolver.close())
+        self.assertIsInstance(self.successResultOf(answer), Unanswered)
+        self.assertNoResult(closed)
+        connection.end(ConnectionDone())
+        self.successResultOf(closed)
+
     def test_our_own_mistake_reaches_those_who_wait_and_spoils_nothing(self) -> None:
         def no_number() -> float:
             raise ZeroDivisionError
@@ -511,6 +527,18 @@ class SharingTests(ResolverCase):
         self.resolver = self.connect({ONE: self.keep_silent}, random=no_number)
         for _ in range(2):
             self.assertRaises(ZeroDivisionError, start, self.resolver.look_up("example.org", "MX"))
+
+    def test_our_own_mistake_is_logged_if_nobody_waits_any_more(self) -> None:
+        self.resolver = self.connect({ONE: self.keep_silent}, most_at_once=1, random=lambda: 1 / len(self.late))
+        self.late.append(b"")
+        self.ask(self.resolver)
+        only = self.ask(self.resolver, "mx.example.org", "A")
+        only.cancel()
+        self.failureResultOf(only, CancelledError)
+        octets = self.late.pop()
+        self.late.clear()
+        self.net.ports[-1].received(self.server.reply(octets))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class SystemServersTests(SynchronousTestCase):

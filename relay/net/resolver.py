@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from random import SystemRandom
@@ -107,7 +106,7 @@ class Resolver:
         self._cache = Cache(clock)
         self._places = DeferredSemaphore(most_at_once)
         self._sick_until: dict[Inet, float] = {}
-        self._waiting: dict[tuple[str, str], deque[Deferred[Answer]]] = {}
+        self._waiting: dict[tuple[str, str], list[Deferred[Answer]]] = {}
         self._under_way: set[Deferred[None]] = set()
         self._closed = False
 
@@ -136,8 +135,8 @@ class Resolver:
         waiting = self._waiting.get((name, kind))
         first = waiting is None
         if waiting is None:
-            waiting = self._waiting[name, kind] = deque()
-        waiter: Deferred[Answer] = Deferred(waiting.remove)
+            waiting = self._waiting[name, kind] = []
+        waiter: Deferred[Answer] = Deferred()
         waiting.append(waiter)
         if first:
             look_up = Deferred.fromCoroutine(self._look_up(name, kind))
@@ -153,16 +152,15 @@ class Resolver:
             answer, ttl = Unanswered("the relay is stopping"), 0
         except Exception as problem:  # ours: whoever asked logs it, if anybody still asks
             waiting = self._waiting.pop((name, kind))
-            if not waiting:
+            if all(waiter.called for waiter in waiting):
                 _log.failure("looking up a name")
-            while waiting:
-                waiting.popleft().errback(Failure(problem))
+            for waiter in waiting:
+                waiter.errback(Failure(problem))
             return
         self._cache.keep(name, kind, answer, ttl)
-        # One that is told may cancel the next.
-        waiting = self._waiting.pop((name, kind))
-        while waiting:
-            waiting.popleft().callback(answer)
+        # One that was cancelled meanwhile does not hear it, and does not mind.
+        for waiter in self._waiting.pop((name, kind)):
+            waiter.callback(answer)
 
     async def _find_out(self, name: str, kind: str) -> tuple[Answer, float]:
         """The answer, and for how many seconds it may be kept."""
