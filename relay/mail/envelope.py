@@ -30,7 +30,7 @@ class Form(Enum):
 class Client:
     """The SMTP client of a session, as far as it is known by now: what policies and trace fields see."""
 
-    #: Its IP address as text, or `None` where there is none: a Unix socket, or mail that we made ourselves.
+    #: Its IP address as text, or `None` where there is none: a Unix socket.
     address: str | None
     port: int = 0
     #: The argument of HELO, EHLO or LHLO as it was given, or "" before it.
@@ -43,8 +43,8 @@ class Client:
     user: str | None = None
 
 
-#: Who sends the notices that we make ourselves.
-OURSELVES = Client(address=None, listener="ourselves")
+#: Who sends the notices that we make ourselves: this machine, so that what relays for it carries them too.
+OURSELVES = Client(address="127.0.0.1", listener="ourselves")
 
 
 @frozen

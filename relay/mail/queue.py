@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
 from relay.mail.address import Address
+from relay.mail.decision import Placement
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
-from relay.mail.routing import Route
+from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
 
 
 @frozen
@@ -41,6 +44,45 @@ class Recipient:
     destination: str
     #: The policy that decided, by its name in the configuration.
     policy: str = ""
+
+
+def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...]:
+    """
+    The recipients that the spool has to keep for these placements, under the queue id `id`.
+
+    A mailbox that was named twice, or that two aliases lead to, gets one copy (RFC 5321 section 4.1.1.3 permits it).
+    Discarded copies are not kept: the mail log has their verdict.
+    """
+    kept: dict[tuple[Address, str], Placement] = {}
+    for placement in placements:
+        if not isinstance(placement.route, Discard):
+            kept.setdefault((placement.address, placement.policy), placement)
+    return tuple(
+        Recipient(
+            f"{id}.{number}",
+            placement.address,
+            placement.original,
+            placement.route,
+            destination(placement.route),
+            placement.policy,
+        )
+        for number, placement in enumerate(kept.values())
+    )
+
+
+def destination(route: Route) -> str:
+    """The name under which copies that go the same way wait together."""
+    match route:
+        case Forward(next_hops):
+            return str(next_hops[0])
+        case Deliver(agent):
+            return agent
+        case Hold():
+            return "hold"
+        case Reject():
+            return "refused"
+        case Discard():
+            return "discard"
 
 
 @frozen

@@ -37,18 +37,10 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
     return port
 
 
-def is_public(address: ListenAddress, port: Any) -> bool:
-    """
-    Whether others than this machine can connect to a port that has been bound.
-
-    For systemd's sockets only the socket itself knows.
-    """
-    match address:
-        case Unix():
-            return False
-        case _:
-            host = getattr(port.getHost(), "host", None)
-            return host is not None and not (host.startswith("127.") or host == "::1")
+def is_public(port: Any) -> bool:
+    """Whether others than this machine can connect to a port that has been bound."""
+    host = getattr(port.getHost(), "host", None)
+    return host is not None and not (host.startswith("127.") or host == "::1")
 
 
 def _inherited(name: str) -> int:

@@ -22,6 +22,7 @@ from relay.config.limits import Limits
 from relay.interfaces import IClock, IVisit, OutcomeUnknown
 from relay.mail.reply import Reply
 from relay.net.admission import Admission
+from relay.net.clock import cancel
 from relay.net.timeouts import Deadline
 from relay.net.waiting import start
 from relay.smtp import answers
@@ -48,7 +49,7 @@ class Doorway:
 class SmtpServer(Protocol):
     """One connection."""
 
-    def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], None]) -> None:
+    def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], object]) -> None:
         self._doorway = doorway
         self._address = address
         self._gone = gone
@@ -279,11 +280,36 @@ class SmtpServerFactory(Factory):
     def __init__(self, doorway: Doorway) -> None:
         self._doorway = doorway
         self.connections: set[SmtpServer] = set()
+        self._empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> SmtpServer:
         address = getattr(addr, "host", None)
         if address is not None and address.startswith("::ffff:"):
             address = address[7:]
-        connection = SmtpServer(self._doorway, address, getattr(addr, "port", 0), self.connections.discard)
+        connection = SmtpServer(self._doorway, address, getattr(addr, "port", 0), self._gone)
         self.connections.add(connection)
         return connection
+
+    async def stop(self, patience: float) -> None:
+        """
+        Finish what is in flight, say 421 to everybody, and return when all have gone; who is still here after
+        `patience` seconds is cut off. The port does not listen any more by then.
+        """
+        if not self.connections:
+            return
+        self._empty = empty = Deferred[None]()
+        for connection in list(self.connections):
+            connection.stop()
+        cut_off = self._doorway.clock.callLater(patience, self._abort_all)
+        await empty
+        cancel(cut_off)
+
+    def _abort_all(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _gone(self, connection: SmtpServer) -> None:
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections:
+            empty, self._empty = self._empty, None
+            empty.callback(None)

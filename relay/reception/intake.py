@@ -6,7 +6,7 @@ import errno
 
 from relay.interfaces import Enrol, IDraft, SpoolError
 from relay.mail.envelope import Form
-from relay.mail.queue import Entry
+from relay.mail.queue import Entry, recipients
 from relay.mail.reply import Reply
 from relay.mail.trace import received
 from relay.reception.inspection import Inspection
@@ -75,9 +75,9 @@ class Intake:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
         reception, draft = self._reception, self._draft
         envelope = transaction.envelope
-        recipients = transaction.enrolled(draft.id)
-        if recipients:
-            only = recipients[0].original if transaction.recipients == 1 else None
+        kept = recipients(draft.id, transaction.placements)
+        if kept:
+            only = kept[0].original if transaction.recipients == 1 else None
             head = received(
                 envelope,
                 hostname=reception.hostname,
@@ -88,16 +88,15 @@ class Intake:
             entry = Entry(draft.id, reception.clock.now(), envelope, head)
             self._promising = True
             try:
-                claims = await reception.spool.commit([Enrol(entry, draft, recipients, reception.dispatch.lease())])
+                claims = await reception.spool.commit([Enrol(entry, draft, kept, reception.dispatch.lease())])
             except SpoolError:
                 reception.log.failure("A message was not kept, the client is told 451")
                 return answers.OUR_FAULT
-        else:
-            claims = ()
-            draft.abandon()
-        self._record(transaction, size)
-        if claims:
+            self._record(transaction, size)
             reception.dispatch.accept(claims)
+        else:
+            draft.abandon()
+            self._record(transaction, size)
         return Reply.of(250, "2.0.0", f"Ok: queued as {draft.id}")
 
     def _record(self, transaction: Transaction, size: int) -> None:

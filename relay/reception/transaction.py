@@ -6,8 +6,7 @@ from attrs import evolve, frozen
 
 from relay.mail.decision import Placement
 from relay.mail.envelope import Envelope
-from relay.mail.queue import Recipient
-from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.routing import Discard
 
 
 @frozen
@@ -25,44 +24,6 @@ class Transaction:
         """One more RCPT was accepted, for these placements."""
         return evolve(self, placements=self.placements + placements, recipients=self.recipients + 1)
 
-    def enrolled(self, id: str) -> tuple[Recipient, ...]:
-        """
-        The recipients that the spool has to keep, under the queue id `id`.
-
-        A recipient that was named twice, or that two aliases lead to, gets one copy (RFC 5321 section 4.1.1.3
-        permits it). Discarded copies are not kept: the mail log has their verdict.
-        """
-        kept: dict[tuple[object, ...], Placement] = {}
-        for placement in self.placements:
-            if not isinstance(placement.route, Discard):
-                kept.setdefault((placement.address, placement.policy), placement)
-        return tuple(
-            Recipient(
-                f"{id}.{number}",
-                placement.address,
-                placement.original,
-                placement.route,
-                destination(placement.route),
-                placement.policy,
-            )
-            for number, placement in enumerate(kept.values())
-        )
-
     def discarded(self) -> tuple[Placement, ...]:
         """The placements that a policy throws away."""
         return tuple(placement for placement in self.placements if isinstance(placement.route, Discard))
-
-
-def destination(route: Route) -> str:
-    """The name under which copies that go the same way wait together."""
-    match route:
-        case Forward(next_hops):
-            return str(next_hops[0])
-        case Deliver(agent):
-            return agent
-        case Hold():
-            return "hold"
-        case Reject():
-            return "refused"
-        case Discard():
-            return "discard"

@@ -1,0 +1,279 @@
+"""
+Where the objects meet: from settings, and what the machine gives, to a relay that could run.
+
+A relay of the operator's and one of a test are put together here alike. They differ in their `Surroundings`, and
+in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TextIO
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTCP
+from twisted.logger import Logger
+
+from relay import __version__
+from relay.agents.console import ConsoleAgent
+from relay.agents.maildir import MaildirAgent
+from relay.agents.mbox import MboxAgent
+from relay.agents.registry import Agents
+from relay.agents.smtp import SmtpTransmitter
+from relay.agents.threads import IThreads
+from relay.config.addresses import Inet
+from relay.config.limits import Limits
+from relay.config.settings import DeliverySettings, ListenerSettings, Settings
+from relay.delivery.attempt import Attempts
+from relay.delivery.destination import Limits as DispatchLimits
+from relay.delivery.dispatch import Dispatcher
+from relay.delivery.exchangers import Exchangers, find
+from relay.delivery.exchangers import Surroundings as Neighbourhood
+from relay.delivery.reach import Reach
+from relay.delivery.retry import Schedule
+from relay.interfaces import IAgent, IClock, IMailLog, IResolver, ISpool, World
+from relay.mail.address import Address
+from relay.mail.decision import Decision
+from relay.mail.envelope import OURSELVES, Client
+from relay.mail.outcome import Unresolved
+from relay.mail.reply import Reply
+from relay.mail.routing import Inquiry, NextHop
+from relay.net.admission import Admission
+from relay.net.client import Dialer
+from relay.net.server import Doorway, SmtpServerFactory
+from relay.policy.assembly import make_chain
+from relay.policy.chain import Chain
+from relay.reception import Reception, Visit
+from relay.smtp.client import Deadlines
+from relay.smtp.extensions import SIZE
+from relay.smtp.server import Profile, ServerSession, SessionLimits
+
+
+@frozen
+class Surroundings:
+    """What a relay is given."""
+
+    clock: IClock
+    resolver: IResolver
+    #: How connections to others are made.
+    tcp: IReactorTCP
+    spool: ISpool
+    maillog: IMailLog
+    #: Where agents write to disk.
+    threads: IThreads
+    #: What the `console` agent prints on.
+    console: TextIO
+    #: A `random.Random`.
+    random: Any
+    #: Whether an address is one of this machine's.
+    is_local: Callable[[str], bool]
+
+
+@frozen
+class Listener:
+    """A place where mail comes in, and who answers there. It does not listen yet."""
+
+    settings: ListenerSettings
+    factory: SmtpServerFactory
+
+
+@frozen
+class Relay:
+    """All that makes a relay. `relay.service` starts and stops it."""
+
+    settings: Settings
+    surroundings: Surroundings
+    chain: Chain
+    dispatcher: Dispatcher
+    listeners: tuple[Listener, ...]
+    admission: Admission
+    started: float = field()
+
+
+def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Relay:
+    """
+    The relay that the configuration `file` describes.
+
+    Raises `ConfigurationError` with every policy that cannot be made. Touches nothing: no socket, no file but those
+    that policies read.
+    """
+    clock = surroundings.clock
+    world = World(
+        clock=clock,
+        resolver=surroundings.resolver,
+        random=surroundings.random,
+        log=Logger(namespace="relay.policy"),
+        hostname=hostname(settings),
+    )
+    chain = make_chain(settings.policy, world, file=file)
+    dispatcher = _dispatcher(settings, surroundings, world, chain)
+    admission = Admission(settings.limits, settings.trusted, clock)
+    listeners = tuple(
+        Listener(each, _factory(each, settings, surroundings, chain, dispatcher, admission))
+        for each in settings.listener
+    )
+    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, clock.seconds())
+
+
+def hostname(settings: Settings) -> str:
+    """The relay's name, which reading a configuration has always found."""
+    if settings.hostname is None:
+        raise ValueError("the settings have no host name")
+    return settings.hostname
+
+
+def answers_for_control(relay: Relay, pid: int) -> Mapping[str, Callable[[], Awaitable[Mapping[str, Any]]]]:
+    """What `relayctl` may ask."""
+
+    async def status() -> Mapping[str, Any]:
+        clock, spool = relay.surroundings.clock, relay.surroundings.spool
+        census = await spool.census()
+        return {
+            "version": __version__,
+            "hostname": relay.settings.hostname,
+            "pid": pid,
+            "up": clock.seconds() - relay.started,
+            "accepting": spool.accepting,
+            "listeners": [
+                {
+                    "name": listener.settings.name,
+                    "address": str(listener.settings.address),
+                    "connections": len(listener.factory.connections),
+                }
+                for listener in relay.listeners
+            ],
+            "queue": {
+                "entries": census.entries,
+                "waiting": census.waiting,
+                "active": census.active,
+                "held": census.held,
+                "corrupt": census.corrupt,
+                "oldest_age": None if census.oldest is None else max(0.0, clock.now() - census.oldest),
+            },
+        }
+
+    return {"status": status}
+
+
+def _factory(
+    listener: ListenerSettings,
+    settings: Settings,
+    surroundings: Surroundings,
+    chain: Chain,
+    dispatcher: Dispatcher,
+    admission: Admission,
+) -> SmtpServerFactory:
+    limits = settings.limits
+    profile = Profile(hostname(settings), lenient=listener.newlines == "lenient")
+    reception = Reception(
+        hostname=hostname(settings),
+        greeting=settings.greeting,
+        limits=limits,
+        chain=chain,
+        spool=surroundings.spool,
+        dispatch=dispatcher,
+        maillog=surroundings.maillog,
+        clock=surroundings.clock,
+        keywords=tuple(
+            f"{extension.keyword} {limits.message}" if extension is SIZE else extension.keyword
+            for extension in profile.extensions
+        ),
+    )
+    for_strangers, for_trusted = session_limits(limits, trusted=False), session_limits(limits, trusted=True)
+
+    def admit(address: str | None, port: int, refusal: Reply | None) -> tuple[ServerSession, Visit]:
+        client = Client(address, port, listener=listener.name)
+        bounds = for_trusted if admission.is_trusted(address) else for_strangers
+        return ServerSession(profile, bounds), Visit(reception, client, refusal)
+
+    return SmtpServerFactory(Doorway(admit, admission, limits, surroundings.clock))
+
+
+def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
+    """What of the limits the dialogue keeps; the trusted may idle, and send as much as they like."""
+    return SessionLimits(
+        command_line=limits.command_line,
+        content_line=limits.content_line,
+        recipients=limits.recipients,
+        message=limits.message,
+        errors_slow=limits.errors_slow,
+        errors=limits.errors,
+        idle_commands=None if trusted else limits.idle_commands,
+        messages=None if trusted else limits.messages,
+    )
+
+
+def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, chain: Chain) -> Dispatcher:
+    delivery, clock = settings.delivery, surroundings.clock
+    neighbourhood = Neighbourhood(
+        resolver=surroundings.resolver,
+        random=surroundings.random.random,
+        reach=Reach(
+            listeners={
+                (each.address.host, each.address.port) for each in settings.listener if isinstance(each.address, Inet)
+            },
+            is_local=surroundings.is_local,
+            allow_private=delivery.allow_private,
+        ),
+        most=delivery.addresses,
+    )
+
+    async def search(next_hop: NextHop) -> Exchangers | Unresolved:
+        return await find(next_hop, neighbourhood)
+
+    async def route_notice(sender: Address) -> Decision:
+        return await chain.route(Inquiry(sender, sender, None, OURSELVES))
+
+    attempts = Attempts(
+        agents=_agents(surroundings, world),
+        transmitter=SmtpTransmitter(Dialer(surroundings.tcp, clock, hostname(settings), _deadlines(delivery))),
+        find=search,
+        addresses=delivery.addresses,
+        sessions=delivery.sessions,
+    )
+    return Dispatcher(
+        spool=surroundings.spool,
+        attempts=attempts,
+        route_notice=route_notice,
+        clock=clock,
+        maillog=surroundings.maillog,
+        hostname=hostname(settings),
+        schedule=_schedule(delivery),
+        random=surroundings.random.random,
+        limits=DispatchLimits(destination=delivery.concurrency.most, total=delivery.concurrency.total),
+    )
+
+
+def _agents(surroundings: Surroundings, world: World) -> Agents:
+    clock, threads = surroundings.clock, surroundings.threads
+    shipped: dict[str, IAgent] = {
+        "maildir": MaildirAgent(clock, world.hostname, threads),
+        "mbox": MboxAgent(clock, threads),
+        "console": ConsoleAgent(surroundings.console),
+    }
+    return Agents(shipped, world)
+
+
+def _deadlines(delivery: DeliverySettings) -> Deadlines:
+    timeouts = delivery.timeouts
+    return Deadlines(
+        connect=timeouts.connect,
+        greeting=timeouts.greeting,
+        mail=timeouts.mail,
+        rcpt=timeouts.rcpt,
+        data=timeouts.data,
+        block=timeouts.block,
+        end=timeouts.end,
+    )
+
+
+def _schedule(delivery: DeliverySettings) -> Schedule:
+    retry = delivery.retry
+    return Schedule(
+        first=retry.first,
+        factor=retry.factor,
+        most=retry.most,
+        jitter=retry.jitter,
+        give_up=retry.give_up,
+        give_up_notices=retry.give_up_notices,
+    )

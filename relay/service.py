@@ -1,0 +1,279 @@
+"""
+The relay as a Twisted service: what happens in which order when it starts, and when it stops.
+
+Start: bind the sockets (as root, if need be), become the user that the configuration names, open the spool, recover,
+begin to deliver, and only then accept connections. Stop: the reverse, and nothing that was promised waits for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.util import switchUID
+
+from relay.agents.threads import Threads
+from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble
+from relay.config.addresses import Inet, Unix
+from relay.config.file import settings_of
+from relay.config.settings import Settings
+from relay.control.api import site
+from relay.interfaces import IClock, ISpool
+from relay.net.clock import ReactorClock
+from relay.net.listen import NoSuchSocket, is_public, listen
+from relay.net.local import is_local
+from relay.net.maillog import MailLog
+from relay.net.resolver import Resolver, system_servers
+from relay.policy.registry import names, option_model
+from relay.spool.errors import SpoolUnusable
+from relay.spool.memory import MemorySpool
+from relay.spool.sqlite import Limits as SpoolLimits
+from relay.spool.sqlite import SqliteSpool
+
+#: Seconds that sessions and attempts get to finish when the relay stops.
+PATIENCE: Final = 8.0
+
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+#: What says that this machine has no such family of addresses at all.
+_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+def from_file(path: str, reactor: Any) -> IService:
+    """
+    The service that the configuration file at `path` describes.
+
+    Raises `ConfigurationError` with all that is wrong with it. Nothing has been touched by then.
+    """
+    return make_service(settings_of(path, option_model, names), reactor, file=path)
+
+
+def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService:
+    """The service for these settings, which came from `file`. Raises `ConfigurationError`."""
+    clock = ReactorClock(reactor)
+    servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))
+    resolver = Resolver(reactor, clock, servers, patience=settings.dns.timeout)
+    maillog = MailLog(reactor, settings.log.mail, settings.log.format)
+    threads = Threads(reactor)
+    spool = _spool(settings, clock, reactor)
+    relay = assemble(
+        settings,
+        Surroundings(
+            clock=clock,
+            resolver=resolver,
+            tcp=reactor,
+            spool=spool,
+            maillog=maillog,
+            threads=threads,
+            console=sys.stdout,
+            random=random.SystemRandom(),
+            is_local=is_local,
+        ),
+        file=file,
+    )
+    return RelayService(relay, reactor, resolver=resolver, maillog=maillog, threads=threads, file=file)
+
+
+class RelayService(Service):
+    """
+    A relay between start and stop. twistd calls `privilegedStartService` as whoever started it, and `startService`
+    after it has itself changed its user (`twistd --uid`).
+    """
+
+    name = "relay"
+
+    def __init__(
+        self, relay: Relay, reactor: Any, *, resolver: Resolver, maillog: MailLog, threads: Threads, file: str
+    ) -> None:
+        self._relay = relay
+        self._reactor = reactor
+        self._resolver = resolver
+        self._maillog = maillog
+        self._threads = threads
+        self._file = file
+        self._ports: list[tuple[Listener, Any]] = []
+        self._control: Any = None
+        self._ready: Deferred[None] | None = None
+        self._before: Any = None
+        self._log = Logger(namespace="relay")
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._bind()
+
+    def startService(self) -> None:
+        super().startService()
+        if not self._ports:
+            self._bind()
+        self._become_user()
+        self._maillog.start()
+        self._threads.start()
+        self._open_control()
+        self._before = signal.getsignal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, self._reopen_soon)
+        self._ready = Deferred.fromCoroutine(self._begin())
+        self._ready.addErrback(self._cannot_begin)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._end())
+
+    # Beginning.
+
+    async def _begin(self) -> None:
+        spool = self._relay.surroundings.spool
+        for id in await spool.recover():
+            self._log.error("The entry {id} is damaged and was set aside", id=id)
+            self._maillog.event("corrupt", id=id)
+        self._relay.dispatcher.start()
+        for listener, port in self._ports:
+            port.startReading()
+            self._log.info("Listening on {address} ({name})", address=_shown(port), name=listener.settings.name)
+        self._introduce()
+
+    def _introduce(self) -> None:
+        settings = self._relay.settings
+        self._log.info("Mail that was accepted is kept in {path}", path=settings.spool.path)
+        for policy in settings.policy:
+            directory = getattr(policy.options, "directory", None)
+            if directory is not None:
+                self._log.info("Mailboxes of '{name}' are in {path}", name=policy.name, path=directory)
+        for _, port in self._ports:
+            host = port.getHost()
+            if getattr(host, "port", None):
+                self._log.info("Try it: nc {host} {port}   (and type HELP)", host=host.host, port=host.port)
+                break
+        else:
+            self._log.warn("There is no TCP listener, so nobody can try it by hand")
+
+    def _cannot_begin(self, failure: Failure) -> None:
+        """The spool cannot be used: say why, and end with a status that a supervisor sees."""
+        if failure.check(SpoolUnusable):
+            self._log.critical("The relay cannot start: {problem}", problem=failure.getErrorMessage())
+        else:
+            self._log.failure("The relay cannot start", failure)
+        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_in_failure)
+        self._reactor.stop()
+
+    def _bind(self) -> None:
+        """Bind all sockets. They accept nothing until the spool is ready; the kernel lets clients wait."""
+        backlog = self._relay.settings.limits.backlog
+        for listener in self._relay.listeners:
+            address = listener.settings.address
+            try:
+                port = listen(self._reactor, address, listener.factory, backlog=backlog)
+            except (CannotListenError, NoSuchSocket, OSError) as problem:
+                if isinstance(address, Inet) and ":" in address.host and _number(problem) in _NO_SUCH_FAMILY:
+                    self._log.warn("This machine has no {address}: not listening there", address=str(address))
+                    continue
+                _refuse(f"{self._file}: cannot listen on {address}: {_reason(problem)}")
+            self._ports.append((listener, port))
+
+    def _become_user(self) -> None:
+        process = self._relay.settings.process
+        if os.geteuid() != 0:
+            return
+        if process.user is not None:
+            try:
+                user = pwd.getpwnam(process.user)
+                group = grp.getgrnam(process.group).gr_gid if process.group else user.pw_gid
+            except KeyError as problem:
+                _refuse(f"{self._file}: [process]: {problem.args[0]}")
+            switchUID(user.pw_uid, group)
+            return
+        public = [str(listener.settings.address) for listener, port in self._ports if is_public(port)]
+        if public:
+            _refuse(
+                f"{self._file}: root would serve strangers on {', '.join(public)}: "
+                "set [process] user, or start it as another user"
+            )
+        self._log.warn("The relay runs as root, since only this machine can connect to it; [process] user is better")
+
+    def _open_control(self) -> None:
+        path = self._relay.settings.control.socket
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        answers = answers_for_control(self._relay, os.getpid())
+        try:
+            self._control = listen(self._reactor, Unix(path), site(answers), backlog=50, mode=0o600)
+        except (CannotListenError, OSError) as problem:
+            _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}")
+        self._control.startReading()
+
+    def _reopen_soon(self, number: int, frame: Any) -> None:
+        """SIGUSR1: somebody has moved the log away. twistd has a log of its own, which it reopens likewise."""
+        self._reactor.callFromThread(self._maillog.reopen)
+        if callable(self._before):
+            self._before(number, frame)
+
+    # Ending.
+
+    async def _end(self) -> None:
+        relay = self._relay
+        self._log.info("Stopping: what is in flight gets {patience} s", patience=PATIENCE)
+        for _, port in self._ports:
+            await maybeDeferred(port.stopListening)
+        await gatherResults([Deferred.fromCoroutine(each.factory.stop(PATIENCE)) for each in relay.listeners])
+        await relay.dispatcher.stop()
+        if self._control is not None:
+            await maybeDeferred(self._control.stopListening)
+        await self._resolver.close()
+        self._threads.stop()
+        await relay.surroundings.spool.close()
+        self._maillog.close()
+        if self._before is not None:
+            signal.signal(signal.SIGUSR1, self._before)
+        self._log.info("Stopped")
+
+
+def _spool(settings: Settings, clock: IClock, reactor: Any) -> ISpool:
+    if settings.spool.engine == "memory":
+        return MemorySpool(clock)
+    limits = SpoolLimits(in_row=settings.spool.large, in_memory=settings.limits.memory, reserve=settings.spool.reserve)
+    return SqliteSpool.in_threads(settings.spool.path, clock, reactor.callFromThread, limits=limits)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _shown(port: Any) -> str:
+    host = port.getHost()
+    if hasattr(host, "port"):
+        return str(Inet(host.host, host.port))
+    name = host.name
+    return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+
+
+def _reason(problem: Exception) -> str:
+    inner = getattr(problem, "socketError", problem)
+    return getattr(inner, "strerror", None) or str(inner)
+
+
+def _number(problem: Exception) -> int | None:
+    return getattr(getattr(problem, "socketError", problem), "errno", None)
+
+
+def _refuse(text: str) -> NoReturn:
+    """The operator has to do something; nothing was begun, so nothing is lost."""
+    sys.stderr.write(f"{text}\n")
+    raise SystemExit(os.EX_CONFIG)
+
+
+def _exit_in_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
