@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import socket
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.net.local import is_local
+from relay.net import local
+from relay.net.clock import ReactorClock
+from relay.net.local import LocalAddresses, is_local
 
 
 class LocalAddressTests(SynchronousTestCase):
@@ -25,3 +28,13 @@ class LocalAddressTests(SynchronousTestCase):
             else:
                 own = probe.getsockname()[0]
         self.assertTrue(is_local(own), own)
+
+    def test_the_kernel_is_asked_again_after_a_while(self) -> None:
+        asked: list[str] = []
+        self.patch(local, "is_local", lambda address: asked.append(address) or len(asked) > 2)
+        clock = Clock()
+        known = LocalAddresses(ReactorClock(clock, lambda: 0.0))
+        self.assertEqual([known("192.0.2.1"), known("192.0.2.2"), known("192.0.2.1")], [False, False, False])
+        self.assertEqual(asked, ["192.0.2.1", "192.0.2.2"])
+        clock.advance(10)
+        self.assertTrue(known("192.0.2.1"))

@@ -166,8 +166,8 @@ def _in_order(hosts: Sequence[_Host], permitted: set[str], port: int, most: int)
     for _, equals in groupby(hosts, key=lambda host: host.preference):
         families: tuple[list[tuple[int, Peer]], ...] = ([], [])
         for host in equals:
-            for version, family in zip((6, 4), families, strict=True):
-                usable = [a for a in dict.fromkeys(host.addresses) if a in left and ip_address(a).version == version]
+            for is_ipv6, family in zip((True, False), families, strict=True):
+                usable = [a for a in dict.fromkeys(host.addresses) if a in left and (":" in a) is is_ipv6]
                 family += enumerate(Peer(host.name, address, port) for address in usable)
                 left.difference_update(usable)
         for family in families:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
@@ -45,7 +46,7 @@ class Reach:
     #: The addresses (in canonical form) and ports at which this relay takes mail, also those by which others know it
     #: behind a translator of addresses. `"0.0.0.0"` or `"::"` is every address of the machine.
     listeners: frozenset[tuple[str, int]] = field(default=(), converter=_listeners)
-    #: Whether an address is one of this machine's (`relay.net.local.is_local`).
+    #: Whether an address is one of this machine's (`relay.net.local.LocalAddresses`).
     is_local: Callable[[str], bool] = _none_is_local
     #: Networks to which we connect although they are private, loopback or this machine.
     allow_private: tuple[Network, ...] = ()
@@ -54,8 +55,7 @@ class Reach:
         """Whether this relay would be at the other end. By address, since anybody may give us any name."""
         everywhere = any((every, port) in self.listeners for every in _EVERY_ADDRESS)
         return any(
-            (str(way), port) in self.listeners or (everywhere and self.is_local(str(way)))
-            for way in _ways(ip_address(address))
+            (way, port) in self.listeners or (everywhere and self.is_local(way)) for way in _of_kind(address).ways
         )
 
     def permits(self, address: str, *, private: bool) -> bool:
@@ -63,18 +63,40 @@ class Reach:
         Whether we connect to this address. `private`: also to one that is private, loopback or this machine's;
         what is no single host (multicast, the unspecified address) is never meant.
         """
-        ways = _ways(ip_address(address))
-        if any(way.is_multicast or way.is_unspecified for way in ways):
+        kind = _of_kind(address)
+        if not kind.single:
             return False
-        if private or any(way in network for way in ways for network in self.allow_private):
+        if private or (self.allow_private and self._is_allowed(kind.ways)):
             return True
-        if any(way in network for way in ways for network in _NOT_PUBLIC):
-            return False
-        return not any(self.is_local(str(way)) for way in ways)
+        return kind.public and not any(map(self.is_local, kind.ways))
+
+    def _is_allowed(self, ways: tuple[str, ...]) -> bool:
+        return any(ip_address(way) in network for way in ways for network in self.allow_private)
+
+
+@frozen
+class _Kind:
+    """What an address is, anywhere in the world."""
+
+    #: Itself, and the IPv4 address that it embeds, if it does: packets may come out there.
+    ways: tuple[str, ...]
+    #: A host, and not a crowd of them or none.
+    single: bool
+    public: bool
+
+
+@lru_cache(maxsize=4096)
+def _of_kind(address: str) -> _Kind:
+    """Asked several times for each copy, and an address never changes."""
+    ways = _ways(ip_address(address))
+    return _Kind(
+        ways=tuple(map(str, ways)),
+        single=not any(way.is_multicast or way.is_unspecified for way in ways),
+        public=not any(way in network for way in ways for network in _NOT_PUBLIC),
+    )
 
 
 def _ways(ip: IPAddress) -> tuple[IPAddress, ...]:
-    """The address, and the IPv4 address that it embeds, if it does: packets may come out there."""
     if isinstance(ip, IPv4Address):
         return (ip,)
     inner = ip.ipv4_mapped or ip.sixtofour

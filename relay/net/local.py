@@ -4,6 +4,33 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_address
+from typing import Final
+
+from relay.interfaces import IClock
+
+#: For how long the kernel is not asked again: addresses come and go by the hour, mail by the millisecond.
+_SECONDS: Final = 10.0
+#: No more answers are kept than these.
+_MOST: Final = 4096
+
+
+class LocalAddresses:
+    """`is_local`, with what the kernel said a moment ago."""
+
+    def __init__(self, clock: IClock) -> None:
+        self._clock = clock
+        self._known: dict[str, bool] = {}
+        self._until = 0.0
+
+    def __call__(self, address: str) -> bool:
+        now = self._clock.seconds()
+        if now >= self._until or len(self._known) >= _MOST:
+            self._known.clear()
+            self._until = now + _SECONDS
+        known = self._known.get(address)
+        if known is None:
+            known = self._known[address] = is_local(address)
+        return known
 
 
 def is_local(address: str) -> bool:
