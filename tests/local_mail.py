@@ -56,17 +56,17 @@ class ByHand:
     """Threads whose work begins when the test says so, and may be cancelled before that and in the midst of it."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Callable[[Stop], Any], Stop, Deferred[Any]]] = []
+        self.waiting: list[tuple[Callable[[Stop], Any], Stop, Deferred[Any]]] = []
 
     def run(self, work: Callable[[Stop], Any]) -> Deferred[Any]:
         stop = Stop()
         deferred: Deferred[Any] = Deferred(lambda _: stop.say())
-        self._waiting.append((work, stop, deferred))
+        self.waiting.append((work, stop, deferred))
         return deferred
 
     def work(self) -> None:
         """Do the oldest work that waits. A result that nobody waits for is dropped."""
-        work, stop, deferred = self._waiting.pop(0)
+        work, stop, deferred = self.waiting.pop(0)
         try:
             stop.check()
             result = work(stop)

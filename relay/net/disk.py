@@ -9,9 +9,14 @@ three may be left out. A failed sync is never retried on the same descriptor: th
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+#: `struct flock`: a write lock, from the start, of any length, on behalf of no process (`F_OFD_SETLK` wants 0).
+_WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class Disk:
@@ -63,6 +68,25 @@ class Disk:
 
     def mkdir(self, path: str, mode: int = 0o700, at: int | None = None) -> None:
         os.mkdir(path, mode, dir_fd=at)
+
+    def lock(self, fd: int) -> bool:
+        """
+        The exclusive `fcntl` lock of a file open for writing, or false if somebody has it. Held until it is closed.
+
+        It belongs to this opening of the file and not, as `fcntl.lockf` has it, to the process: so threads exclude each
+        other too, and closing another descriptor of the file does not end it. Programs that use `lockf` respect it.
+        """
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        return True
+
+    def times(self, fd: int, accessed: int, modified: int) -> None:
+        """Set both, in nanoseconds. Only for the file's owner."""
+        os.utime(fd, ns=(accessed, modified))
 
     def listdir(self, path: str | int) -> list[str]:
         """The names in a directory, which may be given by its descriptor."""
