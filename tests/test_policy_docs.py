@@ -1,0 +1,186 @@
+"""What docs/policies and docs/writing-a-policy.md say is tried here, word for word."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import sys
+import tempfile
+from configparser import ConfigParser
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, get_args
+
+from attrs import fields
+from twisted.trial.reporter import TestResult
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay import plugins
+from relay.config.load import load
+from relay.interfaces import World
+from relay.mail import routing
+from relay.mail.decision import Accepted, Decision
+from relay.mail.reply import Reply
+from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+from relay.net.waiting import start
+from relay.policy.assembly import make_chain
+from relay.policy.chain import Chain
+from relay.policy.registry import SHIPPED, option_model
+from relay.testing.policy import inquiry, world
+
+DOCS = Path(__file__).parent.parent / "docs"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [text for found, text in _BLOCK.findall(page.read_text()) if found == kind]
+
+
+def cases(text: str) -> list[dict[str, str]]:
+    """The rows of the first Markdown table, by column."""
+    rows = [[cell.strip() for cell in row.split("|")] for row in _ROW.findall(text)]
+    if not rows:
+        return []
+    columns, _, *cells = rows
+    return [dict(zip(columns, (cell.replace("`", "") for cell in row), strict=True)) for row in cells]
+
+
+def chain_of(text: str, base: Path) -> Chain:
+    settings = load(
+        text,
+        file="relay.toml",
+        base=base,
+        hostname="mx.example.org",
+        user="ann",
+        option_model=option_model,
+    )
+    return make_chain(settings.policy, world(), file="relay.toml")
+
+
+def described(decision: Decision, base: Path) -> str:
+    """What becomes of a recipient, in a few words."""
+    if isinstance(decision, Accepted):
+        return ", ".join(_route(placement.route, base) for placement in decision.placements)
+    return str(decision.reply)
+
+
+def _route(route: Route, base: Path) -> str:
+    match route:
+        case Deliver(agent, parameters):
+            return " ".join([agent, *(str(Path(path).relative_to(base)) for path in parameters.values())])
+        case Forward(hops):
+            return "forward to " + ", ".join(map(str, hops))
+        case Discard():
+            return "discarded"
+        case Hold():
+            return "held"
+        case Reject(reply):
+            return str(reply)
+
+
+class PagesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.base = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.base)
+        (self.base / "users").write_text("jon\nann\n")
+
+    def test_each_policy_that_is_shipped_has_a_page(self) -> None:
+        self.assertEqual({page.stem for page in (DOCS / "policies").glob("*.md")}, set(SHIPPED))
+
+    def test_what_each_page_says_of_its_configuration_is_what_happens(self) -> None:
+        for use in SHIPPED:
+            text = (DOCS / "policies" / f"{use}.md").read_text()
+            tried = 0
+            # A table speaks of the configuration above it.
+            configurations = [match for match in _BLOCK.finditer(text) if match[1] == "toml"]
+            for here, there in zip_longest(configurations, configurations[1:]):
+                chain = chain_of(here[2], self.base)
+                for case in cases(text[here.end() : there.start() if there else None]):
+                    asked = inquiry(
+                        case["recipient"], case.get("sender", "ann@example.com"), case.get("client", "192.0.2.1")
+                    )
+                    decision: Any = start(chain.route(asked))
+                    self.assertEqual(described(decision, self.base), case["what becomes of it"], f"{use}: {case}")
+                    tried += 1
+            self.assertGreater(tried, 0, use)
+
+    def test_each_page_is_about_its_policy(self) -> None:
+        for use in SHIPPED:
+            page = DOCS / "policies" / f"{use}.md"
+            self.assertTrue(any(f'use  = "{use}"' in re.sub(" +=", "  =", text) for text in blocks(page, "toml")), use)
+
+
+class WritingAPolicyTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.patch(sys, "path", [str(self.folder), *sys.path])
+        before = set(sys.modules)
+        self.addCleanup(lambda: [sys.modules.pop(name) for name in set(sys.modules) - before])
+        self.page = DOCS / "writing-a-policy.md"
+        self.policy, self.plugin, self.tests = blocks(self.page, "python")
+        (self.configuration,) = blocks(self.page, "toml")
+        (self.entry_point,) = blocks(self.page, "ini")
+        self.write("closed.py", self.policy)
+
+    def write(self, path: str, text: str) -> None:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        importlib.invalidate_caches()
+
+    def assert_works(self, use: str) -> None:
+        """The configuration of the page does what the page says, with this word for `use`."""
+        chain = chain_of(self.configuration.replace("closed:Closed", use), self.folder)
+        decisions: Any = [start(chain.route(inquiry(f"{name}@example.org"))) for name in ("jon", "ann")]
+        self.assertEqual(
+            [str(decision.reply) for decision in decisions],
+            ["450 4.2.1 the office is closed", "550 5.7.1 <ann@example.org>: relaying denied"],
+        )
+
+    def test_the_policy_works_by_its_place(self) -> None:
+        self.assertIn('use        = "closed:Closed"', self.configuration)
+        self.assert_works("closed:Closed")
+
+    def test_the_policy_works_by_its_entry_point(self) -> None:
+        declared = ConfigParser()
+        declared.read_string(self.entry_point)
+        lines = declared["options.entry_points"]["relay.policies"].strip()
+        self.write("closed-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: closed\nVersion: 1.0\n")
+        self.write("closed-1.0.dist-info/entry_points.txt", f"[relay.policies]\n{lines}\n")
+        self.assert_works("closed")
+
+    def test_the_policy_works_as_a_twisted_plugin(self) -> None:
+        self.write("relay/plugins/site_closed.py", self.plugin)
+        self.patch(plugins, "__path__", [*plugins.__path__, str(self.folder / "relay" / "plugins")])
+        self.assert_works("closed")
+
+    def test_its_tests_pass_and_fail_for_a_policy_that_does_otherwise(self) -> None:
+        for change, passes in ("", ""), ("450", "450"), ('"4.2.1"', '"5.2.1"'), ("in self.", "not in self."):
+            self.write("closed.py", self.policy.replace(change, passes))
+            sys.modules.pop("closed", None)
+            namespace: dict[str, Any] = {"__name__": "test_closed"}
+            exec(compile(self.tests, "test_closed.py", "exec"), namespace)
+            case, result = namespace["ClosedTests"], TestResult()
+            names = [name for name in dir(case) if name.startswith("test_")]
+            self.assertGreater(len(names), 4)
+            for name in names:
+                case(name).run(result)
+            self.assertEqual(result.wasSuccessful(), change == passes, change)
+
+    def test_every_verdict_of_the_table_can_be_built_as_it_stands_there(self) -> None:
+        known = {**vars(routing), "Reply": Reply, "address": inquiry("jon@example.org").recipient}
+        rows = [row for row in self.page.read_text().splitlines() if row.startswith("| `")]
+        self.assertEqual(len(rows), len(get_args(routing.Verdict)))
+        for row, verdict in zip(rows, get_args(routing.Verdict), strict=True):
+            for code in re.findall(r"`([A-Z]\w+\(.*?\))`", row):
+                made = eval(code.replace("[address, ...]", "[address]"), known)
+                self.assertIsInstance(made, get_args(routing.Verdict), code)
+                self.assertEqual(made.because, "")
+            self.assertIn(f"`{verdict.__name__}(", "".join(rows))
+
+    def test_all_that_the_world_has_is_named(self) -> None:
+        for field in fields(World):
+            self.assertIn(f"`world.{field.name}`", self.page.read_text())
