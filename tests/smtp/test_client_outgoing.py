@@ -51,6 +51,7 @@ class OutgoingTests(SynchronousTestCase):
 
     def test_a_head_that_begins_with_a_dot_is_stuffed_too(self) -> None:
         self.assertEqual(sent(b".x: y\r\n", Form.WIRE, [b"a\r\n.\r\n"]), b"..x: y\r\na\r\n.\r\n")
+        self.assertEqual(sent(b".x: y\r\n", Form.PLAIN, [b"a\r\n"]), b"..x: y\r\na\r\n.\r\n")
 
     def test_content_behind_the_terminator_is_never_sent(self) -> None:
         for blocks in (
@@ -80,6 +81,11 @@ class OutgoingTests(SynchronousTestCase):
         # "a" on both sides, so that neither neighbour makes a CRLF of it.
         with self.assertRaises(ContentDamaged):
             sent(HEAD, Form.PLAIN, cut(before + b"a" + alone + b"a" + after, at))
+
+    def test_a_cr_alone_at_the_very_end_is_found_too(self) -> None:
+        for blocks in ([b"a\r"], [b"a", b"\r"], [b"a\r", b""]):
+            with self.assertRaises(ContentDamaged):
+                sent(HEAD, Form.PLAIN, blocks)
 
     def test_a_small_message_is_one_piece(self) -> None:
         for form, kept in ((Form.PLAIN, b"hello"), (Form.WIRE, b"hello\r\n.\r\n")):

@@ -1,0 +1,343 @@
+"""
+The adapter between a connection to another server and a `ClientSession`: octets, deadlines, and nothing about mail.
+
+What is said at once leaves in one write. Content is drawn as the peer takes it, so that memory does not grow with a
+message. However a conversation ends, it ends as facts; an exception comes only from our own content.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias, cast
+
+from attrs import frozen
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress, IConnector, IPushProducer, IReactorTCP, ITCPTransport
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.interfaces import IClock
+from relay.mail.outcome import Answered, Breakage, Broke, Fact, Peer
+from relay.mail.reply import printable
+from relay.net.timeouts import Deadline
+from relay.smtp.client import DEADLINES, ClientSession, Deadlines
+from relay.smtp.features import Features
+from relay.smtp.transaction import Event, Over, Proceed, Ready, Settled, Transaction, TurnedAway
+
+#: What a connection becomes: one that transactions can begin on, or why there is none.
+Opened: TypeAlias = "Connection | Answered | Broke"
+
+
+@frozen
+class Dialer:
+    """
+    How this relay connects to others: by address and never by name.
+
+    `tcp` is a reactor, or `relay.testing`'s `FakeInternet`. A connection leaves from `bind_v4` or `bind_v6`, where
+    they are given.
+    """
+
+    tcp: IReactorTCP
+    clock: IClock
+    #: What EHLO says: our host name in canonical form.
+    hello: str
+    deadlines: Deadlines = DEADLINES
+    bind_v4: str | None = None
+    bind_v6: str | None = None
+
+    def connect(self, peer: Peer) -> Deferred[Opened]:
+        """
+        Connect to `peer.address` and `peer.port`, hear the greeting, and say EHLO.
+
+        Cancelling closes the connection. Raises `ValueError` if `peer.address` is not an IP address.
+        """
+        bind = self.bind_v6 if ipaddress.ip_address(peer.address).version == 6 else self.bind_v4
+        connection = Connection(peer, self)
+        opened = connection.opened()
+        connector = self.tcp.connectTCP(
+            peer.address,
+            peer.port,
+            _Dialled(connection),
+            timeout=self.deadlines.connect,
+            bindAddress=None if bind is None else (bind, 0),
+        )
+        connection.dialled(connector)
+        return opened
+
+
+class _Dialled(ClientFactory[Protocol]):
+    """Hands the one connection to Twisted."""
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self._connection
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._connection.not_connected(reason)
+
+
+@implementer(IPushProducer)
+class Connection(Protocol):
+    """
+    One connection to one server, from the first packet to the last.
+
+    `carry` as many transactions as there are, one after the other, then `quit`.
+    """
+
+    def __init__(self, peer: Peer, dialer: Dialer) -> None:
+        self._session = ClientSession(dialer.hello, peer, dialer.deadlines)
+        self._moves = self._session.moves
+        self._deadline = Deadline(dialer.clock, self._expired)
+        self._connector: IConnector | None = None
+        self._opened: Deferred[Opened] | None = None
+        #: Who waits for the facts of which transaction, and the content of it; the oldest first.
+        self._carried: deque[tuple[Deferred[tuple[Fact, ...]], Iterator[bytes]]] = deque()
+        #: The content that is on its way, and its piece that leaves next.
+        self._content: Iterator[bytes] | None = None
+        self._piece: bytes | None = None
+        self._paused = False
+        self._producing = False
+        self._connected = False
+        self._closing = False
+
+    # What the agent asks.
+
+    @property
+    def features(self) -> Features:
+        """What the server offers."""
+        return self._session.features
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction can begin."""
+        return self._session.can_begin
+
+    def carry(self, transaction: Transaction, content: Iterator[bytes]) -> Deferred[tuple[Fact, ...]]:
+        """
+        One transaction: a fact for each of its recipients, in their order.
+
+        `content` is in wire form with its terminator (`relay.smtp.outgoing`), and is not touched unless the server asks
+        for it. What it raises comes out here, and the connection is closed before the terminator could leave.
+        Cancelling closes the connection.
+        """
+        facts: Deferred[tuple[Fact, ...]] = Deferred(self._cancel)
+        self._session.begin(transaction)
+        self._carried.append((facts, content))
+        self._turn()
+        return facts
+
+    def quit(self) -> None:
+        """
+        There is nothing more to carry: say QUIT and close, without keeping anybody waiting. Amid a transaction, or
+        before one could begin, it just closes. May be called at any time and again.
+        """
+        if self._session.idle:
+            self._session.quit()
+            self._turn()
+        elif not self._session.leaving:
+            self.abort()
+
+    def abort(self, text: str = "") -> None:
+        """Close at once, whatever is under way."""
+        self._session.break_off(Breakage.LOST, text)
+        self._turn()
+
+    def opened(self) -> Deferred[Opened]:
+        """Fires when a transaction can begin, or when it is certain that none can."""
+        self._opened = Deferred(self._cancel)
+        return self._opened
+
+    def _cancel(self, waiting: Deferred[Any]) -> None:
+        waiting.errback(CancelledError())
+        self.abort("cancelled")
+
+    # What the network says.
+
+    def dialled(self, connector: IConnector) -> None:
+        """Connecting has begun; whoever does it also keeps its deadline."""
+        self._connector = connector
+
+    def not_connected(self, reason: Failure) -> None:
+        """Connecting has failed."""
+        breakage = next((breakage for kind, breakage in _FAILURES if reason.check(kind)), Breakage.UNREACHABLE)
+        self._session.break_off(breakage, _text(reason))
+        self._turn()
+
+    def connectionMade(self) -> None:
+        self._connected = True
+        if self._session.over:
+            # It was cancelled at the same moment.
+            self._close(politely=False)
+            return
+        transport = cast(Any, self.transport)
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._session.connected()
+        self._turn()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._session.receive_data(data)
+        self._turn()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connected = False
+        # A peer that closes as it should has not said why; else there is more to say than that it is gone.
+        self._session.break_off(Breakage.LOST, "" if reason.check(error.ConnectionDone) else _text(reason))
+        self._turn()
+        self._deadline.close()
+
+    # The transport's view of us: we produce content.
+
+    def pauseProducing(self) -> None:
+        """The peer does not take it as fast as we make it."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """A piece has left: the next one has its own time (RFC 5321 section 4.5.3.2.5)."""
+        self._paused = False
+        self._watch(anew=True)
+        self._send_content()
+        self._turn()
+
+    def stopProducing(self) -> None:
+        """The connection is going away; `connectionLost` follows."""
+
+    # The dialogue.
+
+    def _turn(self) -> None:
+        """Do all that is to be done now. What is called from here may call us again."""
+        session = self._session
+        while (event := session.next_event()) is not None:
+            self._do(event)
+        octets = session.data_to_send()
+        if octets:
+            self._write(octets)
+        self._watch()
+
+    def _do(self, event: Event) -> None:
+        match event:
+            case Ready():
+                self._open(self)
+            case TurnedAway(fact):
+                self._open(fact)
+            case Proceed():
+                self._content = self._carried[0][1]
+                self._draw()
+                self._send_content()
+            case Settled(facts):
+                carried = self._carried.popleft()[0]
+                if not carried.called:
+                    carried.callback(facts)
+            case Over(politely):
+                self._close(politely)
+
+    def _open(self, result: Opened) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None and not opened.called:
+            opened.callback(result)
+
+    def _send_content(self) -> None:
+        """
+        Write pieces until the transport has enough of them.
+
+        One piece is drawn ahead, so that we know the last one when it is written: its reply may come before we are
+        told that it has left.
+        """
+        while self._piece is not None and not self._paused:
+            piece = self._piece
+            self._draw()
+            if self._content is None:
+                # Gone while its next piece was drawn: our own content has failed.
+                return
+            if self._piece is not None:
+                self._produce(True)
+                self._write(piece)
+            else:
+                self._content = None
+                self._session.content_sent()
+                self._write(piece)
+                self._produce(False)
+
+    def _draw(self) -> None:
+        if self._content is None:
+            return
+        try:
+            self._piece = next(self._content, None)
+        except Exception:
+            # Ours, not the peer's: a file that cannot be read. Without its terminator the message does not exist.
+            failure = Failure()
+            self._content = self._piece = None
+            self._carried[0][0].errback(failure)
+            self.abort("the content could not be read")
+
+    def _produce(self, on: bool) -> None:
+        """Be the transport's producer while there is more content than one piece."""
+        if on is self._producing:
+            return
+        self._producing = on
+        transport = cast(Any, self.transport)
+        if on:
+            transport.registerProducer(self, True)
+        else:
+            transport.unregisterProducer()
+            self._paused = False
+
+    # Deadlines.
+
+    def _watch(self, anew: bool = False) -> None:
+        """A deadline is for a whole command: octets that do not finish a reply do not move it."""
+        if self._closing or not self._connected or (self._session.moves == self._moves and not anew):
+            return
+        self._moves = self._session.moves
+        seconds = self._session.deadline
+        if seconds is None:
+            self._deadline.clear()
+        else:
+            self._deadline.within(seconds)
+
+    def _expired(self) -> None:
+        if self._closing:
+            cast(Any, self.transport).abortConnection()
+            return
+        self._session.break_off(Breakage.TIMEOUT)
+        self._turn()
+
+    # The transport.
+
+    def _write(self, octets: bytes) -> None:
+        cast(ITCPTransport, self.transport).write(octets)
+
+    def _close(self, politely: bool) -> None:
+        self._content = self._piece = None
+        self._closing = True
+        if not self._connected:
+            if self._connector is not None and self.transport is None:
+                self._connector.disconnect()
+            return
+        self._produce(False)
+        transport = cast(Any, self.transport)
+        if politely:
+            # What was said last still leaves; the deadline of QUIT goes on, since the peer may have stopped reading.
+            transport.loseConnection()
+        else:
+            transport.abortConnection()
+
+
+#: What Twisted says when there is no connection; everything else is `UNREACHABLE`.
+_FAILURES: Final[tuple[tuple[type[Exception], Breakage], ...]] = (
+    (error.ConnectionRefusedError, Breakage.REFUSED),
+    (error.TimeoutError, Breakage.TIMEOUT),
+    (error.TCPTimedOutError, Breakage.TIMEOUT),
+)
+
+
+def _text(reason: Failure) -> str:
+    return printable(str(reason.value))
