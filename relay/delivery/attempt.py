@@ -1,0 +1,213 @@
+"""
+One attempt: a claim's recipients of one destination, carried as far as they can be carried now.
+
+Which host comes next is decided by the table of troubles alone. A recipient that is settled is never sent again, and
+what an attempt has found out is never forgotten, even if it is cut short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias, get_args
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from relay.delivery.exchangers import Exchangers
+from relay.delivery.trouble import Judgement, after_another_host, judge
+from relay.interfaces import Claim, Consignment, IAgent, ITransmitter, Report
+from relay.mail.outcome import Broke, Carried, Fact, Misbehaved, Peer, Phase, RefusedByPolicy, Unresolved
+from relay.mail.queue import Recipient
+from relay.mail.routing import Deliver, Forward, NextHop, Reject, Route
+
+#: By recipient's id. Who is not in it was not tried, or nobody knows what became of it.
+Judgements: TypeAlias = dict[str, Judgement]
+#: Plugins are not checked by mypy: what is none of these is no fact.
+_FACTS = get_args(Fact)
+Find: TypeAlias = Callable[[NextHop], Awaitable["Exchangers | Unresolved"]]
+
+
+@frozen
+class Attempts:
+    """
+    Makes attempts. An exception of an agent, of the transmitter or of the search for hosts is our fault: it is logged,
+    and the recipients are delayed.
+    """
+
+    agents: Mapping[str, IAgent]
+    transmitter: ITransmitter
+    find: Find
+    #: Over these an attempt ends, and what is left waits for the next one: addresses that were tried, and sessions
+    #: in which somebody answered.
+    addresses: int = 5
+    sessions: int = 3
+    log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+
+    async def carry(self, claim: Claim) -> Judgements:
+        """
+        What became of each recipient. Never raises.
+
+        When it is cancelled it returns what it knows by then.
+        """
+        judgements: Judgements = {}
+        try:
+            for route, recipients in _by_route(claim):
+                match route:
+                    case Deliver(agent):
+                        await self._deliver(agent, claim, recipients, judgements)
+                    case Forward(next_hops):
+                        await self._forward(next_hops, claim, recipients, judgements)
+                    case Reject(reply):
+                        for recipient in recipients:
+                            judgements[recipient.id] = judge(RefusedByPolicy(reply))
+                    case _:  # Hold and Discard are never claimed: whoever handed us one is at fault
+                        self._misbehaved(f"the spool ({type(route).__name__})", recipients, judgements)
+        except CancelledError:
+            pass
+        except Exception:
+            self.log.failure("The attempt to carry {id} failed", id=claim.entry.id)
+        return judgements
+
+    async def _deliver(self, name: str, claim: Claim, recipients: Sequence[Recipient], judgements: Judgements) -> None:
+        agent = self.agents.get(name)
+        if agent is None:
+            self.log.error("There is no agent {agent}, which {id} is for", agent=name, id=claim.entry.id)
+            self._misbehaved(name, recipients, judgements)
+            return
+        try:
+            answer = agent.carry(_consignment(claim, recipients))
+            facts = self._facts(name, recipients, (await answer) if isinstance(answer, Awaitable) else answer)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("The agent {agent} failed with {id}", agent=name, id=claim.entry.id)
+            self._misbehaved(name, recipients, judgements)
+            return
+        for recipient, fact in facts:
+            judgements[recipient.id] = judge(fact)
+
+    async def _forward(
+        self, next_hops: Sequence[NextHop], claim: Claim, recipients: Sequence[Recipient], judgements: Judgements
+    ) -> None:
+        left, budget = recipients, _Budget(self.addresses, self.sessions)
+        for next_hop in next_hops:
+            found = await self._look_for(next_hop, claim)
+            if not isinstance(found, Exchangers):
+                left = _record(left, [(r, found) for r in left], judgements, next_hop)
+            else:
+                for peer in found.peers:
+                    facts = await self._transmit(claim, left, peer)
+                    budget = budget.spend(facts)
+                    left = _record(left, facts, judgements, next_hop)
+                    if not left or budget.spent:
+                        break
+            if not left or budget.spent:
+                return
+
+    async def _look_for(self, next_hop: NextHop, claim: Claim) -> Exchangers | Unresolved | Misbehaved:
+        try:
+            return await self.find(next_hop)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("The search for {hop} failed, for {id}", hop=str(next_hop), id=claim.entry.id)
+            return Misbehaved("exchangers")
+
+    async def _transmit(
+        self, claim: Claim, recipients: Sequence[Recipient], peer: Peer
+    ) -> Sequence[tuple[Recipient, Fact]]:
+        try:
+            reports = await self.transmitter.transmit(_consignment(claim, recipients), peer)
+            return self._facts("smtp", recipients, reports)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("The transmitter failed with {id} to {peer}", id=claim.entry.id, peer=str(peer))
+            return [(recipient, Misbehaved("smtp")) for recipient in recipients]
+
+    def _facts(
+        self, agent: str, recipients: Sequence[Recipient], reports: Sequence[Report]
+    ) -> Sequence[tuple[Recipient, Fact]]:
+        """
+        One fact for each recipient, whatever the agent has reported. `Carried` is believed even beside another
+        report: to do otherwise would make a duplicate.
+        """
+        facts: dict[str, Fact] = {}
+        for report in reports:
+            if isinstance(report.fact, _FACTS) and not isinstance(facts.get(report.recipient.id), Carried):
+                facts[report.recipient.id] = report.fact
+        missing = [recipient.id for recipient in recipients if recipient.id not in facts]
+        if missing or len(reports) != len(recipients):
+            self.log.error(
+                "The agent {agent} made {count} reports of {recipients} recipients, and none of {missing}",
+                agent=agent,
+                count=len(reports),
+                recipients=len(recipients),
+                missing=missing,
+            )
+        return [(recipient, facts.get(recipient.id, Misbehaved(agent))) for recipient in recipients]
+
+    def _misbehaved(self, who: str, recipients: Sequence[Recipient], judgements: Judgements) -> None:
+        for recipient in recipients:
+            judgements[recipient.id] = judge(Misbehaved(who))
+
+
+@frozen
+class _Budget:
+    """What an attempt may still spend on hosts."""
+
+    addresses: int
+    sessions: int
+
+    @property
+    def spent(self) -> bool:
+        return self.addresses <= 0 or self.sessions <= 0
+
+    def spend(self, facts: Sequence[tuple[Recipient, Fact]]) -> _Budget:
+        """One more address, and one more session if somebody was there."""
+        nobody = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
+        return _Budget(self.addresses - 1, self.sessions - (not nobody))
+
+
+def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
+    """
+    Recipients that can go in one consignment: one agent's whatever its parameters, or the same next hops.
+
+    A destination's name is that of the first next hop; what comes after it may differ.
+    """
+    pending = claim.pending
+    if len(pending) == 1:
+        recipient = pending[0].recipient
+        return ((recipient.route, (recipient,)),)
+    groups: dict[object, tuple[Route, list[Recipient]]] = {}
+    for one in pending:
+        recipient, route = one.recipient, one.recipient.route
+        match route:
+            case Deliver(agent):
+                key: object = (Deliver, agent)
+            case Forward(next_hops):
+                key = (Forward, next_hops)
+            case _:
+                key = recipient.id
+        groups.setdefault(key, (route, []))[1].append(recipient)
+    return tuple(groups.values())
+
+
+def _consignment(claim: Claim, recipients: Sequence[Recipient]) -> Consignment:
+    return Consignment(claim.entry, tuple(recipients), claim.content, claim.entry.head)
+
+
+def _record(
+    left: Sequence[Recipient], facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop
+) -> Sequence[Recipient]:
+    """Note what these facts mean, and return the recipients for which another host may be asked."""
+    again: list[Recipient] = []
+    for recipient, fact in facts:
+        # The domain of the address is the recipient's to get right; every other name was written by the operator.
+        appointed = not next_hop.mx or next_hop.name != recipient.address.domain
+        judgement = judge(fact, appointed=appointed)
+        judgements[recipient.id] = after_another_host(judgements.get(recipient.id), judgement)
+        if judgement.next_host:
+            again.append(recipient)
+    return again

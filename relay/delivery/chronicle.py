@@ -1,0 +1,76 @@
+"""What the mail log is told about deliveries: enough to tell each message's whole life after the 250."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from relay.delivery.settlement import Settlement
+from relay.delivery.trouble import Judgement
+from relay.interfaces import Claim, Enrol, IMailLog
+from relay.mail.outcome import Delayed, Delivered, Failed
+from relay.mail.queue import Entry, Pending
+
+
+@frozen
+class Chronicle:
+    """The dispatcher's events. `age` and `again_in` are seconds."""
+
+    log: IMailLog
+
+    def attempted(self, claim: Claim, settlement: Settlement, judgements: Mapping[str, Judgement], now: float) -> None:
+        """An event for each recipient with an outcome: `delivered`, `relayed`, `delayed`, `failed`."""
+        entry, event = claim.entry, self.log.event
+        age = round(now - entry.arrived, 1)
+        for pending, done in settlement.carried:
+            what = "delivered" if isinstance(done, Delivered) else "relayed"
+            event(what, **_of(entry, pending), by=done.by, text=done.text, attempts=pending.attempts + 1, age=age)
+        for pending, due, delayed in settlement.delayed:
+            trouble = _trouble(delayed, judgements.get(pending.recipient.id))
+            again_in = round(due - now)
+            attempts = pending.attempts + 1
+            event("delayed", **_of(entry, pending), **trouble, attempts=attempts, age=age, again_in=again_in)
+        for pending, failed in settlement.failed:
+            trouble = _trouble(failed, judgements.get(pending.recipient.id))
+            event("failed", **_of(entry, pending), **trouble, attempts=pending.attempts + 1, age=age)
+
+    def noticed(self, claim: Claim, notice: Enrol) -> None:
+        """The sender will be told: the notice is in the spool, under an id of its own."""
+        recipients = [recipient.address for recipient in notice.recipients]
+        self.log.event("noticed", id=claim.entry.id, notice=notice.entry.id, recipient=recipients[0])
+
+    def no_notice(self, claim: Claim, because: str) -> None:
+        """The recorded reason of law L2."""
+        self.log.event("unnoticed", id=claim.entry.id, because=because)
+
+    def notice_waits(self, claim: Claim, because: str) -> None:
+        """Recipients have failed, and stay in the queue until their sender can be told."""
+        self.log.event("notice_delayed", id=claim.entry.id, because=because)
+
+    def lost(self, claim: Claim, judgements: Mapping[str, Judgement]) -> None:
+        """Another holder has these recipients. What we carried nevertheless, it may carry again."""
+        for pending in claim.pending:
+            judgement = judgements.get(pending.recipient.id)
+            known = type(judgement.outcome).__name__.lower() if judgement else ""
+            self.log.event("claim_lost", **_of(claim.entry, pending), outcome=known)
+
+
+def _of(entry: Entry, pending: Pending) -> dict[str, object]:
+    recipient = pending.recipient
+    fields: dict[str, object] = {"id": entry.id, "recipient": recipient.address, "destination": recipient.destination}
+    if recipient.original != recipient.address:
+        fields["original"] = recipient.original
+    return fields
+
+
+def _trouble(outcome: Delayed | Failed, judgement: Judgement | None) -> dict[str, object]:
+    return {
+        "peer": outcome.peer,
+        "status": outcome.status,
+        "because": outcome.because,
+        "diagnostic": outcome.diagnostic,
+        "note": judgement.note if judgement else "",
+        "about": judgement.about.value if judgement else "",
+        "perhaps_taken": (judgement is not None and judgement.perhaps_taken) or None,
+    }

@@ -1,0 +1,389 @@
+"""
+The dispatcher: what reception has promised and what the agenda says is due, carried, judged and written down.
+
+The way of one work: admitted (`destination`), its turn comes, one attempt (`attempt`), a settlement (`settlement`),
+a notice if somebody failed (`notices`), one commit (`ledger`), released. Of a healthy message none of these is a timer
+or a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, assert_never
+
+from attrs import define, evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from relay.delivery.agenda import Agenda
+from relay.delivery.attempt import Attempts, Judgements
+from relay.delivery.chronicle import Chronicle
+from relay.delivery.destination import Cut, Destinations, Limits, Work
+from relay.delivery.leases import Leases
+from relay.delivery.ledger import Ledger, Record
+from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
+from relay.delivery.retry import Schedule
+from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle
+from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
+from relay.net.clock import cancel
+from relay.net.waiting import start
+
+
+@frozen
+class Pace:
+    """How the dispatcher deals with time, in seconds."""
+
+    #: How long a claim holds before it has to be renewed; another holder waits this long for one that died.
+    lease: float = 300.0
+    #: Longer than this no attempt may take, whoever is at fault: each of its phases has a deadline of its own.
+    attempt: float = 2 * 3600.0
+    #: How long what is under way may go on when the relay stops, and how long it may then take to end.
+    grace: float = 5.0
+
+
+@define(eq=False)
+class _Conclusion:
+    """A settlement on its way into the spool, with the notice that belongs to it."""
+
+    work: Work
+    settlement: Settlement
+    letter: Letter | None
+    #: What the last commit that was tried kept it as.
+    enrol: Enrol | None = None
+
+
+@implementer(IDispatch)
+class Dispatcher:
+    """
+    Carries mail, as long as it runs.
+
+    Nothing that others raise ends it: an exception is logged with its traceback, and the recipients are delayed.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: ISpool,
+        clock: IClock,
+        mail_log: IMailLog,
+        attempts: Attempts,
+        notices: Notices,
+        random: Callable[[], float],
+        schedule: Schedule | None = None,
+        limits: Limits | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._attempts = attempts
+        self._notices = notices
+        self._random = random
+        self._schedule = schedule or Schedule()
+        self._limits = limits or Limits()
+        self._pace = pace or Pace()
+        self._log = Logger(namespace="relay.delivery")
+        self._chronicle = Chronicle(mail_log)
+        self._destinations = Destinations(self._limits)
+        self._ledger = Ledger(spool, clock, enrolled=self.accept, eased=self._eased)
+        self._leases = Leases(
+            spool,
+            clock,
+            lease=self._pace.lease,
+            longest_attempt=self._pace.attempt,
+            lost=self._lost,
+            eased=self._eased,
+        )
+        self._agenda = Agenda(
+            spool,
+            clock,
+            lease=self._pace.lease,
+            room=self._room,
+            excluding=self._destinations.with_enough,
+            take=self.accept,
+        )
+        self._running = False
+        self._beginning = False
+        self._stopping: Deferred[None] | None = None
+        self._giving_back: list[Claim] = []
+        self._timer: Any = None
+
+    # What others call.
+
+    def start(self) -> None:
+        """Begin with what is due in the spool, which has been recovered before."""
+        self._running = True
+        self._agenda.start()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Begin nothing more, let what is under way come to its end for some seconds, and give the rest back.
+
+        Fires when all of it is written to the spool, or when it is clear that it cannot be.
+        """
+        stopped: Deferred[None] = Deferred()
+        if self._stopping is not None:
+            self._stopping.chainDeferred(stopped)
+            return stopped
+        self._running = False
+        self._agenda.stop()
+        for work in self._destinations.drain():
+            self._release(work)
+            if work.cut is None:
+                self._giving_back.append(work.claim)
+        self._stopping = Deferred()
+        self._stopping.chainDeferred(stopped)
+        self._timer = self._clock.callLater(self._pace.grace, self._cut_all_short)
+        self._check_stopped()
+        return stopped
+
+    def lease(self) -> float | None:
+        if self._running and not self._ledger.troubled and self._destinations.share > 1:
+            return self._pace.lease
+        self._agenda.expect()
+        return None
+
+    def accept(self, claims: Sequence[Claim]) -> None:
+        if not claims:
+            self._agenda.wake()
+        try:
+            for claim in claims:
+                for part in _parts(claim, self._limits.recipients):
+                    self._admit(part)
+            self._begin()
+            self._check_stopped()
+        except Exception:
+            self._log.failure("What was claimed could not be begun; it is tried again when its lease has ended")
+
+    def wake(self) -> None:
+        """Recipients in the spool may have become due by other means: an operator's word."""
+        self._agenda.wake()
+
+    @property
+    def active(self) -> int:
+        """How many attempts are under way."""
+        return self._destinations.active
+
+    @property
+    def held(self) -> int:
+        """How many claims are in memory, whatever for."""
+        return self._destinations.held
+
+    # From the claim to the attempt.
+
+    def _admit(self, claim: Claim) -> None:
+        name = claim.pending[0].recipient.destination
+        work = self._destinations.admit(claim, name, claim.expires) if self._stopping is None else None
+        if work is not None:
+            self._leases.hold(work)
+        elif self._stopping is not None:
+            self._giving_back.append(claim)
+        else:
+            self._agenda.left_out(name if self._destinations.room else None)
+            self._enter_back([claim])
+
+    def _begin(self) -> None:
+        """Begin whatever may begin. A loop, since an attempt that does not wait makes room for the next at once."""
+        if self._beginning:
+            return
+        self._beginning = True
+        try:
+            while self._stopping is None and not self._ledger.troubled:
+                work = self._destinations.next()
+                if work is None:
+                    break
+                carrying: Deferred[None] | None = start(self._carry(work))
+                if carrying is not None:
+                    work.attempt = carrying
+                    carrying.addErrback(lambda failure: self._log.failure("A work was dropped", failure))
+        finally:
+            self._beginning = False
+
+    async def _carry(self, work: Work) -> None:
+        """One attempt and its settlement. Whatever happens, the work's place is free afterwards."""
+        work.began = self._clock.seconds()
+        judgements: Judgements = {}
+        try:
+            if work.cut is None:
+                judgements = await self._attempts.carry(work.claim)
+            await self._conclude(work, judgements)
+        except Exception:
+            self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
+            self._salvage(work, judgements)
+        finally:
+            work.attempt = None
+            self._destinations.finished(work)
+            self._went_on(work)
+
+    def _salvage(self, work: Work, judgements: Judgements) -> None:
+        """We have stumbled over a work: keep what is known of it."""
+        if work.concluded:
+            return
+        try:
+            due = self._clock.now() + self._schedule.first
+            self._enter(work, salvage(work.claim, judgements, due), None)
+        except Exception:
+            self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
+            self._agenda.due_at(work.expires)
+            self._release(work)
+
+    # From the attempt to the commit.
+
+    async def _conclude(self, work: Work, judgements: Judgements) -> None:
+        claim = work.claim
+        if work.cut is Cut.LOST:
+            work.concluded = True
+            self._release(work)
+            self._chronicle.lost(claim, judgements)
+            return
+        settlement = settle(
+            claim,
+            judgements,
+            schedule=self._schedule,
+            now=self._clock.now(),
+            chance=self._random(),
+            stopping=work.cut is Cut.STOPPING,
+        )
+        letter = None
+        if settlement.failed:
+            settlement, letter = await self._tell_the_sender(work, settlement)
+        self._enter(work, settlement, letter)
+        self._chronicle.attempted(claim, settlement, judgements, self._clock.now())
+
+    async def _tell_the_sender(self, work: Work, settlement: Settlement) -> tuple[Settlement, Letter | None]:
+        """
+        Law L2: who failed is settled in the commit that keeps the notice, or with the recorded reason why there is
+        none. Where the way to the sender is not known now, the failure waits as long as patience lasts.
+        """
+        claim = work.claim
+        try:
+            news: News = await self._notices.about(claim, settlement.failed)
+        except CancelledError:
+            if work.cut is Cut.STOPPING:
+                return settlement.giving_back_failures(), None
+            news = NotNow("it took too long to find out")
+        except Exception:
+            self._log.failure("No notice could be written about {id}", id=claim.entry.id)
+            news = NotNow("an internal error")
+        now = self._clock.now()
+        match news:
+            case Letter():
+                return settlement, news
+            case NotNow(because) if now < claim.entry.arrived + self._schedule.patience(claim.entry):
+                due = now + self._schedule.pause(settlement.failed[0][0].attempts + 1, self._random())
+                self._chronicle.notice_waits(claim, because)
+                return settlement.without_failures(due, evolve(OUR_FAULT, because="its notice waits")), None
+            case NotDue(because) | NotNow(because):
+                self._chronicle.no_notice(claim, because)
+                return settlement, None
+            case _:
+                assert_never(news)
+
+    def _enter(self, work: Work, settlement: Settlement, letter: Letter | None) -> None:
+        work.concluded = True
+        conclusion = _Conclusion(work, settlement, letter)
+        self._ledger.enter(
+            Record(
+                partial(self._steps, conclusion),
+                written=partial(self._written, conclusion),
+                lost=partial(self._refused, conclusion),
+            )
+        )
+
+    def _steps(self, conclusion: _Conclusion) -> Sequence[Step]:
+        steps = conclusion.settlement.steps(conclusion.work.claim)
+        if conclusion.letter is not None:
+            lease = self._pace.lease if self._running else None
+            conclusion.enrol = conclusion.letter.enrol(self._spool, self._clock.now(), lease)
+            steps.append(conclusion.enrol)
+        return steps
+
+    def _written(self, conclusion: _Conclusion) -> None:
+        work = conclusion.work
+        if conclusion.enrol is not None:
+            self._chronicle.noticed(work.claim, conclusion.enrol)
+        for _, due, _ in conclusion.settlement.delayed:
+            self._agenda.due_at(due)
+        self._release(work)
+
+    def _refused(self, conclusion: _Conclusion, doubtful: bool) -> None:
+        if not doubtful:
+            self._chronicle.lost(conclusion.work.claim, {})
+        self._release(conclusion.work)
+
+    # Room, and the lack of it.
+
+    def _room(self) -> int:
+        """How many recipients the agenda may claim: none while what was decided cannot be written down."""
+        if self._ledger.troubled or self._leases.troubled:
+            return 0
+        return self._destinations.room
+
+    def _went_on(self, work: Work) -> None:
+        """An attempt has ended: begin the next, and claim more if the last claim had to leave something."""
+        self._begin()
+        name = work.destination.name
+        if name in self._agenda.excluded and not self._destinations.has_enough(name):
+            self._agenda.made_room()
+        self._check_stopped()
+
+    def _release(self, work: Work) -> None:
+        self._leases.let_go(work)
+        self._destinations.release(work)
+        # Half empty, so that the next claim is a batch.
+        if self._agenda.cramped and self._destinations.room * 2 >= self._limits.held:
+            self._agenda.made_room()
+        self._check_stopped()
+
+    def _eased(self) -> None:
+        """The spool takes commits again."""
+        self._begin()
+        self._agenda.wake()
+
+    def _enter_back(self, claims: Sequence[Claim]) -> None:
+        steps = [GiveBack(claim, tuple(pending.recipient for pending in claim.pending)) for claim in claims]
+        self._ledger.enter(Record(lambda: steps, written=self._agenda.wake))
+
+    def _lost(self, work: Work) -> None:
+        """Somebody else holds these recipients: stop, since they carry them too."""
+        if work.concluded:
+            return
+        work.cut = Cut.LOST
+        if work.attempt is not None:
+            work.attempt.cancel()
+
+    # The end.
+
+    def _cut_all_short(self) -> None:
+        for work in self._leases.held():
+            if work.attempt is not None:
+                work.cut = work.cut or Cut.STOPPING
+                work.attempt.cancel()
+        if self._stopping is not None and not self._stopping.called:
+            self._timer = self._clock.callLater(self._pace.grace, self._leave)
+
+    def _check_stopped(self) -> None:
+        """If nothing is under way any more, write down what goes back, and wait for the ledger."""
+        if self._stopping is None or self._destinations.active:
+            return
+        if self._giving_back:
+            claims, self._giving_back = self._giving_back, []
+            self._enter_back(claims)
+        self._ledger.when_idle().addCallback(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        if self._stopping is None or self._stopping.called:
+            return
+        cancel(self._timer)
+        self._ledger.stop()
+        self._leases.stop()
+        self._stopping.callback(None)
+
+
+def _parts(claim: Claim, most: int) -> Sequence[Claim]:
+    """A claim in parts of at most so many recipients. Each can be settled by itself: recipients have identities."""
+    pending = claim.pending
+    if len(pending) <= most:
+        return (claim,)
+    return [evolve(claim, pending=pending[at : at + most]) for at in range(0, len(pending), most)]

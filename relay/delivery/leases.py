@@ -1,0 +1,105 @@
+"""
+What we hold stays ours while we work on it: one timer renews all leases, and ends attempts that take too long.
+
+It runs only while something is held; a message that is gone within seconds never meets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.delivery.destination import Cut, Work
+from relay.interfaces import ClaimLost, IClock, ISpool, Renew
+from relay.net.clock import cancel
+from relay.net.waiting import start
+
+
+class Leases:
+    """
+    The works that are held. `lost` is called with one that turned out to be somebody else's; `eased` when leases
+    could be renewed again after that had failed.
+    """
+
+    def __init__(
+        self,
+        spool: ISpool,
+        clock: IClock,
+        *,
+        lease: float,
+        longest_attempt: float,
+        lost: Callable[[Work], None],
+        eased: Callable[[], None],
+    ) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._lease = lease
+        self._longest_attempt = longest_attempt
+        self._lost = lost
+        self._eased = eased
+        self._log = Logger(namespace="relay.delivery")
+        # A set that keeps its order.
+        self._held: dict[Work, None] = {}
+        self._timer: Any = None
+        #: Leases could not be renewed: what we hold may look free to our own agenda.
+        self.troubled = False
+
+    def hold(self, work: Work) -> None:
+        self._held[work] = None
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._lease / 3, self._tick)
+
+    def let_go(self, work: Work) -> None:
+        self._held.pop(work, None)
+
+    def held(self) -> Sequence[Work]:
+        return tuple(self._held)
+
+    def stop(self) -> None:
+        cancel(self._timer)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._held:
+            return
+        self._timer = self._clock.callLater(self._lease / 3, self._tick)
+        self._end_the_late()
+        # What is younger than a third of its lease has two more ticks before it ends.
+        soon = self._clock.now() + self._lease * 2 / 3
+        stale = [work for work in self._held if work.expires <= soon]
+        if stale:
+            renewing: Deferred[None] | None = start(self._renew(stale))
+            if renewing is not None:
+                renewing.addErrback(lambda failure: self._log.failure("Leases were not renewed", failure))
+
+    def _end_the_late(self) -> None:
+        latest = self._clock.seconds() - self._longest_attempt
+        for work in self.held():
+            if work.attempt is not None and work.began < latest and work.cut is None:
+                self._log.error("The attempt to carry {id} took too long", id=work.claim.entry.id)
+                work.cut = Cut.LATE
+                work.attempt.cancel()
+
+    async def _renew(self, works: Sequence[Work]) -> None:
+        expires = self._clock.now() + self._lease
+        try:
+            await self._spool.commit([Renew(work.claim, self._lease) for work in works])
+        except ClaimLost:
+            if len(works) > 1:
+                for work in works:
+                    await self._renew([work])
+            elif works[0] in self._held:
+                self._lost(works[0])
+            return
+        except Exception:
+            self._log.failure("Leases could not be renewed; another try in {pause} s", pause=self._lease / 3)
+            self.troubled = True
+            return
+        for work in works:
+            work.expires = expires
+        if self.troubled:
+            self.troubled = False
+            self._eased()
