@@ -8,36 +8,32 @@ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
 from relay import __version__
-from relay.agents.console import ConsoleAgent
-from relay.agents.maildir import MaildirAgent
-from relay.agents.mbox import MboxAgent
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
-from relay.agents.threads import IThreads
 from relay.config.addresses import Inet
+from relay.config.delivery import DeliverySettings
 from relay.config.limits import Limits
-from relay.config.settings import DeliverySettings, ListenerSettings, Settings
+from relay.config.settings import ListenerSettings, Settings
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.exchangers import Exchangers, find
 from relay.delivery.exchangers import Surroundings as Neighbourhood
+from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule
 from relay.interfaces import IAgent, IClock, IMailLog, IResolver, ISpool, World
-from relay.mail.address import Address
-from relay.mail.decision import Decision
-from relay.mail.envelope import OURSELVES, Client
+from relay.mail.envelope import Client
 from relay.mail.outcome import Unresolved
 from relay.mail.reply import Reply
-from relay.mail.routing import Inquiry, NextHop
+from relay.mail.routing import NextHop
 from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.server import Doorway, SmtpServerFactory
@@ -59,10 +55,8 @@ class Surroundings:
     tcp: IReactorTCP
     spool: ISpool
     maillog: IMailLog
-    #: Where agents write to disk.
-    threads: IThreads
-    #: What the `console` agent prints on.
-    console: TextIO
+    #: What carries mail away on this machine, by the name that a verdict gives.
+    agents: Mapping[str, IAgent]
     #: A `random.Random`.
     random: Any
     #: Whether an address is one of this machine's.
@@ -221,11 +215,8 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
     async def search(next_hop: NextHop) -> Exchangers | Unresolved:
         return await find(next_hop, neighbourhood)
 
-    async def route_notice(sender: Address) -> Decision:
-        return await chain.route(Inquiry(sender, sender, None, OURSELVES))
-
     attempts = Attempts(
-        agents=_agents(surroundings, world),
+        agents=Agents(surroundings.agents, world),
         transmitter=SmtpTransmitter(Dialer(surroundings.tcp, clock, hostname(settings), _deadlines(delivery))),
         find=search,
         addresses=delivery.addresses,
@@ -233,25 +224,14 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
     )
     return Dispatcher(
         spool=surroundings.spool,
-        attempts=attempts,
-        route_notice=route_notice,
         clock=clock,
-        maillog=surroundings.maillog,
-        hostname=hostname(settings),
+        mail_log=surroundings.maillog,
+        attempts=attempts,
+        notices=Notices(hostname(settings), chain, clock),
         schedule=_schedule(delivery),
         random=surroundings.random.random,
         limits=DispatchLimits(destination=delivery.concurrency.most, total=delivery.concurrency.total),
     )
-
-
-def _agents(surroundings: Surroundings, world: World) -> Agents:
-    clock, threads = surroundings.clock, surroundings.threads
-    shipped: dict[str, IAgent] = {
-        "maildir": MaildirAgent(clock, world.hostname, threads),
-        "mbox": MboxAgent(clock, threads),
-        "console": ConsoleAgent(surroundings.console),
-    }
-    return Agents(shipped, world)
 
 
 def _deadlines(delivery: DeliverySettings) -> Deadlines:

@@ -95,6 +95,7 @@ class World:
     clock: IClock
     resolver: IResolver
     #: A source of numbers between 0 and 1; seeded in tests.
+    #: A `random.Random`; seeded in tests.
     random: Any
     #: A `twisted.logger.Logger` for what the operator should know. Constant format strings only.
     log: Any

@@ -24,8 +24,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.util import switchUID
 
+from relay.agents.console import ConsoleAgent
+from relay.agents.maildir import MaildirAgent
+from relay.agents.mbox import MboxAgent
 from relay.agents.threads import Threads
-from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble
+from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
 from relay.config.addresses import Inet, Unix
 from relay.config.file import settings_of
 from relay.config.settings import Settings
@@ -33,7 +36,7 @@ from relay.control.api import site
 from relay.interfaces import IClock, ISpool
 from relay.net.clock import ReactorClock
 from relay.net.listen import NoSuchSocket, is_public, listen
-from relay.net.local import is_local
+from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
 from relay.policy.registry import names, option_model
@@ -75,10 +78,13 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             tcp=reactor,
             spool=spool,
             maillog=maillog,
-            threads=threads,
-            console=sys.stdout,
+            agents={
+                "maildir": MaildirAgent(clock, hostname(settings), threads),
+                "mbox": MboxAgent(clock, threads),
+                "console": ConsoleAgent(sys.stdout),
+            },
             random=random.SystemRandom(),
-            is_local=is_local,
+            is_local=LocalAddresses(clock),
         ),
         file=file,
     )
@@ -109,11 +115,11 @@ class RelayService(Service):
         self._log = Logger(namespace="relay")
 
     def privilegedStartService(self) -> None:
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._bind()
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if not self._ports:
             self._bind()
         self._become_user()
@@ -126,7 +132,7 @@ class RelayService(Service):
         self._ready.addErrback(self._cannot_begin)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._end())
 
     # Beginning.
