@@ -1,0 +1,431 @@
+"""The spool on a disk of this machine: the reactor's side. `relay.spool.writer` has the other, and the boundary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.interfaces import (
+    Claim,
+    Enrol,
+    GiveBack,
+    IClock,
+    IDraft,
+    ISpool,
+    OutcomeUnknown,
+    Postpone,
+    Renew,
+    Settle,
+    SpoolError,
+    Step,
+)
+from relay.mail.envelope import Form
+from relay.mail.queue import Census, Entry, Pending
+from relay.spool.claiming import Claimed, SetAside, Wanted
+from relay.spool.codec import Encoder
+from relay.spool.contents import Budget, Draft, Shelving, make_durable, name_of
+from relay.spool.disk import SpoolDisk, remove
+from relay.spool.identity import Identities
+from relay.spool.layout import Layout
+from relay.spool.steps import check, claims_of, may_be_carried, tokens_of
+from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, Stroke, give_back, postpone, renew, settle
+from relay.spool.workers import IsWorkers, Workers
+from relay.spool.writer import Commit, Errand, Request, Writer
+
+_NOT_ACCEPTING = "after an error the spool waits until writing works again"
+
+#: Seconds to the first probe after an outcome that is unknown; each further one takes twice as long, up to the last.
+PROBE_FIRST, PROBE_LAST = 1.0, 30.0
+
+
+@frozen
+class Limits:
+    """How much a spool keeps where, in octets."""
+
+    #: Content up to this stands in its entry's row; more goes to a file.
+    in_row: int = 64 * 1024
+    #: Content in memory, of all drafts and of claims handed over by a commit; beyond it drafts go straight to files.
+    in_memory: int = 64 * 1024 * 1024
+    #: Free space that is left for notices and for our own records.
+    reserve: int = 64 * 1024 * 1024
+
+
+class _Waiting:
+    """A request, and who waits for its result."""
+
+    __slots__ = ("request", "result")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.result: Deferred[Any] = Deferred()
+
+
+class _Plan:
+    """A commit on its way to the writer."""
+
+    __slots__ = ("claims", "drafts", "in_files", "strokes", "syncing")
+
+    def __init__(self) -> None:
+        self.strokes: list[Stroke] = []
+        #: What the commit returns.
+        self.claims: list[Claim] = []
+        #: Those that it has taken over.
+        self.drafts: list[Draft] = []
+        #: Their files, as far as they have any.
+        self.syncing: list[Deferred[Exception | None]] = []
+        #: Settled entries whose content is in a file.
+        self.in_files: list[str] = []
+
+    def destroy_drafts(self) -> None:
+        for draft in self.drafts:
+            draft.destroy()
+
+
+@implementer(ISpool)
+class SqliteSpool:
+    """
+    Entries and small content in a database, larger content in files beside it.
+
+    Requests that come while the writer's thread is busy wait together and cross as its next batch. When a batch
+    has been done, the next one is handed over before the first answer is given: the disk never waits for us.
+
+    A commit that is cancelled while its batch waits has not happened. One that has been handed to the writer
+    can be called back no more: it goes on, and its result is given in spite of the cancelling.
+
+    Nothing is touched on the disk, and no thread is started, before the first use.
+    """
+
+    log = Logger()
+
+    accepting: bool
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        clock: IClock,
+        writer: IsWorkers,
+        syncers: IsWorkers,
+        *,
+        limits: Limits = Limits(),
+        disk: SpoolDisk = SpoolDisk(),  # noqa: B008
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.accepting = True
+        self._clock = clock
+        self._writers = writer
+        self._syncers = syncers
+        self._limits = limits
+        self._disk = disk
+        self._layout = Layout(Path(path))
+        self._identities = Identities(clock.now, random)
+        self._encoder = Encoder()
+        self._shelving = Shelving(self._layout, disk, Budget(limits.in_memory), limits.in_row)
+        #: The writer's thread draws its own tokens: a source is for one thread.
+        self._writer = Writer(self._layout, disk, Identities(clock.now, random).token)
+        self._waiting: list[_Waiting] = []
+        self._under_way: list[_Waiting] | None = None
+        self._open_calls = 0
+        self._idle: Deferred[None] | None = None
+        self._closed = False
+        self._free = -1
+        self._free_asked = float("-inf")
+        self._probe_delay = PROBE_FIRST
+        self._next_probe: Any = None
+
+    @classmethod
+    def in_threads(
+        cls,
+        path: str | os.PathLike[str],
+        clock: IClock,
+        call_from_thread: Callable[..., object],
+        *,
+        limits: Limits = Limits(),
+    ) -> SqliteSpool:
+        """The spool as a relay has it: `call_from_thread` is the reactor's `callFromThread`."""
+        return cls(
+            path,
+            clock,
+            Workers(call_from_thread, "spool-writer"),
+            Workers(call_from_thread, "spool-sync", 4),
+            limits=limits,
+        )
+
+    # Accepting.
+
+    def begin(self, form: Form) -> IDraft:
+        self._check_open()
+        if not self.accepting:
+            raise SpoolError(_NOT_ACCEPTING)
+        return Draft(self._identities.queue_id(), form, self._shelving)
+
+    def room(self, octets: int) -> bool:
+        now = self._clock.seconds()
+        if now - self._free_asked >= 1.0:
+            self._free_asked = now
+            try:
+                space = self._disk.space(str(self._layout.path))
+            except OSError as problem:
+                self.log.error("{path}: free space is unknown: {problem}", path=self._layout.path, problem=problem)
+                self._free = -1
+            else:
+                self._free = space.f_bavail * space.f_frsize
+                if space.f_files and not space.f_favail:
+                    self._free = -1
+        return octets + self._limits.reserve <= self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the writer or are being carried out."""
+        return len(self._waiting) + len(self._under_way or ())
+
+    # The contract.
+
+    async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
+        self._check_open()
+        check(steps)
+        plan = _Plan()
+        self._open_calls += 1
+        try:
+            try:
+                self._plan(steps, plan)
+                if plan.syncing:
+                    await self._synced(plan)
+            except BaseException:
+                plan.destroy_drafts()
+                raise
+            try:
+                gone = await self._request(Commit(plan.strokes, plan.in_files))
+            except (SpoolError, CancelledError):
+                plan.destroy_drafts()
+                raise
+            # An outcome that is unknown leaves the drafts' files: their rows may be there.
+        finally:
+            self._call_ended()
+        for name in gone:
+            self._remove(name)
+        return tuple(plan.claims)
+
+    async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
+        claimed: Claimed = await self._ask(Wanted(now, most, now + lease, frozenset(excluding)))
+        self._report(claimed.set_aside)
+        return claimed.claims
+
+    async def next_due(self, excluding: Collection[str] = ()) -> float | None:
+        excluded = frozenset(excluding)
+        due: float | None = await self._ask(Errand(lambda writer: writer.next_due(excluded)))
+        return due
+
+    async def look_up(self, id: str) -> tuple[Entry, Sequence[Pending]] | None:
+        found: tuple[Entry, Sequence[Pending]] | None = await self._ask(Errand(lambda writer: writer.look_up(id)))
+        return found
+
+    async def census(self) -> Census:
+        now = self._clock.now()
+        counted: Census = await self._ask(Errand(lambda writer: writer.census(now)))
+        return counted
+
+    async def recover(self) -> Sequence[str]:
+        recovered = await self._ask(Errand(Writer.recover))
+        self._report(recovered.set_aside)
+        for id in recovered.restored:
+            self.log.info("{id} can be read again, and is in the queue", id=id)
+        if recovered.orphans:
+            self.log.info("{count} files of content without an entry were removed", count=len(recovered.orphans))
+        return [set_aside.id for set_aside in recovered.set_aside]
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._next_probe is not None and self._next_probe.active():
+            self._next_probe.cancel()
+        if self._open_calls:
+            self._idle = Deferred()
+            await self._idle
+        await self._request(Errand(Writer.close))
+        self._writers.stop()
+        self._syncers.stop()
+
+    # One commit.
+
+    def _plan(self, steps: Sequence[Step], plan: _Plan) -> None:
+        """Turn the steps into strokes. From here on the drafts are the plan's."""
+        now = self._clock.now()
+        for step in steps:
+            if isinstance(step, Enrol):
+                self._enrol(step, now, plan)
+            elif isinstance(step, Settle):
+                plan.strokes += settle(step)
+                if (name := name_of(step.claim.content)) is not None:
+                    plan.in_files.append(name)
+            elif isinstance(step, Postpone):
+                plan.strokes += postpone(step, self._encoder)
+            elif isinstance(step, GiveBack):
+                plan.strokes += give_back(step)
+            elif isinstance(step, Renew):
+                plan.strokes += renew(step, now + step.lease)
+            else:
+                assert_never(step)
+
+    def _enrol(self, step: Enrol, now: float, plan: _Plan) -> None:
+        draft = step.draft
+        if not isinstance(draft, Draft):
+            raise ValueError(f"the draft {draft.id} was not begun here")
+        kept = draft.keep()
+        plan.drafts.append(draft)
+        if kept.file is not None:
+            plan.syncing.append(self._sync(draft.id, kept.file))
+        if not self.accepting:
+            raise SpoolError(_NOT_ACCEPTING)
+        tokens: Mapping[str, int] = {}
+        wake = now
+        if step.lease is not None:
+            wake = now + step.lease
+            claims = claims_of(step, kept.content, now, wake, self._identities.token)
+            tokens = tokens_of(claims)
+            plan.claims += claims
+        encoder, entry, content = self._encoder, step.entry, kept.content
+        row = encoder.entry(entry, content.form, content.size, kept.length, kept.octets)
+        rows = [
+            encoder.recipient(
+                entry.id, recipient, wake if may_be_carried(recipient) else None, now, tokens.get(recipient.id, 0)
+            )
+            for recipient in step.recipients
+        ]
+        plan.strokes.append(Stroke(KEEP_ENTRY, (row,)))
+        plan.strokes.append(Stroke(KEEP_RECIPIENT, rows))
+
+    def _sync(self, id: str, file: int) -> Deferred[Exception | None]:
+        """Make a draft's file durable, in a thread that closes it, too."""
+        done: Deferred[Exception | None] = Deferred()
+        disk, shelf = self._disk, self._layout.shelf(id)
+        self._syncers.perform(lambda: make_durable(disk, file, shelf), done.callback)
+        return done
+
+    async def _synced(self, plan: _Plan) -> None:
+        """Wait for the files of this commit, which are all synced at the same time."""
+        for problem in [await done for done in plan.syncing]:
+            if problem is not None:
+                self._refuse(problem)
+                raise SpoolError(f"the content could not be made durable: {problem}") from problem
+
+    def _remove(self, name: str) -> None:
+        path, disk = self._layout.file(name), self._disk
+        self._syncers.perform(lambda: remove(disk, path), self._removed)
+
+    def _removed(self, problem: Exception | None) -> None:
+        if problem is not None:
+            self.log.warn("a file of content is of no use, and cannot be removed: {problem}", problem=problem)
+
+    # Batches.
+
+    async def _ask(self, request: Request) -> Any:
+        self._check_open()
+        self._open_calls += 1
+        try:
+            return await self._request(request)
+        finally:
+            self._call_ended()
+
+    async def _request(self, request: Request) -> Any:
+        """The result of this request, from the batch that it will be in."""
+        waiting = _Waiting(request)
+        self._waiting.append(waiting)
+        if self._under_way is None:
+            self._hand_over()
+        while True:
+            try:
+                result = await waiting.result
+            except CancelledError:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+                    raise
+                waiting = self._go_on_waiting(waiting)
+                continue
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+    def _go_on_waiting(self, cancelled: _Waiting) -> _Waiting:
+        """The writer has it: whoever cancelled hears what became of it nevertheless."""
+        again = _Waiting(cancelled.request)
+        assert self._under_way is not None
+        self._under_way[self._under_way.index(cancelled)] = again
+        return again
+
+    def _hand_over(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._under_way = batch
+        requests = [waiting.request for waiting in batch]
+        writer = self._writer
+        self._writers.perform(lambda: writer.run(requests), self._done)
+
+    def _done(self, results: list[Any] | Exception) -> None:
+        batch = self._under_way
+        assert batch is not None
+        if self._waiting:
+            self._hand_over()
+        else:
+            self._under_way = None
+        if isinstance(results, Exception):
+            # Ours is the fault, and whether COMMIT was said is not known.
+            self.log.failure("the spool's writer failed", failure=Failure(results))
+            results = [OutcomeUnknown(str(results))] * len(batch)
+        if any(isinstance(result, OutcomeUnknown) for result in results):
+            self._refuse(next(result for result in results if isinstance(result, OutcomeUnknown)))
+        for waiting, result in zip(batch, results, strict=True):
+            waiting.result.callback(result)
+
+    # Trouble.
+
+    def _refuse(self, problem: Exception) -> None:
+        """Accept nothing until a probe has passed."""
+        if not self.accepting:
+            return
+        self.accepting = False
+        self._probe_delay = PROBE_FIRST
+        self.log.critical("{path}: no mail is accepted: {problem}", path=self._layout.path, problem=problem)
+        self._probe_later()
+
+    def _probe_later(self) -> None:
+        if not self._closed:
+            self._next_probe = self._clock.callLater(self._probe_delay, self._probe)
+            self._probe_delay = min(2 * self._probe_delay, PROBE_LAST)
+
+    def _probe(self) -> None:
+        waiting = _Waiting(Errand(Writer.probe))
+        waiting.result.addCallback(self._probed)
+        self._waiting.append(waiting)
+        if self._under_way is None:
+            self._hand_over()
+
+    def _probed(self, problem: Exception | None) -> None:
+        if problem is not None:
+            self.log.error("{path}: still no writing: {problem}", path=self._layout.path, problem=problem)
+            self._probe_later()
+            return
+        self.accepting = True
+        self.log.info("{path}: writing works again, mail is accepted", path=self._layout.path)
+
+    def _report(self, set_aside: Sequence[SetAside]) -> None:
+        for id, trouble in set_aside:
+            self.log.error("{id} is set aside: {trouble}", id=id, trouble=trouble)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SpoolError("the spool is closed")
+
+    def _call_ended(self) -> None:
+        """`close` waits for calls that are under way."""
+        self._open_calls -= 1
+        if not self._open_calls and self._idle is not None:
+            idle, self._idle = self._idle, None
+            idle.callback(None)

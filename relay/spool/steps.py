@@ -1,0 +1,66 @@
+"""What every spool does with a commit's steps, whatever it keeps them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from relay.interfaces import Claim, Enrol, GiveBack, IContent, Postpone, Settle, Step
+from relay.mail.queue import Pending, Recipient
+from relay.mail.routing import Discard, Hold
+
+
+def check(steps: Sequence[Step]) -> None:
+    """Raise `ValueError` for steps that mean nothing; whoever made them is at fault, and nothing has happened."""
+    for step in steps:
+        if isinstance(step, Enrol):
+            _check_enrolment(step)
+        elif isinstance(step, Settle):
+            _check_claimed(step.claim, [recipient for recipient, _ in step.outcomes])
+        elif isinstance(step, Postpone):
+            _check_claimed(step.claim, [recipient for recipient, _, _ in step.delays])
+        elif isinstance(step, GiveBack):
+            _check_claimed(step.claim, step.recipients)
+
+
+def may_be_carried(recipient: Recipient) -> bool:
+    """All but held ones, which wait for the operator."""
+    return not isinstance(recipient.route, Hold)
+
+
+def claims_of(
+    enrol: Enrol, content: IContent, due: float, expires: float, token: Callable[[], int]
+) -> tuple[Claim, ...]:
+    """What an `Enrol` with a lease hands over at once: one claim for each destination, in order of appearance."""
+    entry = enrol.entry
+    if len(enrol.recipients) == 1 and may_be_carried(enrol.recipients[0]):
+        return (Claim(token(), expires, entry, (Pending(enrol.recipients[0], 0, due),), content),)
+    by_destination: dict[str, list[Pending]] = {}
+    for recipient in enrol.recipients:
+        if may_be_carried(recipient):
+            by_destination.setdefault(recipient.destination, []).append(Pending(recipient, due=due))
+    return tuple(Claim(token(), expires, entry, tuple(pending), content) for pending in by_destination.values())
+
+
+def tokens_of(claims: Iterable[Claim]) -> Mapping[str, int]:
+    """The token of each recipient that is claimed."""
+    return {pending.recipient.id: claim.token for claim in claims for pending in claim.pending}
+
+
+def _check_enrolment(enrol: Enrol) -> None:
+    id = enrol.entry.id
+    if enrol.draft.id != id:
+        raise ValueError(f"the draft {enrol.draft.id} is not the content of {id}")
+    if not enrol.recipients:
+        raise ValueError(f"{id} has no recipient, so nothing would ever become of it")
+    for recipient in enrol.recipients:
+        if isinstance(recipient.route, Discard):
+            raise ValueError(f"{recipient.id} is discarded, so there is nothing to keep")
+    if len(enrol.recipients) > 1 and len({recipient.id for recipient in enrol.recipients}) < len(enrol.recipients):
+        raise ValueError(f"two recipients of {id} have one identity")
+
+
+def _check_claimed(claim: Claim, recipients: Sequence[Recipient]) -> None:
+    claimed = {pending.recipient.id for pending in claim.pending}
+    for recipient in recipients:
+        if recipient.id not in claimed:
+            raise ValueError(f"{recipient.id} is not in the claim on {claim.entry.id}")

@@ -1,0 +1,363 @@
+"""
+The writer: one thread that has the database, and commits what arrived while its last commit ran.
+
+The boundary between the two threads:
+
+* The reactor's thread (`relay.spool.sqlite`) has drafts, claims, deferreds and the queue of requests. It never
+  touches a connection.
+* The writer's thread runs everything in this module, in `claiming`, `questions`, `recovery` and `schema`. It has the
+  connection and the owner's lock, and never touches a draft or a deferred.
+* What crosses are the requests below, made of texts, numbers and octets, and their results: values that nobody changes.
+  A batch crosses whole, and its results come back in one call.
+
+The outcome of a request is its result or an exception, each its own: commits of one batch share a sync and do not
+share an error.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from relay.interfaces import ClaimLost, OutcomeUnknown, SpoolError
+from relay.mail.queue import Census, Entry, Pending
+from relay.net.disk import sync_directory, write_all
+from relay.spool import questions, recovery
+from relay.spool.claiming import Shelves, Wanted
+from relay.spool.codec import Row
+from relay.spool.disk import SpoolDisk, create, remove
+from relay.spool.errors import Damaged, SpoolUnusable
+from relay.spool.layout import Layout, prepare
+from relay.spool.schema import open_database
+from relay.spool.strokes import MERGED, Changes, Statement, Stroke
+
+
+@frozen(eq=False)
+class Commit:
+    """A commit's steps. The result: which of `in_files` have gone with it, so that their files are of no use."""
+
+    strokes: Sequence[Stroke]
+    in_files: Sequence[str] = ()
+
+
+@frozen(eq=False)
+class Errand:
+    """Anything else: done by itself, behind the batch's commit. The result is what `run` returns."""
+
+    run: Callable[[Writer], object]
+
+
+Request: TypeAlias = Commit | Wanted | Errand
+
+
+class _Disagreement(Exception):
+    """A batch cannot be carried out in one: some commit in it must fail by itself."""
+
+
+class Writer:
+    """Carries out batches. All methods are for the writer's thread."""
+
+    def __init__(self, layout: Layout, disk: SpoolDisk, token: Callable[[], int]) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._shelves = Shelves(layout, disk, token)
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        #: Since an outcome that is unknown, and until a probe has passed, nothing is written.
+        self._refusing = False
+
+    def run(self, batch: Sequence[Request]) -> list[Any]:
+        """The results of these requests, in order. Returns when what they changed survives a power cut."""
+        results: list[Any] = [None] * len(batch)
+        changes = [at for at, request in enumerate(batch) if not isinstance(request, Errand)]
+        if changes:
+            self._change(batch, changes, results)
+        for at, request in enumerate(batch):
+            if isinstance(request, Errand):
+                results[at] = self._errand(request)
+        return results
+
+    # Errands.
+
+    def recover(self) -> recovery.Recovered:
+        """`ISpool.recover`, behind the lock."""
+        self._own()
+        database = self._database()
+        try:
+            return recovery.recover(database, self._shelves, self._layout, self._disk)
+        except sqlite3.DatabaseError as problem:
+            raise SpoolUnusable(f"{self._layout.database} cannot be recovered: {problem}") from problem
+
+    def next_due(self, excluding: frozenset[str]) -> float | None:
+        return questions.next_due(self._database(), excluding)
+
+    def census(self, now: float) -> Census:
+        return questions.census(self._database(), now)
+
+    def look_up(self, id: str) -> tuple[Entry, tuple[Pending, ...]] | None:
+        try:
+            return questions.look_up(self._database(), self._shelves.decoder, id)
+        except Damaged as problem:
+            raise SpoolError(f"{id} cannot be read: {problem}") from problem
+
+    def probe(self) -> None:
+        """See whether writing works, both to the database and to a file. Raises if not."""
+        self._write_a_file()
+        self._prove(())
+        self._refusing = False
+
+    def close(self) -> None:
+        """Let go of the files. May be called again."""
+        self._drop()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._disk.close(lock)
+
+    def _errand(self, errand: Errand) -> object:
+        try:
+            return errand.run(self)
+        except SpoolError as problem:
+            return problem
+        except (sqlite3.Error, OSError) as problem:
+            return _spool_error(problem)
+
+    # Changes.
+
+    def _change(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
+        """One transaction for all that a batch changes. Until COMMIT is said, it is certain that nothing is kept."""
+        try:
+            database = self._database()
+            database.execute("BEGIN IMMEDIATE")
+            self._carry_out(database, batch, changes, results)
+        except Exception as problem:
+            self._roll_back()
+            for at in changes:
+                results[at] = _spool_error(problem)
+            return
+        if all(isinstance(results[at], Exception) for at in changes):
+            self._roll_back()
+            return
+        try:
+            database.execute("COMMIT")
+        except Exception as problem:
+            self._find_out(batch, changes, results, problem)
+        self._look_for_gone_files(batch, changes, results)
+
+    def _carry_out(
+        self, database: sqlite3.Connection, batch: Sequence[Request], changes: list[int], results: list[Any]
+    ) -> None:
+        commits = [(at, request) for at in changes if isinstance(request := batch[at], Commit)]
+        try:
+            _all_in_one([commit for _, commit in commits], database)
+        except Exception:
+            # Whose fault it is shows when each is carried out by itself.
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            database.execute("BEGIN IMMEDIATE")
+            for at, commit in commits:
+                results[at] = _by_itself(database, partial(_strike, database, commit))
+        for at in changes:
+            request = batch[at]
+            if isinstance(request, Wanted):
+                results[at] = _by_itself(database, partial(self._shelves.claim, database, request))
+
+    def _look_for_gone_files(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
+        for at in changes:
+            request = batch[at]
+            if isinstance(request, Commit) and results[at] is None:
+                results[at] = self._gone(request.in_files) if request.in_files else ()
+
+    def _gone(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Which of these entries are no more. In doubt none: a file that is left is removed by `recover`."""
+        try:
+            database = self._database()
+            return tuple(
+                id for id in ids if database.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is None
+            )
+        except (sqlite3.Error, SpoolError):
+            return ()
+
+    # An error from COMMIT.
+
+    def _find_out(self, batch: Sequence[Request], changes: list[int], results: list[Any], problem: Exception) -> None:
+        """
+        COMMIT has failed, and may have happened. Open the database anew and see, by a commit that succeeds.
+
+        What is there then has happened, since that commit has made it durable: its result stands. What is not there
+        will never come back, and is a `SpoolError`. Where this cannot be found out either, the outcome is unknown.
+        """
+        succeeded = [at for at in changes if not isinstance(results[at], Exception)]
+        strokes = [stroke for at in succeeded if isinstance(request := batch[at], Commit) for stroke in request.strokes]
+        try:
+            happened = self._prove(strokes)
+        except Exception as worse:
+            self._drop()
+            self._refusing = True
+            for at in succeeded:
+                unknown = isinstance(batch[at], Commit)
+                error: Exception = (
+                    OutcomeUnknown(f"{problem}; then {worse}") if unknown else SpoolError(f"{problem}; then {worse}")
+                )
+                error.__cause__ = problem
+                results[at] = error
+            return
+        if not happened:
+            for at in succeeded:
+                results[at] = _spool_error(problem)
+
+    def _prove(self, strokes: Iterable[Stroke]) -> bool:
+        """
+        Whether the transaction with these strokes has happened, proved by a commit on a connection of its own.
+
+        The log is first written into the database and cut off: behind an error of its sync it may have a hole on
+        the disk that the kernel's memory does not show, and what were written behind that would be lost.
+        """
+        self._drop()
+        database = self._open()
+        busy, _, _ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise SpoolError("another process is reading the spool")
+        database.execute("BEGIN IMMEDIATE")
+        happened = _has_happened(database, strokes)
+        database.execute("UPDATE probes SET passed = passed + 1")
+        database.execute("COMMIT")
+        return happened
+
+    def _write_a_file(self) -> None:
+        path = self._layout.content / "probe"
+        remove(self._disk, path)
+        file = create(self._disk, path)
+        try:
+            write_all(self._disk, file, b"probe\n")
+            self._disk.sync(file)
+        finally:
+            self._disk.close(file)
+        remove(self._disk, path)
+        sync_directory(self._disk, str(self._layout.content))
+
+    # The connection and the lock.
+
+    def _database(self) -> sqlite3.Connection:
+        if self._refusing:
+            raise SpoolError("after an error whose outcome is unknown, the spool waits until writing works again")
+        return self._connection or self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        prepare(self._layout, self._disk)
+        self._connection = open_database(self._layout, self._disk)
+        return self._connection
+
+    def _drop(self) -> None:
+        """Close the connection, if that is possible: what matters has been committed, or is about to be proved."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _roll_back(self) -> None:
+        database = self._connection
+        if database is not None and database.in_transaction:
+            try:
+                database.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._drop()
+
+    def _own(self) -> None:
+        """Be the only process with this spool until `close`."""
+        if self._lock is not None:
+            return
+        prepare(self._layout, self._disk)
+        path = self._layout.lock
+        try:
+            file = self._disk.open(str(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            try:
+                if not self._disk.lock(file):
+                    raise SpoolUnusable(f"{self._layout.path}: another process has this spool{_owner(path)}")
+                write_all(self._disk, file, b"%10d\n" % os.getpid())
+            except BaseException:
+                self._disk.close(file)
+                raise
+        except OSError as problem:
+            raise SpoolUnusable(f"{path}: {problem.strerror}") from problem
+        self._lock = file
+
+
+def _all_in_one(commits: Sequence[Commit], database: sqlite3.Connection) -> None:
+    """
+    All commits statement by statement, without a savepoint. Raises unless each row changed what it should.
+
+    This is how nearly every batch goes; one that raises is rolled back and carried out commit by commit.
+    """
+    together: dict[Statement, list[Row]] = {statement: [] for statement in MERGED}
+    for commit in commits:
+        for statement, rows in commit.strokes:
+            if statement not in together:
+                raise _Disagreement
+            together[statement].extend(rows)
+    for statement, rows in together.items():
+        if rows and not _changed_as_it_should(database, statement, rows):
+            raise _Disagreement
+
+
+def _strike(database: sqlite3.Connection, commit: Commit) -> None:
+    for statement, rows in commit.strokes:
+        if rows and not _changed_as_it_should(database, statement, rows):
+            raise ClaimLost("another holder has these recipients now, or they are settled")
+
+
+def _changed_as_it_should(database: sqlite3.Connection, statement: Statement, rows: Sequence[Row]) -> bool:
+    changed = database.executemany(statement.sql, rows).rowcount
+    match statement.changes:
+        case Changes.EACH:
+            return changed == len(rows)
+        case Changes.SOME:
+            return changed > 0
+        case Changes.ANY:
+            return True
+
+
+def _by_itself(database: sqlite3.Connection, work: Callable[[], object]) -> object:
+    """The result of this, or its error, which takes back what it did and nothing else of the batch."""
+    database.execute("SAVEPOINT one")
+    try:
+        result = work()
+    except Exception as problem:
+        if not database.in_transaction:
+            # A full disk or an I/O error has ended the transaction, and so every commit of the batch.
+            raise
+        database.execute("ROLLBACK TO one")
+        database.execute("RELEASE one")
+        return _spool_error(problem)
+    database.execute("RELEASE one")
+    return result
+
+
+def _has_happened(database: sqlite3.Connection, strokes: Iterable[Stroke]) -> bool:
+    """One row with a witness answers for all, since a transaction happens as a whole."""
+    for statement, rows in strokes:
+        if statement.witness and rows:
+            found = database.execute(statement.witness, rows[0][statement.key]).fetchone()
+            return (found is not None) is statement.present
+    return False
+
+
+def _spool_error(problem: Exception) -> SpoolError:
+    if isinstance(problem, SpoolError):
+        return problem
+    error = SpoolError(f"{type(problem).__name__}: {problem}")
+    error.__cause__ = problem
+    return error
+
+
+def _owner(lock: os.PathLike[str]) -> str:
+    try:
+        with open(lock, encoding="ascii") as file:
+            return f" (process {int(file.read(20))})"
+    except (OSError, ValueError):
+        return ""
