@@ -1,0 +1,182 @@
+"""The house as a whole, in the world in memory: a message goes in, and where it went is seen."""
+
+from __future__ import annotations
+
+import email
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.outcome import Unwritten
+from relay.testing.peers import Drop, Say
+from relay.testing.world import MailWorld
+
+CONFIGURATION = """
+hostname = "mx.test"
+
+[[listener]]
+name = "local"
+address = "127.0.0.1:2525"
+
+[[policy]]
+use = "alias"
+[policy.aliases]
+"team@here.test" = ["jon@here.test", "ann@here.test", "far@example.org"]
+"old@here.test" = ["gone@here.test", "jon@here.test"]
+
+[[policy]]
+use = "mailbox"
+domains = ["here.test"]
+users = ["jon", "ann"]
+directory = "mail"
+
+[[policy]]
+use = "forward"
+when = { client = ["127.0.0.0/8"] }
+"""
+HELLO = b"Subject: hello\r\n\r\n.hidden\r\n..\r\nHi!\r\n"
+DAY = 24 * 3600.0
+
+
+class WorldTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = MailWorld(CONFIGURATION)
+
+    def queued(self) -> int:
+        return len(self.world._shelf.entries)
+
+    def test_mail_for_a_mailbox_is_in_it_with_trace_on_top_and_not_an_octet_changed(self) -> None:
+        id = self.world.send("bob@example.org", "jon@here.test", HELLO, client="192.0.2.9")
+        self.world.settle()
+        [mail] = self.world.mailboxes["/world/mail/jon"]
+        lines = mail.octets.split(b"\r\n")
+        self.assertEqual(lines[0], b"Return-Path: <bob@example.org>")
+        self.assertEqual(lines[1], b"Received: from client.test ([192.0.2.9])")
+        self.assertEqual(lines[2], f"\tby mx.test (relay) with ESMTP id {id}".encode())
+        self.assertEqual(lines[3], b"\tfor <jon@here.test>;")
+        self.assertTrue(mail.octets.endswith(b"\r\n" + HELLO))
+        self.assertEqual(self.queued(), 0)
+
+    def test_mail_goes_onward_by_mx_and_not_an_octet_changed(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        self.world.send("jon@here.test", ["bob@example.org", "eve@example.org"], HELLO)
+        self.world.settle()
+        [message] = mx.messages
+        self.assertEqual(message.reverse_path, "jon@here.test")
+        self.assertEqual(message.recipients, ("bob@example.org", "eve@example.org"))
+        self.assertTrue(message.content.endswith(b"\r\n" + HELLO))
+        self.assertTrue(message.content.startswith(b"Received: from client.test ([127.0.0.1])\r\n"))
+        self.assertNotIn(b"eve@example.org", message.content)
+        self.assertEqual(self.queued(), 0)
+
+    def test_a_sick_host_is_passed_over(self) -> None:
+        sick = self.world.exchange("example.org", "192.0.2.25", preference=10).at("MAIL", Say("451 4.3.0 not today"))
+        well = self.world.exchange("example.org", "192.0.2.26", preference=20)
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.settle()
+        self.assertEqual((sick.messages, len(well.messages)), ([], 1))
+
+    def test_a_domain_that_is_down_for_a_day_gets_its_mail_after_all(self) -> None:
+        self.world.names["example.org"] = {"MX": [(10, "mx.example.org")]}
+        self.world.names["mx.example.org"] = {"A": ["192.0.2.25"]}
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.pass_time(DAY)
+        self.assertEqual(self.queued(), 1)
+        attempts = len(self.world.internet.attempts)
+        self.assertGreater(attempts, 8)
+        self.assertLess(attempts, 14)
+        mx = self.world.exchange("example.org", "192.0.2.25", name="mx.example.org")
+        self.world.pass_time(5 * 3600)
+        self.assertEqual(len(mx.messages), 1)
+        self.assertEqual(self.queued(), 0)
+
+    def test_a_domain_that_is_down_for_good_makes_one_notice(self) -> None:
+        self.world.names["example.org"] = {"MX": [(10, "mx.example.org")]}
+        self.world.names["mx.example.org"] = {"A": ["192.0.2.25"]}
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.pass_time(4.9 * DAY)
+        self.assertEqual(self.world.mailboxes["/world/mail/jon"], [])
+        self.world.pass_time(0.2 * DAY)
+        [mail] = self.world.mailboxes["/world/mail/jon"]
+        notice = email.message_from_bytes(mail.octets)
+        self.assertEqual(notice["Return-Path"], "<>")
+        self.assertEqual(notice.get_content_type(), "multipart/report")
+        self.assertIn(b"bob@example.org", mail.octets)
+        self.assertEqual(self.queued(), 0)
+        self.world.pass_time(10 * DAY)
+        self.assertEqual(len(self.world.mailboxes["/world/mail/jon"]), 1)
+
+    def test_nobody_is_told_where_the_reverse_path_is_null(self) -> None:
+        self.world.exchange("example.org", "192.0.2.25").at("RCPT", Say("550 5.1.1 no such user"))
+        self.world.send("", "bob@example.org", HELLO)
+        self.world.pass_time(DAY)
+        self.assertEqual(dict(self.world.mailboxes), {})
+        self.assertEqual(self.queued(), 0)
+
+    def test_a_stranger_whose_mail_fails_later_is_told_by_mail(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        self.world.local.facts = [Unwritten("jon", "no such directory", "ENOENT", permanent=True)]
+        self.world.send("bob@example.org", "jon@here.test", HELLO, client="192.0.2.9")
+        self.world.settle()
+        [notice] = mx.messages
+        self.assertEqual((notice.reverse_path, notice.recipients), ("", ("bob@example.org",)))
+
+    def test_an_alias_is_several_copies_and_one_that_fails_is_told(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        self.world.send("bob@example.org", "team@here.test", HELLO)
+        self.world.settle()
+        self.assertEqual(len(self.world.mailboxes["/world/mail/jon"]), 1)
+        self.assertEqual(len(self.world.mailboxes["/world/mail/ann"]), 1)
+        self.assertEqual([message.recipients for message in mx.messages], [("far@example.org",)])
+
+    def test_a_member_of_an_alias_that_is_gone_is_told_to_the_sender_and_the_others_get_it(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        self.world.send("bob@example.org", "old@here.test", HELLO)
+        self.world.settle()
+        self.assertEqual(len(self.world.mailboxes["/world/mail/jon"]), 1)
+        [notice] = mx.messages
+        self.assertIn(b"5.1.1", notice.content)
+
+    def test_what_was_promised_survives_a_crash(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25").at("DATA", Drop(), times=1)
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.crash()
+        self.world.pass_time(600)
+        self.assertEqual(len(mx.messages), 1)
+        self.assertEqual(self.queued(), 0)
+
+    def test_a_peer_that_drops_before_its_reply_gets_one_duplicate_at_most(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25").at("END", Drop(), times=1)
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.pass_time(DAY)
+        self.assertEqual((len(mx.unpromised), len(mx.messages)), (1, 1))
+
+    def test_a_slow_destination_does_not_hold_up_another(self) -> None:
+        self.world.names["slow.test"] = {"MX": [(10, "mx.slow.test")]}
+        self.world.names["mx.slow.test"] = {"A": ["192.0.2.66"]}
+        self.world.internet.silence("192.0.2.66")
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        for number in range(300):
+            self.world.send("jon@here.test", f"u{number}@slow.test", HELLO)
+        self.world.send("jon@here.test", "bob@example.org", HELLO)
+        self.world.settle()
+        self.assertEqual(len(mx.messages), 1)
+
+    def test_a_recipient_named_twice_gets_one_copy(self) -> None:
+        self.world.send("bob@example.org", ["jon@here.test", "jon@here.test"], HELLO)
+        self.world.settle()
+        self.assertEqual(len(self.world.mailboxes["/world/mail/jon"]), 1)
+
+    def test_a_message_that_has_been_everywhere_is_refused(self) -> None:
+        for hops, code in ((100, "250"), (101, "554")):
+            conversation = self.world.connect()
+            for line in ("EHLO c", "MAIL FROM:<a@b.test>", "RCPT TO:<jon@here.test>", "DATA"):
+                conversation.say(line)
+            conversation.send(b"Received: from a by b; date\r\n" * hops)
+            self.assertEqual(conversation.say("\r\nbody\r\n.")[-1][:3], code)
+
+    def test_every_line_of_the_mail_log_has_the_queue_id(self) -> None:
+        self.world.exchange("example.org", "192.0.2.25")
+        id = self.world.send("jon@here.test", ["bob@example.org", "ann@here.test"], HELLO)
+        self.world.settle()
+        told = [(what, fields.get("id")) for what, fields in self.world.log.events]
+        self.assertEqual(sorted(told), sorted([("accepted", id), ("delivered", id), ("relayed", id)]))
