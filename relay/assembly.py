@@ -18,7 +18,6 @@ from relay import __version__
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
-from relay.config.delivery import DeliverySettings
 from relay.config.limits import Limits
 from relay.config.settings import ListenerSettings, Settings
 from relay.delivery.attempt import Attempts
@@ -217,7 +216,9 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
 
     attempts = Attempts(
         agents=Agents(surroundings.agents, world),
-        transmitter=SmtpTransmitter(Dialer(surroundings.tcp, clock, hostname(settings), _deadlines(delivery))),
+        transmitter=SmtpTransmitter(
+            Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump()))
+        ),
         find=search,
         addresses=delivery.addresses,
         sessions=delivery.sessions,
@@ -228,32 +229,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         mail_log=surroundings.maillog,
         attempts=attempts,
         notices=Notices(hostname(settings), chain, clock),
-        schedule=_schedule(delivery),
+        schedule=Schedule(**delivery.retry.model_dump()),
         random=surroundings.random.random,
         limits=DispatchLimits(destination=delivery.concurrency.most, total=delivery.concurrency.total),
-    )
-
-
-def _deadlines(delivery: DeliverySettings) -> Deadlines:
-    timeouts = delivery.timeouts
-    return Deadlines(
-        connect=timeouts.connect,
-        greeting=timeouts.greeting,
-        mail=timeouts.mail,
-        rcpt=timeouts.rcpt,
-        data=timeouts.data,
-        block=timeouts.block,
-        end=timeouts.end,
-    )
-
-
-def _schedule(delivery: DeliverySettings) -> Schedule:
-    retry = delivery.retry
-    return Schedule(
-        first=retry.first,
-        factor=retry.factor,
-        most=retry.most,
-        jitter=retry.jitter,
-        give_up=retry.give_up,
-        give_up_notices=retry.give_up_notices,
     )
