@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
@@ -38,7 +38,7 @@ from relay.net.client import Dialer
 from relay.net.server import Doorway, SmtpServerFactory
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
-from relay.reception import Reception, Visit
+from relay.reception import Reception, Turnstile, Visit
 from relay.smtp.client import Deadlines
 from relay.smtp.extensions import SIZE
 from relay.smtp.server import Profile, ServerSession, SessionLimits
@@ -80,7 +80,8 @@ class Relay:
     dispatcher: Dispatcher
     listeners: tuple[Listener, ...]
     admission: Admission
-    started: float = field()
+    #: When it was put together, by `IClock.seconds`.
+    started: float
 
 
 def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Relay:
@@ -101,10 +102,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     chain = make_chain(settings.policy, world, file=file)
     dispatcher = _dispatcher(settings, surroundings, world, chain)
     admission = Admission(settings.limits, settings.trusted, clock)
-    listeners = tuple(
-        Listener(each, _factory(each, settings, surroundings, chain, dispatcher, admission))
-        for each in settings.listener
-    )
+    reception = _reception(settings, surroundings, chain, dispatcher)
+    listeners = tuple(Listener(each, _factory(each, settings, reception, admission)) for each in settings.listener)
     return Relay(settings, surroundings, chain, dispatcher, listeners, admission, clock.seconds())
 
 
@@ -148,30 +147,30 @@ def answers_for_control(relay: Relay, pid: int) -> Mapping[str, Callable[[], Awa
     return {"status": status}
 
 
-def _factory(
-    listener: ListenerSettings,
-    settings: Settings,
-    surroundings: Surroundings,
-    chain: Chain,
-    dispatcher: Dispatcher,
-    admission: Admission,
-) -> SmtpServerFactory:
-    limits = settings.limits
-    profile = Profile(hostname(settings), lenient=listener.newlines == "lenient")
-    reception = Reception(
+def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dispatcher: Dispatcher) -> Reception:
+    return Reception(
         hostname=hostname(settings),
         greeting=settings.greeting,
-        limits=limits,
+        limits=settings.limits,
         chain=chain,
         spool=surroundings.spool,
         dispatch=dispatcher,
         maillog=surroundings.maillog,
+        turnstile=Turnstile(settings.limits.waiting_commits),
         clock=surroundings.clock,
-        keywords=tuple(
-            f"{extension.keyword} {limits.message}" if extension is SIZE else extension.keyword
-            for extension in profile.extensions
-        ),
     )
+
+
+def _factory(
+    listener: ListenerSettings, settings: Settings, reception: Reception, admission: Admission
+) -> SmtpServerFactory:
+    limits = settings.limits
+    profile = Profile(hostname(settings), lenient=listener.newlines == "lenient")
+    keywords = tuple(
+        f"{extension.keyword} {limits.message}" if extension is SIZE else extension.keyword
+        for extension in profile.extensions
+    )
+    reception = evolve(reception, keywords=keywords)
     for_strangers, for_trusted = session_limits(limits, trusted=False), session_limits(limits, trusted=True)
 
     def admit(address: str | None, port: int, refusal: Reply | None) -> tuple[ServerSession, Visit]:
@@ -179,7 +178,7 @@ def _factory(
         bounds = for_trusted if admission.is_trusted(address) else for_strangers
         return ServerSession(profile, bounds), Visit(reception, client, refusal)
 
-    return SmtpServerFactory(Doorway(admit, admission, limits, surroundings.clock))
+    return SmtpServerFactory(Doorway(admit, admission, limits, reception.clock))
 
 
 def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:

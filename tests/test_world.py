@@ -180,3 +180,31 @@ class WorldTests(SynchronousTestCase):
         self.world.settle()
         told = [(what, fields.get("id")) for what, fields in self.world.log.events]
         self.assertEqual(sorted(told), sorted([("accepted", id), ("delivered", id), ("relayed", id)]))
+
+    def test_when_the_disk_is_slow_clients_keep_their_content(self) -> None:
+        world = MailWorld("[limits]\nwaiting_commits = 2\n" + CONFIGURATION.replace('hostname = "mx.test"', ""))
+        world.spool.hold()
+        waiting = [world.connect() for _ in range(3)]
+        heard = []
+        for conversation in waiting:
+            conversation.send(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<jon@here.test>\r\nDATA\r\n")
+            heard.append(conversation.replies()[-1][:3])
+            conversation.send(b"x\r\n.\r\n")
+        self.assertEqual(heard, ["354", "354", "250"])
+        third = waiting[2]
+        self.assertEqual(third.replies(), [])
+        world.spool.release()
+        self.assertEqual([line[:3] for line in third.replies()], ["354", "250"])
+
+    def test_a_client_that_gives_up_waiting_gives_its_turn_up(self) -> None:
+        world = MailWorld("[limits]\nwaiting_commits = 1\n" + CONFIGURATION.replace('hostname = "mx.test"', ""))
+        world.spool.hold()
+        first, second, third = (world.connect() for _ in range(3))
+        for conversation in (first, second, third):
+            conversation.send(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<jon@here.test>\r\nDATA\r\n")
+            conversation.replies()
+            if conversation is first:
+                conversation.send(b"x\r\n.\r\n")
+        second.hang_up()
+        world.spool.release()
+        self.assertEqual(third.replies()[-1][:3], "354")

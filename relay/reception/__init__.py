@@ -7,6 +7,7 @@ feature: `visit` answers what needs no transaction, `transaction` is what MAIL a
 """
 
 from relay.reception.reception import Reception
+from relay.reception.turnstile import Turnstile
 from relay.reception.visit import Visit
 
-__all__ = ["Reception", "Visit"]
+__all__ = ["Reception", "Turnstile", "Visit"]

@@ -88,7 +88,8 @@ class Intake:
             entry = Entry(draft.id, reception.clock.now(), envelope, head)
             self._promising = True
             try:
-                claims = await reception.spool.commit([Enrol(entry, draft, kept, reception.dispatch.lease())])
+                with reception.turnstile.passing():
+                    claims = await reception.spool.commit([Enrol(entry, draft, kept, reception.dispatch.lease())])
             except SpoolError:
                 reception.log.failure("A message was not kept, the client is told 451")
                 return answers.OUR_FAULT

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from relay.config.limits import Limits
 from relay.interfaces import IChain, IClock, IDispatch, IMailLog, ISpool
+from relay.reception.turnstile import Turnstile
 
 
 @frozen
@@ -22,6 +23,8 @@ class Reception:
     spool: ISpool
     dispatch: IDispatch
     maillog: IMailLog
+    #: One for all listeners of a relay.
+    turnstile: Turnstile
     clock: IClock
     #: Keywords for the answer to EHLO, with their arguments.
     keywords: tuple[str, ...] = ()

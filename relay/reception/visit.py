@@ -138,7 +138,14 @@ class Visit:
             case _:
                 assert_never(decision)
 
-    def _data(self) -> Reply:
+    def _data(self) -> Reply | Awaitable[Reply]:
+        return self._data_in_turn() if self._reception.turnstile.crowded else self._begin_content()
+
+    async def _data_in_turn(self) -> Reply:
+        await self._reception.turnstile.turn()
+        return self._begin_content()
+
+    def _begin_content(self) -> Reply:
         transaction, reception = self._open_transaction(), self._reception
         if not reception.spool.room(transaction.size):
             self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
