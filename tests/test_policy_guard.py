@@ -3,12 +3,14 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.policies import When
+from relay.mail.envelope import OURSELVES
 from relay.policy.guard import Guard, Networks
 from relay.testing.policy import inquiry
 
@@ -53,10 +55,35 @@ class GuardTests(SynchronousTestCase):
         self.assert_skips(when, "client", "jon@example.org", client="198.51.100.1")
         self.assert_skips(when, "recipient", "jon@example.com", client="192.0.2.1")
 
+    def test_a_notice_of_our_own_may_go_where_mail_from_this_machine_may(self) -> None:
+        ours = evolve(inquiry("ann@example.net", "<>"), client=OURSELVES)
+        cases: list[tuple[dict[str, Any], str | None]] = [
+            ({"client": ["127.0.0.0/8"]}, None),
+            ({"client": ["192.0.2.0/24"]}, "client"),
+            ({"authenticated": True}, None),
+            ({"authenticated": False}, "authenticated"),
+            ({"listener": ["mx"]}, "listener"),
+        ]
+        for when, by in cases:
+            self.assertEqual(Guard(When.model_validate(when)).skipped_by(ours), by, when)
+
+    def test_a_client_at_a_unix_socket_is_not_ourselves(self) -> None:
+        self.assert_skips({"client": ["127.0.0.0/8"]}, "client", "ann@example.net", "<>", None)
+        self.assert_skips({"authenticated": True}, "authenticated", "ann@example.net", "<>", None)
+        self.assert_skips({"authenticated": True}, "authenticated", "a@b.example", "<>", None, listener="ourselves")
+
     def test_an_ipv4_client_is_one_on_a_socket_for_both_kinds(self) -> None:
         self.assert_skips({"client": ["127.0.0.0/8"]}, None, "jon@example.org", client="::ffff:127.0.0.1")
         self.assert_skips({"client": ["::/0"]}, "client", "jon@example.org", client="::ffff:127.0.0.1")
-        self.assert_skips({"client": ["::ffff:192.0.2.0/120"]}, None, "jon@example.org", client="192.0.2.9")
+        for network, holds in (
+            ("::ffff:192.0.2.0/120", True),
+            ("::ffff:10.0.0.0/104", False),
+            ("::ffff:192.0.0.0/104", True),
+        ):
+            by = None if holds else "client"
+            self.assert_skips({"client": [network]}, by, "jon@example.org", client="192.0.2.9")
+            self.assert_skips({"client": [network]}, by, "jon@example.org", client="::ffff:192.0.2.9")
+        self.assert_skips({"client": ["::ffff:192.0.0.0/104"]}, None, "jon@example.org", client="192.255.2.9")
 
     def test_a_link_local_client_is_in_its_network_whatever_its_zone(self) -> None:
         self.assert_skips({"client": ["fe80::/10"]}, None, "jon@example.org", client="fe80::1%eth0")

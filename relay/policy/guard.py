@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from relay.config.policies import When
 from relay.mail.address import Address, parse_address
+from relay.mail.envelope import OURSELVES
 from relay.mail.routing import Inquiry
 from relay.policy.names import fold
 
@@ -21,8 +22,11 @@ class Guard:
     """
     The conditions of one policy. All must hold for it to be asked.
 
-    They say nothing but yes and no: a client whose address is not known (a Unix socket, mail that we made
-    ourselves) is in no network, and what cannot be read matches nothing.
+    They say nothing but yes and no: a client whose address is not known (a Unix socket) is in no network, and what
+    cannot be read matches nothing.
+
+    Mail that we made ourselves, a notice, is from this machine (`OURSELVES`) and counts as sent by somebody who is
+    known: where only those may relay who have said who they are, nobody far away would ever hear of a failure.
     """
 
     __slots__ = ("_conditions",)
@@ -57,7 +61,7 @@ def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
 
 
 def _authenticated(wanted: bool) -> Condition:
-    return lambda inquiry: (inquiry.client.user is not None) is wanted
+    return lambda inquiry: (inquiry.client.user is not None or inquiry.client == OURSELVES) is wanted
 
 
 def _came_by(listeners: Iterable[str]) -> Condition:
