@@ -1,9 +1,9 @@
 """`use = "mailbox"`: the mailboxes of our own domains."""
 
 import os.path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from zope.interface import implementer
 
 from relay.config.fields import Domain, Place, Section
@@ -57,13 +57,20 @@ class MailboxOptions(Section):
         "is asked (such as an `alias` that catches the rest).",
     )
 
-    @model_validator(mode="after")
-    def _names_are_distinct(self) -> Self:
-        if isinstance(self.users, tuple):
-            known = table_of(self.users)
-            if self.postmaster != POSTMASTER and fold(self.postmaster) not in known:
-                raise ValueError(f"postmaster: there is no mailbox {self.postmaster!r} among the users")
-        return self
+    @field_validator("users")
+    @classmethod
+    def _distinct(cls, users: object) -> object:
+        if isinstance(users, tuple):
+            table_of(users)
+        return users
+
+    @field_validator("postmaster")
+    @classmethod
+    def _has_a_mailbox(cls, name: str, info: ValidationInfo) -> str:
+        users = info.data.get("users")
+        if isinstance(users, tuple) and name != POSTMASTER and fold(name) not in table_of(users):
+            raise ValueError(f"there is no mailbox {name!r} among the users")
+        return name
 
 
 @implementer(IRoutingPolicy)
