@@ -29,6 +29,7 @@ from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule
 from relay.interfaces import IAgent, IClock, IMailLog, IResolver, ISpool, World
+from relay.mail.address import Address
 from relay.mail.envelope import Client
 from relay.mail.outcome import Unresolved
 from relay.mail.reply import Reply
@@ -99,7 +100,7 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
         log=Logger(namespace="relay.policy"),
         hostname=hostname(settings),
     )
-    chain = make_chain(settings.policy, world, file=file)
+    chain = make_chain(settings.policy, world, file=file, timeout=settings.limits.policies_at_command)
     dispatcher = _dispatcher(settings, surroundings, world, chain)
     admission = Admission(settings.limits, settings.trusted, clock)
     reception = _reception(settings, surroundings, chain, dispatcher)
@@ -165,7 +166,9 @@ def _factory(
     listener: ListenerSettings, settings: Settings, reception: Reception, admission: Admission
 ) -> SmtpServerFactory:
     limits = settings.limits
-    profile = Profile(hostname(settings), lenient=listener.newlines == "lenient")
+    profile = Profile(
+        hostname(settings), lenient=listener.newlines == "lenient", postmaster=Address("postmaster", _home(settings))
+    )
     keywords = tuple(
         f"{extension.keyword} {limits.message}" if extension is SIZE else extension.keyword
         for extension in profile.extensions
@@ -179,6 +182,21 @@ def _factory(
         return ServerSession(profile, bounds), Visit(reception, client, refusal)
 
     return SmtpServerFactory(Doorway(admit, admission, limits, reception.clock))
+
+
+def _home(settings: Settings) -> str:
+    """
+    The domain of a `<postmaster>` without one (RFC 5321 section 4.5.1): the host's own if there are mailboxes in it,
+    else the first that has some.
+    """
+    name = hostname(settings)
+    domains = [
+        domain
+        for policy in settings.policy
+        if policy.use == "mailbox"
+        for domain in getattr(policy.options, "domains", ())
+    ]
+    return name if name in domains or not domains else domains[0]
 
 
 def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from relay.interfaces import IClock, IResolver, IRoutingPolicy, World
 from relay.mail.answer import Found
-from relay.mail.routing import ABSTAIN, Discard, Inquiry, Rewrite
+from relay.mail.routing import ABSTAIN, Discard, Inquiry
 from relay.net.waiting import start
 from relay.testing.policy import NOON, FakeWorld, PolicyContract, check_policy, inquiry, world
 from tests.policy.doubles import LATER, UNKNOWN
@@ -59,12 +59,6 @@ class Raises(Undeclared):
 
 
 @implementer(IRoutingPolicy)
-class Strings(Undeclared):
-    def route(self, inquiry: Inquiry) -> Any:
-        return Rewrite(["jon@example.org"])  # type: ignore[list-item]
-
-
-@implementer(IRoutingPolicy)
 class Sleeps(Undeclared):
     def route(self, inquiry: Inquiry) -> Any:
         return Deferred()
@@ -100,7 +94,6 @@ class Silent(Undeclared):
 BAD = {
     Undeclared: "provides no policy interface",
     Nonsense: "'250 ok' about \"strange",
-    Strings: "should be addresses",
     Sleeps: "has not answered about jon@example.org within 10 seconds",
     Moody: "and then",
     Tired: "after other questions",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
-from relay.config.fields import Domain, DomainOrAddress, Network, Section, Word, Yes
+from relay.config.fields import DomainOrAddress, Network, Section, Word, Yes
 from relay.config.units import Timeout
 
 Mode = Literal["enforce", "shadow", "off"]
@@ -26,8 +26,8 @@ class When(Section):
         default=(),
         description='The reverse-path is one of these addresses, or in one of these domains; `"<>"` is the null one.',
     )
-    recipient: Annotated[tuple[Domain, ...], Field(min_length=1)] = Field(
-        default=(), description="The recipient is in one of these domains."
+    recipient: Annotated[tuple[DomainOrAddress, ...], Field(min_length=1)] = Field(
+        default=(), description="The recipient is one of these addresses, or in one of these domains."
     )
     authenticated: Yes | None = Field(default=None, description="Whether the client has said who it is (AUTH).")
 

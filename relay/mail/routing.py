@@ -7,11 +7,14 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
-from attrs.validators import instance_of
+from attrs.validators import deep_iterable, deep_mapping, instance_of
 
 from relay.mail.address import Address, canonical_domain
 from relay.mail.envelope import Client
 from relay.mail.reply import Reply
+
+#: A verdict is kept in the spool and shown to people, so what it says has to be text.
+_TEXT: Final = instance_of(str)
 
 
 @frozen
@@ -60,6 +63,10 @@ def _next_hops(hops: str | NextHop | Iterable[str | NextHop]) -> tuple[NextHop, 
     return tuple(NextHop(canonical_domain(hop)) if isinstance(hop, str) else hop for hop in hops)
 
 
+def _addresses(given: Iterable[Address]) -> tuple[Address, ...]:
+    return tuple(given)
+
+
 @frozen
 class Deliver:
     """
@@ -70,9 +77,9 @@ class Deliver:
     since it is kept in the spool.
     """
 
-    agent: str
-    parameters: Mapping[str, str] = field(factory=dict)
-    because: str = ""
+    agent: str = field(validator=_TEXT)
+    parameters: Mapping[str, str] = field(factory=dict, validator=deep_mapping(_TEXT, _TEXT))
+    because: str = field(default="", validator=_TEXT)
 
 
 @frozen
@@ -83,8 +90,8 @@ class Forward:
     `Forward("example.org")` is onward by MX lookup (RFC 5321 section 5.1).
     """
 
-    next_hops: tuple[NextHop, ...] = field(converter=_next_hops)
-    because: str = ""
+    next_hops: tuple[NextHop, ...] = field(converter=_next_hops, validator=deep_iterable(instance_of(NextHop)))
+    because: str = field(default="", validator=_TEXT)
 
     @next_hops.validator
     def _has_one(self, _attribute: object, next_hops: tuple[NextHop, ...]) -> None:
@@ -96,8 +103,8 @@ class Forward:
 class Rewrite:
     """This recipient stands for others (an alias): ask again about each of these."""
 
-    recipients: tuple[Address, ...] = field(converter=tuple)
-    because: str = ""
+    recipients: tuple[Address, ...] = field(converter=_addresses, validator=deep_iterable(instance_of(Address)))
+    because: str = field(default="", validator=_TEXT)
 
     @recipients.validator
     def _has_one(self, _attribute: object, recipients: tuple[Address, ...]) -> None:
@@ -110,7 +117,7 @@ class Reject:
     """Refuse for good: a 5yz reply, which the client hears."""
 
     reply: Reply = field(validator=instance_of(Reply))
-    because: str = ""
+    because: str = field(default="", validator=_TEXT)
 
     @reply.validator
     def _is_permanent(self, _attribute: object, reply: Reply) -> None:
@@ -123,7 +130,7 @@ class Delay:
     """Refuse for now: a 4yz reply, after which the client tries again later."""
 
     reply: Reply = field(validator=instance_of(Reply))
-    because: str = ""
+    because: str = field(default="", validator=_TEXT)
 
     @reply.validator
     def _is_temporary(self, _attribute: object, reply: Reply) -> None:
@@ -135,14 +142,14 @@ class Delay:
 class Discard:
     """Say 250 and throw the copy away. The verdict is recorded in the mail log (law L3)."""
 
-    because: str = ""
+    because: str = field(default="", validator=_TEXT)
 
 
 @frozen
 class Hold:
     """Say 250 and keep the copy in the spool until the operator decides."""
 
-    because: str = ""
+    because: str = field(default="", validator=_TEXT)
 
 
 class Abstention(Enum):

@@ -143,7 +143,7 @@ def _verdict(alias: Key, targets: tuple[Address, ...]) -> RoutingVerdict:
     if all(_key(target) == alias for target in targets):
         return ABSTAIN  # it only stands for itself: so it is real, whatever a catch-all says
     local, domain = alias
-    return Rewrite(targets, because=f"alias {local}@{domain}")  # type: ignore[arg-type]  # attrs and `tuple`
+    return Rewrite(targets, because=f"alias {local}@{domain}")
 
 
 def _circles(table: Mapping[Key, Iterable[Address]]) -> Iterator[tuple[Key, ...]]:

@@ -9,14 +9,16 @@ from twisted.logger import Logger
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.policies import PolicySettings
 from relay.interfaces import World
-from relay.policy.chain import Chain, Station
+from relay.policy.chain import COMMAND_TIMEOUT, Chain, Station
 from relay.policy.guard import Guard
 from relay.policy.registry import make_policy
 
 
-def make_chain(policies: Sequence[PolicySettings], world: World, *, file: str) -> Chain:
+def make_chain(
+    policies: Sequence[PolicySettings], world: World, *, file: str, timeout: float = COMMAND_TIMEOUT
+) -> Chain:
     """
-    The chain that the configuration `file` describes.
+    The chain that the configuration `file` describes; `timeout` is for all policies together, at one command.
 
     Raises `ConfigurationError` with all policies that cannot be made: what a file that they need says is
     known only now.
@@ -34,4 +36,4 @@ def make_chain(policies: Sequence[PolicySettings], world: World, *, file: str) -
             stations.append(Station(settings.name, policy, Guard(settings.when), settings.timeout))
     if problems:
         raise ConfigurationError(problems)
-    return Chain(stations, world.clock, Logger(namespace="relay.policy"))
+    return Chain(stations, world.clock, Logger(namespace="relay.policy"), timeout)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from relay.mail.address import Address, AddressError, canonical_domain, parse_address
+from relay.mail.address import Address, AddressError, parse_address
 from relay.mail.reply import Reply
 from relay.smtp import answers
 from relay.smtp.events import Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
@@ -32,13 +32,13 @@ class Grammar:
     `postmaster` is where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
     """
 
-    def __init__(self, extensions: Iterable[Extension], *, hostname: str) -> None:
+    def __init__(self, extensions: Iterable[Extension], *, postmaster: Address) -> None:
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
             self._mail.update(extension.mail)
             self._rcpt.update(extension.rcpt)
-        self._postmaster = Address("postmaster", canonical_domain(hostname))
+        self._postmaster = postmaster
         self._verbs: dict[bytes, Read] = {
             b"EHLO": lambda rest: _hello(True, rest),
             b"HELO": lambda rest: _hello(False, rest),
@@ -77,38 +77,26 @@ class Grammar:
             return Misspoken(answers.NOT_UTF8)
 
     def _read_mail(self, rest: str) -> Question:
-        prefix = rest[:5]
-        if prefix.upper() != "FROM:":
+        if rest[:5].upper() != "FROM:":
             return _syntax("MAIL FROM:<address> [parameters]")
         path, rest = _path(rest[5:].lstrip(" "))
-        if path == "":
-            reverse_path = None
-        else:
-            try:
-                reverse_path = parse_address(path)
-            except AddressError as problem:
-                return _bad_address("5.1.7", path, problem)
+        try:
+            reverse_path = parse_address(path) if path else None
+        except AddressError as problem:
+            return _bad_address("5.1.7", path, problem)
         arguments = _parameters(rest, self._mail)
-        if isinstance(arguments, Reply):
-            return Misspoken(arguments)
-        return Mail(reverse_path, **arguments)
+        return Misspoken(arguments) if isinstance(arguments, Reply) else Mail(reverse_path, **arguments)
 
     def _read_rcpt(self, rest: str) -> Question:
-        prefix = rest[:3]
-        if prefix.upper() != "TO:":
+        if rest[:3].upper() != "TO:":
             return _syntax("RCPT TO:<address> [parameters]")
         path, rest = _path(rest[3:].lstrip(" "))
-        if path.lower() == "postmaster":
-            recipient = self._postmaster
-        else:
-            try:
-                recipient = parse_address(path)
-            except AddressError as problem:
-                return _bad_address("5.1.3", path, problem)
+        try:
+            recipient = self._postmaster if path.lower() == "postmaster" else parse_address(path)
+        except AddressError as problem:
+            return _bad_address("5.1.3", path, problem)
         arguments = _parameters(rest, self._rcpt)
-        if isinstance(arguments, Reply):
-            return Misspoken(arguments)
-        return Rcpt(recipient, **arguments)
+        return Misspoken(arguments) if isinstance(arguments, Reply) else Rcpt(recipient, **arguments)
 
 
 def _path(text: str) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
+from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.smtp import answers
 from relay.smtp.commands import Grammar
@@ -65,13 +66,15 @@ class Profile:
     #: A client whose first command ends with a bare LF may go on so (a person at netcat).
     lenient: bool = False
     extensions: tuple[Extension, ...] = OFFERED
+    #: Where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
+    postmaster: Address = field(default=Factory(lambda self: Address("postmaster", self.hostname), takes_self=True))
     grammar: Grammar = field(init=False, repr=False, eq=False)
     #: For clients that said HELO, or nothing: they have no extensions (RFC 5321 section 2.2.1).
     plain_grammar: Grammar = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "grammar", Grammar(self.extensions, hostname=self.hostname))
-        object.__setattr__(self, "plain_grammar", Grammar((), hostname=self.hostname))
+        object.__setattr__(self, "grammar", Grammar(self.extensions, postmaster=self.postmaster))
+        object.__setattr__(self, "plain_grammar", Grammar((), postmaster=self.postmaster))
 
 
 class State(Enum):

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from relay.interfaces import World
-from relay.mail.address import Address, parse_address
+from relay.mail.address import parse_address
 from relay.mail.envelope import Client
 from relay.mail.routing import (
     Abstention,
@@ -184,12 +184,7 @@ def _knows_its_options(subject: Subject) -> None:
 
 
 def _answers_with_verdicts(subject: Subject) -> None:
-    questions = subject.questions
-    for question, verdict in zip(questions, subject.asked(*questions), strict=True):
-        if isinstance(verdict, Rewrite):
-            assert all(isinstance(each, Address) for each in verdict.recipients), (
-                f"{verdict!r} about {question.recipient}: its recipients should be addresses"
-            )
+    subject.asked(*subject.questions)
 
 
 def _answers_the_same_in_the_same_world(subject: Subject) -> None:
