@@ -104,7 +104,7 @@ async def carry_copies(agent: str, consignment: Consignment, parameter: str, put
     facts = await DeferredList(
         [
             Deferred.fromCoroutine(
-                _fact(agent, put, path, Copy(consignment.entry, tuple(group), consignment.content, consignment.head))
+                fact_of(agent, put, path, Copy(consignment.entry, tuple(group), consignment.content, consignment.head))
             )
             for path, group in groups.items()
         ],
@@ -139,7 +139,8 @@ def unwritten(what: str, error: OSError) -> Unwritten:
     return Unwritten(what, error.strerror or str(error), errno.errorcode.get(error.errno or 0, ""))
 
 
-async def _fact(agent: str, put: Put, path: str, copy: Copy) -> Fact:
+async def fact_of(agent: str, put: Put, path: str, copy: Copy) -> Fact:
+    """What came of putting a copy there, an exception included."""
     try:
         return await put(path, copy)
     except CancelledError:
