@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TextIO
@@ -93,11 +92,5 @@ def printed(copy: Copy, most: int) -> Iterator[str]:
 
 def visible(text: str) -> str:
     """The text with each character that is not seen as itself written as an escape, but for tabs and ends of lines."""
-    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    return "".join(c if c in "\n\t" or _is_seen(c) else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _is_seen(character: str) -> bool:
-    """Not a control or format character (which includes those that turn text around), nor an unknown one."""
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    # What is not printable includes the format characters that turn text around.
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
