@@ -13,7 +13,7 @@ from relay.smtp import answers
 
 #: RFC 5322 section 2.2: what begins a header field.
 _FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
-_NEW_FIELD: Final = re.compile(rb"\r\n(?![ \t\r])")
+_NEW_FIELD: Final = re.compile(rb"\r\n(?![ \t])")
 
 
 class Inspection:
@@ -23,7 +23,7 @@ class Inspection:
     Memory is bounded by the limit of a header section, time is linear in it.
     """
 
-    __slots__ = ("_done", "_limits", "_section", "fault")
+    __slots__ = ("_done", "_limits", "_section", "fault", "headless")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -31,6 +31,8 @@ class Inspection:
         self._done = False
         #: Why the message cannot be accepted, or `None`.
         self.fault: Reply | None = None
+        #: The content has no header section, not even an empty one: it is text, as typed by hand.
+        self.headless = False
 
     def take(self, octets: bytes) -> None:
         """A piece of the content in wire form."""
@@ -42,33 +44,31 @@ class Inspection:
         if end is None:
             if len(section) <= self._limits.header:
                 return
-            if not _FIELD.match(section):
-                # Text without a header section, typed by hand: there is nothing to inspect.
-                self._finish(None)
-                return
-            self._finish(answers.HEADER_TOO_LARGE)
-            return
-        self._finish(self._judge(section[:end]))
+            end = len(section)
+        self._finish(section[:end])
 
     def end(self) -> None:
         """The content has ended; if no empty line came, all of it was the header section."""
         if not self._done:
-            self._finish(self._judge(self._section))
+            self._finish(self._section)
 
-    def _finish(self, fault: Reply | None) -> None:
+    def _finish(self, section: bytearray) -> None:
         self._done = True
         self._section = bytearray()
-        self.fault = fault
+        self.headless = not (_FIELD.match(section) or section.startswith(b"\r\n"))
+        # Of text there is nothing to inspect.
+        self.fault = None if self.headless else self._judge(section)
 
-    def _judge(self, section: bytes | bytearray) -> Reply | None:
+    def _judge(self, section: bytearray) -> Reply | None:
         limits = self._limits
         if len(section) > limits.header:
             return answers.HEADER_TOO_LARGE
         # Folded lines are no fields of their own; what cannot be too much by any count is not looked at closely.
         if section.count(b"\r\n") > limits.header_fields or len(section) > limits.header_field:
-            starts = [0, *(match.end() for match in _NEW_FIELD.finditer(section)), len(section)]
+            end = len(section) - 2 if section.endswith(b"\r\n\r\n") else len(section)
+            starts = [0, *(match.end() for match in _NEW_FIELD.finditer(section, 0, end)), end]
             sizes = [after - before for before, after in pairwise(starts)]
-            if len(sizes) > limits.header_fields + 1 or max(sizes) > limits.header_field:
+            if sum(size > 0 for size in sizes) > limits.header_fields or max(sizes) > limits.header_field:
                 return answers.HEADER_TOO_LARGE
         if count_received(section) > limits.hops:
             return answers.TOO_MANY_HOPS

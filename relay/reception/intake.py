@@ -85,6 +85,9 @@ class Intake:
                 when=reception.clock.calendar(),
                 recipient=only,
             )
+            if self._inspection.headless:
+                # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
+                head += b"\r\n"
             entry = Entry(draft.id, reception.clock.now(), envelope, head)
             self._promising = True
             try:
