@@ -81,7 +81,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             agents={
                 "maildir": MaildirAgent(clock, hostname(settings), threads),
                 "mbox": MboxAgent(clock, threads),
-                "console": ConsoleAgent(sys.stdout),
+                "console": ConsoleAgent(sys.stdout, threads),
             },
             random=random.SystemRandom(),
             is_local=LocalAddresses(clock),
