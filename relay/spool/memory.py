@@ -122,7 +122,7 @@ class MemorySpool:
     def begin(self, form: Form) -> IDraft:
         self._check_open()
         if not self.accepting:
-            raise SpoolError("the spool does not accept mail")
+            raise SpoolError("the spool waits until writing works again")
         return MemoryDraft(self._identities.queue_id(), form)
 
     def room(self, octets: int) -> bool:
@@ -131,8 +131,8 @@ class MemorySpool:
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
         self._check_open()
         check(steps)
-        if not self.accepting and any(isinstance(step, Enrol) for step in steps):
-            raise SpoolError("the spool does not accept mail")
+        if not self.accepting:
+            raise SpoolError("the spool waits until writing works again")
         now = self._clock.now()
         kept = [_content(step.draft) if isinstance(step, Enrol) else None for step in steps]
         if self._held is not None:

@@ -21,10 +21,10 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         CREATE TABLE entries (
             number   INTEGER PRIMARY KEY,
             id       TEXT NOT NULL UNIQUE,
-            arrived  REAL NOT NULL,
+            arrived  REAL NOT NULL CHECK (typeof(arrived) = 'real'),
             sender   TEXT,
             envelope TEXT NOT NULL,
-            head     BLOB NOT NULL,
+            head     BLOB NOT NULL CHECK (typeof(head) = 'blob'),
             form     TEXT NOT NULL,
             size     INTEGER NOT NULL,
             length   INTEGER NOT NULL,

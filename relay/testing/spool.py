@@ -445,6 +445,19 @@ class SpoolContract:
         self.assertIsNone(await spool.next_due(["busy.example", "x.example", "y.example"]))
 
     @clause
+    async def test_beside_a_long_queue_the_longest_due_come_first_too(self) -> None:
+        spool = await self.opened()
+        for _ in range(11):
+            await self.enrolled(spool, *(f"u{number}@busy.example" for number in range(100)))
+        for wait, to in ((40, "b@x.example"), (10, "a@x.example"), (20, "c@y.example"), (60, "d@z.example")):
+            await spool.commit([postponed(await self.claimed(spool, to), self.now + wait)])
+        self.pass_time(50)
+        busy = ["busy.example"]
+        self.assertEqual(addresses(await self.due(spool, 2, busy)), ["a@x.example", "c@y.example"])
+        self.assertEqual(await spool.next_due(busy), NOON + 40)
+        self.assertEqual(addresses(await self.due(spool, 2, busy)), ["b@x.example"])
+
+    @clause
     async def test_held_recipients_are_kept_and_never_claimed(self) -> None:
         spool = await self.opened()
         enrol = self.enrolment(spool, recipient("", route=Hold("suspicious")), lease=LEASE)
@@ -703,11 +716,13 @@ class SpoolContract:
     async def test_where_nobody_can_say_whether_it_was_kept_no_more_is_accepted(self) -> None:
         for kept in (True, False):
             spool = await self.opened()
-            await self.enrolled(spool)
-            enrol = self.enrolment(spool)
+            claim = await self.claimed(spool)
+            content = b"x" * 100_000
+            enrol = self.enrolment(spool, "a@x.example", content=content)
             self.shard.fail_commit(kept=kept, probes=2)
             await self.fails(OutcomeUnknown, spool.commit([enrol]))
             self.assertFalse(spool.accepting)
+            await self.fails(SpoolError, spool.commit([settled(claim)]))
             with self.assertRaises(SpoolError):
                 spool.begin(Form.WIRE)
             for _ in range(10):
@@ -716,11 +731,16 @@ class SpoolContract:
                 with contextlib.suppress(SpoolError):
                     await spool.next_due()
             self.assertTrue(spool.accepting)
+            await spool.commit([settled(claim)])
             known = await self.enrolled(spool)
             found = await spool.look_up(enrol.entry.id)
             again = await self.restarted()
             self.assertEqual(await again.look_up(enrol.entry.id), found)
             self.assertIsNotNone(await again.look_up(known.entry.id))
+            claims = {claim.entry.id: claim for claim in await self.due(again)}
+            if found is not None:
+                self.assertEqual(octets(claims[enrol.entry.id].content), content)
+            await again.commit([settled(claim) for claim in claims.values()])
 
     @clause
     async def test_what_waits_while_nothing_is_accepted_is_refused_for_certain(self) -> None:

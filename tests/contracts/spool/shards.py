@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -22,6 +23,10 @@ T = TypeVar("T")
 
 #: No reserve: the machine that runs the tests may have little room.
 LIMITS = Limits(reserve=0)
+
+
+#: A file system in memory, where there is one: a power cut is not what these tests are about.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 
 
 class AtOnce:
@@ -97,7 +102,13 @@ class FaultyConnection(sqlite3.Connection):
             if self.disk.failing_commits.pop(0):
                 super().execute(sql)
             raise sqlite3.OperationalError("disk I/O error")
-        self.disk.count("execute", sql)
+        try:
+            self.disk.count("execute", sql)
+        except BaseException:
+            if self.disk.after and not self.disk.done:
+                self.disk.done = True
+                super().execute(sql, *arguments)
+            raise
         return super().execute(sql, *arguments)
 
     def executemany(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
@@ -112,8 +123,11 @@ class FaultySpoolDisk(FaultyDisk, SpoolDisk):
     `after`: a statement that fails has been executed before, so that a COMMIT may have happened.
     """
 
-    def __init__(self, n: int | None = None, error: int | None = None, *, stays: bool = False) -> None:
+    def __init__(
+        self, n: int | None = None, error: int | None = None, *, stays: bool = False, after: bool = False
+    ) -> None:
         super().__init__(n, error, stays=stays)
+        self.after, self.done = after, False
         #: Whether what the next COMMITs were to write is there in spite of their error.
         self.failing_commits: list[bool] = []
         #: So many of the next connections cannot be made.
@@ -157,7 +171,7 @@ class SqliteShard(Shard):
 
     def __init__(self, workers: Callable[[], IsWorkers] = AtOnce) -> None:
         super().__init__()
-        self.parent = Path(tempfile.mkdtemp())
+        self.parent = Path(tempfile.mkdtemp(dir=MEMORY))
         self.layout = Layout(self.parent / "spool")
         self.disk = FaultySpoolDisk()
         self.limits = LIMITS
@@ -185,7 +199,7 @@ class SqliteShard(Shard):
 
     def dispose(self) -> None:
         self.die()
-        shutil.rmtree(self.parent)
+        shutil.rmtree(self.parent, ignore_errors=True)
 
     def fail_commit(self, *, kept: bool, probes: int = 0) -> None:
         self.disk.failing_commits.append(kept)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.address import Address
+from relay.mail.envelope import Body, Client, Envelope, Form
+from relay.mail.outcome import Delayed
+from relay.mail.queue import Entry, Pending, Recipient
+from relay.mail.reply import Reply
+from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject, Route
+from relay.spool.codec import Decoder, Encoder, Row
+from relay.spool.errors import Damaged
+from relay.testing.spool import NOON, entry, recipient
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+DOMAINS = st.sampled_from(["example.org", "localhost", "[192.0.2.1]", "[IPv6:2001:db8::1]", "xn--bcher-kva.example"])
+ADDRESSES = st.builds(Address, TEXT.filter(bool), DOMAINS)
+CLIENTS = st.builds(Client, st.none() | TEXT, st.integers(0, 65535), TEXT, st.booleans(), TEXT, st.none() | TEXT)
+ENVELOPES = st.builds(Envelope, st.none() | ADDRESSES, st.sampled_from(Body), st.booleans(), CLIENTS)
+ENTRIES = st.builds(Entry, TEXT, st.floats(0, 4e9), ENVELOPES, st.binary(max_size=20))
+ROUTES: st.SearchStrategy[Route] = st.one_of(
+    st.builds(
+        Forward,
+        st.lists(st.builds(NextHop, DOMAINS, st.integers(1, 65535), st.booleans()), min_size=1).map(tuple),
+        TEXT,
+    ),
+    st.builds(Deliver, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), TEXT),
+    st.builds(Hold, TEXT),
+    st.builds(Reject, st.builds(lambda text: Reply.saying(550, "5.7.1", text), TEXT), TEXT),
+)
+RECIPIENTS = st.builds(Recipient, TEXT, ADDRESSES, ADDRESSES, ROUTES, TEXT, TEXT)
+
+
+def entry_columns(row: Row) -> Row:
+    return row[:5]
+
+
+def pending_columns(row: Row) -> Row:
+    """Of RECIPIENT (entry, id, wake, due, token, attempts, ...) those of PENDING."""
+    return (row[1], row[3], *row[5:])
+
+
+class RoundTripTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        # One each for all examples, since what they remember must not matter.
+        self.encoder, self.decoder = Encoder(), Decoder()
+
+    @given(ENTRIES)
+    def test_an_entry_comes_back_as_it_was(self, kept: Entry) -> None:
+        row = self.encoder.entry(kept, Form.WIRE, 1, 2, b"")
+        self.assertEqual(self.decoder.entry(entry_columns(row)), kept)
+
+    @given(RECIPIENTS, st.floats(0, 4e9))
+    def test_a_recipient_comes_back_as_it_was(self, kept: Recipient, due: float) -> None:
+        row = self.encoder.recipient("entry", kept, due, due, 0)
+        self.assertEqual(self.decoder.pending(pending_columns(row)), Pending(kept, due=due))
+
+    @given(st.builds(Delayed, TEXT, TEXT, TEXT, TEXT), st.integers(0, 1000))
+    def test_what_has_happened_comes_back_as_it_was(self, last: Delayed, attempts: int) -> None:
+        row = list(pending_columns(self.encoder.recipient("entry", recipient("id"), 1.0, 1.0, 0)))
+        row[2], row[-1] = attempts, self.encoder.delayed(last)
+        self.assertEqual(self.decoder.pending(tuple(row)), Pending(recipient("id"), attempts, 1.0, last))
+
+    def test_all_there_is_to_a_client_can_be_kept(self) -> None:
+        """What a client learns later must be text, a number or a truth value, or the codec must learn it, too."""
+        self.assertEqual({attribute.type for attribute in attrs.fields(Client)} - _PLAIN_TYPES, set())
+
+    def test_a_row_written_before_a_client_knew_something_is_still_read(self) -> None:
+        row = list(entry_columns(self.encoder.entry(entry("id"), Form.PLAIN, 1, 1, b"")))
+        row[3] = '{"client":{"address":"192.0.2.1"}}'
+        self.assertEqual(self.decoder.entry(tuple(row)).envelope.client, Client("192.0.2.1"))
+
+    def test_a_discarded_copy_is_not_kept(self) -> None:
+        self.assertRaises(ValueError, self.encoder.route, Discard())
+
+    def test_texts_are_remembered_up_to_a_bound(self) -> None:
+        for number in range(5000):
+            text = self.encoder.route(Forward(f"example{number}.org"))
+            row = pending_columns(
+                self.encoder.recipient("entry", recipient("id", route=Forward(f"x{number}.org")), 1, 1, 0)
+            )
+            self.decoder.pending(row)
+        self.assertEqual(text, self.encoder.route(Forward("example4999.org")))
+        self.assertLessEqual(len(self.encoder._texts), 2000)
+        self.assertLessEqual(len(self.decoder._values), 2000)
+
+
+class DamageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        encoder = Encoder()
+        self.entry = entry_columns(encoder.entry(entry("id"), Form.WIRE, 1, 1, b""))
+        self.pending = pending_columns(encoder.recipient("id", recipient("id.0"), 1.0, 1.0, 0))
+
+    def with_column(self, row: Row, at: int, value: Any) -> Row:
+        return (*row[:at], value, *row[at + 1 :])
+
+    def test_an_entry_that_cannot_be_read_is_damaged(self) -> None:
+        for at, value in (
+            (0, None),
+            (1, "yesterday"),
+            (2, "nobody"),
+            (2, b"jon@example.org"),
+            (3, "{"),
+            (3, "[]"),
+            (3, '{"client":{"address":null,"colour":"red"}}'),
+            (3, '{"client":{}}'),
+            (3, '{"body":"9BIT","client":{"address":null}}'),
+            (3, "[" * 100_000),
+            (4, "text"),
+        ):
+            self.assertRaises(Damaged, Decoder().entry, self.with_column(self.entry, at, value))
+
+    def test_a_recipient_that_cannot_be_read_is_damaged(self) -> None:
+        routes = [
+            {},
+            {"forward": []},
+            {"forward": [["x", 0, True]]},
+            {"deliver": 1},
+            {"reject": [450, "4.0.0", "x"]},
+            [],
+            1,
+        ]
+        for at, value in (
+            (0, 1),
+            (1, None),
+            (2, "many"),
+            (3, "@"),
+            (4, ""),
+            *((5, json.dumps(route)) for route in routes),
+            (6, None),
+            (7, 7),
+            (8, "[]"),
+            (8, '["4.0.0",1,"",""]'),
+        ):
+            self.assertRaises(Damaged, Decoder().pending, self.with_column(self.pending, at, value))
+
+    def test_an_unknown_form_is_damage(self) -> None:
+        self.assertRaises(Damaged, Decoder().form, "mime")
+        self.assertEqual(Decoder().form("wire"), Form.WIRE)
+        self.assertEqual(NOON, Decoder().entry(self.entry).arrived)
+
+
+_PLAIN_TYPES = {"str", "str | None", "int", "bool"}

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import errno
+import gc
+import shutil
+import tempfile
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.interfaces import SpoolError
+from relay.mail.envelope import Form
+from relay.smtp.octets import plain, wire
+from relay.spool.contents import BLOCK, Budget, Draft, FileContent, MemoryContent, PlainSize, Shelving, plain_size
+from relay.spool.layout import Layout, prepare
+from relay.testing.disk import FaultyDisk
+
+ID = "0123456789ABCD"
+
+LINES = st.lists(st.sampled_from([b".", b"\r\n", b"\r", b"\n", b"x", b"..", b".\r\n"])).map(b"".join)
+
+
+def cut(octets: bytes, places: Sequence[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(octets) + 1) for place in places), len(octets)]
+    return [octets[begin:end] for begin, end in pairwise(edges)]
+
+
+class SizeTests(SynchronousTestCase):
+    @given(LINES, st.lists(st.integers(0, 100), max_size=6))
+    def test_the_size_is_that_of_the_plain_form_however_it_was_cut(self, message: bytes, places: list[int]) -> None:
+        received = b"".join(wire([message]))
+        expected = len(b"".join(plain([received])))
+        measure = PlainSize(Form.WIRE)
+        for block in cut(received, places):
+            measure.take(block)
+        self.assertEqual(measure.size, expected)
+        self.assertEqual(plain_size(Form.WIRE, received), expected)
+        self.assertEqual(measure.length, len(received))
+
+    @given(LINES)
+    def test_plain_content_has_the_size_it_has(self, message: bytes) -> None:
+        measure = PlainSize(Form.PLAIN)
+        measure.take(message)
+        self.assertEqual([measure.size, plain_size(Form.PLAIN, message)], [len(message)] * 2)
+
+    def test_content_without_its_end_has_no_negative_size(self) -> None:
+        self.assertEqual(plain_size(Form.WIRE, b""), 0)
+        self.assertEqual(PlainSize(Form.WIRE).size, 0)
+
+
+class DraftTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = FaultyDisk()
+        path = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, path)
+        self.layout = Layout(Path(path) / "spool")
+        prepare(self.layout, self.disk)
+        self.disk.calls.clear()
+        self.budget = Budget(1000)
+        self.draft = Draft(ID, Form.PLAIN, Shelving(self.layout, self.disk, self.budget, in_row=100))
+
+    @property
+    def file(self) -> Path:
+        return self.layout.content / "D" / ID
+
+    def test_small_content_never_meets_the_disk(self) -> None:
+        self.draft.write(b"x" * 60)
+        self.draft.write(b"y" * 40)
+        kept = self.draft.keep()
+        self.assertEqual((kept.octets, kept.length, kept.file), (b"x" * 60 + b"y" * 40, 100, None))
+        self.assertIsInstance(kept.content, MemoryContent)
+        self.assertEqual(self.disk.calls, [])
+
+    def test_larger_content_goes_to_a_file_as_it_arrives(self) -> None:
+        self.draft.write(b"x" * 60)
+        self.draft.write(b"y" * 41)
+        self.assertEqual(self.file.read_bytes(), b"x" * 60 + b"y" * 41)
+        self.draft.write(b"z")
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.budget.left, 1000)
+        kept = self.draft.keep()
+        assert kept.file is not None
+        self.disk.close(kept.file)
+        self.assertEqual((kept.octets, kept.length, kept.content.size), (None, 102, 102))
+        self.assertEqual(b"".join(kept.content.blocks()), b"x" * 60 + b"y" * 41 + b"z")
+
+    def test_when_memory_is_short_small_content_goes_to_a_file_too(self) -> None:
+        others = [Draft(f"0123456789ABC{n}", Form.PLAIN, self.draft._shelving) for n in range(10)]
+        for other in others:
+            other.write(b"x" * 99)
+        self.draft.write(b"y" * 20)
+        self.assertTrue(self.file.exists())
+        self.draft.abandon()
+        others[0].abandon()
+        self.assertEqual(self.budget.left, 1000 - 9 * 99)
+
+    def test_memory_is_given_back_when_nobody_has_the_content(self) -> None:
+        self.draft.write(b"x" * 60)
+        kept = self.draft.keep()
+        del self.draft
+        self.assertEqual(self.budget.left, 940)
+        content = kept.content
+        del kept
+        self.assertEqual(b"".join(content.blocks()), b"x" * 60)
+        del content
+        gc.collect()
+        self.assertEqual(self.budget.left, 1000)
+        self.assertTrue(self.budget.take(1000))
+
+    def test_an_abandoned_draft_leaves_nothing(self) -> None:
+        self.draft.write(b"x" * 101)
+        self.draft.abandon()
+        self.assertFalse(self.file.exists())
+        self.draft.abandon()
+        self.assertRaises(ValueError, self.draft.write, b"x")
+        self.assertRaises(ValueError, self.draft.keep)
+
+    def test_a_draft_that_is_kept_is_abandoned_in_vain(self) -> None:
+        self.draft.write(b"x" * 101)
+        kept = self.draft.keep()
+        self.draft.abandon()
+        self.assertTrue(self.file.exists())
+        assert kept.file is not None
+        self.disk.close(kept.file)
+
+    def test_another_entrys_file_is_never_written_nor_removed(self) -> None:
+        self.file.write_bytes(b"somebody else's")
+        self.assertRaises(FileExistsError, self.draft.write, b"x" * 101)
+        self.assertRaises(OSError, self.draft.write, b"x")
+        self.assertRaises(SpoolError, self.draft.keep)
+        self.draft.destroy()
+        self.assertEqual(self.file.read_bytes(), b"somebody else's")
+
+    def test_a_draft_that_met_a_full_disk_takes_no_more_and_cannot_be_kept(self) -> None:
+        disk = FaultyDisk(2, errno.ENOSPC)
+        draft = Draft(ID, Form.PLAIN, Shelving(self.layout, disk, self.budget, in_row=100))
+        self.assertRaises(OSError, draft.write, b"x" * 101)
+        self.assertEqual(disk.names, ["open", "write"])
+        self.assertRaises(OSError, draft.write, b"y")
+        self.assertRaises(SpoolError, draft.keep)
+        draft.destroy()
+        self.assertFalse(self.file.exists())
+
+    def test_content_from_a_file_comes_in_bounded_blocks_for_each_attempt(self) -> None:
+        self.file.write_bytes(b"x" * (BLOCK + 1))
+        content = FileContent(Form.PLAIN, BLOCK + 1, BLOCK + 1, self.file, self.disk)
+        for _ in range(2):
+            self.assertEqual([len(block) for block in content.blocks()], [BLOCK, 1])
+
+    def test_content_from_memory_comes_in_bounded_blocks(self) -> None:
+        content = MemoryContent(Form.PLAIN, BLOCK + 1, b"x" * (BLOCK + 1))
+        self.assertEqual([len(block) for block in content.blocks()], [BLOCK, 1])
+
+    def test_a_file_that_is_gone_or_shorter_than_it_was_cannot_be_read(self) -> None:
+        content = FileContent(Form.PLAIN, 100, 100, self.file, self.disk)
+        self.assertRaises(OSError, list, content.blocks())
+        self.file.write_bytes(b"x" * 99)
+        self.assertRaises(OSError, list, content.blocks())
+
+    def test_an_attempt_that_stops_reading_closes_the_file(self) -> None:
+        self.file.write_bytes(b"x" * (BLOCK + 1))
+        blocks = FileContent(Form.PLAIN, BLOCK + 1, BLOCK + 1, self.file, self.disk).blocks()
+        next(blocks)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        blocks.close()  # type: ignore[attr-defined]
+        self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before - 1)
