@@ -69,7 +69,8 @@ def described(decision: Decision, base: Path) -> str:
 def _route(route: Route, base: Path) -> str:
     match route:
         case Deliver(agent, parameters):
-            return " ".join([agent, *(str(Path(path).relative_to(base)) for path in parameters.values())])
+            paths = (path for name, path in parameters.items() if name in ("folder", "file"))
+            return " ".join([agent, *(str(Path(path).relative_to(base)) for path in paths)])
         case Forward(hops):
             return "forward to " + ", ".join(map(str, hops))
         case Discard():

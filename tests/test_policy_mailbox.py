@@ -27,8 +27,7 @@ def mailbox(**options: Any) -> Mailbox:
 def folder(verdict: RoutingVerdict) -> str | None:
     """Where a copy goes; `None` if the mailbox is unknown."""
     if isinstance(verdict, Deliver):
-        ((_, path),) = verdict.parameters.items()
-        return path
+        return verdict.parameters.get("folder") or verdict.parameters["file"]
     assert isinstance(verdict, Reject), verdict
     assert (verdict.reply.code, verdict.reply.status) == (550, "5.1.1")
     return None
@@ -60,8 +59,13 @@ class MailboxTests(SynchronousTestCase):
     def test_mbox_is_another_agent_with_a_file(self) -> None:
         self.assertEqual(
             mailbox(format="mbox").route(inquiry("jon@localhost")),
-            Deliver("mbox", {"file": "/mail/jon"}, because="mailbox jon"),
+            Deliver("mbox", {"file": "/mail/jon", "create": "yes"}, because="mailbox jon"),
         )
+
+    def test_files_of_the_system_are_for_the_system_to_make(self) -> None:
+        for directory in "/var/mail", "/var/spool/mail/":
+            verdict = mailbox(format="mbox", directory=directory).route(inquiry("jon@localhost"))
+            self.assertNotIn("create", verdict.parameters)
 
     def test_a_mailbox_that_does_not_exist_is_an_unknown_user(self) -> None:
         verdict = mailbox().route(inquiry("elvis@localhost"))

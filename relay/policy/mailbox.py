@@ -15,6 +15,9 @@ from relay.policy.users import Anyone, InFile, Listed, OfTheSystem, Users, folde
 #: RFC 5321 section 4.5.1: mail to it must be accepted, in any letter case.
 POSTMASTER = "postmaster"
 
+#: The system's mailboxes, where accounts have their files from those who made the accounts.
+_SYSTEM = frozenset({"/var/mail", "/var/spool/mail"})
+
 #: How many verdicts are kept ready.
 _READY = 10_000
 
@@ -88,6 +91,7 @@ class Mailbox:
         self._users = _users(options, world)
         self._agent, self._parameter = ("maildir", "folder") if options.format == "maildir" else ("mbox", "file")
         self._directory = os.path.abspath(options.directory)
+        self._more = {} if self._agent == "maildir" or self._directory in _SYSTEM else {"create": "yes"}
         self._detail = options.detail
         self._postmaster = options.postmaster
         self._rejects = options.unknown == "reject"
@@ -125,7 +129,7 @@ class Mailbox:
         if len(self._ready) >= _READY:
             self._ready.clear()
         path = os.path.join(self._directory, folder)
-        verdict = Deliver(self._agent, {self._parameter: path}, because=f"mailbox {folder}")
+        verdict = Deliver(self._agent, {self._parameter: path, **self._more}, because=f"mailbox {folder}")
         self._ready[folder] = verdict
         return verdict
 
