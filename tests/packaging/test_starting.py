@@ -108,21 +108,14 @@ class WrongConfigurationTests(SynchronousTestCase):
 class HolidayTests(SynchronousTestCase):
     def start(self, policies: str) -> tuple[int, Path]:
         """Start twistd with these policies; the port where it answers, and its log."""
-        folder, port = environments.workshop / self.id(), free_port()
+        folder, port = environments.workshop / "run", free_port()  # a short name: sockets have short paths
         folder.mkdir()
         (folder / "relay.toml").write_text(RIGHT.format(port=port, policies=policies))
         log = folder / "log"
+        words = ["--nodaemon", "--pidfile=", "relay", "--config", "relay.toml"]
         with log.open("w") as out:
             twistd = subprocess.Popen(
-                [
-                    installed().bin / "python",
-                    installed().bin / "twistd",
-                    "-n",
-                    "--pidfile=",
-                    "relay",
-                    "-c",
-                    "relay.toml",
-                ],
+                [installed().bin / "python", installed().bin / "twistd", *words],
                 cwd=folder,
                 env=environ(),
                 stdin=subprocess.DEVNULL,
