@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.errors import ConfigurationError
 from relay.config.load import load
+from relay.config.settings import Settings
 from relay.interfaces import SpoolError
 from relay.policy.registry import option_model
 from relay.testing.peers import FakeExchange, Say
@@ -81,6 +82,17 @@ def text(lines: list[str]) -> str:
     return "\n".join(lines)
 
 
+def read(configuration: str) -> Settings:
+    return load(
+        configuration,
+        file="relay.toml",
+        base=Path("/"),
+        hostname="mx.test",
+        user="ann",
+        option_model=option_model,
+    )
+
+
 class SessionTests(HouseCase):
     def test_the_greeting_begins_with_our_name_and_then_says_what_the_operator_wants(self) -> None:
         self.assertEqual(self.world.connect().greeting, ["220 mx.here.test ESMTP relay"])
@@ -146,14 +158,23 @@ class SessionTests(HouseCase):
     def test_no_setting_goes_below_what_everybody_may_rely_on(self) -> None:
         for limit in ("command_line = 511", "content_line = 999", "recipients = 99", 'message = "63 KiB"'):
             with self.assertRaises(ConfigurationError):
-                load(
-                    f"[limits]\n{limit}\n",
-                    file="relay.toml",
-                    base=Path("/"),
-                    hostname="mx.test",
-                    user="ann",
-                    option_model=option_model,
-                )
+                read(f"[limits]\n{limit}\n")
+
+    def test_who_configures_nothing_is_patient_enough(self) -> None:
+        default = read("")
+        waits = default.delivery.timeouts
+        for seconds, minutes in (
+            *(
+                (waits.greeting, 5),
+                (waits.mail, 5),
+                (waits.rcpt, 5),
+                (waits.data, 2),
+                (waits.block, 3),
+                (waits.end, 10),
+            ),
+            *((default.limits.idle, 5), (default.delivery.retry.give_up, 4 * 24 * 60)),
+        ):
+            self.assertGreaterEqual(seconds, minutes * 60)
 
 
 #: RFC 5321 section 4.3.2, for what is built, and what any command may be answered with.
