@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Any
 
 from relay.net.disk import Disk
-
-#: What a disk says when it is broken, full, over quota, or read-only.
-USUAL_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Gone(BaseException):
@@ -32,7 +28,8 @@ class FaultyDisk(Disk):
     * `FaultyDisk()`: nothing fails, and `calls` says what there is to fail.
 
     A write that does not happen has written half of its octets, as full disks and kills have it. `close` always
-    works and is not counted, so that a test run keeps its descriptors. `struck` says that it has come to
+    works and is not counted, so that a test run keeps its descriptors. `sync` does not wait for a real disk, since
+    no test could see that it did. `struck` says that it has come to
     the `n`-th call; `calls` is a transcript of names and arguments.
     """
 
@@ -76,6 +73,10 @@ def _counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _no_sync(_disk: Disk, fd: int) -> None:
+    os.fstat(fd)  # raises for what is no descriptor
+
+
 for _name, _call in list(vars(Disk).items()):
     if not _name.startswith("_") and _name != "close":
-        setattr(FaultyDisk, _name, _counted(_name, _call))
+        setattr(FaultyDisk, _name, _counted(_name, _no_sync if _name == "sync" else _call))
