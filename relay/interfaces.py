@@ -167,8 +167,8 @@ class IContent(Interface):
 
     def blocks() -> Iterator[bytes]:
         """
-        The content in its form, in blocks of 256 KiB at most. May be called again for another attempt.
-        Raises `OSError` when it cannot be read.
+        The content in its form, in blocks of 256 KiB at most. May be called again for another attempt, and be iterated
+        over in any thread. Raises `OSError` when it cannot be read.
         """
 
 
@@ -338,7 +338,7 @@ class Consignment:
     entry: Entry
     recipients: tuple[Recipient, ...]
     content: IContent
-    #: What stands on top of the content for this destination: `entry.head`, or with `Return-Path` before it.
+    #: What stands on top of the content: `entry.head`. Final delivery puts `Return-Path` above it.
     head: bytes
 
 

@@ -123,7 +123,10 @@ class RelayService(Service):
         if not self._ports:
             self._bind()
         self._become_user()
-        self._maillog.start()
+        try:
+            self._maillog.start()
+        except OSError as problem:
+            _refuse(f"{self._file}: cannot write the mail log {self._relay.settings.log.mail}: {_reason(problem)}")
         self._threads.start()
         self._open_control()
         self._before = signal.getsignal(signal.SIGUSR1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from relay.interfaces import Enrol, IDraft, SpoolError
 from relay.mail.envelope import Form
 from relay.mail.queue import Entry, recipients
 from relay.mail.reply import Reply
+from relay.mail.routing import Discard, Hold
 from relay.mail.trace import received
 from relay.reception.inspection import Inspection
 from relay.reception.reception import Reception
@@ -15,6 +17,10 @@ from relay.reception.transaction import Transaction
 from relay.smtp import answers
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
+_WORDS: Final = {Discard: "discarded", Hold: "held"}
+#: How many recipients the line of an accepted message names.
+_SHOWN: Final = 20
 
 
 class Intake:
@@ -110,10 +116,20 @@ class Intake:
             id=id,
             sender=envelope.reverse_path or "<>",
             recipients=transaction.recipients,
+            to=_named(transaction),
             size=size,
             client=envelope.client.address,
             helo=envelope.client.helo,
             listener=envelope.client.listener,
         )
-        for placement in transaction.discarded():
-            event("discarded", id=id, recipient=placement.address, policy=placement.policy, because=placement.because)
+        for placement in transaction.placements:
+            word = _WORDS.get(type(placement.route))
+            if word is not None:
+                event(word, id=id, recipient=placement.address, policy=placement.policy, because=placement.because)
+
+
+def _named(transaction: Transaction) -> str:
+    """The recipients as the client named them, as far as one line should show them."""
+    named = list(dict.fromkeys(str(placement.original) for placement in transaction.placements))
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    return ", ".join(named[:_SHOWN]) + more

@@ -6,7 +6,6 @@ from attrs import evolve, frozen
 
 from relay.mail.decision import Placement
 from relay.mail.envelope import Envelope
-from relay.mail.routing import Discard
 
 
 @frozen
@@ -23,7 +22,3 @@ class Transaction:
     def accept(self, placements: tuple[Placement, ...]) -> Transaction:
         """One more RCPT was accepted, for these placements."""
         return evolve(self, placements=self.placements + placements, recipients=self.recipients + 1)
-
-    def discarded(self) -> tuple[Placement, ...]:
-        """The placements that a policy throws away."""
-        return tuple(placement for placement in self.placements if isinstance(placement.route, Discard))
