@@ -111,7 +111,8 @@ class RelayService(Service):
         self._ports: list[tuple[Listener, Any]] = []
         self._control: Any = None
         self._ready: Deferred[None] | None = None
-        self._before: Any = None
+        #: What the signals that we handle did before.
+        self._before: dict[signal.Signals, Any] = {}
         self._log = Logger(namespace="relay")
 
     def privilegedStartService(self) -> None:
@@ -129,8 +130,9 @@ class RelayService(Service):
             _refuse(f"{self._file}: cannot write the mail log {self._relay.settings.log.mail}: {_reason(problem)}")
         self._threads.start()
         self._open_control()
-        self._before = signal.getsignal(signal.SIGUSR1)
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGHUP)}
         signal.signal(signal.SIGUSR1, self._reopen_soon)
+        signal.signal(signal.SIGHUP, self._no_reload)
         self._ready = Deferred.fromCoroutine(self._begin())
         self._ready.addErrback(self._cannot_begin)
 
@@ -222,8 +224,17 @@ class RelayService(Service):
     def _reopen_soon(self, number: int, frame: Any) -> None:
         """SIGUSR1: somebody has moved the log away. twistd has a log of its own, which it reopens likewise."""
         self._reactor.callFromThread(self._maillog.reopen)
-        if callable(self._before):
-            self._before(number, frame)
+        before = self._before.get(signal.SIGUSR1)
+        if callable(before):
+            before(number, frame)
+
+    def _no_reload(self, number: int, frame: Any) -> None:
+        """SIGHUP would end the process; an operator who sends it means something else."""
+        self._reactor.callFromThread(
+            self._log.warn,
+            "There is no reload yet: restart the relay to use what has changed in {file}",
+            file=self._file,
+        )
 
     # Ending.
 
@@ -240,8 +251,8 @@ class RelayService(Service):
         self._threads.stop()
         await relay.surroundings.spool.close()
         self._maillog.close()
-        if self._before is not None:
-            signal.signal(signal.SIGUSR1, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
         self._log.info("Stopped")
 
 

@@ -22,8 +22,8 @@ class Entry:
     #: When it was accepted: seconds since the epoch.
     arrived: float
     envelope: Envelope
-    #: Whole header fields (each ended by CRLF, none begins with a dot) that stand on top of the content: our `Received`;
-    #: and an empty line behind them if the content has no header section. The content itself is never touched.
+    #: Whole header fields (each ended by CRLF, none begins with a dot) that stand on top of the content: our
+    #: `Received`, and an empty line behind it if the content has no header section. The content is never touched.
     head: bytes
 
 
