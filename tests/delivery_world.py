@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -18,20 +18,14 @@ from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
 from relay.interfaces import (
     Claim,
-    ClaimLost,
     Consignment,
     Enrol,
-    GiveBack,
     IAgent,
     IChain,
     IClock,
-    IContent,
     IDraft,
     IMailLog,
-    ISpool,
     ITransmitter,
-    Postpone,
-    Renew,
     Report,
     Settle,
     Step,
@@ -43,185 +37,84 @@ from relay.mail.outcome import Carried, Delivered, Fact, Failed, Peer, Relayed, 
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Route
 from relay.net.clock import ReactorClock
+from relay.spool.memory import MemorySpool, Shelf
 
 JON = Address("jon", "example.org")
 EPOCH = 1_700_000_000.0
 
 
-@implementer(IContent)
-@frozen
-class Octets:
-    octets: bytes
-    form: Form = Form.PLAIN
+class RecordingSpool(MemorySpool):
+    """The spool in memory, with a record of what it was told, and how everybody was settled."""
 
-    @property
-    def size(self) -> int:
-        return len(self.octets)
-
-    def blocks(self) -> Iterator[bytes]:
-        yield self.octets
-
-
-@implementer(IDraft)
-@define
-class Draft:
-    id: str
-    form: Form
-    octets: bytes = b""
-    abandoned: bool = False
-
-    def write(self, octets: bytes) -> None:
-        self.octets += octets
-
-    def abandon(self) -> None:
-        self.abandoned = True
-
-
-@define
-class _Kept:
-    entry: Entry
-    content: IContent
-    pending: dict[str, Pending]
-    claims: dict[str, tuple[int, float]] = field(factory=dict)
-
-
-@implementer(ISpool)
-class TinySpool:
-    """
-    `ISpool` in a dictionary, with a record of how everybody was settled.
-
-    `faults` are raised by the next commits, before anything happens (an `OutcomeUnknown` that `happened`: after).
-    `waiting`, if it is a list, gets a `Deferred` for each commit, which waits for it before it happens.
-    """
-
-    accepting = True
-
-    def __init__(self, clock: IClock) -> None:
-        self.clock = clock
-        self.kept: dict[str, _Kept] = {}
-        self.settled: dict[str, Delivered | Relayed | Failed] = {}
+    def __init__(self, clock: IClock, shelf: Shelf | None = None) -> None:
+        super().__init__(clock, shelf)
         self.commits: list[list[Step]] = []
-        self.claims = 0
-        self.faults: deque[Exception | None] = deque()
-        self.happened = False
-        self.waiting: list[Deferred[None]] | None = None
+        self.settled: dict[str, Delivered | Relayed | Failed] = {}
+        #: How often it was asked what is due.
+        self.looks = 0
         self.full = False
-        self._count = 0
 
-    def begin(self, form: Form) -> Draft:
+    def begin(self, form: Form) -> IDraft:
         if self.full:
             raise OSError(28, "No space left on device")
-        self._count += 1
-        return Draft(f"Q{self._count}", form)
-
-    def room(self, octets: int) -> bool:
-        return True
+        return super().begin(form)
 
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
-        if self.waiting is not None:
-            waiting: Deferred[None] = Deferred()
-            self.waiting.append(waiting)
-            await waiting
-        fault = self.faults.popleft() if self.faults else None
-        if fault is not None and not self.happened:
-            raise fault
-        for step in steps:
-            if not isinstance(step, Enrol):
-                self._check(step)
+        before = {id: dict(rows) for id, rows in self.shelf.recipients.items()}
+        try:
+            claims = await super().commit(steps)
+        finally:
+            # Others may have come between, but nobody else settles these.
+            if self.shelf.recipients != before:
+                self._note(steps)
+        return claims
+
+    def _note(self, steps: Sequence[Step]) -> None:
+        settled = [
+            (recipient.id, outcome)
+            for step in steps
+            if isinstance(step, Settle)
+            for recipient, outcome in step.outcomes
+        ]
+        waiting = set(self.unsettled())
+        if any(id in waiting for id, _ in settled):
+            return
         self.commits.append(list(steps))
-        claims = [claim for step in steps for claim in self._do(step)]
-        if fault is not None:
-            raise fault
-        return tuple(claims)
-
-    def _check(self, step: Settle | Postpone | GiveBack | Renew) -> None:
-        match step:
-            case Settle(claim, outcomes):
-                ids = [recipient.id for recipient, _ in outcomes]
-            case Postpone(claim, delays):
-                ids = [recipient.id for recipient, _, _ in delays]
-            case GiveBack(claim, recipients):
-                ids = [recipient.id for recipient in recipients]
-            case Renew(claim):
-                ids = [pending.recipient.id for pending in claim.pending]
-        kept = self.kept.get(claim.entry.id)
-        for id in ids:
-            if kept is None or kept.claims.get(id, (0, 0.0))[0] != claim.token:
-                raise ClaimLost(id)
-
-    def _do(self, step: Step) -> Sequence[Claim]:
-        match step:
-            case Enrol(entry, draft, recipients, lease):
-                assert isinstance(draft, Draft)
-                now = self.clock.now()
-                kept = _Kept(entry, Octets(draft.octets, draft.form), {r.id: Pending(r, due=now) for r in recipients})
-                self.kept[entry.id] = kept
-                if lease is None:
-                    return ()
-                by_destination: dict[str, list[str]] = {}
-                for recipient in recipients:
-                    by_destination.setdefault(recipient.destination, []).append(recipient.id)
-                return [self._claim(kept, ids, lease) for ids in by_destination.values()]
-            case Settle(claim, outcomes):
-                kept = self.kept[claim.entry.id]
-                for recipient, outcome in outcomes:
-                    del kept.pending[recipient.id], kept.claims[recipient.id]
-                    self.settled[recipient.id] = outcome
-                if not kept.pending:
-                    del self.kept[claim.entry.id]
-            case Postpone(claim, delays):
-                kept = self.kept[claim.entry.id]
-                for recipient, due, delayed in delays:
-                    before = kept.pending[recipient.id]
-                    kept.pending[recipient.id] = Pending(recipient, before.attempts + 1, due, delayed)
-                    del kept.claims[recipient.id]
-            case GiveBack(claim, recipients):
-                for recipient in recipients:
-                    del self.kept[claim.entry.id].claims[recipient.id]
-            case Renew(claim, lease):
-                for pending in claim.pending:
-                    self.kept[claim.entry.id].claims[pending.recipient.id] = (claim.token, self.clock.now() + lease)
-        return ()
-
-    def _claim(self, kept: _Kept, ids: Sequence[str], lease: float) -> Claim:
-        self.claims += 1
-        expires = self.clock.now() + lease
-        for id in ids:
-            kept.claims[id] = (self.claims, expires)
-        return Claim(self.claims, expires, kept.entry, tuple(kept.pending[id] for id in ids), kept.content)
-
-    def _wake(self, kept: _Kept, id: str) -> float:
-        return kept.claims[id][1] if id in kept.claims else kept.pending[id].due
+        for id, outcome in settled:
+            assert id not in self.settled, f"{id} is settled twice"
+            self.settled[id] = outcome
 
     async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
-        due = sorted(
-            (self._wake(kept, id), kept.entry.id, pending.recipient.destination, id)
-            for kept in self.kept.values()
-            for id, pending in kept.pending.items()
-            if pending.recipient.destination not in excluding
-        )
-        groups: dict[tuple[str, str], list[str]] = {}
-        for wake, entry, destination, id in due[:most]:
-            if wake <= now:
-                groups.setdefault((entry, destination), []).append(id)
-        return [self._claim(self.kept[entry], ids, lease) for (entry, _), ids in groups.items()]
+        self.looks += 1
+        return await super().claim(now, most, lease, excluding)
 
-    async def next_due(self, excluding: Collection[str] = ()) -> float | None:
-        return min(
-            (
-                self._wake(kept, id)
-                for kept in self.kept.values()
-                for id, pending in kept.pending.items()
-                if pending.recipient.destination not in excluding
-            ),
-            default=None,
-        )
+    def fail(self, *problems: Exception, kept: bool = False) -> None:
+        for problem in problems:
+            self.fail_next(problem, kept=kept)
 
-    def unclaimed(self) -> list[str]:
-        return [id for kept in self.kept.values() for id in kept.pending if id not in kept.claims]
+    def steal(self, id: str) -> None:
+        """Another holder gets the recipients of this entry, as if their lease had ended, and works on them for long."""
+        rows = self.shelf.recipients[id]
+        for recipient, row in rows.items():
+            rows[recipient] = evolve(row, token=row.token + 1_000_000, wake=row.wake + 36_000.0)
 
     def unsettled(self) -> list[str]:
-        return [id for kept in self.kept.values() for id in kept.pending]
+        return [id for rows in self.shelf.recipients.values() for id in rows]
+
+    def unclaimed(self) -> list[str]:
+        return [id for rows in self.shelf.recipients.values() for id, row in rows.items() if not row.token]
+
+    def pending(self) -> list[Pending]:
+        return [row.pending for rows in self.shelf.recipients.values() for row in rows.values()]
+
+    def notices(self) -> list[Enrol]:
+        """Notices of ours that were kept, settled or not."""
+        return [
+            step
+            for commit in self.commits
+            for step in commit
+            if isinstance(step, Enrol) and step.entry.envelope.client == OURSELVES
+        ]
 
 
 #: What a scripted host does with a consignment: one fact for all, a list of facts, an exception, or a wait.
@@ -237,10 +130,14 @@ class Hosts:
     scripts: dict[str, Script] = field(factory=dict)
     #: What was sent to whom and when: seconds since the start, host, ids of the recipients.
     calls: list[tuple[float, str, tuple[str, ...]]] = field(factory=list)
+    #: The notices of ours that they were offered, by queue id.
+    notices: dict[str, bytes] = field(factory=dict)
 
     async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
         ids = tuple(recipient.id for recipient in consignment.recipients)
         self.calls.append((round(self.clock.now() - EPOCH, 3), peer.name, ids))
+        if consignment.entry.envelope.client == OURSELVES:
+            self.notices[consignment.entry.id] = b"".join(consignment.content.blocks())
         script = self.scripts.get(peer.name)
         said = Carried(True, peer.name) if script is None else script(consignment, peer)
         if isinstance(said, Deferred):
@@ -318,11 +215,20 @@ class DeliveryWorld:
     """
 
     def __init__(
-        self, *, limits: Limits | None = None, pace: Pace | None = None, chance: float = 0.5, running: bool = True
+        self,
+        *,
+        limits: Limits | None = None,
+        pace: Pace | None = None,
+        chance: float = 0.5,
+        running: bool = True,
+        shelf: Shelf | None = None,
+        at: float = 0.0,
     ) -> None:
+        """`shelf` is what an earlier world left, `at` how many seconds after the epoch of the tests this one begins."""
         self.reactor = Clock()
+        self.reactor.advance(at)
         self.clock = ReactorClock(self.reactor, lambda: EPOCH + self.reactor.seconds())
-        self.spool = TinySpool(self.clock)
+        self.spool = RecordingSpool(self.clock, shelf)
         self.hosts = Hosts(self.clock)
         self.domains: dict[str, Any] = {}
         self.policies = Policies()
@@ -388,21 +294,11 @@ class DeliveryWorld:
             seconds -= step
 
     def notices(self) -> list[Entry]:
-        """Notices of ours that were kept, settled or not."""
-        return [
-            step.entry
-            for commit in self.spool.commits
-            for step in commit
-            if isinstance(step, Enrol) and step.entry.envelope.client == OURSELVES
-        ]
+        return [enrol.entry for enrol in self.spool.notices()]
 
     def notice_texts(self) -> list[str]:
-        return [
-            step.draft.octets.decode()  # type: ignore[attr-defined]
-            for commit in self.spool.commits
-            for step in commit
-            if isinstance(step, Enrol) and step.entry.envelope.client == OURSELVES
-        ]
+        """What the hosts got of our notices."""
+        return [octets.decode() for octets in self.hosts.notices.values()]
 
 
 def _destination(route: Route) -> str:

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from relay.delivery import attempt
 from relay.delivery.destination import Limits
 from relay.delivery.dispatch import Pace
+from relay.delivery.trouble import Judgement, judge
 from relay.interfaces import (
     Consignment,
     GiveBack,
+    IContent,
     OutcomeUnknown,
     Renew,
     Report,
@@ -18,12 +24,14 @@ from relay.interfaces import (
 )
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Placement, Refused
+from relay.mail.envelope import Form
 from relay.mail.outcome import (
     Answered,
     Breakage,
     Broke,
     Carried,
     Delivered,
+    Fact,
     Failed,
     NameTrouble,
     Need,
@@ -45,6 +53,15 @@ DOWN = Broke(Breakage.REFUSED, Phase.CONNECT, MX)
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
+@implementer(IContent)
+class Unreadable:
+    form = Form.WIRE
+    size = 100
+
+    def blocks(self) -> Iterator[bytes]:
+        raise OSError(5, "Input/output error")
+
+
 class HealthyTests(SynchronousTestCase):
     def test_what_reception_hands_over_is_carried_and_settled_in_the_same_turn(self) -> None:
         world = DeliveryWorld()
@@ -57,11 +74,11 @@ class HealthyTests(SynchronousTestCase):
         world = DeliveryWorld()
         world.accept(forwarded("ann@example.net"))
         timers = len(world.reactor.getDelayedCalls())
-        claims = world.spool.claims
+        looks = world.spool.looks
         for _ in range(10):
             world.accept(forwarded("ann@example.net"))
         self.assertEqual(len(world.reactor.getDelayedCalls()), timers)
-        self.assertEqual(world.spool.claims, claims + 10)
+        self.assertEqual(world.spool.looks, looks)
 
     def test_an_idle_dispatcher_has_no_timer(self) -> None:
         world = DeliveryWorld()
@@ -110,20 +127,11 @@ class HealthyTests(SynchronousTestCase):
 
     def test_results_that_come_together_are_written_together(self) -> None:
         world = DeliveryWorld()
-        world.spool.waiting = []
-        world.dispatcher.accept([])
-        ids, claims = [], []
-        world.spool.waiting = None
-        for _ in range(20):
-            id, claimed = world.enrol(forwarded("ann@example.net"))
-            ids.append(id)
-            claims += claimed
+        claims = [claim for _ in range(20) for claim in world.enrol(forwarded("ann@example.net"))[1]]
         before = len(world.spool.commits)
-        world.spool.waiting = []
+        world.spool.hold()
         world.dispatcher.accept(claims)
-        self.assertEqual(len(world.spool.waiting), 1)
-        world.spool.waiting.pop().callback(None)
-        world.spool.waiting.pop().callback(None)
+        self.assertEqual(world.spool.release(), 1)
         self.assertEqual([len(steps) for steps in world.spool.commits[before:]], [1, 19])
         self.assertEqual(world.dispatcher.held, 0)
 
@@ -188,7 +196,7 @@ class TroubleTests(SynchronousTestCase):
         world = DeliveryWorld()
         world.hosts.scripts["mx.example.net"] = lambda *_: [TAKEN, UNKNOWN, GREYLISTED, UNKNOWN]
         id = world.accept(*(forwarded(f"{name}@example.net") for name in "abcd"))
-        self.assertEqual(sorted(world.spool.settled), [*(f"{id}.{n}" for n in (0, 1, 3)), "Q2.0"])
+        self.assertEqual(sorted(world.spool.settled), [*(f"{id}.{n}" for n in (0, 1, 3)), f"{world.notices()[0].id}.0"])
         [text] = world.notice_texts()
         self.assertIn("Final-Recipient: rfc822; b@example.net", text)
         self.assertIn("Final-Recipient: rfc822; d@example.net", text)
@@ -294,12 +302,43 @@ class SeveralHostsTests(SynchronousTestCase):
         world.pass_time(5 * MINUTE)
         self.assertEqual(world.spool.settled[f"{id}.0"].status, "5.6.7")  # type: ignore[union-attr]
 
+    def test_a_next_hop_is_not_asked_when_the_one_before_it_has_taken_the_mail(self) -> None:
+        world = DeliveryWorld()
+        world.accept(forwarded("ann@example.net", "a.example.com", "b.example.com"))
+        self.assertEqual(self.hosts_asked(world), ["mx.a.example.com"])
+
     def test_the_next_of_several_next_hops_is_asked_when_the_first_is_not_there(self) -> None:
         world = DeliveryWorld()
         first, second = NextHop("smart1.example.com", mx=False), NextHop("smart2.example.com", 2525, mx=False)
         world.domains["smart1.example.com"] = Unresolved(NameTrouble.NO_SUCH_DOMAIN, "smart1.example.com")
         id = world.accept(forwarded("ann@example.net", first, second))
         self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx.smart2.example.com")})
+
+    def test_recipients_that_share_only_the_first_next_hop_go_their_own_ways(self) -> None:
+        world = DeliveryWorld()
+        world.domains["smart.example.com"] = Unresolved(NameTrouble.UNANSWERED, "smart.example.com")
+        id = world.accept(
+            forwarded("a@example.net", "smart.example.com", "b1.example.com"),
+            forwarded("b@example.net", "smart.example.com", "b2.example.com"),
+        )
+        self.assertEqual(
+            world.spool.settled, {f"{id}.0": Relayed("mx.b1.example.com"), f"{id}.1": Relayed("mx.b2.example.com")}
+        )
+
+    def test_a_next_hop_that_uses_up_its_share_of_an_attempt_leaves_one_to_the_next(self) -> None:
+        world = DeliveryWorld()
+        world.domains["smart.example.com"] = tuple("abcdefg")
+        for name in "abcdefg":
+            world.hosts.answering(name, DOWN)
+        id = world.accept(forwarded("ann@example.net", "smart.example.com", "fallback.example.com"))
+        self.assertEqual(self.hosts_asked(world), [*"abcde", "mx.fallback.example.com"])
+        self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx.fallback.example.com")})
+
+    def test_a_host_named_by_the_operator_is_no_fault_of_the_recipient_even_in_its_domain(self) -> None:
+        world = DeliveryWorld()
+        world.domains["example.net"] = Unresolved(NameTrouble.NO_SUCH_DOMAIN, "example.net")
+        id = world.accept(forwarded("ann@example.net", NextHop("example.net", mx=False)))
+        self.assertEqual(world.spool.unsettled(), [f"{id}.0"])
 
     def test_a_smarthost_that_does_not_exist_delays_mail_and_a_domain_that_does_not_fails_it(self) -> None:
         world = DeliveryWorld()
@@ -356,6 +395,7 @@ class OurFaultTests(SynchronousTestCase):
     def test_an_agent_that_is_no_longer_there_delays_its_mail(self) -> None:
         world = DeliveryWorld()
         world.accept(local("bob@example.com", "gone"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(world.log.said("delayed")[0]["status"], "4.3.0")
 
     def test_a_transmitter_or_a_search_that_raises_delays_the_mail(self) -> None:
@@ -369,6 +409,27 @@ class OurFaultTests(SynchronousTestCase):
         id = world.accept(forwarded("ann@example.net"))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assert_delayed(world, id)
+
+    def test_nonsense_about_one_recipient_does_not_make_us_forget_another(self) -> None:
+        world = DeliveryWorld()
+        world.maildir.script = lambda c: [Report(c.recipients[0], None), Report(c.recipients[1], Carried(False, "b"))]
+        id = world.accept(local("a@example.com"), local("b@example.com"))
+        self.assertEqual(world.spool.settled, {f"{id}.1": Delivered("b")})
+        self.assertEqual(world.spool.unclaimed(), [f"{id}.0"])
+
+    def test_a_bug_in_judging_does_not_make_us_forget_what_was_carried(self) -> None:
+        def stumble(fact: Fact, **how: bool) -> Judgement:
+            if fact == UNKNOWN:
+                raise KeyError("a bug")
+            return judge(fact, **how)
+
+        self.patch(attempt, "judge", stumble)
+        world = DeliveryWorld()
+        world.hosts.scripts["mx.example.net"] = lambda *_: [TAKEN, UNKNOWN]
+        id = world.accept(forwarded("a@example.net"), forwarded("b@example.net"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx")})
+        self.assertEqual(world.spool.unclaimed(), [f"{id}.1"])
 
     def test_an_agent_that_claims_to_have_carried_twice_is_believed_once(self) -> None:
         world = DeliveryWorld()
@@ -420,7 +481,8 @@ class NoticeRouteTests(SynchronousTestCase):
         placements = tuple(Placement(Address(name, "example.com"), JON, Forward("example.com")) for name in "xy")
         self.world.policies.decisions[str(JON)] = Accepted(placements)
         id = self.world.accept(forwarded("ann@example.net"))
-        self.assertEqual(sorted(self.world.spool.settled), [f"{id}.0", "Q2.0", "Q2.1"])
+        [notice] = self.world.notices()
+        self.assertEqual(sorted(self.world.spool.settled), [f"{id}.0", f"{notice.id}.0", f"{notice.id}.1"])
 
     def test_a_sender_that_policy_refuses_is_not_told_and_the_log_says_so(self) -> None:
         self.world.policies.decisions[str(JON)] = Refused(Reply.of(550, "5.1.1", "user unknown"))
@@ -464,15 +526,11 @@ class NoticeRouteTests(SynchronousTestCase):
 
     def test_a_notice_about_content_that_cannot_be_read_quotes_what_is_known(self) -> None:
         id, [claim] = self.world.enrol(forwarded("ann@example.net"))
-        self.patch(type(claim.content), "blocks", self.unreadable)
-        self.world.dispatcher.accept([claim])
+        self.world.dispatcher.accept([evolve(claim, content=Unreadable())])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         [text] = self.world.notice_texts()
         self.assertIn("Received: here", text)
         self.assertIn(f"{id}.0", self.world.spool.settled)
-
-    def unreadable(self) -> None:
-        raise OSError(5, "Input/output error")
 
     def test_a_notice_quotes_the_header_and_answers_the_message(self) -> None:
         self.world.accept(forwarded("ann@example.net"))
@@ -556,6 +614,37 @@ class CrowdTests(SynchronousTestCase):
         self.assertEqual(world.spool.unsettled(), [])
         self.assertEqual(world.dispatcher.lease(), 300.0)
 
+    def test_even_if_it_comes_after_there_was_room_again(self) -> None:
+        world = DeliveryWorld(limits=Limits(destination=2, total=2, held=8))
+        gate: Deferred[Carried] = Deferred()
+        world.hosts.scripts["mx.slow.example"] = lambda *_: gate
+        for _ in range(4):
+            world.accept(forwarded("x@slow.example"))
+        self.assertIsNone(world.dispatcher.lease())
+        world.hosts.scripts.clear()
+        gate.callback(TAKEN)
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.pass_time(6, step=1)
+        self.assertIn(f"{id}.0", world.spool.settled)
+
+    def test_what_could_not_be_claimed_for_want_of_room_is_claimed_when_there_is_some(self) -> None:
+        gates: list[Deferred[Carried]] = []
+
+        def slowly(*_: object) -> Deferred[Carried]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        for total in 5, 10:
+            world = DeliveryWorld(limits=Limits(destination=2, total=total, held=10), running=False)
+            for at in range(40):
+                world.hosts.scripts[f"mx.slow{at}.example"] = slowly
+                world.enrol(forwarded(f"x@slow{at}.example"), lease=None)
+            world.dispatcher.start()
+            while gates:
+                self.assertLessEqual(world.dispatcher.held, 10)
+                gates.pop(0).callback(TAKEN)
+            self.assertEqual(len(world.spool.settled), 40)
+
     def test_reception_may_say_that_something_was_left_in_the_spool(self) -> None:
         world = DeliveryWorld()
         id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
@@ -583,7 +672,7 @@ class LeaseTests(SynchronousTestCase):
 
     def test_a_lease_that_was_lost_ends_the_attempt_and_the_other_holder_goes_on(self) -> None:
         world, id, _ = self.slow()
-        world.spool.kept[id].claims[f"{id}.0"] = (99, world.clock.now() + 10 * HOUR)
+        world.spool.steal(id)
         world.pass_time(400)
         self.assertEqual(world.dispatcher.active, 0)
         self.assertEqual(world.dispatcher.held, 0)
@@ -595,26 +684,74 @@ class LeaseTests(SynchronousTestCase):
         gate: Deferred[Carried] = Deferred()
         world.hosts.scripts["mx.example.net"] = lambda *_: gate
         other = world.accept(forwarded("ann@example.net"))
-        world.spool.kept[id].claims[f"{id}.0"] = (99, world.clock.now() + 10 * HOUR)
+        world.spool.steal(id)
         world.pass_time(HOUR)
+        self.assertEqual(world.dispatcher.active, 1)
+        self.assertEqual(world.log.said("claim_lost")[0]["id"], id)
         gate.callback(TAKEN)
         self.assertEqual(world.spool.settled, {f"{other}.0": Relayed("mx")})
 
     def test_a_settlement_that_comes_too_late_is_dropped_and_logged(self) -> None:
         world, id, gate = self.slow()
-        world.spool.kept[id].claims[f"{id}.0"] = (99, world.clock.now() + 10 * HOUR)
+        world.spool.steal(id)
         gate.callback(TAKEN)
         self.assertEqual(world.spool.settled, {})
         self.assertEqual(world.log.said("claim_lost")[0]["id"], id)
         self.assertEqual(world.dispatcher.held, 0)
 
+    def test_a_relay_that_stood_still_for_long_does_not_claim_what_it_holds(self) -> None:
+        world, id, gate = self.slow()
+        _, claims = world.enrol(forwarded("ann@example.net"))
+        world.spool.fail(SpoolError("disk full"))
+        world.dispatcher.accept(claims)
+        world.dispatcher.wake()
+        # The first that happens when it goes on is that the other message is settled, and the spool asked.
+        world.reactor.advance(HOUR)
+        world.pass_time(HOUR)
+        self.assertEqual(len(self.flushLoggedErrors(SpoolError)), 1)
+        self.assertEqual(len(world.hosts.calls), 2)
+        gate.callback(TAKEN)
+        self.assertEqual(world.spool.settled[f"{id}.0"], Relayed("mx"))
+
+    def test_leases_that_could_not_be_renewed_do_not_matter_any_more_once_nothing_is_held(self) -> None:
+        world, _, gate = self.slow()
+        world.spool.fail(SpoolError("disk full"))
+        world.pass_time(2 * MINUTE)
+        gate.callback(TAKEN)
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.wake()
+        self.flushLoggedErrors(SpoolError)
+        self.assertIn(f"{id}.0", world.spool.settled)
+
+    def test_mail_that_comes_while_leases_are_renewed_is_looked_for_afterwards(self) -> None:
+        world, _, _ = self.slow()
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.spool.hold()
+        world.pass_time(100)
+        world.dispatcher.accept(())
+        self.assertEqual(len(world.hosts.calls), 1)
+        world.spool.release()
+        self.assertIn(f"{id}.0", world.spool.settled)
+
+    def test_what_was_lost_before_its_turn_came_is_not_carried(self) -> None:
+        world = DeliveryWorld(limits=Limits(destination=1))
+        gate: Deferred[Carried] = Deferred()
+        world.hosts.scripts["mx.example.net"] = lambda *_: gate
+        first, second = (world.accept(forwarded("ann@example.net")) for _ in range(2))
+        world.spool.steal(second)
+        world.pass_time(HOUR)
+        gate.callback(TAKEN)
+        self.assertEqual(world.spool.settled, {f"{first}.0": Relayed("mx")})
+        self.assertEqual(len(world.hosts.calls), 1)
+        self.assertEqual(world.dispatcher.held, 0)
+
     def test_leases_that_cannot_be_renewed_are_not_claimed_again_by_ourselves(self) -> None:
         world, id, gate = self.slow()
-        for _ in range(6):
-            world.spool.faults.append(SpoolError("disk full"))
+        world.spool.fail(*[SpoolError("disk full")] * 6)
         world.pass_time(11 * MINUTE, step=10)
-        self.assertEqual(len(world.spool.faults), 0)
-        self.flushLoggedErrors(SpoolError)
+        world.dispatcher.wake()
+        world.dispatcher.accept(())
+        self.assertEqual(len(self.flushLoggedErrors(SpoolError)), 6)
         self.assertEqual(len(world.hosts.calls), 1)
         gate.callback(TAKEN)
         self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx")})
@@ -624,7 +761,7 @@ class SpoolTroubleTests(SynchronousTestCase):
     def test_a_settlement_that_cannot_be_written_is_tried_until_it_is_and_nothing_is_sent_again(self) -> None:
         world = DeliveryWorld()
         id, claims = world.enrol(forwarded("ann@example.net"))
-        world.spool.faults.extend([SpoolError("disk full")] * 5)
+        world.spool.fail(*[SpoolError("disk full")] * 5)
         world.dispatcher.accept(claims)
         self.assertEqual(world.spool.settled, {})
         self.assertIsNone(world.dispatcher.lease())
@@ -637,7 +774,7 @@ class SpoolTroubleTests(SynchronousTestCase):
     def test_however_long_it_takes(self) -> None:
         world = DeliveryWorld()
         id, claims = world.enrol(forwarded("ann@example.net"))
-        world.spool.faults.extend([SpoolError("disk full")] * 200)
+        world.spool.fail(*[SpoolError("disk full")] * 200)
         world.dispatcher.accept(claims)
         world.pass_time(DAY, step=10)
         self.flushLoggedErrors(SpoolError)
@@ -649,7 +786,7 @@ class SpoolTroubleTests(SynchronousTestCase):
         _, claims = world.enrol(forwarded("ann@example.net"))
         _, more = world.enrol(forwarded("ann@example.net"))
         world.enrol(forwarded("ann@example.net"), lease=None)
-        world.spool.faults.extend([SpoolError("disk full")] * 3)
+        world.spool.fail(*[SpoolError("disk full")] * 3)
         world.dispatcher.accept(claims)
         world.dispatcher.accept(more)
         world.dispatcher.wake()
@@ -659,19 +796,37 @@ class SpoolTroubleTests(SynchronousTestCase):
         self.assertEqual(len(world.hosts.calls), 3)
         self.assertEqual(len(world.spool.settled), 3)
 
+    def test_what_waited_meanwhile_begins_afterwards(self) -> None:
+        world = DeliveryWorld()
+        _, claims = world.enrol(forwarded("ann@example.net"))
+        _, more = world.enrol(forwarded("ann@example.net"))
+        world.spool.fail(SpoolError("disk full"))
+        world.dispatcher.accept(claims)
+        world.dispatcher.accept(more)
+        world.pass_time(2, step=1)
+        self.flushLoggedErrors(SpoolError)
+        self.assertEqual(len(world.spool.settled), 2)
+
+    def test_a_mail_log_that_fails_changes_nothing(self) -> None:
+        world = DeliveryWorld()
+        self.patch(type(world.log), "event", lambda *_, **__: {}["a bug"])
+        world.hosts.answering("mx.example.net", UNKNOWN)
+        id = world.accept(forwarded("ann@example.net"))
+        self.assertTrue(self.flushLoggedErrors(KeyError))
+        self.assertIsInstance(world.spool.settled[f"{id}.0"], Failed)
+        self.assertEqual(len(world.notices()), 1)
+        self.assertEqual((world.dispatcher.active, world.dispatcher.held), (0, 0))
+
     def test_an_unknown_outcome_that_had_happened_is_not_written_twice(self) -> None:
         for happened in True, False:
             world = DeliveryWorld()
             world.hosts.answering("mx.example.net", UNKNOWN)
             id, claims = world.enrol(forwarded("ann@example.net"))
-            world.spool.faults.append(OutcomeUnknown())
-            world.spool.happened = happened
+            world.spool.fail(OutcomeUnknown(), kept=happened)
             world.dispatcher.accept(claims)
-            world.spool.accepting = False
-            world.pass_time(MINUTE, step=1)
             self.assertEqual(f"{id}.0" in world.spool.settled, happened)
-            world.spool.accepting = True
-            world.pass_time(10 * MINUTE)
+            self.assertFalse(world.spool.accepting)
+            world.pass_time(10 * MINUTE, step=1)
             self.assertEqual(len(self.flushLoggedErrors(OutcomeUnknown)), 1)
             self.assertIsInstance(world.spool.settled[f"{id}.0"], Failed)
             self.assertEqual(len(world.notices()), 1)
@@ -700,12 +855,10 @@ class SpoolTroubleTests(SynchronousTestCase):
         for _ in range(5):
             id, claimed = world.enrol(forwarded("ann@example.net"))
             claims += claimed
-        world.spool.kept[id].claims[f"{id}.0"] = (99, world.clock.now() + HOUR)
-        world.spool.waiting = []
+        world.spool.steal(id)
+        world.spool.hold()
         world.dispatcher.accept(claims)
-        waiting, world.spool.waiting = world.spool.waiting, None
-        for commit in waiting:
-            commit.callback(None)
+        world.spool.release()
         self.assertEqual(len(world.spool.settled), 4)
         self.assertEqual([event["id"] for event in world.log.said("claim_lost")], [id])
         self.assertEqual(world.dispatcher.held, 0)
@@ -768,7 +921,7 @@ class StopTests(SynchronousTestCase):
         world.pass_time(6, step=1)
         self.successResultOf(stopping)
         self.assertEqual(len(world.spool.unclaimed()), 10)
-        self.assertEqual({p.attempts for kept in world.spool.kept.values() for p in kept.pending.values()}, {0})
+        self.assertEqual({pending.attempts for pending in world.spool.pending()}, {0})
         self.assertEqual(world.reactor.getDelayedCalls(), [])
 
     def test_what_was_carried_before_the_cut_is_settled(self) -> None:
@@ -800,7 +953,7 @@ class StopTests(SynchronousTestCase):
 
     def test_a_spool_that_takes_no_commits_does_not_keep_the_relay(self) -> None:
         world, gates = self.under_load()
-        world.spool.faults.extend([SpoolError("disk full")] * 20)
+        world.spool.fail(*[SpoolError("disk full")] * 20)
         stopping = world.dispatcher.stop()
         for gate in gates:
             gate.callback(TAKEN)
@@ -829,3 +982,4 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(stopping)
         self.assertEqual(world.spool.unclaimed(), [f"{id}.0"])
         self.assertEqual(world.spool.settled, {})
+        self.assertEqual([pending.attempts for pending in world.spool.pending()], [0])

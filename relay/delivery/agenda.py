@@ -28,8 +28,7 @@ class Agenda:
     Looks for what is due, one look at a time.
 
     `room` says how many recipients may be claimed now, `excluding` which destinations have enough to do, `take` gets
-    the claims. Where either of the first two kept something from being claimed, whoever makes room again
-    says so (`made_room`).
+    the claims. Where either of the first two kept something from being claimed, whoever makes room again wakes us.
     """
 
     def __init__(
@@ -88,23 +87,8 @@ class Agenda:
         """Somebody is about to put recipients into the spool that are due at once."""
         self.due_at(self._clock.now() + _NEWS)
 
-    def left_out(self, destination: str | None) -> None:
-        """Recipients that were claimed go back, because this destination (`None`: all together) has enough to do."""
-        if destination is None:
-            self.cramped = True
-        else:
-            self.excluded |= {destination}
-
-    def made_room(self) -> None:
-        """Look, if the last look could not take all that there was."""
-        if self.cramped or self.excluded:
-            self.wake()
-
     def _look(self, now: float) -> None:
         self._looking = True
-        # The look itself learns from the spool what the timer knew; what is told meanwhile is added to it.
-        cancel(self._timer)
-        self._due = _NEVER
         looking: Deferred[None] | None = start(self._look_until_done(now))
         if looking is not None:
             looking.addErrback(lambda failure: self._log.failure("The agenda failed", failure))

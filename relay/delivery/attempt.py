@@ -38,8 +38,8 @@ class Attempts:
     agents: Mapping[str, IAgent]
     transmitter: ITransmitter
     find: Find
-    #: Over these an attempt ends, and what is left waits for the next one: addresses that were tried, and sessions
-    #: in which somebody answered.
+    #: How much of an attempt one next hop may take: addresses that are tried, and sessions in which somebody
+    #: answered. Over it comes the next hop after it, which the operator has named for that, or a later attempt.
     addresses: int = 5
     sessions: int = 3
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
@@ -70,13 +70,8 @@ class Attempts:
         return judgements
 
     async def _deliver(self, name: str, claim: Claim, recipients: Sequence[Recipient], judgements: Judgements) -> None:
-        agent = self.agents.get(name)
-        if agent is None:
-            self.log.error("There is no agent {agent}, which {id} is for", agent=name, id=claim.entry.id)
-            self._misbehaved(name, recipients, judgements)
-            return
         try:
-            answer = agent.carry(_consignment(claim, recipients))
+            answer = self.agents[name].carry(_consignment(claim, recipients))
             facts = self._facts(name, recipients, (await answer) if isinstance(answer, Awaitable) else answer)
         except CancelledError:
             raise
@@ -90,24 +85,41 @@ class Attempts:
     async def _forward(
         self, next_hops: Sequence[NextHop], claim: Claim, recipients: Sequence[Recipient], judgements: Judgements
     ) -> None:
-        left, budget = recipients, _Budget(self.addresses, self.sessions)
+        left = recipients
         for next_hop in next_hops:
             found = await self._look_for(next_hop, claim)
-            if not isinstance(found, Exchangers):
-                left = _record(left, [(r, found) for r in left], judgements, next_hop)
+            if isinstance(found, Exchangers):
+                left = await self._try_each(found.peers, next_hop, claim, left, judgements)
             else:
-                for peer in found.peers:
-                    facts = await self._transmit(claim, left, peer)
-                    budget = budget.spend(facts)
-                    left = _record(left, facts, judgements, next_hop)
-                    if not left or budget.spent:
-                        break
-            if not left or budget.spent:
+                left = _record([(recipient, found) for recipient in left], judgements, next_hop)
+            if not left:
                 return
+
+    async def _try_each(
+        self,
+        peers: Sequence[Peer],
+        next_hop: NextHop,
+        claim: Claim,
+        left: Sequence[Recipient],
+        judgements: Judgements,
+    ) -> Sequence[Recipient]:
+        """One host after the other, until nobody is left; who is left may try the next hop after this."""
+        sessions = 0
+        for peer in peers[: self.addresses]:
+            facts = await self._transmit(claim, left, peer)
+            left = _record(facts, judgements, next_hop)
+            nobody_there = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
+            sessions += not nobody_there
+            if not left or sessions >= self.sessions:
+                break
+        return left
 
     async def _look_for(self, next_hop: NextHop, claim: Claim) -> Exchangers | Unresolved | Misbehaved:
         try:
-            return await self.find(next_hop)
+            found = await self.find(next_hop)
+            if not isinstance(found, Exchangers | Unresolved):
+                raise TypeError(f"{found!r} is not where to go")
+            return found
         except CancelledError:
             raise
         except Exception:
@@ -153,23 +165,6 @@ class Attempts:
             judgements[recipient.id] = judge(Misbehaved(who))
 
 
-@frozen
-class _Budget:
-    """What an attempt may still spend on hosts."""
-
-    addresses: int
-    sessions: int
-
-    @property
-    def spent(self) -> bool:
-        return self.addresses <= 0 or self.sessions <= 0
-
-    def spend(self, facts: Sequence[tuple[Recipient, Fact]]) -> _Budget:
-        """One more address, and one more session if somebody was there."""
-        nobody = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
-        return _Budget(self.addresses - 1, self.sessions - (not nobody))
-
-
 def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
     """
     Recipients that can go in one consignment: one agent's whatever its parameters, or the same next hops.
@@ -198,9 +193,7 @@ def _consignment(claim: Claim, recipients: Sequence[Recipient]) -> Consignment:
     return Consignment(claim.entry, tuple(recipients), claim.content, claim.entry.head)
 
 
-def _record(
-    left: Sequence[Recipient], facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop
-) -> Sequence[Recipient]:
+def _record(facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop) -> Sequence[Recipient]:
     """Note what these facts mean, and return the recipients for which another host may be asked."""
     again: list[Recipient] = []
     for recipient, fact in facts:

@@ -48,8 +48,6 @@ class Work:
 
     claim: Claim
     destination: Destination
-    #: When the lease ends, by `IClock.now`; it is renewed while the work is held.
-    expires: float
     #: When its attempt began, by `IClock.seconds`.
     began: float = 0.0
     #: The `Deferred` of its attempt, while that waits for something.
@@ -92,7 +90,7 @@ class Destinations:
         self._destinations: dict[str, Destination] = {}
         self._row: deque[Destination] = deque()
 
-    def admit(self, claim: Claim, name: str, expires: float) -> Work | None:
+    def admit(self, claim: Claim, name: str) -> Work | None:
         """Take this in, or `None` where there is no place for it: it is to be given back."""
         if self.held >= self.limits.held:
             return None
@@ -102,7 +100,7 @@ class Destinations:
         elif len(destination.waiting) >= self.share:
             return None
         self.held += 1
-        work = Work(claim, destination, expires)
+        work = Work(claim, destination)
         destination.waiting.append(work)
         if not destination.in_row and destination.active < destination.limit:
             destination.in_row = True

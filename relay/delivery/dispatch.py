@@ -174,13 +174,12 @@ class Dispatcher:
 
     def _admit(self, claim: Claim) -> None:
         name = claim.pending[0].recipient.destination
-        work = self._destinations.admit(claim, name, claim.expires) if self._stopping is None else None
+        work = self._destinations.admit(claim, name) if self._stopping is None else None
         if work is not None:
             self._leases.hold(work)
         elif self._stopping is not None:
             self._giving_back.append(claim)
         else:
-            self._agenda.left_out(name if self._destinations.room else None)
             self._enter_back([claim])
 
     def _begin(self) -> None:
@@ -189,7 +188,7 @@ class Dispatcher:
             return
         self._beginning = True
         try:
-            while self._stopping is None and not self._ledger.troubled:
+            while not self._blocked:
                 work = self._destinations.next()
                 if work is None:
                     break
@@ -225,7 +224,7 @@ class Dispatcher:
             self._enter(work, salvage(work.claim, judgements, due), None)
         except Exception:
             self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
-            self._agenda.due_at(work.expires)
+            self._agenda.due_at(work.claim.expires)
             self._release(work)
 
     # From the attempt to the commit.
@@ -300,32 +299,40 @@ class Dispatcher:
         return steps
 
     def _written(self, conclusion: _Conclusion) -> None:
-        work = conclusion.work
-        if conclusion.enrol is not None:
-            self._chronicle.noticed(work.claim, conclusion.enrol)
         for _, due, _ in conclusion.settlement.delayed:
             self._agenda.due_at(due)
-        self._release(work)
+        self._release(conclusion.work)
+        if conclusion.enrol is not None:
+            self._chronicle.noticed(conclusion.work.claim, conclusion.enrol)
 
     def _refused(self, conclusion: _Conclusion, doubtful: bool) -> None:
-        if not doubtful:
-            self._chronicle.lost(conclusion.work.claim, {})
         self._release(conclusion.work)
+        if doubtful:
+            # It was written after all, and what it said is to happen next only the spool knows.
+            self._agenda.wake()
+        else:
+            self._chronicle.lost(conclusion.work.claim, {})
 
     # Room, and the lack of it.
 
     def _room(self) -> int:
-        """How many recipients the agenda may claim: none while what was decided cannot be written down."""
-        if self._ledger.troubled or self._leases.troubled:
-            return 0
-        return self._destinations.room
+        """How many recipients the agenda may claim."""
+        return 0 if self._blocked else self._destinations.room
+
+    @property
+    def _blocked(self) -> bool:
+        """
+        Whether nothing new may be carried: what was decided cannot be written down, or it is not certain that what we
+        hold is ours.
+        """
+        return self._ledger.troubled or self._leases.in_doubt
 
     def _went_on(self, work: Work) -> None:
         """An attempt has ended: begin the next, and claim more if the last claim had to leave something."""
         self._begin()
         name = work.destination.name
         if name in self._agenda.excluded and not self._destinations.has_enough(name):
-            self._agenda.made_room()
+            self._agenda.wake()
         self._check_stopped()
 
     def _release(self, work: Work) -> None:
@@ -333,13 +340,14 @@ class Dispatcher:
         self._destinations.release(work)
         # Half empty, so that the next claim is a batch.
         if self._agenda.cramped and self._destinations.room * 2 >= self._limits.held:
-            self._agenda.made_room()
+            self._agenda.wake()
         self._check_stopped()
 
     def _eased(self) -> None:
-        """The spool takes commits again."""
+        """What stood in the way of carrying anything new is gone, or some of it."""
         self._begin()
-        self._agenda.wake()
+        if self._agenda.cramped:
+            self._agenda.wake()
 
     def _enter_back(self, claims: Sequence[Claim]) -> None:
         steps = [GiveBack(claim, tuple(pending.recipient for pending in claim.pending)) for claim in claims]
@@ -347,8 +355,6 @@ class Dispatcher:
 
     def _lost(self, work: Work) -> None:
         """Somebody else holds these recipients: stop, since they carry them too."""
-        if work.concluded:
-            return
         work.cut = Cut.LOST
         if work.attempt is not None:
             work.attempt.cancel()

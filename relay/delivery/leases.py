@@ -20,8 +20,8 @@ from relay.net.waiting import start
 
 class Leases:
     """
-    The works that are held. `lost` is called with one that turned out to be somebody else's; `eased` when leases
-    could be renewed again after that had failed.
+    The works that are held. `lost` is called with one that turned out to be somebody else's, `eased` when all that is
+    held is certainly ours again after that had been in doubt.
     """
 
     def __init__(
@@ -43,17 +43,27 @@ class Leases:
         self._log = Logger(namespace="relay.delivery")
         # A set that keeps its order.
         self._held: dict[Work, None] = {}
+        self._unrenewed: set[Work] = set()
+        #: Until when no lease ends, unless a renewal fails: all were claimed or renewed since the last tick.
+        self._sure_until = 0.0
         self._timer: Any = None
-        #: Leases could not be renewed: what we hold may look free to our own agenda.
-        self.troubled = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """
+        Whether a lease may have ended: renewing failed, or the whole process stood still for so long. What we hold
+        then looks free to everybody, our own agenda included.
+        """
+        return bool(self._unrenewed) or (bool(self._held) and self._clock.now() >= self._sure_until)
 
     def hold(self, work: Work) -> None:
         self._held[work] = None
         if self._timer is None:
-            self._timer = self._clock.callLater(self._lease / 3, self._tick)
+            self._wait()
 
     def let_go(self, work: Work) -> None:
         self._held.pop(work, None)
+        self._sure_of([work])
 
     def held(self) -> Sequence[Work]:
         return tuple(self._held)
@@ -61,17 +71,22 @@ class Leases:
     def stop(self) -> None:
         cancel(self._timer)
 
+    def _wait(self) -> None:
+        self._sure_until = self._clock.now() + self._lease
+        self._timer = self._clock.callLater(self._lease / 3, self._tick)
+
     def _tick(self) -> None:
         self._timer = None
         if not self._held:
             return
-        self._timer = self._clock.callLater(self._lease / 3, self._tick)
         self._end_the_late()
-        # What is younger than a third of its lease has two more ticks before it ends.
+        # What was claimed since the last tick has two more before its lease ends.
         soon = self._clock.now() + self._lease * 2 / 3
-        stale = [work for work in self._held if work.expires <= soon]
-        if stale:
-            renewing: Deferred[None] | None = start(self._renew(stale))
+        older = [work for work in self._held if work.claim.expires <= soon]
+        self._unrenewed.update(older)
+        self._wait()
+        if older:
+            renewing: Deferred[None] | None = start(self._renew(older))
             if renewing is not None:
                 renewing.addErrback(lambda failure: self._log.failure("Leases were not renewed", failure))
 
@@ -84,22 +99,22 @@ class Leases:
                 work.attempt.cancel()
 
     async def _renew(self, works: Sequence[Work]) -> None:
-        expires = self._clock.now() + self._lease
         try:
             await self._spool.commit([Renew(work.claim, self._lease) for work in works])
         except ClaimLost:
             if len(works) > 1:
                 for work in works:
                     await self._renew([work])
-            elif works[0] in self._held:
+                return
+            if works[0] in self._held:
                 self._lost(works[0])
-            return
         except Exception:
             self._log.failure("Leases could not be renewed; another try in {pause} s", pause=self._lease / 3)
-            self.troubled = True
             return
-        for work in works:
-            work.expires = expires
-        if self.troubled:
-            self.troubled = False
-            self._eased()
+        self._sure_of(works)
+
+    def _sure_of(self, works: Sequence[Work]) -> None:
+        if self._unrenewed:
+            self._unrenewed.difference_update(works)
+            if not self._unrenewed:
+                self._eased()

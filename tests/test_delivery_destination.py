@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.delivery.destination import Destinations, Limits, Work
+from relay.interfaces import Claim
+from tests.delivery_world import DeliveryWorld, forwarded
+
+
+def claim() -> Claim:
+    world = DeliveryWorld(running=False)
+    _, [claimed] = world.enrol(forwarded("ann@example.net"))
+    return claimed
+
+
+CLAIM = claim()
+
+
+class DestinationsTests(SynchronousTestCase):
+    def take_all(self, destinations: Destinations) -> list[str]:
+        names = []
+        while (work := destinations.next()) is not None:
+            names.append(work.destination.name)
+        return names
+
+    def test_what_comes_first_begins_first(self) -> None:
+        destinations = Destinations(Limits())
+        first, second = (destinations.admit(CLAIM, "a") for _ in range(2))
+        self.assertIs(destinations.next(), first)
+        self.assertIs(destinations.next(), second)
+        self.assertIsNone(destinations.next())
+
+    def test_destinations_take_turns(self) -> None:
+        destinations = Destinations(Limits(destination=2))
+        for name in "aaabbc":
+            destinations.admit(CLAIM, name)
+        self.assertEqual(self.take_all(destinations), list("abcab"))
+
+    def test_a_destination_has_its_limit(self) -> None:
+        destinations = Destinations(Limits(destination=2))
+        works = [destinations.admit(CLAIM, "a") for _ in range(4)]
+        self.assertEqual(len(self.take_all(destinations)), 2)
+        first = works[0]
+        assert first is not None
+        destinations.finished(first)
+        self.assertEqual(len(self.take_all(destinations)), 1)
+
+    def test_of_what_nothing_is_held_nothing_is_known(self) -> None:
+        destinations = Destinations(Limits())
+        destinations.admit(CLAIM, "a")
+        work = destinations.next()
+        assert work is not None
+        destinations.finished(work)
+        destinations.release(work)
+        self.assertEqual(destinations._destinations, {})
+        self.assertEqual((destinations.active, destinations.held), (0, 0))
+
+    def test_what_waits_for_one_destination_leaves_room_for_others(self) -> None:
+        destinations = Destinations(Limits(destination=1, total=10, held=100))
+        while destinations.admit(CLAIM, "slow"):
+            pass
+        self.assertLess(destinations.held, 25)
+        self.assertIsNotNone(destinations.admit(CLAIM, "healthy"))
+
+    def test_a_destination_has_enough_when_half_of_what_may_wait_waits(self) -> None:
+        destinations = Destinations(Limits(destination=1, total=10, held=100))
+        self.assertFalse(destinations.has_enough("slow"))
+        while destinations.admit(CLAIM, "slow"):
+            pass
+        self.assertEqual(destinations.with_enough(), {"slow"})
+        self.assertTrue(destinations.has_enough("slow"))
+
+    def test_what_is_drained_does_not_begin(self) -> None:
+        destinations = Destinations(Limits(destination=1))
+        for name in "aab":
+            destinations.admit(CLAIM, name)
+        begun = destinations.next()
+        self.assertEqual([work.destination.name for work in destinations.drain()], ["a", "b"])
+        self.assertIsNone(destinations.next())
+        assert begun is not None
+        destinations.finished(begun)
+        self.assertEqual(destinations._destinations, {})
+
+
+class Crowd(RuleBasedStateMachine):
+    """Works come, begin and end in any order: no limit is passed, nobody is forgotten, and something always goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = Limits(destination=3, total=8, held=20)
+        self.destinations = Destinations(self.limits)
+        self.waiting: list[Work] = []
+        self.active: list[Work] = []
+        self.finished: list[Work] = []
+
+    @rule(name=st.sampled_from("abcde"))
+    def come(self, name: str) -> None:
+        work = self.destinations.admit(CLAIM, name)
+        if work is None:
+            assert self.destinations.held >= self.limits.held or any(w.destination.name == name for w in self.waiting)
+        else:
+            self.waiting.append(work)
+
+    @rule()
+    def begin(self) -> None:
+        work = self.destinations.next()
+        if work is not None:
+            self.waiting.remove(work)
+            self.active.append(work)
+        elif not self.active:
+            assert not self.waiting
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        work = data.draw(st.sampled_from(self.active))
+        self.active.remove(work)
+        self.finished.append(work)
+        self.destinations.finished(work)
+
+    @precondition(lambda self: self.finished)
+    @rule()
+    def write_down(self) -> None:
+        self.destinations.release(self.finished.pop())
+
+    @invariant()
+    def counts_are_true(self) -> None:
+        assert self.destinations.active == len(self.active) <= self.limits.total
+        assert self.destinations.held == len(self.waiting) + len(self.active) + len(self.finished) <= self.limits.held
+        for name in "abcde":
+            assert sum(work.destination.name == name for work in self.active) <= self.limits.destination
+        known = {work.destination.name for work in (*self.waiting, *self.active)}
+        assert set(self.destinations._destinations) == known
+
+
+CrowdTests = Crowd.TestCase
+
+
+class LimitsTests(SynchronousTestCase):
+    def test_a_relay_that_may_not_do_anything_cannot_be_built(self) -> None:
+        for name in "destination", "total", "held", "recipients":
+            self.assertRaises(ValueError, Limits, **{name: 0})
