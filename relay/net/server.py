@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport, ITransport
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, ITCPTransport, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -45,7 +45,7 @@ class Doorway:
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class SmtpServer(Protocol):
     """One connection."""
 
@@ -62,6 +62,8 @@ class SmtpServer(Protocol):
         #: The client does not read our replies.
         self._choked = False
         self._reading = True
+        #: The client has closed its side: it will say no more, but it may still listen.
+        self._heard_all = False
         self._stopping = False
         self._closing = False
         self._connected = False
@@ -92,6 +94,15 @@ class SmtpServer(Protocol):
             self._converse([])
         elif session.buffered > self._doorway.limits.input_ahead:
             self._read(False)
+
+    def readConnectionLost(self) -> None:
+        """The client has said all that it wants to (`printf ... | nc -N`): it is answered, and then we close."""
+        self._heard_all = True
+        if self._owed is None:
+            self._converse([])
+
+    def writeConnectionLost(self) -> None:
+        """We never close our side alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
@@ -142,6 +153,9 @@ class SmtpServer(Protocol):
         if not session.closed and self._stopping and self._owed is None and session.state is not State.CONTENT:
             self._write(session.farewell(answers.STOPPING))
         if session.closed:
+            self._close()
+        elif self._owed is None and self._heard_all and not self._choked:
+            session.farewell(answers.STOPPING)  # which nobody waits for
             self._close()
         elif self._owed is None:
             self._read(True)
@@ -244,7 +258,7 @@ class SmtpServer(Protocol):
             cast(ITransport, self.transport).write(octets)
 
     def _read(self, on: bool) -> None:
-        if on is not self._reading:
+        if on is not self._reading and not self._heard_all:
             self._reading = on
             transport = cast(Any, self.transport)
             if on:
