@@ -72,5 +72,5 @@ def _trouble(outcome: Delayed | Failed, judgement: Judgement | None) -> dict[str
         "diagnostic": outcome.diagnostic,
         "note": judgement.note if judgement else "",
         "about": judgement.about.value if judgement else "",
-        "perhaps_taken": (judgement is not None and judgement.perhaps_taken) or None,
+        "perhaps_taken": "yes" if judgement is not None and judgement.perhaps_taken else "",
     }

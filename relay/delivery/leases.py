@@ -44,7 +44,7 @@ class Leases:
         # A set that keeps its order.
         self._held: dict[Work, None] = {}
         self._unrenewed: set[Work] = set()
-        #: Until when no lease ends, unless a renewal fails: all were claimed or renewed since the last tick.
+        #: Until when no lease ends, unless a renewal fails: what a tick leaves out has so much left.
         self._sure_until = 0.0
         self._timer: Any = None
 
@@ -72,7 +72,7 @@ class Leases:
         cancel(self._timer)
 
     def _wait(self) -> None:
-        self._sure_until = self._clock.now() + self._lease
+        self._sure_until = self._clock.now() + self._lease * 2 / 3
         self._timer = self._clock.callLater(self._lease / 3, self._tick)
 
     def _tick(self) -> None:
