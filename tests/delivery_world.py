@@ -34,7 +34,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement
 from relay.mail.envelope import OURSELVES, Client, Envelope, Form
 from relay.mail.outcome import Carried, Delivered, Fact, Failed, Peer, Relayed, Unresolved
-from relay.mail.queue import Entry, Pending, Recipient
+from relay.mail.queue import Entry, Pending, Recipient, destination
 from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Route
 from relay.net.clock import ReactorClock
 from relay.spool.memory import MemorySpool, Shelf
@@ -274,7 +274,7 @@ class DeliveryWorld:
             draft.id, self.clock.now(), Envelope(reverse_path, client=Client("192.0.2.99")), b"Received: here\r\n"
         )
         enrolled = tuple(
-            Recipient(f"{draft.id}.{at}", address, original or address, route, _destination(route), "p")
+            Recipient(f"{draft.id}.{at}", address, original or address, route, destination(route), "p")
             for at, (address, route) in enumerate(recipients)
         )
         claims: list[tuple[Claim, ...]] = []
@@ -299,13 +299,3 @@ class DeliveryWorld:
     def notice_texts(self) -> list[str]:
         """What the hosts got of our notices."""
         return [octets.decode() for octets in self.hosts.notices.values()]
-
-
-def _destination(route: Route) -> str:
-    match route:
-        case Forward(next_hops):
-            return str(next_hops[0])
-        case Deliver(agent):
-            return agent
-        case _:
-            return "refused"

@@ -20,8 +20,8 @@ from relay.mail.envelope import OURSELVES, Body, Envelope, Form
 from relay.mail.header import field_body, section
 from relay.mail.notice import Action, Notice, Quoted, Told, compose
 from relay.mail.outcome import Failed
-from relay.mail.queue import Entry, Pending, Recipient
-from relay.mail.routing import Deliver, Discard, Forward, Hold, Inquiry, Route
+from relay.mail.queue import Entry, Pending, Recipient, destination
+from relay.mail.routing import Discard, Inquiry
 from relay.smtp.octets import plain
 
 #: What is quoted of a header section.
@@ -62,7 +62,7 @@ class Letter:
             draft.abandon()
             raise
         recipients = tuple(
-            Recipient(f"{draft.id}.{at}", p.address, p.original, p.route, _destination(p.route), p.policy)
+            Recipient(f"{draft.id}.{at}", p.address, p.original, p.route, destination(p.route), p.policy)
             for at, p in enumerate(self.placements)
         )
         return Enrol(Entry(draft.id, now, self.envelope, b""), draft, recipients, lease)
@@ -155,16 +155,3 @@ class Notices:
             self.log.failure("The content of {id} cannot be quoted", id=claim.entry.id)
             header = head
         return header, Quoted(header)
-
-
-def _destination(route: Route) -> str:
-    """As reception has it: the name under which copies that go the same way wait together."""
-    match route:
-        case Forward(next_hops):
-            return str(next_hops[0])
-        case Deliver(agent):
-            return agent
-        case Hold():
-            return "hold"
-        case _:
-            return "refused"
