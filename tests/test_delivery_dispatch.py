@@ -532,6 +532,14 @@ class NoticeRouteTests(SynchronousTestCase):
         self.assertIn("Received: here", text)
         self.assertIn(f"{id}.0", self.world.spool.settled)
 
+    def test_of_a_message_that_came_without_a_header_no_text_is_quoted(self) -> None:
+        _, [claim] = self.world.enrol(forwarded("ann@example.net"), text=b"Auto-Submitted: auto-replied, he said\r\n")
+        headless = evolve(claim.entry, head=b"Received: here\r\n\r\n")
+        self.world.dispatcher.accept([evolve(claim, entry=headless)])
+        [text] = self.world.notice_texts()
+        self.assertIn("\r\n\r\nReceived: here\r\n\r\n--", text)
+        self.assertNotIn("he said", text)
+
     def test_a_notice_quotes_the_header_and_answers_the_message(self) -> None:
         self.world.accept(forwarded("ann@example.net"))
         [text] = self.world.notice_texts()

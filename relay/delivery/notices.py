@@ -20,7 +20,7 @@ from relay.mail.envelope import OURSELVES, Body, Envelope, Form
 from relay.mail.header import field_body, section
 from relay.mail.notice import Action, Notice, Quoted, Told, compose
 from relay.mail.outcome import Failed
-from relay.mail.queue import Entry, Pending, Recipient, destination
+from relay.mail.queue import Entry, Pending, recipients
 from relay.mail.routing import Discard, Inquiry
 from relay.smtp.octets import plain
 
@@ -61,11 +61,8 @@ class Letter:
         except BaseException:
             draft.abandon()
             raise
-        recipients = tuple(
-            Recipient(f"{draft.id}.{at}", p.address, p.original, p.route, destination(p.route), p.policy)
-            for at, p in enumerate(self.placements)
-        )
-        return Enrol(Entry(draft.id, now, self.envelope, b""), draft, recipients, lease)
+        kept = recipients(draft.id, self.placements)
+        return Enrol(Entry(draft.id, now, self.envelope, b""), draft, kept, lease)
 
 
 News: TypeAlias = Letter | NotDue | NotNow
@@ -100,12 +97,11 @@ class Notices:
             case Refused(reply):
                 return NotDue(f"the sender's address is refused: {reply}")
             case Accepted(placements):
-                kept = tuple(p for p in placements if not isinstance(p.route, Discard))
-                if not kept:
+                if all(isinstance(placement.route, Discard) for placement in placements):
                     return NotDue("mail for the sender's address is discarded")
                 notice = self._notice(claim, sender, failed, quoted, header)
                 body = Body.EIGHT_BIT if notice.smtputf8 else Body.SEVEN_BIT
-                return Letter(compose(notice), Envelope(None, body, notice.smtputf8, OURSELVES), kept)
+                return Letter(compose(notice), Envelope(None, body, notice.smtputf8, OURSELVES), placements)
 
     def _notice(
         self,
@@ -144,6 +140,9 @@ class Notices:
     def _quote(self, claim: Claim) -> tuple[bytes, Quoted]:
         """The header section, and what is returned of the message; what the spool cannot read is left out."""
         content, head = claim.content, claim.entry.head
+        if head.endswith(b"\r\n\r\n"):
+            # The message came without a header section: ours is all of it, and the content is text.
+            return head[:-2], Quoted(head[:-2])
         try:
             blocks = content.blocks()
             octets = plain(blocks) if content.form is Form.WIRE else blocks
