@@ -66,7 +66,14 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
     """The service for these settings, which came from `file`. Raises `ConfigurationError`."""
     clock = ReactorClock(reactor)
     servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))
-    resolver = Resolver(reactor, clock, servers, patience=settings.dns.timeout)
+    resolver = Resolver(
+        reactor,
+        clock,
+        servers,
+        patience=settings.dns.timeout,
+        first_timeout=settings.dns.server_timeout,
+        most_records=settings.dns.records,
+    )
     maillog = MailLog(reactor, settings.log.mail, settings.log.format)
     threads = Threads(reactor)
     spool = _spool(settings, clock, reactor)

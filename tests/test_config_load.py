@@ -188,13 +188,11 @@ directory = "mail"
     ),
     "a wait of weeks": ('\n[limits]\nidle = "20d"\n', ["relay.toml:3: limits.idle: should be at most 1d"]),
     "limits that contradict each other": (
-        '\n[limits]\nerrors = 3\n[dns]\nserver_timeout = 30\n[delivery]\nretry = {first = "5h"}\n'
-        "concurrency.first = 30\n",
+        '\n[limits]\nerrors = 3\n[dns]\nserver_timeout = 30\n[delivery]\nretry = {first = "5h"}\n',
         [
             "relay.toml:2: limits: 'errors_slow' should not be more than 'errors'",
             "relay.toml:4: dns: 'server_timeout' should not be longer than 'timeout'",
             "relay.toml:7: delivery.retry: 'first' should not be longer than 'most'",
-            "relay.toml:8: delivery.concurrency: 'first' should not be more than 'most'",
         ],
     ),
     "a database server": (

@@ -7,10 +7,8 @@ from tests.test_rfc5321 import CONFIGURATION, DAY, HELLO, LISTENER, STRANGER, Ho
 
 
 class ServerQuirks(HouseCase):
-    def test_vrfy_wants_a_hello_and_never_tells_anything(self) -> None:
+    def test_vrfy_never_tells_anything(self) -> None:
         conversation = self.world.connect(STRANGER)
-        self.assertEqual(conversation.say("VRFY jon")[-1][:3], "503")
-        conversation.say("EHLO c")
         said = {conversation.say(f"VRFY {name}")[-1] for name in ("jon@here.test", "elvis@here.test", "x@far.test")}
         self.assertEqual([line[:9] for line in said], ["252 2.5.0"])
 
@@ -33,9 +31,6 @@ class ServerQuirks(HouseCase):
         self.assertEqual(conversation.replies()[-1][:9], "421 4.3.4")
         self.assertTrue(conversation.closed)
         self.nothing_is_left()
-
-    def test_a_sender_that_is_not_ascii_hears_553(self) -> None:
-        self.assertEqual(self.greeted().say("MAIL FROM:<jön@far.test>")[-1][:9], "553 5.6.7")
 
     def test_a_relay_without_mailboxes_has_no_postmaster(self) -> None:
         self.world = MailWorld('hostname = "mx.here.test"\n' + LISTENER)

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from relay.config.fields import Count, Factor, Network, Port, Section
+from relay.config.fields import Count, Factor, Network, Section
 from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout
 
 
@@ -35,17 +35,8 @@ class RetrySettings(Section):
 class ConcurrencySettings(Section):
     """How much is under way at once."""
 
-    first: Count = Field(default=2, description="Sessions with a destination of which nothing is known yet.")
-    most: Count = Field(
-        default=20, description="Sessions with one destination; it rises to it by success, and is halved by trouble."
-    )
+    most: Count = Field(default=20, description="Sessions with one destination.")
     total: Count = Field(default=200, description="Sessions with all destinations together.")
-
-    @model_validator(mode="after")
-    def _more_and_more(self) -> Self:
-        if self.first > self.most:
-            raise ValueError("'first' should not be more than 'most'")
-        return self
 
 
 class TimeoutSettings(Section):
@@ -63,7 +54,6 @@ class TimeoutSettings(Section):
 class DeliverySettings(Section):
     """How mail is carried onward."""
 
-    port: Port = Field(default=25, description="The port of other mail servers.")
     allow_private: tuple[Network, ...] = Field(
         default=(),
         description="Networks to which mail is delivered although they are private, loopback or the relay's own. "

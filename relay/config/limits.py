@@ -58,13 +58,10 @@ class Limits(Section):
     final_reply: Annotated[Duration, at_most(10 * MINUTE)] = Field(
         default=5 * MINUTE,
         description="How long the relay may take itself to answer the end of content; a client waits for ten "
-        "minutes (RFC 5321). Over it 451.",
+        "minutes (RFC 5321). Over it the connection is closed without a reply, since the message may be kept yet.",
     )
     policies_at_command: Timeout = Field(
         default=30, description="How long all policies together may think about a command. Over it 451."
-    )
-    policies_at_content: Timeout = Field(
-        default=2 * MINUTE, description="How long all policies together may think about a content. Over it 451."
     )
 
     # What a session may do.

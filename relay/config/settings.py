@@ -54,9 +54,11 @@ class DnsSettings(Section):
     timeout: Timeout = Field(
         default=20, description="How long a look-up may take in all. Over it the answer is that nobody answered."
     )
-    server_timeout: Timeout = Field(default=5, description="How long one server may take before the next is asked.")
+    server_timeout: Timeout = Field(
+        default=2,
+        description="How long one server may take before the next is asked. In each further round it is twice as long.",
+    )
     records: Count = Field(default=100, description="Records of an answer. One with more of them is no answer.")
-    cache: Count = Field(default=10_000, description="Answers that are kept until their time is up.")
 
     @model_validator(mode="after")
     def _a_part_of_the_whole(self) -> Self:

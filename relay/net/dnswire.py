@@ -96,9 +96,18 @@ Response: TypeAlias = Settled | Alias | Truncated | Refused
 class Query:
     """A question to one server: its octets, and how octets are read that may be the response to it."""
 
-    def __init__(self, question: Question, id: int, *, edns: bool = True, trusted: bool = False) -> None:
+    def __init__(
+        self,
+        question: Question,
+        id: int,
+        *,
+        edns: bool = True,
+        trusted: bool = False,
+        most_records: int = MOST_RECORDS,
+    ) -> None:
         """`trusted`: the server's word that it has validated an answer (the AD bit) is taken."""
         self._question = question
+        self._most_records = most_records
         self._trusted = trusted
         # That we set the bit tells the server that we understand it (RFC 6840 section 5.7).
         flags = dns.flags.RD | (dns.flags.AD if trusted else 0)
@@ -121,7 +130,7 @@ class Query:
         if start.flags & dns.flags.TC:
             return Truncated()
         answers, *others = _COUNTS.unpack_from(octets)
-        if answers > MOST_RECORDS or sum(others) > _MOST_OTHERS:
+        if answers > self._most_records or sum(others) > _MOST_OTHERS:
             return Refused("more records than we read")
         try:
             message = dns.message.from_wire(octets, ignore_trailing=True)

@@ -21,10 +21,10 @@ from relay.net.clock import cancel
 from relay.net.datagrams import OpenDatagrams, opener
 from relay.net.dnscache import Cache
 from relay.net.dnstransport import DnsTransport, Silent
-from relay.net.dnswire import KINDS, Alias, Query, Question, Refused, Settled, Truncated
+from relay.net.dnswire import KINDS, MOST_RECORDS, Alias, Query, Question, Refused, Settled, Truncated
 
 #: How long a server has for its first answer; twice as long in each round after that.
-_FIRST_TIMEOUT: Final = 2.0
+FIRST_TIMEOUT: Final = 2.0
 #: One that was silent is asked after the others for this long.
 _SICK: Final = 60.0
 #: CNAMEs that lead from one response to the next. Within one response dnspython follows 15.
@@ -91,6 +91,8 @@ class Resolver:
         random: Callable[[], float] = _unforeseeable,
         *,
         patience: float = 20.0,
+        first_timeout: float = FIRST_TIMEOUT,
+        most_records: int = MOST_RECORDS,
         most_at_once: int = 200,
         open_datagrams: OpenDatagrams | None = None,
     ) -> None:
@@ -102,6 +104,8 @@ class Resolver:
         self._servers = tuple(servers)
         self._random = random
         self._patience = patience
+        self._first_timeout = first_timeout
+        self._most_records = most_records
         self._transport = DnsTransport(reactor, clock, open_datagrams or opener(reactor))
         self._cache = Cache(clock)
         self._places = DeferredSemaphore(most_at_once)
@@ -214,7 +218,7 @@ class Resolver:
         now = self._clock.seconds()
         # `sorted` is stable: in the operator's order, but those that were silent lately last.
         willing = sorted(self._servers, key=lambda server: self._sick_until.get(server, now) > now)
-        timeout = _FIRST_TIMEOUT
+        timeout = self._first_timeout
         why = "no DNS server"
         while willing:
             for server in tuple(willing):
@@ -256,4 +260,5 @@ class Resolver:
     def _query(self, server: Inet, question: Question, *, edns: bool = True) -> Query:
         # The AD bit of a resolver elsewhere can be set by anybody on the way (RFC 4035 section 4.9.3).
         trusted = ip_address(server.host).is_loopback
-        return Query(question, int(self._random() * 65536) & 0xFFFF, edns=edns, trusted=trusted)
+        id = int(self._random() * 65536) & 0xFFFF
+        return Query(question, id, edns=edns, trusted=trusted, most_records=self._most_records)

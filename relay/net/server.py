@@ -80,6 +80,8 @@ class SmtpServer(Protocol):
         transport = cast(Any, self.transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        # Over this the transport asks us, its producer, to pause.
+        transport.bufferSize = self._doorway.limits.unread_replies
         transport.registerProducer(self, True)
         self._converse([])
 

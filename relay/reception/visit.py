@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import assert_never
+from typing import Final, assert_never
 
 from attrs import evolve
 from zope.interface import implementer
@@ -34,6 +34,9 @@ from relay.smtp.events import (
     Verify,
 )
 from relay.smtp.help import explain
+
+#: How much of its own name a client is shown: the line has a limit, and it knows the rest.
+_SHOWN: Final = 128
 
 
 @implementer(IVisit)
@@ -106,7 +109,7 @@ class Visit:
         reception = self._reception
         self._client = client = evolve(self._client, helo=name, extended=extended)
         whence = f" [{client.address}]" if client.address else ""
-        welcome = f"{reception.hostname} Hello {printable(name)}{whence}"
+        welcome = f"{reception.hostname} Hello {printable(name)[:_SHOWN]}{whence}"
         return Reply.of(250, None, welcome, *(reception.keywords if extended else ()))
 
     def _mail(self, mail: Mail) -> Reply:

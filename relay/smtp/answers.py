@@ -29,7 +29,9 @@ RECIPIENT_FIRST: Final = Reply.of(503, "5.5.1", "No valid recipients: say RCPT f
 NESTED_MAIL: Final = Reply.of(503, "5.5.1", "A transaction is open already: RSET ends it")
 ONLY_QUIT: Final = Reply.of(503, "5.5.1", "You were not welcome: say QUIT")
 
-NEEDS_SMTPUTF8: Final = Reply.of(553, "5.6.7", "The address is not ASCII: say SMTPUTF8 with MAIL")
+#: RFC 6531 section 3.5 has a code for each of the two commands.
+SENDER_NEEDS_SMTPUTF8: Final = Reply.of(550, "5.6.7", "The address is not ASCII: say SMTPUTF8 with MAIL")
+RECIPIENT_NEEDS_SMTPUTF8: Final = Reply.of(553, "5.6.7", "The address is not ASCII: say SMTPUTF8 with MAIL")
 TOO_MANY_RECIPIENTS: Final = Reply.of(452, "4.5.3", "Too many recipients in one transaction")
 TOO_MANY_MESSAGES: Final = Reply.of(421, "4.7.0", "Too many messages on one connection, please reconnect")
 TOO_MANY_ERRORS: Final = Reply.of(421, "4.7.0", "Too many errors, closing")

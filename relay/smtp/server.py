@@ -116,7 +116,7 @@ MOVES: Final[Mapping[tuple[State, type[Question]], State]] = {
     **{(state, Reset): State.READY for state in _NAMED},
     **{(state, Noop): state for state in _SPOKEN},
     **{(state, Help): state for state in _SPOKEN},
-    **{(state, Verify): state for state in _NAMED},
+    **{(state, Verify): state for state in _SPOKEN},
     **{(state, Quit): State.CLOSED for state in (*_SPOKEN, State.UNWELCOME)},
 }
 
@@ -364,14 +364,14 @@ class ServerSession:
                 if limits.messages is not None and self._messages >= limits.messages:
                     return Misspoken(answers.TOO_MANY_MESSAGES)
                 if reverse_path is not None and not reverse_path.ascii and not question.smtputf8:
-                    return Misspoken(answers.NEEDS_SMTPUTF8)
+                    return Misspoken(answers.SENDER_NEEDS_SMTPUTF8)
                 if question.size is not None and question.size > limits.message:
                     return Misspoken(answers.MESSAGE_TOO_LARGE)
             case Rcpt(recipient):
                 if transaction.recipients >= limits.recipients:
                     return Misspoken(answers.TOO_MANY_RECIPIENTS)
                 if not recipient.ascii and not transaction.smtputf8:
-                    return Misspoken(answers.NEEDS_SMTPUTF8)
+                    return Misspoken(answers.RECIPIENT_NEEDS_SMTPUTF8)
             case _ if isinstance(question, _IDLING):
                 self._idled += 1
                 if limits.idle_commands is not None and self._idled > limits.idle_commands:

@@ -95,7 +95,7 @@ class Adapter:
                 case Proceed():
                     content = CONTENT
                     self.session.content_sent()
-                    if self.ahead and self.waiting:
+                    if self.ahead and self.waiting and self.session.can_begin:
                         self.begin_next()
                 case Settled(facts):
                     self.facts.append(facts)
