@@ -25,7 +25,7 @@ TABLE: Final[dict[str, tuple[bytes, str]]] = {
     "control characters": (b"HELO c\x1b[2J\r\n" + QUIT, "501 221"),
     "octets that are no text": (bytes(range(128, 256)) + b"\r\n" + QUIT, "500 221"),
     "invalid UTF-8 in an address": (b"EHLO c\r\nMAIL FROM:<\xff\xfe@c> SMTPUTF8\r\n" + QUIT, "250 501 221"),
-    "UTF-8 that was not announced": (b"EHLO c\r\nMAIL FROM:<j\xc3\xb6rg@c>\r\n" + QUIT, "250 553 221"),
+    "UTF-8 that was not announced": (b"EHLO c\r\nMAIL FROM:<j\xc3\xb6rg@c>\r\n" + QUIT, "250 550 221"),
     "an empty line": (b"\r\n" + QUIT, "500 221"),
     "unknown commands": (b"FROB\r\nfrob nicate\r\nX-\r\n" + QUIT, "500 500 500 221"),
     "a command line that is too long": (HELO + b"NOOP " + b"x" * 5000 + b"\r\n" + QUIT, "250 500 221"),
