@@ -209,6 +209,13 @@ class BatchTests(SpoolTestCase):
         (claim,) = self.successResultOf(waiting)
         self.assertEqual(claim.entry, enrol.entry)
 
+    def test_an_answer_may_cancel_another_of_its_batch_in_vain(self) -> None:
+        self.commit(self.enrolment(self.spool))
+        first, second = self.commit(self.enrolment(self.spool)), self.commit(self.enrolment(self.spool))
+        first.addCallback(lambda _: second.cancel())
+        self.writer.work()
+        self.assertEqual(len(self.successResultOf(second)), 1)
+
     def test_a_file_is_synced_before_its_row_is_handed_over(self) -> None:
         waiting = self.commit(self.enrolment(self.spool, LARGE), self.enrolment(self.spool, LARGE))
         self.assertEqual((len(self.syncers.tasks), len(self.writer.tasks)), (2, 0))
@@ -419,7 +426,7 @@ class ProofTests(SpoolTestCase):
         lost = self.enrolled(spool)
         self.result(spool.commit([settled(lost)]))
         writer = WhenTold()
-        self.patch(spool, "_writers", writer)
+        self.patch(spool._batches, "_workers", writer)
         commits = ([self.enrolment(spool)], [self.enrolment(spool)], [settled(lost)])
         waiting = [Deferred.fromCoroutine(spool.commit(steps)) for steps in commits]
         writer.work(1)
@@ -451,6 +458,17 @@ class ProofTests(SpoolTestCase):
         self.result(spool.commit([self.enrolment(spool, lease=None)]))
         self.shard.fail_commit(kept=False)
         self.fails(SpoolError, spool.claim(self.shard.clock.now(), 10, LEASE))
+        self.assertEqual(len(self.due(spool)), 1)
+
+    def test_a_claim_whose_proof_failed_is_followed_by_probes_too(self) -> None:
+        spool = self.opened()
+        self.result(spool.commit([self.enrolment(spool, lease=None)]))
+        self.shard.fail_commit(kept=True, probes=1)
+        self.fails(SpoolError, spool.claim(self.shard.clock.now(), 10, LEASE))
+        self.assertFalse(spool.accepting)
+        self.shard.time.pump([60] * 3)
+        self.assertTrue(spool.accepting)
+        self.shard.time.advance(LEASE)
         self.assertEqual(len(self.due(spool)), 1)
 
     def test_a_content_file_that_cannot_be_synced_is_refused_until_a_probe_passes(self) -> None:

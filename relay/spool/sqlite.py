@@ -10,7 +10,6 @@ from typing import Any, assert_never
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.interfaces import (
@@ -20,7 +19,6 @@ from relay.interfaces import (
     IClock,
     IDraft,
     ISpool,
-    OutcomeUnknown,
     Postpone,
     Renew,
     Settle,
@@ -29,6 +27,7 @@ from relay.interfaces import (
 )
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
+from relay.spool.batches import Batches
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.codec import Encoder
 from relay.spool.contents import Budget, Draft, Shelving, make_durable, name_of
@@ -58,16 +57,6 @@ class Limits:
     reserve: int = 64 * 1024 * 1024
 
 
-class _Waiting:
-    """A request, and who waits for its result."""
-
-    __slots__ = ("request", "result")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.result: Deferred[Any] = Deferred()
-
-
 class _Plan:
     """A commit on its way to the writer."""
 
@@ -94,11 +83,8 @@ class SqliteSpool:
     """
     Entries and small content in a database, larger content in files beside it.
 
-    Requests that come while the writer's thread is busy wait together and cross as its next batch. When a batch
-    has been done, the next one is handed over before the first answer is given: the disk never waits for us.
-
-    A commit that is cancelled while its batch waits has not happened. One that has been handed to the writer
-    can be called back no more: it goes on, and its result is given in spite of the cancelling.
+    A commit that is cancelled while its batch waits has not happened. One that the writer has can be called back no
+    more: it goes on, and its result is given in spite of the cancelling. A draft is used up by its commit.
 
     Nothing is touched on the disk, and no thread is started, before the first use.
     """
@@ -128,10 +114,9 @@ class SqliteSpool:
         self._identities = Identities(clock.now, random)
         self._encoder = Encoder()
         self._shelving = Shelving(self._layout, disk, Budget(limits.in_memory), limits.in_row)
-        #: The writer's thread draws its own tokens: a source is for one thread.
+        # The writer's thread draws its own tokens: a source is for one thread.
         self._writer = Writer(self._layout, disk, Identities(clock.now, random).token)
-        self._waiting: list[_Waiting] = []
-        self._under_way: list[_Waiting] | None = None
+        self._batches = Batches(self._writer, writer, self._refuse)
         self._open_calls = 0
         self._idle: Deferred[None] | None = None
         self._closed = False
@@ -184,12 +169,14 @@ class SqliteSpool:
     @property
     def waiting(self) -> int:
         """How many requests wait for the writer or are being carried out."""
-        return len(self._waiting) + len(self._under_way or ())
+        return self._batches.waiting
 
     # The contract.
 
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
         self._check_open()
+        if not steps:
+            return ()
         check(steps)
         plan = _Plan()
         self._open_calls += 1
@@ -202,7 +189,7 @@ class SqliteSpool:
                 plan.destroy_drafts()
                 raise
             try:
-                gone = await self._request(Commit(plan.strokes, plan.in_files))
+                gone = await self._batches.request(Commit(plan.strokes, plan.in_files))
             except (SpoolError, CancelledError):
                 plan.destroy_drafts()
                 raise
@@ -250,7 +237,7 @@ class SqliteSpool:
         if self._open_calls:
             self._idle = Deferred()
             await self._idle
-        await self._request(Errand(Writer.close))
+        await self._batches.request(Errand(Writer.close))
         self._writers.stop()
         self._syncers.stop()
 
@@ -314,8 +301,9 @@ class SqliteSpool:
         """Wait for the files of this commit, which are all synced at the same time."""
         for problem in [await done for done in plan.syncing]:
             if problem is not None:
-                self._refuse(problem)
-                raise SpoolError(f"the content could not be made durable: {problem}") from problem
+                why = f"the content could not be made durable: {problem}"
+                self._refuse(why)
+                raise SpoolError(why) from problem
 
     def _remove(self, name: str) -> None:
         path, disk = self._layout.file(name), self._disk
@@ -325,74 +313,23 @@ class SqliteSpool:
         if problem is not None:
             self.log.warn("a file of content is of no use, and cannot be removed: {problem}", problem=problem)
 
-    # Batches.
-
     async def _ask(self, request: Request) -> Any:
         self._check_open()
         self._open_calls += 1
         try:
-            return await self._request(request)
+            return await self._batches.request(request)
         finally:
             self._call_ended()
 
-    async def _request(self, request: Request) -> Any:
-        """The result of this request, from the batch that it will be in."""
-        waiting = _Waiting(request)
-        self._waiting.append(waiting)
-        if self._under_way is None:
-            self._hand_over()
-        while True:
-            try:
-                result = await waiting.result
-            except CancelledError:
-                if waiting in self._waiting:
-                    self._waiting.remove(waiting)
-                    raise
-                waiting = self._go_on_waiting(waiting)
-                continue
-            if isinstance(result, Exception):
-                raise result
-            return result
-
-    def _go_on_waiting(self, cancelled: _Waiting) -> _Waiting:
-        """The writer has it: whoever cancelled hears what became of it nevertheless."""
-        again = _Waiting(cancelled.request)
-        assert self._under_way is not None
-        self._under_way[self._under_way.index(cancelled)] = again
-        return again
-
-    def _hand_over(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._under_way = batch
-        requests = [waiting.request for waiting in batch]
-        writer = self._writer
-        self._writers.perform(lambda: writer.run(requests), self._done)
-
-    def _done(self, results: list[Any] | Exception) -> None:
-        batch = self._under_way
-        assert batch is not None
-        if self._waiting:
-            self._hand_over()
-        else:
-            self._under_way = None
-        if isinstance(results, Exception):
-            # Ours is the fault, and whether COMMIT was said is not known.
-            self.log.failure("the spool's writer failed", failure=Failure(results))
-            results = [OutcomeUnknown(str(results))] * len(batch)
-        if any(isinstance(result, OutcomeUnknown) for result in results):
-            self._refuse(next(result for result in results if isinstance(result, OutcomeUnknown)))
-        for waiting, result in zip(batch, results, strict=True):
-            waiting.result.callback(result)
-
     # Trouble.
 
-    def _refuse(self, problem: Exception) -> None:
+    def _refuse(self, why: str) -> None:
         """Accept nothing until a probe has passed."""
         if not self.accepting:
             return
         self.accepting = False
         self._probe_delay = PROBE_FIRST
-        self.log.critical("{path}: no mail is accepted: {problem}", path=self._layout.path, problem=problem)
+        self.log.critical("{path}: no mail is accepted: {why}", path=self._layout.path, why=why)
         self._probe_later()
 
     def _probe_later(self) -> None:
@@ -401,14 +338,12 @@ class SqliteSpool:
             self._probe_delay = min(2 * self._probe_delay, PROBE_LAST)
 
     def _probe(self) -> None:
-        waiting = _Waiting(Errand(Writer.probe))
-        waiting.result.addCallback(self._probed)
-        self._waiting.append(waiting)
-        if self._under_way is None:
-            self._hand_over()
+        Deferred.fromCoroutine(self._probed())
 
-    def _probed(self, problem: Exception | None) -> None:
-        if problem is not None:
+    async def _probed(self) -> None:
+        try:
+            await self._batches.request(Errand(Writer.probe))
+        except Exception as problem:
             self.log.error("{path}: still no writing: {problem}", path=self._layout.path, problem=problem)
             self._probe_later()
             return

@@ -56,6 +56,15 @@ class Errand:
 Request: TypeAlias = Commit | Wanted | Errand
 
 
+@frozen(eq=False)
+class Done:
+    """What came of a batch: a result or an exception for each of its requests, in order."""
+
+    results: Sequence[Any]
+    #: Why nothing can be written any more until a probe has passed, or "".
+    refusing: str = ""
+
+
 class _Disagreement(Exception):
     """A batch cannot be carried out in one: some commit in it must fail by itself."""
 
@@ -69,11 +78,11 @@ class Writer:
         self._shelves = Shelves(layout, disk, token)
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
-        #: Since an outcome that is unknown, and until a probe has passed, nothing is written.
-        self._refusing = False
+        #: Since an outcome that is unknown, and until a probe has passed, nothing is written: why.
+        self._refusing = ""
 
-    def run(self, batch: Sequence[Request]) -> list[Any]:
-        """The results of these requests, in order. Returns when what they changed survives a power cut."""
+    def run(self, batch: Sequence[Request]) -> Done:
+        """Carry out these requests. Returns when what they changed survives a power cut."""
         results: list[Any] = [None] * len(batch)
         changes = [at for at, request in enumerate(batch) if not isinstance(request, Errand)]
         if changes:
@@ -81,7 +90,7 @@ class Writer:
         for at, request in enumerate(batch):
             if isinstance(request, Errand):
                 results[at] = self._errand(request)
-        return results
+        return Done(results, self._refusing)
 
     # Errands.
 
@@ -110,7 +119,7 @@ class Writer:
         """See whether writing works, both to the database and to a file. Raises if not."""
         self._write_a_file()
         self._prove(())
-        self._refusing = False
+        self._refusing = ""
 
     def close(self) -> None:
         """Let go of the files. May be called again."""
@@ -122,10 +131,10 @@ class Writer:
     def _errand(self, errand: Errand) -> object:
         try:
             return errand.run(self)
-        except SpoolError as problem:
-            return problem
         except (sqlite3.Error, OSError) as problem:
             return _spool_error(problem)
+        except Exception as problem:
+            return problem
 
     # Changes.
 
@@ -198,14 +207,12 @@ class Writer:
             happened = self._prove(strokes)
         except Exception as worse:
             self._drop()
-            self._refusing = True
+            self._refusing = f"{problem}; then {worse}"
             for at in succeeded:
-                unknown = isinstance(batch[at], Commit)
-                error: Exception = (
-                    OutcomeUnknown(f"{problem}; then {worse}") if unknown else SpoolError(f"{problem}; then {worse}")
-                )
-                error.__cause__ = problem
-                results[at] = error
+                # A claim that may have happened needs no answer: it expires.
+                error = OutcomeUnknown if isinstance(batch[at], Commit) else SpoolError
+                results[at] = error(self._refusing)
+                results[at].__cause__ = problem
             return
         if not happened:
             for at in succeeded:
@@ -245,7 +252,7 @@ class Writer:
 
     def _database(self) -> sqlite3.Connection:
         if self._refusing:
-            raise SpoolError("after an error whose outcome is unknown, the spool waits until writing works again")
+            raise SpoolError(f"the spool waits until writing works again: {self._refusing}")
         return self._connection or self._open()
 
     def _open(self) -> sqlite3.Connection:
