@@ -530,6 +530,15 @@ class OpeningTests(SpoolTestCase):
             path.chmod(0o770)
         self.opened()
 
+    def test_the_directory_may_be_a_link_to_another_disk(self) -> None:
+        elsewhere = self.shard.parent / "elsewhere"
+        elsewhere.mkdir(mode=0o700)
+        self.shard.layout.path.symlink_to(elsewhere)
+        self.enrolled(self.opened(), LARGE)
+        self.shard.die()
+        elsewhere.chmod(0o707)
+        self.unusable("chmod o-w")
+
     def test_a_directory_that_cannot_be_made_is_named(self) -> None:
         self.shard.layout.path.write_text("a file")
         self.unusable(str(self.shard.layout.path))

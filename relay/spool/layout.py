@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
-from relay.net.disk import Disk, sync_directory
+from relay.net.disk import Disk, opened, sync_directory
 from relay.spool.disk import make_directory
 from relay.spool.errors import SpoolUnusable
 from relay.spool.identity import ALPHABET
@@ -56,12 +58,15 @@ def prepare(layout: Layout, disk: Disk) -> None:
         layout.path.parent.mkdir(parents=True, exist_ok=True)
         for directory in (layout.path, layout.content):
             make_directory(disk, directory)
-            mode = disk.stat(str(directory)).st_mode
-            if mode & stat.S_IWOTH:
-                raise SpoolUnusable(f"{directory}: everybody may write there; say `chmod o-w {directory}`")
+            with opened(disk, str(directory), os.O_RDONLY | os.O_DIRECTORY) as opening:
+                if disk.fstat(opening).st_mode & stat.S_IWOTH:
+                    raise SpoolUnusable(f"{directory}: everybody may write there; say `chmod o-w {directory}`")
         for shelf in layout.shelves:
             make_directory(disk, shelf)
-        for directory in (layout.content, layout.path, layout.path.parent):
+        for directory in (layout.content, layout.path):
             sync_directory(disk, str(directory))
+        # Others' directories need not be ours to read; then it was not we who made ours.
+        with suppress(PermissionError):
+            sync_directory(disk, str(layout.path.parent))
     except OSError as problem:
         raise SpoolUnusable(f"{problem.filename or layout.path}: {problem.strerror}") from problem
