@@ -1,0 +1,11 @@
+"""
+How fast the relay is, beside other servers in the same run on the same machine.
+
+    make bench                          all of it: some minutes
+    make bench ARGS="--quick"           one round, about a minute
+    make bench ARGS="--json result.json"
+
+The figures of two runs are not comparable: a machine that does something else meanwhile gives others. The ratios are,
+since the servers take turns, and each ratio is of two runs one behind the other. CPU is what all processes of a server
+have used, without load and sink; it is steadier than messages a second, and says what a faster machine would do.
+"""

@@ -1,0 +1,109 @@
+"""Where it was measured, and what a server there has used of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@frozen
+class Stat:
+    """What `/proc/PID/stat` says of a process."""
+
+    parent: int
+    #: Seconds of CPU of its own, and of those of its children that have ended.
+    cpu: float
+
+
+def parsed(text: str) -> Stat:
+    """Of a line of `/proc/PID/stat` (proc(5)). A process's name may contain blanks and parentheses."""
+    fields = text.rpartition(")")[2].split()
+    parent, ticks = int(fields[1]), sum(map(int, fields[11:15]))
+    return Stat(parent, ticks / _TICKS)
+
+
+def used(stats: Mapping[int, Stat], roots: Iterable[int]) -> float:
+    """Seconds of CPU that these processes and all below them have used, those included that have ended."""
+    children: dict[int, list[int]] = {}
+    for pid, stat in stats.items():
+        children.setdefault(stat.parent, []).append(pid)
+    total, left = 0.0, list(roots)
+    while left:
+        pid = left.pop()
+        total += stats[pid].cpu
+        left += children.get(pid, ())
+    return total
+
+
+def all_stats() -> dict[int, Stat]:
+    """Of all processes."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                found[int(folder.name)] = parsed((folder / "stat").read_text(errors="replace"))
+            except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                continue
+    return found
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """The machine, and the disk on which `folder` is."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "filesystem": _filesystem(folder),
+        "syncs_a_second": round(_syncs(folder)),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def sentence(machine: Mapping[str, Any]) -> str:
+    busy = machine["load_before"] > machine["cores"] / 4
+    return (
+        "{cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}, Python {python}, {filesystem} with "
+        "{syncs_a_second:,} fdatasync a second".format_map(machine)
+        + (f"; the machine was busy before we began (load {machine['load_before']:.1f})" if busy else "")
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _filesystem(folder: Path) -> str:
+    """The type of the file system that is mounted nearest above."""
+    path = str(folder.resolve()) + "/"
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    above = [(len(at), kind) for at, kind in mounts if path.startswith(at.rstrip("/") + "/")]
+    return max(above)[1] if above else "?"
+
+
+def _syncs(folder: Path, seconds: float = 0.5) -> float:
+    """How often a second 4 KiB can be added to a file and made durable."""
+    path = folder / "syncs"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        begun, done = time.perf_counter(), 0
+        while time.perf_counter() - begun < seconds:
+            os.write(fd, b"\0" * 4096)
+            os.fdatasync(fd)
+            done += 1
+        return done / (time.perf_counter() - begun)
+    finally:
+        os.close(fd)
+        path.unlink()

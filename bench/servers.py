@@ -1,0 +1,244 @@
+"""The servers that are measured, each in a process of its own, with a configuration that the report can show."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+from bench.machine import Stat, used
+from bench.scenarios import Route
+from tests.interop.peers import Server, free_port
+from tests.interop.postfix import Postfix
+
+_REPOSITORY: Final = Path(__file__).parents[1]
+
+
+class Measured(ABC):
+    """A server that runs, until `stop`."""
+
+    name: ClassVar[str]
+    #: Whether its 250 means that the message survives a power cut, by route.
+    durable: ClassVar[Mapping[Route, bool]]
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+
+    @property
+    def routes(self) -> frozenset[Route]:
+        return frozenset(self.durable)
+
+    @property
+    @abstractmethod
+    def roots(self) -> list[int]:
+        """The processes that have started all others of it."""
+
+    @property
+    @abstractmethod
+    def configuration(self) -> str:
+        """What a reader of the figures has to know of how it runs."""
+
+    @property
+    @abstractmethod
+    def maildir(self) -> Path:
+        """Where its mail for `Route.MAILDIR` goes."""
+
+    def recipient(self, route: Route) -> str:
+        return f"all@{route.domain}"
+
+    def cpu(self, stats: Mapping[int, Stat]) -> float:
+        """Seconds that all its processes have used."""
+        return used(stats, self.roots)
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it."""
+
+
+_RELAY: Final = """\
+hostname = "relay.test"
+[spool]
+path = "spool"
+[log]
+mail = "mail.log"
+[control]
+socket = "control.sock"
+[[listener]]
+address = "127.0.0.1:{port}"
+[[policy]]
+use = "mailbox"
+domains = ["maildir.test"]
+users = ["all"]
+directory = "mail"
+[[policy]]
+use = "discard"
+when = {{ recipient = ["discard.test"] }}
+[[policy]]
+use = "forward"
+when = {{ client = ["127.0.0.1"] }}
+next_hop = "127.0.0.1:{sink}"
+"""
+
+
+class Relay(Measured):
+    """The relay of this tree, as an operator starts it."""
+
+    name = "relay"
+    durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True, Route.DISCARD: False}
+
+    def __init__(self, folder: Path, sink: int) -> None:
+        super().__init__(folder, free_port())
+        self._text = _RELAY.format(port=self.port, sink=sink)
+        (folder / "relay.toml").write_text(self._text)
+        twistd = Path(sys.executable).with_name("twistd")
+        words = ("--nodaemon", "--pidfile=", "--no_save", "relay", "--config", folder / "relay.toml")
+        self._server = Server(folder / "log", sys.executable, twistd, *words)
+        self._server.wait_for(("127.0.0.1", self.port))
+
+    @property
+    def roots(self) -> list[int]:
+        return [self._server.pid]
+
+    @property
+    def configuration(self) -> str:
+        return self._text
+
+    @property
+    def maildir(self) -> Path:
+        return self.folder / "mail/all"
+
+    def stop(self) -> None:
+        self._server.stop()
+        said = self._server.said
+        if "Traceback" in said:
+            raise AssertionError(f"the relay had trouble:\n{said}")
+
+
+class Aiosmtpd(Measured):
+    """Python's usual answer: it takes mail, and there is nothing behind it."""
+
+    name = "aiosmtpd"
+    durable: ClassVar = {Route.DISCARD: False}
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, free_port())
+        environ = {"PYTHONPATH": str(_REPOSITORY)}
+        command = (sys.executable, "-m", "bench.discarding", str(self.port))
+        self._server = Server(folder / "log", *command, environ=environ)
+        self._server.wait_for(("127.0.0.1", self.port))
+
+    @property
+    def roots(self) -> list[int]:
+        return [self._server.pid]
+
+    @property
+    def configuration(self) -> str:
+        return "one process; its handler answers 250 and keeps nothing (bench/discarding.py)"
+
+    @property
+    def maildir(self) -> Path:
+        raise NotImplementedError("aiosmtpd has no mailboxes")
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+#: Beside what tests/interop/postfix.py says of it.
+_POSTFIX: Final = {
+    # Or it slows its clients down when the queue manager has much to do.
+    "in_flow_delay": "0",
+    # A hundred sessions, and each may have a process.
+    "default_process_limit": "200",
+    "smtpd_peername_lookup": "no",
+    "virtual_mailbox_domains": Route.MAILDIR.domain,
+    "transport_maps": f"inline:{{{Route.DISCARD.domain}=discard:}}",
+}
+
+
+class PostfixServer(Measured):
+    """Postfix as Debian builds it; its queue is durable when it says 250."""
+
+    name = "postfix"
+    durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True}
+
+    def __init__(self, folder: Path, sink: int) -> None:
+        super().__init__(folder, free_port())
+        settings = {**_POSTFIX, "relayhost": f"[127.0.0.1]:{sink}"}
+        self._postfix = Postfix.start(folder, self.port, settings)
+        self._configuration = "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+    @staticmethod
+    def why_not() -> str:
+        """Why it cannot be measured here, or ""."""
+        if not _is_installed("postfix"):
+            return "Postfix is not installed"
+        return "" if os.geteuid() == 0 else "only root can start Postfix"
+
+    @property
+    def roots(self) -> list[int]:
+        return [self._postfix.master]
+
+    @property
+    def configuration(self) -> str:
+        return f"tests/interop/postfix.py, and\n{self._configuration}"
+
+    @property
+    def maildir(self) -> Path:
+        return self.folder / "box/all"
+
+    def stop(self) -> None:
+        self._postfix.stop()
+
+
+class Sink:
+    """Where mail goes, and is counted: Postfix's smtp-sink, or our own."""
+
+    def __init__(self, folder: Path, *, own: bool) -> None:
+        self.port = free_port()
+        self._counter = folder / "counter"
+        if own or not _is_installed("smtp-sink"):
+            self.name = "our own (bench/sink.py)"
+            command: tuple[str, ...] = (sys.executable, "-m", "bench.sink", str(self.port))
+        else:
+            user = ("-u", "nobody") if os.geteuid() == 0 else ()
+            self.name = "smtp-sink"
+            command = ("smtp-sink", "-c", *user, f"127.0.0.1:{self.port}", "1024")
+        self._server = Server(self._counter, *command, environ={"PYTHONPATH": str(_REPOSITORY)})
+        self._server.wait_for(("127.0.0.1", self.port))
+
+    @property
+    def count(self) -> int:
+        """Messages so far."""
+        with self._counter.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 200))
+            found = re.findall(rb"mesg=(\d+)\r", file.read())
+        return int(found[-1]) if found else 0
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def clear(maildir: Path) -> None:
+    """Forget what was delivered: a folder that grows would make each round slower than the one before."""
+    for path in (maildir / "new").glob("*"):
+        path.unlink()
+
+
+def delivered(maildir: Path) -> int:
+    """Messages in a Maildir."""
+    try:
+        with os.scandir(maildir / "new") as found:
+            return sum(1 for _ in found)
+    except FileNotFoundError:
+        return 0
+
+
+def _is_installed(program: str) -> bool:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None

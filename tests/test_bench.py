@@ -1,0 +1,151 @@
+"""The benchmark's arithmetic, and its own load and sink."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench.client import Budget, dialogue
+from bench.machine import Stat, parsed, used
+from bench.report import Result, Run, Series, as_json, comparisons, ratio, text
+from bench.scenarios import FULL, Load, Route, enough
+from bench.servers import Sink
+
+LOAD = Load(1024, 10, reuse=True)
+
+
+def series(server: str, *runs: Run, route: Route = Route.SINK, durable: bool = True) -> Series:
+    return Series(server, route, durable, runs)
+
+
+class RunTests(SynchronousTestCase):
+    def test_rates_are_messages_by_seconds_and_cpu_is_for_each(self) -> None:
+        run = Run(1000, accepted=2.0, finished=4.0, cpu=0.5)
+        self.assertEqual((run.accepted_rate, run.finished_rate, run.cpu_each), (500, 250, 0.5))
+
+    def test_a_series_is_told_by_its_median_and_how_far_its_rounds_are_apart(self) -> None:
+        rounds = series("relay", Run(100, 1.0, 1.0, 0.1), Run(100, 0.5, 0.5, 0.2), Run(100, 2.0, 2.0, 0.9))
+        self.assertEqual(rounds.of(lambda run: run.accepted_rate), 100)
+        self.assertEqual(rounds.of(lambda run: run.cpu_each), 2)
+        self.assertEqual(rounds.spread, (200 - 50) / 100)
+
+
+class RatioTests(SynchronousTestCase):
+    def test_it_is_the_median_of_the_rounds_ratios_and_not_the_ratio_of_the_medians(self) -> None:
+        # The machine was busy in the second round, and slowed both down.
+        ours = series("relay", Run(100, 1.0, 1.0, 1.0), Run(100, 10.0, 10.0, 1.0), Run(100, 0.25, 0.25, 1.0))
+        theirs = series("postfix", Run(100, 2.0, 2.0, 1.0), Run(100, 20.0, 20.0, 1.0), Run(100, 1.5, 1.5, 1.0))
+        self.assertEqual(ratio(ours, theirs, lambda run: run.finished_rate), 2.0)
+
+    def test_counts_may_differ_since_rates_are_compared(self) -> None:
+        ours, theirs = series("relay", Run(5000, 1.0, 1.0, 1.0)), series("postfix", Run(500, 1.0, 1.0, 1.0))
+        self.assertEqual(ratio(ours, theirs, lambda run: run.finished_rate), 10.0)
+        self.assertAlmostEqual(ratio(ours, theirs, lambda run: run.cpu_each) or 0.0, 0.1)
+
+    def test_nothing_is_said_of_cpu_that_was_too_little_to_be_counted(self) -> None:
+        ours, theirs = series("relay", Run(10, 1.0, 1.0, 0.1)), series("aiosmtpd", Run(10, 1.0, 1.0, 0.0))
+        self.assertIsNone(ratio(ours, theirs, lambda run: run.cpu_each))
+
+    def test_rounds_that_are_missing_are_a_mistake(self) -> None:
+        one, three = series("relay", Run(1, 1.0, 1.0, 1.0)), series("postfix", *[Run(1, 1.0, 1.0, 1.0)] * 3)
+        with self.assertRaises(ValueError):
+            ratio(one, three, lambda run: run.finished_rate)
+
+
+class ReportTests(SynchronousTestCase):
+    result = Result(
+        LOAD,
+        (
+            series("relay", Run(1000, 1.0, 2.0, 0.5), Run(1000, 1.0, 2.0, 0.5, duplicates=3)),
+            series("postfix", Run(100, 1.0, 1.0, 0.2), Run(100, 1.0, 1.0, 0.2)),
+            series("relay", *[Run(1000, 0.5, 0.5, 0.1)] * 2, route=Route.DISCARD, durable=False),
+            series("aiosmtpd", *[Run(1000, 1.0, 1.0, 0.2)] * 2, route=Route.DISCARD, durable=False),
+        ),
+    )
+
+    def test_like_is_compared_with_like_and_what_is_not_is_said_to_be_unlike(self) -> None:
+        said = [(each["ours"], each["theirs"], each["finished"], each["fair"]) for each in comparisons(self.result)]
+        self.assertEqual(
+            said,
+            [
+                ("relay -> sink", "postfix -> sink", 5.0, True),
+                ("relay -> sink", "aiosmtpd -> discard", 0.5, False),
+                ("relay -> discard", "aiosmtpd -> discard", 2.0, True),
+            ],
+        )
+
+    def test_the_text_shows_each_series_and_each_comparison(self) -> None:
+        said = text([self.result])
+        self.assertIn("1 KiB, 10 sessions, reused connections\n", said)
+        self.assertRegex(said, r"(?m)^relay -> sink +1,000 +500 +0\.500 +0%  yes, 3 messages came twice$")
+        self.assertRegex(said, r"(?m)^aiosmtpd -> discard +1,000 +1,000 +0\.200 +0%  no$")
+        self.assertIn("relay -> sink : postfix -> sink = 10.00 accepted, 5.00 finished, 0.25 CPU each\n", said)
+        self.assertRegex(said, r"relay -> sink : aiosmtpd -> discard = .* \(the other keeps nothing\)")
+
+    def test_the_json_has_every_run(self) -> None:
+        shown: dict[str, Any] = json.loads(json.dumps(as_json([self.result], {"cores": 2}, {"relay": "..."})))
+        [result] = shown["results"]
+        self.assertEqual(result["load"], {"size": 1024, "sessions": 10, "reuse": True})
+        self.assertEqual([len(each["runs"]) for each in result["series"]], [2, 2, 2, 2])
+        self.assertEqual(result["series"][0]["finished_rate"], 500.0)
+        self.assertEqual(len(result["comparisons"]), 3)
+
+
+class ExtentTests(SynchronousTestCase):
+    def test_a_run_has_as_many_messages_as_the_time_is_meant_for_within_bounds(self) -> None:
+        self.assertEqual(enough(FULL, tried=100, seconds=0.1), 3000)
+        self.assertEqual(enough(FULL, tried=100, seconds=0.001), FULL.most)
+        self.assertEqual(enough(FULL, tried=100, seconds=100.0), FULL.least)
+
+
+class CpuTests(SynchronousTestCase):
+    def test_a_name_with_blanks_and_parentheses_is_no_hindrance(self) -> None:
+        line = "42 (a) (b c)) S 7 42 42 0 -1 4194560 100 0 0 0 150 50 30 20 20 0 1 0 100 1000 10"
+        stat = parsed(line)
+        self.assertEqual(stat.parent, 7)
+        self.assertEqual(stat.cpu, parsed("1 (x) S 1 0 0 0 0 0 0 0 0 0 250 0 0 0 0").cpu)
+
+    def test_what_all_processes_of_a_server_have_used_is_counted_once(self) -> None:
+        stats = {1: Stat(0, 100.0), 10: Stat(1, 1.0), 11: Stat(10, 2.0), 12: Stat(11, 4.0), 20: Stat(1, 8.0)}
+        self.assertEqual(used(stats, [10]), 7.0)
+        self.assertEqual(used(stats, [10, 20]), 15.0)
+
+
+class ClientTests(SynchronousTestCase):
+    def test_a_connection_is_for_one_message_or_for_as_many_as_are_left(self) -> None:
+        for reuse, messages in (False, 1), (True, 3):
+            budget = Budget(3)
+            self.assertTrue(budget.take())
+            said = [line for line, _ in dialogue(budget, "jon@sink.test", b"hi\r\n.\r\n", reuse)]
+            self.assertEqual(said.count(b"hi\r\n.\r\n"), messages)
+            self.assertEqual(said[-1], b"QUIT\r\n")
+
+
+@pytest.mark.system
+class OwnLoadTests(SynchronousTestCase):
+    def test_our_load_arrives_at_our_sink(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        sink = Sink(Path(directory.name), own=True)
+        self.addCleanup(sink.stop)
+        before = 0
+        for options in [], ["--reuse"]:
+            for size in "100", "300000":
+                words = ("--sessions", "7", "--messages", "50", "--size", size, "127.0.0.1", str(sink.port), "a@b")
+                ran = subprocess.run(
+                    [sys.executable, "-m", "bench.client", *options, *words],
+                    cwd=Path(__file__).parents[1],
+                    capture_output=True,
+                    timeout=60,
+                    check=False,
+                )
+                self.assertEqual((ran.returncode, ran.stderr), (0, b""))
+                self.assertEqual(sink.count, before + 50)
+                before += 50
