@@ -4,7 +4,8 @@ A load of our own, where Postfix's smtp-source is not installed: a process by it
     python -m bench.client --sessions 10 --messages 1000 --size 1024 [--reuse] HOST PORT RECIPIENT
 
 Like smtp-source it says one thing at a time and waits for each reply. It ends with status 0 when the last message was
-accepted, and with another at the first reply that it did not expect.
+accepted, and with another at the first reply that it did not expect. It prints when it began, by the monotonic clock: to
+start it took longer than to send some messages.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import selectors
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("recipient")
     said = parser.parse_args()
+    print(time.monotonic())
     try:
         run((said.host, said.port), said.recipient, said.sessions, said.messages, said.size, said.reuse)
     except (OSError, ValueError) as problem:

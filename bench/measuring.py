@@ -63,16 +63,15 @@ class Bench:
         """One load on one server, from its first connection until its last message is where it has to be."""
         arrivals = self._arrivals(server, route)
         before, cpu = arrivals(), server.cpu(all_stats())
-        begun = time.perf_counter()
-        self._load(server, route, load, messages)
-        accepted = time.perf_counter() - begun
+        begun = self._load(server, route, load, messages)
+        accepted = time.monotonic() - begun
         until(
             lambda: arrivals() - before >= messages,
             lambda: f"{server.name} has lost messages: {arrivals() - before} of {messages} have arrived",
             patience=60 + messages / 50,
         )
         # Nothing is waited for where nothing is carried away.
-        finished = accepted if route is Route.DISCARD else time.perf_counter() - begun
+        finished = accepted if route is Route.DISCARD else time.monotonic() - begun
         time.sleep(_AFTERWARDS)
         spent = server.cpu(all_stats()) - cpu
         duplicates = 0 if route is Route.DISCARD else arrivals() - before - messages
@@ -90,7 +89,8 @@ class Bench:
                 endless = iter((0, 2**62))
                 return lambda: next(endless, 2**62)
 
-    def _load(self, server: Measured, route: Route, load: Load, messages: int) -> None:
+    def _load(self, server: Measured, route: Route, load: Load, messages: int) -> float:
+        """Returns when all have been accepted: the time at which it began, by the monotonic clock."""
         sessions = str(min(load.sessions, messages))
         recipient = server.recipient(route)
         if self.own:
@@ -101,8 +101,10 @@ class Bench:
             command = [program("smtp-source"), "-s", sessions, "-m", str(messages), "-l", str(load.size)]
             command += ["-f", "bob@client.test", "-t", recipient, *(["-d"] if load.reuse else [])]
             command += [f"127.0.0.1:{server.port}"]
+        begun = time.monotonic()
         ran = subprocess.run(
             command, cwd=_REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
         )
         if ran.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        return float(ran.stdout) if self.own else begun
