@@ -208,6 +208,7 @@ def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
         message=limits.message,
         errors_slow=limits.errors_slow,
         errors=limits.errors,
+        chunks=limits.chunks,
         idle_commands=None if trusted else limits.idle_commands,
         messages=None if trusted else limits.messages,
     )

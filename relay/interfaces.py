@@ -25,7 +25,7 @@ from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Inquiry, RoutingVerdict
-from relay.smtp.events import Question
+from relay.smtp.events import Content, Question
 
 # The outside world, as it is handed to those who need it.
 
@@ -418,8 +418,8 @@ class IVisit(Interface):
         An exception is answered with 451 4.3.0. `OutcomeUnknown` closes the connection without a reply.
         """
 
-    def take(octets: bytes) -> None:
-        """A piece of content, in wire form. Never waits and never raises: trouble is told at its end."""
+    def take(content: Content) -> None:
+        """A piece of content. Never waits and never raises: trouble is told at its end."""
 
     def lost() -> None:
         """

@@ -19,7 +19,7 @@ from relay.net.admission import Admission
 from relay.net.clock import ReactorClock
 from relay.net.server import Doorway, SmtpServer, SmtpServerFactory
 from relay.smtp import answers
-from relay.smtp.events import Connected, ContentEnded, Data, Misspoken, Noop, Question, Quit
+from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit
 from relay.smtp.server import Profile, ServerSession, SessionLimits
 
 PROFILE = Profile("mx.test")
@@ -78,8 +78,8 @@ class Scripted:
             case _:
                 return answers.NOTHING_DONE
 
-    def take(self, octets: bytes) -> None:
-        self.taken += octets
+    def take(self, content: Content) -> None:
+        self.taken += content.octets
 
     def lost(self) -> None:
         self.is_lost += 1

@@ -68,6 +68,41 @@ class WorldTests(SynchronousTestCase):
         self.assertNotIn(b"eve@example.org", message.content)
         self.assertEqual(self.queued(), 0)
 
+    def chunked(self, *chunks: bytes) -> list[str]:
+        conversation = self.world.connect()
+        for line in ("EHLO c", "MAIL FROM:<jon@here.test>", "RCPT TO:<bob@example.org>"):
+            conversation.say(line)
+        for at, chunk in enumerate(chunks):
+            conversation.send(b"BDAT %d%s\r\n" % (len(chunk), b" LAST" if at == len(chunks) - 1 else b"") + chunk)
+        self.world.settle()
+        return conversation.replies()
+
+    def test_content_in_chunks_goes_onward_stuffed_and_not_an_octet_changed(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        for chunks in ((HELLO,), tuple(HELLO[at : at + 1] for at in range(len(HELLO))), (HELLO, b"")):
+            mx.messages.clear()
+            self.assertEqual({line[:3] for line in self.chunked(*chunks)}, {"250"})
+            [message] = mx.messages
+            self.assertTrue(message.content.endswith(b"\r\n" + HELLO))
+            self.assertEqual(mx.complaints, [])
+
+    def test_a_message_of_no_octets_may_come_in_a_chunk_of_none(self) -> None:
+        mx = self.world.exchange("example.org", "192.0.2.25")
+        self.chunked(b"")
+        self.assertTrue(mx.messages[0].content.startswith(b"Received: "))
+
+    def test_chunks_for_which_there_is_no_room_are_refused_and_forgotten(self) -> None:
+        conversation = self.world.connect()
+        for line in ("EHLO c", "MAIL FROM:<jon@here.test>", "RCPT TO:<jon@here.test>"):
+            conversation.say(line)
+        self.world.spool.free = -1
+        conversation.send(b"BDAT 3\r\nx\r\nBDAT 3 LAST\r\nx\r\n")
+        self.assertEqual([line[:3] for line in conversation.replies()], ["452", "503"])
+        self.world.spool.free = 1 << 30
+        conversation.send(b"MAIL FROM:<jon@here.test>\r\nRCPT TO:<jon@here.test>\r\nBDAT 3 LAST\r\nx\r\n")
+        self.assertEqual(conversation.replies()[-1][:3], "250")
+        self.assertEqual(self.queued(), 0)
+
     def test_a_sick_host_is_passed_over(self) -> None:
         sick = self.world.exchange("example.org", "192.0.2.25", preference=10).at("MAIL", Say("451 4.3.0 not today"))
         well = self.world.exchange("example.org", "192.0.2.26", preference=20)

@@ -73,6 +73,8 @@ class Limits(Section):
     )
     messages: Count = Field(default=1000, description="Messages of one connection, unless trusted. Over it 421.")
 
+    chunks: Count = Field(default=4096, description="BDAT chunks of one message. Over it 552 5.3.4.")
+
     # Connections.
     connections: Count = Field(default=2000, description="Connections in all. Over it 421 4.7.0.")
     connections_per_address: Count = Field(

@@ -26,8 +26,8 @@ from relay.net.clock import cancel
 from relay.net.timeouts import Deadline
 from relay.net.waiting import start
 from relay.smtp import answers
-from relay.smtp.events import Content, ContentEnded, Question
-from relay.smtp.server import ServerSession, State
+from relay.smtp.events import ChunkEnded, Content, ContentEnded, Question
+from relay.smtp.server import ServerSession
 
 #: Seconds that an answer takes once a client has made too many errors.
 SLOWNESS: Final = 1.0
@@ -142,9 +142,9 @@ class SmtpServer(Protocol):
         session, visit = self._session, self._visit
         while not self._choked and (event := session.next_event()) is not None:
             if type(event) is Content:
-                visit.take(event.octets)
+                visit.take(event)
                 continue
-            if type(event) is ContentEnded:
+            if type(event) is ContentEnded or type(event) is ChunkEnded:
                 self._content_since = None
             reply = self._ask(cast(Question, event))
             if reply is None:
@@ -152,7 +152,7 @@ class SmtpServer(Protocol):
             said.append(session.send(reply))
         if said:
             self._write(b"".join(said))
-        if not session.closed and self._stopping and self._owed is None and session.state is not State.CONTENT:
+        if not session.closed and self._stopping and self._owed is None and not session.receiving:
             self._write(session.farewell(answers.STOPPING))
         if session.closed:
             self._close()
@@ -214,7 +214,7 @@ class SmtpServer(Protocol):
     def _watch(self) -> None:
         """Nothing is owed: until when must the client have said more?"""
         limits, admission = self._doorway.limits, self._doorway.admission
-        if self._session.state is not State.CONTENT:
+        if not self._session.receiving:
             self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
             return
         if self._content_since is None:

@@ -33,10 +33,10 @@ class Intake:
 
     __slots__ = ("_draft", "_inspection", "_promising", "_reception", "fault")
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
         self._reception = reception
-        self._draft: IDraft = reception.spool.begin(Form.WIRE)
+        self._draft: IDraft = reception.spool.begin(form)
         self._inspection = Inspection(reception.limits)
         self._promising = False
         self.fault: Reply | None = None
@@ -47,7 +47,7 @@ class Intake:
         return self._draft.id
 
     def take(self, octets: bytes) -> None:
-        """A piece of content in wire form."""
+        """A piece of content, in the form with which it began."""
         if self.fault is not None:
             return
         self._inspection.take(octets)

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from relay.interfaces import IVisit, SpoolError
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Refused
-from relay.mail.envelope import Client, Envelope
+from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry
 from relay.reception.intake import Intake
@@ -19,7 +19,9 @@ from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
 from relay.smtp import answers
 from relay.smtp.events import (
+    ChunkEnded,
     Connected,
+    Content,
     ContentEnded,
     Data,
     Hello,
@@ -43,7 +45,7 @@ _SHOWN: Final = 128
 class Visit:
     """A client, its open transaction if there is one, and the content that comes in if it does."""
 
-    __slots__ = ("_client", "_intake", "_reception", "_refusal", "_transaction")
+    __slots__ = ("_client", "_intake", "_no_place", "_reception", "_refusal", "_transaction")
 
     def __init__(self, reception: Reception, client: Client, refusal: Reply | None = None) -> None:
         """`refusal` is why the client may not stay: it is greeted with it."""
@@ -52,6 +54,8 @@ class Visit:
         self._refusal = refusal
         self._transaction: Transaction | None = None
         self._intake: Intake | None = None
+        #: Why there is no place for the content that comes in by BDAT.
+        self._no_place: Reply | None = None
 
     def answer(self, question: Question) -> Reply | Awaitable[Reply]:
         match question:
@@ -59,6 +63,8 @@ class Visit:
                 return self._rcpt(recipient)
             case ContentEnded(size, fault):
                 return self._content_ended(size, fault)
+            case ChunkEnded(size, fault):
+                return self._chunk_ended(size, fault)
             case Mail():
                 return self._mail(question)
             case Data():
@@ -84,15 +90,18 @@ class Visit:
             case _:
                 assert_never(question)
 
-    def take(self, octets: bytes) -> None:
+    def take(self, content: Content) -> None:
+        if self._intake is None and content.form is Form.PLAIN:
+            # BDAT asks for nothing before its octets are here. What is wrong with them is told behind the chunk.
+            self._no_place = self._begin_intake(Form.PLAIN)
         if self._intake is not None:
-            self._intake.take(octets)
+            self._intake.take(content.octets)
 
     def lost(self) -> None:
         self._forget()
 
     def _forget(self) -> None:
-        self._transaction = None
+        self._transaction = self._no_place = None
         if self._intake is not None:
             self._intake.abandon()
             self._intake = None
@@ -149,22 +158,41 @@ class Visit:
         return self._begin_content()
 
     def _begin_content(self) -> Reply:
+        return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
+
+    def _begin_intake(self, form: Form) -> Reply | None:
+        """Make a place for content, or say why there is none."""
         transaction, reception = self._open_transaction(), self._reception
         if not reception.spool.room(transaction.size):
             self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
             return answers.NO_ROOM
         try:
-            self._intake = Intake(reception)
+            self._intake = Intake(reception, form)
         except SpoolError:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
-        return answers.SEND_CONTENT
+        return None
+
+    def _chunk_ended(self, size: int, fault: Reply | None) -> Reply:
+        """A chunk that is not the last: one that is refused ends the transaction (RFC 3030 section 2)."""
+        if self._intake is None and self._no_place is None:  # chunks of no octets
+            self._no_place = self._begin_intake(Form.PLAIN)
+        fault = fault or self._no_place or (self._intake.fault if self._intake is not None else None)
+        if fault is None:
+            return Reply.of(250, "2.0.0", f"{size} octets so far")
+        transaction = self._open_transaction()
+        self._log_refusal(fault, sender=transaction.envelope.reverse_path, size=size)
+        self._forget()
+        return fault
 
     async def _content_ended(self, size: int, fault: Reply | None) -> Reply:
-        transaction, intake = self._open_transaction(), self._intake
+        transaction = self._open_transaction()
+        if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
+            self._no_place = self._begin_intake(Form.PLAIN)
+        intake, no_place = self._intake, self._no_place
+        self._transaction = self._no_place = None
         if intake is None:
-            raise RuntimeError("content has ended that never began")
-        self._transaction = None
+            return no_place or answers.OUR_FAULT
         fault = intake.judge(fault)
         if fault is not None:
             self._intake = None

@@ -27,6 +27,7 @@ HELLO_FIRST: Final = Reply.of(503, "5.5.1", "Say HELO or EHLO first")
 MAIL_FIRST: Final = Reply.of(503, "5.5.1", "Say MAIL first")
 RECIPIENT_FIRST: Final = Reply.of(503, "5.5.1", "No valid recipients: say RCPT first")
 NESTED_MAIL: Final = Reply.of(503, "5.5.1", "A transaction is open already: RSET ends it")
+ONLY_CHUNKS: Final = Reply.of(503, "5.5.1", "Content has begun by BDAT: only BDAT goes on with it")
 ONLY_QUIT: Final = Reply.of(503, "5.5.1", "You were not welcome: say QUIT")
 
 #: RFC 6531 section 3.5 has a code for each of the two commands.
@@ -39,6 +40,9 @@ TOO_MUCH_IDLING: Final = Reply.of(421, "4.7.0", "Too many commands without a mes
 
 MESSAGE_TOO_LARGE: Final = Reply.of(552, "5.3.4", "Message too large")
 MUCH_TOO_LARGE: Final = Reply.of(421, "4.3.4", "Message much too large, closing")
+MALFORMED_BDAT: Final = Reply.of(421, "4.5.4", "Malformed BDAT: what follows cannot be told from commands, closing")
+NO_CHUNKING: Final = Reply.of(421, "4.5.1", "BDAT is not offered here, closing")
+TOO_MANY_CHUNKS: Final = Reply.of(552, "5.3.4", "Too many chunks in one message")
 BARE_NEWLINE: Final = Reply.of(550, "5.6.0", "The content has a CR or LF that is not part of CR LF")
 CONTENT_LINE_TOO_LONG: Final = Reply.of(554, "5.6.0", "A line of the content is too long")
 

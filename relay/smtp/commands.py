@@ -13,16 +13,18 @@ from typing import Any, TypeAlias
 from relay.mail.address import Address, AddressError, parse_address
 from relay.mail.reply import Reply
 from relay.smtp import answers
-from relay.smtp.events import Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
-from relay.smtp.extensions import Extension, Reader
+from relay.smtp.events import Bdat, Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
+from relay.smtp.extensions import CHUNKING, Extension, Reader
 
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: No chunk is longer than a message may be, and that is no number of so many digits.
+_BDAT_DIGITS = 15
 #: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 
 #: `None`: the line has no argument.
-Read: TypeAlias = Callable[[str], Question]
+Read: TypeAlias = "Callable[[str], Question | Bdat]"
 
 
 class Grammar:
@@ -33,9 +35,10 @@ class Grammar:
     """
 
     def __init__(self, extensions: Iterable[Extension], *, postmaster: Address) -> None:
+        self._extensions = tuple(extensions)
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
-        for extension in extensions:
+        for extension in self._extensions:
             self._mail.update(extension.mail)
             self._rcpt.update(extension.rcpt)
         self._postmaster = postmaster
@@ -45,6 +48,7 @@ class Grammar:
             b"MAIL": self._read_mail,
             b"RCPT": self._read_rcpt,
             b"DATA": _alone(Data()),
+            b"BDAT": _bdat if CHUNKING in self._extensions else _not_chunking,
             b"RSET": _alone(Reset()),
             b"NOOP": lambda rest: Noop(),
             b"HELP": lambda rest: Help(rest.upper()),
@@ -52,12 +56,12 @@ class Grammar:
             b"QUIT": _alone(Quit()),
             # Known to RFC 5321 and its extensions, and not offered (502 says more than 500).
             **dict.fromkeys((b"EXPN", b"TURN", b"SEND", b"SOML", b"SAML", b"ETRN"), _not_implemented),
-            **dict.fromkeys((b"STARTTLS", b"AUTH", b"BDAT", b"XCLIENT", b"LHLO"), _not_implemented),
+            **dict.fromkeys((b"STARTTLS", b"AUTH", b"XCLIENT", b"LHLO"), _not_implemented),
             # Somebody makes a browser or a proxy talk to us: there is nothing to answer.
             **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"), _not_smtp),
         }
 
-    def read(self, line: bytes) -> Question:
+    def read(self, line: bytes) -> Question | Bdat:
         """
         The question that this line asks; `line` comes without its end.
 
@@ -150,6 +154,19 @@ def _hello(extended: bool, rest: str) -> Question:
     if not name or " " in name or not name.isascii() or len(name) > 255:
         return _syntax(f"{'EHLO' if extended else 'HELO'} your.host.name")
     return Hello(extended, name)
+
+
+def _not_chunking(rest: str) -> Question:
+    # Its octets are on their way, and must not be taken for commands.
+    return Misspoken(answers.NO_CHUNKING)
+
+
+def _bdat(rest: str) -> Question | Bdat:
+    number, _, mark = rest.partition(" ")
+    if not (number.isascii() and number.isdigit()) or len(number) > _BDAT_DIGITS or mark.upper() not in ("", "LAST"):
+        # How much content follows, nobody knows: it must not be taken for commands.
+        return Misspoken(answers.MALFORMED_BDAT)
+    return Bdat(int(number), bool(mark))
 
 
 def _verify(rest: str) -> Question:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from relay.mail.address import Address
-from relay.mail.envelope import Body
+from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
 
 
@@ -55,12 +55,30 @@ class Data:
 @frozen
 class Content:
     """
-    A piece of the content, in wire form, as it arrived: not a question.
+    A piece of the content, as it arrived: not a question.
 
-    Pieces joined are the whole content with its terminator, and every line ends with CRLF.
+    In wire form (DATA) the pieces joined are the whole content with its terminator, and every line ends with CRLF. In
+    plain form (BDAT) they are the message.
     """
 
     octets: bytes
+    form: Form = Form.WIRE
+
+
+@frozen
+class Bdat:
+    """BDAT (RFC 3030): a chunk of so many octets follows, whatever we think of it. `ChunkEnded` is the question."""
+
+    size: int
+    last: bool
+
+
+@frozen
+class ChunkEnded:
+    """The end of a chunk that is not the last: go on? `fault` as in `ContentEnded`, of the content so far."""
+
+    size: int
+    fault: Reply | None = None
 
 
 @frozen
@@ -114,6 +132,6 @@ class Misspoken:
 
 
 Question: TypeAlias = (
-    Connected | Hello | Mail | Rcpt | Data | ContentEnded | Reset | Noop | Help | Verify | Quit | Misspoken
+    Connected | Hello | Mail | Rcpt | Data | ChunkEnded | ContentEnded | Reset | Noop | Help | Verify | Quit | Misspoken
 )
 Event: TypeAlias = Question | Content

@@ -69,9 +69,11 @@ ENHANCED_STATUS = Extension("ENHANCEDSTATUSCODES")
 #: RFC 6531.
 SMTPUTF8 = Extension("SMTPUTF8", mail={"SMTPUTF8": _smtputf8})
 
+#: RFC 3030: BDAT. BINARYMIME is another extension, since few next hops take it.
+CHUNKING = Extension("CHUNKING")
 #: RFC 5321 section 4.1.1.8; section 2.2.1 wants the keyword.
 HELP = Extension("HELP")
 
 #: What a listener offers unless told otherwise, in the order in which EHLO shows it. The place for STARTTLS,
 #: AUTH, CHUNKING, DSN and the others is a row above and a word here.
-OFFERED: tuple[Extension, ...] = (PIPELINING, SIZE, EIGHT_BIT, ENHANCED_STATUS, SMTPUTF8, HELP)
+OFFERED: tuple[Extension, ...] = (PIPELINING, SIZE, EIGHT_BIT, ENHANCED_STATUS, SMTPUTF8, CHUNKING, HELP)

@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "RCPT": ("RCPT TO:<recipient>", "Names a recipient. May be said many times."),
     "DATA": ("DATA", "Sends the content. A line with a single dot ends it."),
+    "BDAT": ("BDAT octets [LAST]", "Sends content in chunks of announced sizes. The reply comes behind each chunk."),
     "RSET": ("RSET", "Forgets the transaction."),
     "NOOP": ("NOOP", "Does nothing."),
     "VRFY": ("VRFY address", "Does not tell whether an address exists, but is polite about it."),

@@ -26,6 +26,74 @@ class Piece:
     used: int
 
 
+class Chunks:
+    """
+    One message's content as BDAT brings it (RFC 3030): plain octets, cut into chunks of announced sizes.
+
+    Without BINARYMIME content has lines like any other, so a CR or an LF alone is a fault here too: what we pass on by
+    DATA could not say it.
+    """
+
+    __slots__ = ("_cr", "_line", "_line_limit", "_size_limit", "count", "fault", "last", "refusal", "remaining", "size")
+
+    def __init__(self, *, size_limit: int, line_limit: int) -> None:
+        self._size_limit = size_limit
+        self._line_limit = line_limit
+        self._line = 0
+        #: The last octet was a CR, which may yet be part of CR LF.
+        self._cr = False
+        self.fault: Reply | None = None
+        self.size = 0
+        #: Chunks so far.
+        self.count = 0
+        #: Of the chunk that comes in now: octets still to come, whether it is the last, and why it is passed over.
+        self.remaining = 0
+        self.last = False
+        self.refusal: Reply | None = None
+
+    def begin(self, size: int, last: bool, refusal: Reply | None) -> None:
+        """A chunk has been announced. With a `refusal` its octets are only passed over."""
+        self.count += 1
+        self.remaining, self.last, self.refusal = size, last, refusal
+
+    def take(self, input: bytes, at: int) -> Piece:
+        """The next piece of the chunk, from position `at` of `input`."""
+        octets = input[at : at + min(self.remaining, PIECE, self._line_limit)]
+        self.remaining -= len(octets)
+        if self.refusal is None and octets:
+            self._inspect(octets)
+        return Piece(octets, len(octets))
+
+    def end(self) -> None:
+        """The last chunk has come."""
+        if self._cr and self.fault is None:
+            self.fault = answers.BARE_NEWLINE
+
+    def _inspect(self, octets: bytes) -> None:
+        self.size += len(octets)
+        if self.fault is not None:
+            return
+        text = b"\r" + octets if self._cr else octets
+        self._cr = text.endswith(b"\r")
+        whole = text[:-1] if self._cr else text
+        rest = whole.replace(b"\r\n", b"")
+        if self.size > self._size_limit:
+            self.fault = answers.MESSAGE_TOO_LARGE
+        elif b"\n" in rest or b"\r" in rest:
+            self.fault = answers.BARE_NEWLINE
+        elif self._has_long_line(octets):
+            self.fault = answers.CONTENT_LINE_TOO_LONG
+
+    def _has_long_line(self, octets: bytes) -> bool:
+        first = octets.find(b"\n")
+        if first < 0:
+            self._line += len(octets)
+            return self._line > self._line_limit + 1  # a CR may be its end
+        too_long = self._line + first > self._line_limit + 1
+        self._line = len(octets) - octets.rfind(b"\n") - 1
+        return too_long
+
+
 class Intake:
     """
     One message's content, from 354 to the terminator.

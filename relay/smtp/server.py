@@ -13,10 +13,13 @@ from typing import Final
 from attrs import Factory, evolve, field, frozen
 
 from relay.mail.address import Address
+from relay.mail.envelope import Form
 from relay.mail.reply import Reply
 from relay.smtp import answers
 from relay.smtp.commands import Grammar
 from relay.smtp.events import (
+    Bdat,
+    ChunkEnded,
     Connected,
     Content,
     ContentEnded,
@@ -34,7 +37,7 @@ from relay.smtp.events import (
     Verify,
 )
 from relay.smtp.extensions import OFFERED, Extension
-from relay.smtp.intake import Intake
+from relay.smtp.intake import Chunks, Intake
 
 
 @frozen
@@ -55,6 +58,8 @@ class SessionLimits:
     #: Commands that do nothing (NOOP, RSET, VRFY, HELP, EHLO) since the last accepted message.
     idle_commands: int | None = 100
     messages: int | None = 1000
+    #: Chunks of BDAT in a message.
+    chunks: int = 4096
 
 
 @frozen
@@ -94,12 +99,16 @@ class State(Enum):
     RECIPIENTS = auto()
     #: 354 was said: what comes is content.
     CONTENT = auto()
+    #: At least one chunk of BDAT was accepted, and the last has not come.
+    CHUNKS = auto()
     #: Nothing more is read.
     CLOSED = auto()
 
 
-_SPOKEN: Final = (State.STRANGER, State.READY, State.SENDER, State.RECIPIENTS)
-_NAMED: Final = (State.READY, State.SENDER, State.RECIPIENTS)
+_NAMED: Final = (State.READY, State.SENDER, State.RECIPIENTS, State.CHUNKS)
+_SPOKEN: Final = (State.STRANGER, *_NAMED)
+#: Where BDAT may come; its octets come wherever it stands.
+_CHUNKED: Final = (State.RECIPIENTS, State.CHUNKS)
 
 #: The law: a question may be asked in a state if it has a row here; a positive reply moves the state as the row says,
 #: and a negative reply moves nothing, so that the client may try again from where it stood (RFC 5321 section 4.1.4),
@@ -112,6 +121,8 @@ MOVES: Final[Mapping[tuple[State, type[Question]], State]] = {
     (State.RECIPIENTS, Rcpt): State.RECIPIENTS,
     (State.RECIPIENTS, Data): State.CONTENT,
     (State.CONTENT, ContentEnded): State.READY,
+    **{(state, ChunkEnded): State.CHUNKS for state in _CHUNKED},
+    **{(state, ContentEnded): State.READY for state in _CHUNKED},
     (State.STRANGER, Reset): State.STRANGER,
     **{(state, Reset): State.READY for state in _NAMED},
     **{(state, Noop): state for state in _SPOKEN},
@@ -125,6 +136,9 @@ MOVES: Final[Mapping[tuple[State, type[Question]], State]] = {
 REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
     (State.OPENING, Connected): State.UNWELCOME,
     (State.CONTENT, ContentEnded): State.READY,
+    # RFC 3030 section 2: behind a chunk that was refused nothing but a new transaction makes sense.
+    **{(state, ChunkEnded): State.READY for state in _CHUNKED},
+    **{(state, ContentEnded): State.READY for state in _CHUNKED},
 }
 
 #: In these there is no transaction.
@@ -156,8 +170,10 @@ class ServerSession:
     __slots__ = (
         "_asked",
         "_at",
+        "_chunks",
         "_grammar",
         "_idled",
+        "_in_chunk",
         "_input",
         "_intake",
         "_lf_ended",
@@ -180,6 +196,9 @@ class ServerSession:
         self._asked: Question | None = None
         self._transaction = _NO_TRANSACTION
         self._intake: Intake | None = None
+        self._chunks: Chunks | None = None
+        #: The octets of a chunk are coming in.
+        self._in_chunk = False
         self._input = b""
         self._at = 0
         #: How this client ends its lines; `None` before its first command on a lenient listener.
@@ -201,6 +220,11 @@ class ServerSession:
     def closed(self) -> bool:
         """Nothing more will be said."""
         return self._state is State.CLOSED
+
+    @property
+    def receiving(self) -> bool:
+        """What comes is content."""
+        return self._state is State.CONTENT or self._in_chunk
 
     @property
     def waiting(self) -> bool:
@@ -228,6 +252,8 @@ class ServerSession:
             return None
         if self._state is State.CONTENT:
             return self._next_of_content()
+        if self._in_chunk:
+            return self._next_of_chunk()
         if self._state is State.OPENING:
             return self._ask(Connected())
         return self._next_command()
@@ -271,7 +297,7 @@ class ServerSession:
             self._agree(asked)
         if state in _IDLE:
             self._transaction = _NO_TRANSACTION
-            self._intake = None
+            self._intake = self._chunks = None
         self._state = state
 
     def _agree(self, asked: Question) -> None:
@@ -315,6 +341,42 @@ class ServerSession:
             return self._ask(ContentEnded(intake.size, answers.MUCH_TOO_LARGE))
         return Content(piece.octets)
 
+    def _begin_chunk(self, bdat: Bdat) -> Event | None:
+        """The announced octets come now, and are taken even if the chunk is refused (RFC 3030 section 2)."""
+        chunks = self._chunks or Chunks(size_limit=self._limits.message, line_limit=self._limits.content_line)
+        refusal: Reply | None = None
+        if self._state not in _CHUNKED:
+            refusal = self._out_of_order(bdat)
+        elif chunks.count >= self._limits.chunks:
+            refusal = answers.TOO_MANY_CHUNKS
+        if bdat.size > 2 * self._limits.message:
+            return self._ask(Misspoken(answers.MUCH_TOO_LARGE))
+        chunks.begin(bdat.size, bdat.last, refusal)
+        self._chunks = chunks
+        self._in_chunk = True
+        return self._next_of_chunk()
+
+    def _next_of_chunk(self) -> Event | None:
+        chunks = self._chunks
+        if chunks is None:
+            raise RuntimeError("there is a chunk without a transaction")
+        while chunks.remaining:
+            piece = chunks.take(self._input, self._at)
+            if not piece.used:
+                return None
+            self._at += piece.used
+            if chunks.refusal is None:
+                return Content(piece.octets, Form.PLAIN)
+        self._in_chunk = False
+        if chunks.refusal is not None:
+            if self._state not in _CHUNKED:
+                self._chunks = None
+            return self._ask(Misspoken(chunks.refusal))
+        if not chunks.last:
+            return self._ask(ChunkEnded(chunks.size, chunks.fault))
+        chunks.end()
+        return self._ask(ContentEnded(chunks.size, chunks.fault))
+
     # Commands.
 
     def _next_command(self) -> Event | None:
@@ -337,7 +399,10 @@ class ServerSession:
             # A peer that means CRLF never sends this, and somebody who does may have been made to (RELIABILITY:
             # smuggling). It is not answered as a command, and nothing behind it is read.
             return self._ask(Misspoken(answers.NEWLINE_ALONE))
-        return self._ask(self._consider(self._grammar.read(line)))
+        question = self._grammar.read(line)
+        if isinstance(question, Bdat):
+            return self._begin_chunk(question)
+        return self._ask(self._consider(question))
 
     def _unended_line(self) -> Event | None:
         if self.buffered < self._limits.command_line:
@@ -380,11 +445,13 @@ class ServerSession:
                 pass
         return question
 
-    def _out_of_order(self, question: Question) -> Reply:
+    def _out_of_order(self, question: Question | Bdat) -> Reply:
         if self._state is State.UNWELCOME:
             return answers.ONLY_QUIT
         if self._state is State.STRANGER:
             return answers.HELLO_FIRST
         if isinstance(question, Mail):
             return answers.NESTED_MAIL
+        if self._state is State.CHUNKS:
+            return answers.ONLY_CHUNKS
         return answers.MAIL_FIRST if self._state is State.READY else answers.RECIPIENT_FIRST
