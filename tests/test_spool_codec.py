@@ -71,6 +71,23 @@ class RoundTripTests(SynchronousTestCase):
         """What a client learns later must be text, a number or a truth value, or the codec must learn it, too."""
         self.assertEqual({attribute.type for attribute in attrs.fields(Client)} - _PLAIN_TYPES, set())
 
+    def test_all_that_is_kept_is_known_here(self) -> None:
+        """Whoever adds to one of these values is to teach the codec, and the strategies above."""
+        for kept, names in (
+            (Entry, "id arrived envelope head"),
+            (Envelope, "reverse_path body smtputf8 client"),
+            (Recipient, "id address original route destination policy"),
+            (Pending, "recipient attempts due last"),
+            (Delayed, "status because diagnostic peer"),
+            (Forward, "next_hops because"),
+            (NextHop, "name port mx"),
+            (Deliver, "agent parameters because"),
+            (Hold, "because"),
+            (Reject, "reply because"),
+            (Reply, "code status lines wire"),
+        ):
+            self.assertEqual([attribute.name for attribute in attrs.fields(kept)], names.split(), kept.__name__)
+
     def test_a_row_written_before_a_client_knew_something_is_still_read(self) -> None:
         row = list(entry_columns(self.encoder.entry(entry("id"), Form.PLAIN, 1, 1, b"")))
         row[3] = '{"client":{"address":"192.0.2.1"}}'
