@@ -4,8 +4,8 @@ A load of our own, where Postfix's smtp-source is not installed: a process by it
     python -m bench.client --sessions 10 --messages 1000 --size 1024 [--reuse] HOST PORT RECIPIENT
 
 Like smtp-source it says one thing at a time and waits for each reply. It ends with status 0 when the last message was
-accepted, and with another at the first reply that it did not expect. It prints when it began, by the monotonic clock: to
-start it took longer than to send some messages.
+accepted, and with another at the first reply that it did not expect. It prints when it began, by the monotonic clock:
+to start it took longer than to send some messages.
 """
 
 from __future__ import annotations
