@@ -292,27 +292,34 @@ class ISpool(Interface):
         """
         Make these steps happen, all or none, and return when they survive a power cut.
 
-        The claims are those that `Enrol` with a `lease` asked for, in order. Commits that wait at the same
-        time share one sync of the disk and do not fail together.
+        The claims are those that `Enrol` with a `lease` asked for, in order, one for each destination. Commits that wait
+        at the same time share one sync of the disk and do not fail together. A draft is used up, whatever the outcome.
+        A commit that is cancelled while it waits has not happened; once it is under way it goes on, and its result is
+        given.
 
-        Raises `ClaimLost` if a step's claim is no longer its holder's. Raises `SpoolError` if nothing was kept, proved
-        by a second commit that found it absent or removed it. Raises `OutcomeUnknown` if that proof failed; the
-        spool then refuses (`accepting`) and probes by itself until a probe passes.
+        Raises `ClaimLost` if a step's claim is no longer its holder's. Where the storage reports an error, a second
+        commit finds out what happened: if the first one has, it is a success; if not, this raises `SpoolError`, and
+        nothing was kept. Raises `OutcomeUnknown` if that could not be found out; the spool then refuses (`accepting`)
+        and probes by itself until a probe passes.
         """
 
     async def claim(now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
         """
-        Up to `most` recipients that are due at `now` and claimed by nobody, or whose claim has expired, the longest
-        due first, and claim them for `lease` seconds. Recipients of one entry with one destination come in one claim.
+        Up to `most` recipients that are due at `now` and claimed by nobody, or whose claim has expired, the one that
+        could be claimed the longest first, and claim them for `lease` seconds. Recipients of one entry with one
+        destination come in one claim.
 
-        `excluding` names destinations that have enough to do.
+        `excluding` names destinations that have enough to do. Raises `SpoolError` if nothing can be claimed now.
         """
 
     async def next_due(excluding: Collection[str] = ()) -> float | None:
         """When the next recipient will be due (or its claim will expire), or `None` if nothing waits."""
 
     async def look_up(id: str) -> tuple[Entry, Sequence[Pending]] | None:
-        """The entry and its unsettled recipients, held ones included; `None` if there is no such entry."""
+        """
+        The entry and its unsettled recipients, held ones included; `None` if there is no such entry. Raises `SpoolError`
+        for one that cannot be read.
+        """
 
     async def census() -> Census:
         """Counts by state."""
