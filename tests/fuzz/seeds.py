@@ -1,0 +1,118 @@
+"""
+The inputs that people have made: `python -m tests.fuzz.seeds` writes them into the corpus.
+
+From them the fuzzer starts, so that it need not find out by itself how one speaks SMTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.fuzz import CORPUS, server
+from tests.fuzz import client as other_side
+from tests.fuzz.given import Given
+from tests.smtp.test_dialogues import FILES, read
+
+_ENVELOPE = b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"
+_HIDDEN = b"MAIL FROM:<evil@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nevil\r\n.\r\nQUIT\r\n"
+#: What some server somewhere has taken for the end of content, and what is one.
+ENDINGS = {
+    "crlf-dot-crlf": b"\r\n.\r\n",
+    "lf-dot-lf": b"\n.\n",
+    "lf-dot-crlf": b"\n.\r\n",
+    "crlf-dot-lf": b"\r\n.\n",
+    "cr-dot-cr": b"\r.\r",
+    "crlf-dot-cr": b"\r\n.\r",
+    "cr-dot-crlf": b"\r.\r\n",
+    "crcrlf-dot-crcrlf": b"\r\r\n.\r\r\n",
+    "crlf-nul-dot-crlf": b"\r\n\0.\r\n",
+    "crlf-dot-nul-crlf": b"\r\n.\0\r\n",
+    "crlf-dotdot-crlf": b"\r\n..\r\n",
+}
+_EXTENDED = b"250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+SERVERS = {
+    "takes-two-messages": _EXTENDED + b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n" * 2 + b"221 f\r\n",
+    "knows-helo-only": b"500 a\r\n250 b\r\n250 c\r\n250 d\r\n250 e\r\n354 f\r\n250 g\r\n221 h\r\n",
+    "refuses-a-recipient": _EXTENDED + b"250 2.1.0 a\r\n550-5.1.1 no\r\n550 5.1.1 one\r\n250 b\r\n354 c\r\n250 d\r\n",
+    "refuses-the-sender": _EXTENDED + b"550 5.7.1 a\r\n503 b\r\n503 c\r\n354 d\r\n554 e\r\n221 f\r\n",
+    "is-tired": _EXTENDED + b"250 a\r\n421 4.3.2 b\r\n",
+    "does-not-want-us": b"554 5.7.1 a\r\n221 b\r\n",
+    "says-lf": _EXTENDED + b"250 a\n250 b\r\n",
+    "speaks-ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "never-ends": b"250-a\r\n" * 110,
+    "says-1yz": _EXTENDED + b"150 a\r\n250 b\r\n",
+    "answers-before-it-is-asked": _EXTENDED + b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n250 f\r\n",
+}
+ADDRESSES = (
+    "jon@frogbog",
+    '"jon the \\"frog\\""@x.test',
+    '"a@b"@c',
+    "jon%elsewhere@here",
+    "here!jon@x",
+    "@a,@b:jon@x",
+    "jon@[192.0.2.1]",
+    "jon@[IPv6:2001:db8::ffff:192.0.2.1]",
+    "jörg@Bücher.example",
+    "jon@x.",
+    "a" * 64 + "@" + ".".join(["b" * 60] * 3),
+)
+_COMMANDS = (
+    b"MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME SMTPUTF8",
+    b'RCPT TO:<"a>b"@c>',
+    b"RCPT TO:<Postmaster>",
+    b"mail from: <@a,@b:c@d>",
+    "RCPT TO:<jörg@bücher.test>".encode(),
+    b"HELO [192.0.2.1]",
+    b"HELO a\rRSET",
+    b"GET / HTTP/1.1",
+)
+_HEADERS = {
+    "folded": b"Received: from a\r\n\tby b\r\nMessage-ID:\r\n <x@y>\r\nAuto-Submitted : auto-replied\r\n\r\nbody\r\n.\r\n",
+    "has-been-everywhere": b"Received: a\r\nRECEIVED\t: b\r\nreceived:c\r\n X\r\nReceived:d\r\n\r\n.\r\n",
+    "none": b"just text\r\n\r\nReceived: a\r\n.\r\n",
+    "empty": b"\r\nbody\r\n.\r\n",
+    "many": b"A: b\r\n" * 10 + b"\r\n.\r\n",
+    "never-ends": b"A: " + b"b" * 1200 + b"\r\n.\r\n",
+}
+
+
+def seeds() -> Iterator[tuple[str, str, bytes]]:
+    """Of each input the target, the name, and the octets."""
+    for path in FILES:
+        dialogue = read(path.read_text())
+        octets = b"".join(turn.octets for turn in dialogue.turns)
+        lenient = octets.partition(b"\n")[0][-1:] != b"\r"
+        yield "server", path.stem, Given(octets, flags=lenient << server.LENIENT, cuts=(3, 5)).data
+        for number, line in enumerate(octets.splitlines()):
+            if 0 < len(line) < 80 and line.split()[0].isupper():
+                yield "commands", f"{path.stem}-{number}", line
+    for name, ending in ENDINGS.items():
+        for flags in (0, 1 << server.LENIENT, 1 << server.TIGHT):
+            octets = _ENVELOPE + b"one" + ending + _HIDDEN
+            if flags == 1 << server.LENIENT:
+                octets = octets.replace(b"\r\n", b"\n", 4)
+            yield "server", f"smuggling-{name}-{flags}", Given(octets, flags=flags, cuts=(50, 1)).data
+        yield "content", name, Given(b"a: b\r\n\r\n..\r\none" + ending + b"two\r\n.\r\n", cuts=(3,)).data
+    for name, octets in SERVERS.items():
+        for flags in (0, 0b1 << other_side.SECOND | 0b11 << other_side.AHEAD):
+            yield "client", f"{name}-{flags}", Given(b"220 mx\r\n" + octets, flags=flags, cuts=(9, 60, 2)).data
+    for number, address in enumerate(ADDRESSES):
+        yield "addresses", f"address-{number}", address.encode()
+    for number, line in enumerate(_COMMANDS):
+        yield "commands", f"command-{number}", line
+    for name, octets in _HEADERS.items():
+        yield "header", name, Given(octets, cuts=(4, 1)).data
+
+
+def main() -> None:
+    seen = set()
+    for target, name, octets in seeds():
+        if (target, octets) not in seen:
+            seen.add((target, octets))
+            folder = CORPUS / target
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(octets)
+
+
+if __name__ == "__main__":
+    main()
