@@ -292,8 +292,8 @@ class ISpool(Interface):
         """
         Make these steps happen, all or none, and return when they survive a power cut.
 
-        The claims are those that `Enrol` with a `lease` asked for, in order, one for each destination. Commits that wait
-        at the same time share one sync of the disk and do not fail together. A draft is used up, whatever the outcome.
+        The claims are those that `Enrol` with a `lease` asked for, in order, one for each destination. Commits that
+        wait at the same time share one sync of the disk and do not fail together. A draft is used up in any case.
         A commit that is cancelled while it waits has not happened; once it is under way it goes on, and its result is
         given.
 
@@ -317,8 +317,8 @@ class ISpool(Interface):
 
     async def look_up(id: str) -> tuple[Entry, Sequence[Pending]] | None:
         """
-        The entry and its unsettled recipients, held ones included; `None` if there is no such entry. Raises `SpoolError`
-        for one that cannot be read.
+        The entry and its unsettled recipients, held ones included; `None` if there is no such entry. Raises
+        `SpoolError` for one that cannot be read.
         """
 
     async def census() -> Census:
