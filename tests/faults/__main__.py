@@ -16,8 +16,9 @@ from tests.faults.audit import Audit, Plan
 from tests.faults.evidence import FALSEHOODS, falsify, verdict
 
 SHORT = 4
-#: Twice at each of them.
-AT_CALLS = 2 * len(strace.CALLS)
+#: Some at each of them.
+AT_CALLS = 3 * len(strace.CALLS)
+ERRORS = len(strace.DISK)
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     if arguments.seed is not None:
         plan = evolve(plan, seed=arguments.seed)
     if not arguments.short:
-        plan = evolve(plan, at_calls=_at_calls(arguments.at_calls))
+        plan = evolve(plan, **_with_strace(arguments.at_calls, arguments.errors))
     folder = Path(tempfile.mkdtemp(prefix="relay-faults-"))
     began = time.monotonic()
     evidence = Audit(folder, plan, _say).run()
@@ -48,8 +49,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="how many times to kill it (20)")
     parser.add_argument("--short", action="store_true", help=f"{SHORT} rounds, and none at exact system calls")
     parser.add_argument(
-        "--at-calls", type=int, help=f"rounds at exact system calls ({AT_CALLS} if strace works, else 0)"
+        "--at-calls", type=int, help=f"rounds with the kill at a system call ({AT_CALLS} if strace works, else 0)"
     )
+    parser.add_argument("--errors", type=int, help=f"rounds with a failing disk ({ERRORS} if strace works, else 0)")
     parser.add_argument("--seed", type=int, help="repeat what chance has chosen (but not what the machine does)")
     parser.add_argument("--keep", action="store_true", help="leave spool, mailboxes and logs where they are")
     parser.add_argument("--engine", default="sqlite", help="the spool's; with 'memory' the audit has to fail")
@@ -57,11 +59,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _at_calls(wanted: int | None) -> int:
-    if wanted == 0 or (wanted is None and not strace.works()):
-        _say("no rounds at exact system calls")
-        return 0
-    return AT_CALLS if wanted is None else wanted
+def _with_strace(at_calls: int | None, errors: int | None) -> dict[str, int]:
+    wanted = {"at_calls": AT_CALLS if at_calls is None else at_calls, "errors": ERRORS if errors is None else errors}
+    if any(wanted.values()) and not strace.works():
+        if at_calls or errors:
+            raise SystemExit("strace is not installed, or may not trace")
+        _say("no rounds at exact system calls: strace is not installed, or may not trace")
+        return {}
+    return wanted
 
 
 def _say(line: str) -> None:

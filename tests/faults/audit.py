@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mailbox
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from tests.faults import strace
 from tests.faults.customers import GONE, LIMIT, Customer, Ledger
 from tests.faults.evidence import Arrival, Copy, Evidence, Fate, Where
 from tests.faults.letters import Arrived, Notice, read
-from tests.system.harness import PATIENCE, REPOSITORY, RelayProcess
+from tests.system.harness import ALARM, PATIENCE, REPOSITORY, RelayProcess
 from tests.system.names import DnsThread, unused
 
 #: An address that nobody else uses, so that a port of it stays the sink's while it is down.
@@ -91,6 +92,8 @@ class Plan:
     rounds: int = 20
     #: Further rounds, in which the kill comes at a system call.
     at_calls: int = 0
+    #: Further ones, in which a system call of the disk fails.
+    errors: int = 0
     clients: int = 8
     #: Messages of each client in a round.
     messages: int = 20
@@ -151,9 +154,16 @@ class Audit:
         )
         for number in range(self._plan.rounds):
             yield kinds[number % len(kinds)]
+        calls = tuple(strace.CALLS)
         for number in range(self._plan.at_calls):
-            call = strace.CALLS[number % len(strace.CALLS)]
-            yield f"kill -9 at {call}", lambda call=call: self._kill_at_call(call)
+            yield self._at_call("kill -9", calls[number % len(calls)], strace.DEATH)
+        for number in range(self._plan.errors):
+            error = self._chance.choice(strace.ERRORS)
+            yield self._at_call(error.partition("=")[2], strace.DISK[number % len(strace.DISK)], error)
+
+    def _at_call(self, name: str, call: str, what: str) -> tuple[str, Callable[[], str]]:
+        number = strace.number(call, self._chance)
+        return f"{name} at {call}", lambda: self._inject(call, number, what)
 
     def _kill_under_load(self) -> str:
         self._start()
@@ -192,27 +202,28 @@ class Audit:
         when = self._some_time()
         time.sleep(when)
         began = time.monotonic()
-        self._relay.stop()
+        self._stop()
         took = time.monotonic() - began
         _join(customers)
         return f"after {when:.2f} s, it took {took:.1f} s"
 
-    def _kill_at_call(self, call: str) -> str:
+    def _inject(self, call: str, number: int, what: str) -> str:
+        """Death at a call, or an error there: it is over with a kill in any case, so that nothing helps but the disk."""
         self._start()
-        number = int(10 ** self._chance.uniform(0, strace.CALLS_A_ROUND[call]))
-        with strace.killing(self._relay.pid, call, number):
+        with strace.injecting(self._relay.pid, call, number, what):
             customers = self._load()
             _join(customers)
             # What is under way is delivered now, and that makes calls too.
             deadline = time.monotonic() + self._plan.longest
             while self._relay.running and time.monotonic() < deadline:
                 time.sleep(0.02)
-            reached = not self._relay.running
-            if reached:
-                self._relay.wait()
-            else:
-                self._relay.kill()
-        return f"call {number}" if reached else f"call {number} of one thread did not come; killed without it"
+        alive = self._relay.running
+        if alive:
+            self._relay.kill()
+        else:
+            status = self._relay.wait()
+            assert status == -signal.SIGKILL, f"it has ended with status {status}\n{self._relay.output.text()}"
+        return f"number {number}, and killed at the end" if alive else f"number {number}"
 
     # Those who take part.
 
@@ -272,8 +283,17 @@ class Audit:
         deadline = time.monotonic() + self._plan.rest
         while (queue := self._queue())["entries"] and time.monotonic() < deadline:
             time.sleep(0.1)
-        self._relay.stop()
+        self._stop()
         return queue["entries"], queue["corrupt"]
+
+    def _stop(self) -> None:
+        self._relay.send_signal(signal.SIGTERM)
+        status = self._relay.wait()
+        assert status in (0, -signal.SIGTERM), f"it has ended with status {status}\n{self._relay.output.text()}"
+
+    def _alarms(self) -> list[str]:
+        """What the log should not show. Where the disk has failed it should."""
+        return [] if self._plan.errors else self._relay.said(ALARM.pattern)
 
     def _queue(self) -> dict[str, int]:
         try:
@@ -296,20 +316,20 @@ class Audit:
             match read(octets):
                 case Arrived(id, intact):
                     arrivals.append(Arrival((id, recipient), Where.MAILBOX, intact))
-                case Notice(id, recipients):
-                    told += [(id, each) for each in recipients]
-                case stray:
-                    strays.append(f"{recipient}: {stray.octets[:200]!r}")
+                case Notice() as notice if about := notice.id or self._ledger.by_queue_id.get(notice.queue_id):
+                    told += [(about, each) for each in notice.recipients]
+                case _:
+                    strays.append(f"{recipient}: {octets[:200]!r}")
         for line in self._record.read_text().splitlines():
             noted = json.loads(line)
             if "stray" in noted:
                 strays.append(noted["stray"])
             else:
                 arrivals += [
-                    Arrival((noted["id"], recipient), Where.ONWARD, noted["intact"])
+                    Arrival((noted["id"], recipient), Where.ONWARD, noted["intact"], noted["answered"])
                     for recipient in noted["recipients"]
                 ]
-        return Evidence(self._ledger.fates, arrivals, told, frozenset({GONE}), strays, queued, damaged)
+        return Evidence(self._ledger.fates, arrivals, told, frozenset({GONE}), strays, queued, damaged, self._alarms())
 
     def _mailboxes(self) -> Iterator[tuple[str, bytes]]:
         """What is in the mailboxes of this machine, as a mail reader finds it there."""

@@ -30,6 +30,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.fates: dict[Copy, Fate] = {}
+        #: What the relay calls the messages that it has acknowledged.
+        self.by_queue_id: dict[str, str] = {}
         self._count = 0
 
     def next_id(self) -> str:
@@ -40,6 +42,10 @@ class Ledger:
     def note(self, id: str, fates: dict[str, Fate]) -> None:
         with self._lock:
             self.fates.update({(id, recipient): fate for recipient, fate in fates.items()})
+
+    def note_queue_id(self, queue_id: str, id: str) -> None:
+        with self._lock:
+            self.by_queue_id[queue_id] = id
 
     def count(self, fate: Fate) -> int:
         with self._lock:
@@ -85,6 +91,7 @@ class Customer(threading.Thread):
         id = self._ledger.next_id()
         recipients = self._recipients()
         fates = dict.fromkeys(recipients, Fate.UNFINISHED)
+        queue_id = ""
         try:
             manner = chance.random()
             if manner < 0.03:
@@ -96,9 +103,10 @@ class Customer(threading.Thread):
             else:
                 letter = write(id, chance)
             vanish = chance.randrange(len(letter.octets)) if 0.05 <= manner < 0.09 else None
-            session.transact(letter, recipients, fates, pipelined=chance.random() < 0.6, vanish=vanish)
+            queue_id = session.transact(letter, recipients, fates, pipelined=chance.random() < 0.6, vanish=vanish)
         finally:
             self._ledger.note(id, fates)
+            self._ledger.note_queue_id(queue_id, id)
 
     def _recipients(self) -> Sequence[str]:
         chance = self._chance
@@ -117,6 +125,8 @@ class Session:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._file = connection.makefile("rb")
+        #: Of the last reply.
+        self.text = ""
 
     def greet(self) -> None:
         if self.reply() != 220:
@@ -125,8 +135,8 @@ class Session:
 
     def transact(
         self, letter: Letter, recipients: Sequence[str], fates: dict[str, Fate], *, pipelined: bool, vanish: int | None
-    ) -> None:
-        """One message. `fates` is kept true at each step, since any of them may be the last."""
+    ) -> str:
+        """One message; its queue id. `fates` is kept true at each step, since any of them may be the last."""
         commands = ["MAIL FROM:<sender@localhost> BODY=8BITMIME", *(f"RCPT TO:<{each}>" for each in recipients), "DATA"]
         if pipelined:
             self.send("".join(f"{command}\r\n" for command in commands).encode())
@@ -142,7 +152,7 @@ class Session:
         if not accepted or codes[-1] != 354:
             fates.update(dict.fromkeys(recipients, Fate.REFUSED))
             self.say("RSET")
-            return
+            return ""
         wire = letter.octets.replace(b"\r\n.", b"\r\n..")
         if vanish is not None:
             self.send(wire[:vanish])
@@ -152,6 +162,7 @@ class Session:
         self.send(b".\r\n")
         code = self.reply()
         fates.update(dict.fromkeys(accepted, Fate.ACKNOWLEDGED if code == 250 else Fate.REFUSED))
+        return self.text.rpartition(" ")[2]
 
     def say(self, command: str) -> int:
         self.send(f"{command}\r\n".encode())
@@ -167,4 +178,5 @@ class Session:
             if not line.endswith(b"\r\n"):
                 raise Gone
             if line[3:4] != b"-":
+                self.text = line[4:].decode().strip()
                 return int(line[:3])

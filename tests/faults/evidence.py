@@ -42,6 +42,8 @@ class Arrival:
     copy: Copy
     where: Where
     intact: bool = True
+    #: Whoever brought it was told that it was taken. If not, it must come again (RFC 1047).
+    answered: bool = True
 
 
 @frozen
@@ -59,6 +61,8 @@ class Evidence:
     #: Messages in the queue, and entries that were set aside as damaged, when the relay should have been done.
     queued: int = 0
     damaged: int = 0
+    #: Lines of its log that should not be there.
+    alarms: Sequence[str] = ()
 
 
 @frozen
@@ -69,7 +73,7 @@ class Verdict:
 
     def lines(self) -> Iterator[str]:
         for name, count in self.counts.items():
-            yield f"{name:<22} {count:>7}"
+            yield f"{name:<25} {count:>7}"
         yield from self.complaints[:MOST_SHOWN]
         if len(self.complaints) > MOST_SHOWN:
             yield f"... and {len(self.complaints) - MOST_SHOWN} more complaints"
@@ -107,6 +111,10 @@ def verdict(evidence: Evidence) -> Verdict:
         "left in the queue": evidence.queued,
         "duplicates": sum(found.values()) - len(found),
         **{f"  {where.value}, twice": _twice(evidence.arrivals, where) for where in Where},
+        "  since the sink hung up": sum(
+            min(found[copy] - 1, count)
+            for copy, count in Counter(each.copy for each in evidence.arrivals if not each.answered).items()
+        ),
     }
     complaints = [
         *(f"LOST: {id} for {recipient} was acknowledged" for id, recipient in lost),
@@ -115,6 +123,7 @@ def verdict(evidence: Evidence) -> Verdict:
         *(f"UNKNOWN: {what}" for what in unknown),
         *(f"FAILED: {id} for {recipient}, whom nobody has refused" for id, recipient in misreported),
     ]
+    complaints += [f"LOG: {line}" for line in evidence.alarms]
     if evidence.damaged:
         complaints.append(f"CORRUPT: {evidence.damaged} entries of the spool were set aside")
     if evidence.queued:

@@ -38,9 +38,15 @@ class Arrived:
 
 @frozen
 class Notice:
-    """A notice (RFC 3464) of which letter and which recipients."""
+    """
+    A notice (RFC 3464) of which letter and which recipients.
 
-    id: str
+    It quotes the letter's header, and so its id; unless the disk could not be read when it was written.
+    """
+
+    id: str | None
+    #: Of the letter.
+    queue_id: str
     recipients: tuple[str, ...]
 
 
@@ -70,11 +76,11 @@ def read(octets: bytes) -> Arrived | Notice | Stray:
     unix = octets.replace(b"\r\n", b"\n")
     head, _, _ = unix.partition(b"\n\n")
     found = _FIELD.search(unix)
-    if found is None:
-        return Stray(octets)
-    id = found[1].decode()
+    id = found[1].decode() if found else None
     if b"\nContent-Type: multipart/report" in head:
-        return Notice(id, _failed(unix))
+        return _notice(id, unix)
+    if found is None or id is None:
+        return Stray(octets)
     return Arrived(id, _digest(unix[found.end() :]) == found[2].decode())
 
 
@@ -82,7 +88,9 @@ def _digest(octets: bytes) -> str:
     return hashlib.sha256(octets.replace(b"\r\n", b"\n")).hexdigest()
 
 
-def _failed(octets: bytes) -> tuple[str, ...]:
+def _notice(id: str | None, octets: bytes) -> Notice:
     notice = email.message_from_bytes(octets, policy=email.policy.default)
-    fields = [part["Final-Recipient"] for part in notice.walk() if part["Final-Recipient"]]
-    return tuple(str(field).partition(";")[2].strip() for field in fields)
+    parts = list(notice.walk())
+    failed = [str(part["Final-Recipient"]) for part in parts if part["Final-Recipient"]]
+    queue_ids = [str(part["X-Relay-Queue-Id"]) for part in parts if part["X-Relay-Queue-Id"]]
+    return Notice(id, "".join(queue_ids), tuple(field.partition(";")[2].strip() for field in failed))

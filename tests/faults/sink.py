@@ -73,8 +73,9 @@ class _Connection(socketserver.StreamRequestHandler):
         if self._bad_mood():
             self._say("452 4.3.1 not now")
             return True
-        self.server.note(b"".join(lines), recipients)
-        if self._bad_mood():
+        hang_up = self._bad_mood()
+        self.server.note(b"".join(lines), recipients, answered=not hang_up)
+        if hang_up:
             return False  # taken, but who sent it will never know
         self._say("250 2.0.0 taken")
         return True
@@ -97,16 +98,13 @@ class Sink(socketserver.ThreadingTCPServer):
         self.trouble = trouble
         self._record = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def note(self, octets: bytes, recipients: list[str]) -> None:
+    def note(self, octets: bytes, recipients: list[str], *, answered: bool) -> None:
         match read(octets):
             case Arrived(id, intact):
                 # A line with CR or LF alone is corrupt in a way that other mailboxes cannot tell.
                 rest = octets.replace(b"\r\n", b"")
-                found = {
-                    "id": id,
-                    "recipients": recipients,
-                    "intact": intact and b"\n" not in rest and b"\r" not in rest,
-                }
+                intact = intact and b"\n" not in rest and b"\r" not in rest
+                found = {"id": id, "recipients": recipients, "intact": intact, "answered": answered}
             case other:
                 found = {"stray": repr(other)[:500]}
         # One write: a kill comes before it or after it.

@@ -23,7 +23,7 @@ WELL = Evidence(
     FATES,
     arrivals=[
         Arrival(("m1", "jon@localhost"), Where.MAILBOX),
-        Arrival(("m1", "alice@north.test"), Where.ONWARD),
+        Arrival(("m1", "alice@north.test"), Where.ONWARD, answered=False),
         Arrival(("m1", "alice@north.test"), Where.ONWARD),
         Arrival(("m3", "jon@localhost"), Where.MAILBOX),
     ],
@@ -55,6 +55,7 @@ class VerdictTests(SynchronousTestCase):
                 "failed, sender told": 1,
                 "duplicates": 1,
                 "onward, twice": 1,
+                "since the sink hung up": 1,
             },
         )
 
@@ -79,8 +80,8 @@ class VerdictTests(SynchronousTestCase):
 
     def test_what_nobody_has_sent_and_what_is_left_over_is_named(self) -> None:
         found = [*WELL.arrivals, Arrival(("m9", "jon@localhost"), Where.MAILBOX)]
-        evidence = evolve(WELL, arrivals=found, strays=["nonsense"], queued=2, damaged=1)
-        self.assertEqual(self.complaints(evidence), ["UNKNOWN", "UNKNOWN", "CORRUPT", "QUEUED"])
+        evidence = evolve(WELL, arrivals=found, strays=["nonsense"], queued=2, damaged=1, alarms=["Traceback"])
+        self.assertEqual(self.complaints(evidence), ["UNKNOWN", "UNKNOWN", "LOG", "CORRUPT", "QUEUED"])
 
 
 class LetterTests(SynchronousTestCase):
@@ -112,11 +113,12 @@ class LetterTests(SynchronousTestCase):
         header = self.letter.octets.partition(b"\r\n\r\n")[0]
         notice = (
             b'From: <MAILER-DAEMON@mx.test>\nMIME-Version: 1.0\nContent-Type: multipart/report; boundary="x"\n\n'
-            b"--x\n\nsorry\n--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns;mx.test\n\n"
+            b"--x\n\nsorry\n--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns;mx.test\nX-Relay-Queue-Id: NG7\n\n"
             b"Final-Recipient: rfc822;gone@north.test\nAction: failed\nStatus: 5.1.1\n\n"
             b"--x\nContent-Type: text/rfc822-headers\n\n" + header.replace(b"\r\n", b"\n") + b"\n\n--x--\n"
         )
-        self.assertEqual(read(notice), Notice("m1", ("gone@north.test",)))
+        self.assertEqual(read(notice), Notice("m1", "NG7", ("gone@north.test",)))
+        self.assertEqual(read(notice.replace(b"X-Audit", b"X")), Notice(None, "NG7", ("gone@north.test",)))
 
     def test_anything_else_is_a_stray(self) -> None:
         self.assertEqual(read(b"Subject: hello\n\nHi\n"), Stray(b"Subject: hello\n\nHi\n"))

@@ -37,7 +37,7 @@ Address = tuple[str, int]
 
 _LISTENING: Final = re.compile(r"Listening on (?:\[(?P<six>[^]]+)\]|(?P<four>[0-9.]+)):(?P<port>\d+) \((?P<name>\S+)\)")
 #: What no log of a relay should ever show, unless a test has asked for it.
-_ALARM: Final = re.compile(r"Traceback|Unhandled|#critical|#error")
+ALARM: Final = re.compile(r"Traceback|Unhandled|#critical|#error")
 
 #: Jon, Ann and Kim have Maildirs; nobody else is known.
 MAILBOXES: Final = """
@@ -286,7 +286,7 @@ class RelayProcess:
 
     def check_log(self) -> None:
         """`AssertionError` if the log shows trouble that no test has expected."""
-        alarms = [line for line in self.output.lines if _ALARM.search(line)]
+        alarms = [line for line in self.output.lines if ALARM.search(line)]
         unexpected = [line for line in alarms if not any(re.search(known, line) for known in self.expected)]
         assert not unexpected, "the log shows trouble:\n" + self.output.text()
 
