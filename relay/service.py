@@ -8,6 +8,7 @@ begin to deliver, and only then accept connections. Stop: the reverse, and nothi
 from __future__ import annotations
 
 import errno
+import gc
 import grp
 import os
 import pwd
@@ -155,6 +156,9 @@ class RelayService(Service):
             self._log.error("The entry {id} is damaged and was set aside", id=id)
             self._maillog.event("corrupt", id=id)
         self._relay.dispatcher.start()
+        # What is here now stays: the collector need not look at it again with each message.
+        gc.collect()
+        gc.freeze()
         for listener, port in self._ports:
             port.startReading()
             self._log.info("Listening on {address} ({name})", address=_shown(port), name=listener.settings.name)
