@@ -41,7 +41,7 @@ from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.reception import Reception, Turnstile, Visit
 from relay.smtp.client import Deadlines
-from relay.smtp.extensions import SIZE
+from relay.smtp.extensions import OFFERED, SIZE
 from relay.smtp.server import Profile, ServerSession, SessionLimits
 
 
@@ -167,7 +167,10 @@ def _factory(
 ) -> SmtpServerFactory:
     limits = settings.limits
     profile = Profile(
-        hostname(settings), lenient=listener.newlines == "lenient", postmaster=Address("postmaster", _home(settings))
+        hostname(settings),
+        lenient=listener.newlines == "lenient",
+        extensions=tuple(each for each in OFFERED if each.keyword not in listener.without),
+        postmaster=Address("postmaster", _home(settings)),
     )
     keywords = tuple(
         f"{extension.keyword} {limits.message}" if extension is SIZE else extension.keyword

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import email
+from typing import get_args
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.config.settings import Keyword
 from relay.mail.outcome import Unwritten
+from relay.smtp.extensions import OFFERED
 from relay.testing.peers import Drop, Say
 from relay.testing.world import MailWorld
 
@@ -102,6 +105,19 @@ class WorldTests(SynchronousTestCase):
         conversation.send(b"MAIL FROM:<jon@here.test>\r\nRCPT TO:<jon@here.test>\r\nBDAT 3 LAST\r\nx\r\n")
         self.assertEqual(conversation.replies()[-1][:3], "250")
         self.assertEqual(self.queued(), 0)
+
+    def test_a_listener_offers_what_it_is_told_to(self) -> None:
+        keywords = [extension.keyword for extension in OFFERED]
+        self.assertEqual(tuple(keywords), get_args(Keyword))
+        for keyword in keywords:
+            world = MailWorld(CONFIGURATION.replace("[[policy]]", f'without = ["{keyword}"]\n[[policy]]', 1))
+            offered = [line[4:].partition(" ")[0] for line in world.connect().say("EHLO c")[1:]]
+            self.assertEqual(offered, [other for other in keywords if other != keyword])
+        world = MailWorld(CONFIGURATION.replace("[[policy]]", 'without = ["SMTPUTF8", "CHUNKING"]\n[[policy]]', 1))
+        conversation = world.connect()
+        conversation.say("EHLO c")
+        self.assertEqual(conversation.say("MAIL FROM:<a@b.test> SMTPUTF8")[-1][:3], "555")
+        self.assertEqual(conversation.say("BDAT 3 LAST")[-1][:3], "421")
 
     def test_a_sick_host_is_passed_over(self) -> None:
         sick = self.world.exchange("example.org", "192.0.2.25", preference=10).at("MAIL", Say("451 4.3.0 not today"))

@@ -21,6 +21,8 @@ from relay.config.units import KIB, MIB, Size, Timeout
 Protocol = Literal["smtp", "submission", "lmtp"]
 Tls = Literal["none", "offer", "require", "implicit"]
 Newlines = Literal["strict", "lenient"]
+#: The keywords of EHLO that a listener may keep to itself.
+Keyword = Literal["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "HELP"]
 
 
 def _engine(value: object) -> object:
@@ -106,6 +108,11 @@ class ListenerSettings(Section):
         default="strict",
         description="`strict`: only CRLF ends a line. `lenient`: LF does too in a session whose first line ends so, "
         "as a person at netcat types it; only for loopback and Unix sockets.",
+    )
+
+    without: tuple[Keyword, ...] = Field(
+        default=(),
+        description='Extensions that are not offered here, by their keywords: `["CHUNKING"]`, `["SMTPUTF8"]`.',
     )
 
     @field_validator("protocol")
