@@ -135,15 +135,15 @@ class RelayProcess:
         *,
         name: str = "relay.toml",
         environ: Mapping[str, str] | None = None,
-        before: Sequence[str] = (),
+        program: Sequence[str] = ("twistd", "--nodaemon", "--pidfile=", "--no_save", "relay"),
         in_child: Callable[[], None] | None = None,
     ) -> None:
-        """`before` is a command that starts the one behind it, `in_child` is called before twistd is."""
+        """`program` is what is started; `in_child` is called in its process before."""
         self.folder = folder
         self.configuration = folder / name
         self.configuration.write_text(text)
         self._environ = {**os.environ, "PYTHONPATH": str(folder), **(environ or {})}
-        self._before = tuple(before)
+        self._program = tuple(program)
         self._in_child = in_child
         self.output = Output()
         #: The output's first line since the last start.
@@ -167,17 +167,7 @@ class RelayProcess:
         assert self._process is None, "it runs"
         self.began = len(self.output.lines)
         self._process = subprocess.Popen(
-            [
-                *self._before,
-                sys.executable,
-                str(BIN / "twistd"),
-                "--nodaemon",
-                "--pidfile=",
-                "--no_save",
-                "relay",
-                "--config",
-                self.configuration.name,
-            ],
+            [sys.executable, str(BIN / self._program[0]), *self._program[1:], "--config", self.configuration.name],
             cwd=self.folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,

@@ -186,7 +186,12 @@ class ProgramTests(SystemTestCase):
             relay.event("delivered", id)
 
 
-class FamilyTests(SystemTestCase):
+class WaysInTests(SystemTestCase):
+    def test_the_command_relay_does_the_same_as_twistd(self) -> None:
+        relay = self.started(configuration(), program=["relay"])
+        with Telnet(relay.address()) as client:
+            relay.event("delivered", queue_id(client.post("jon@localhost")))
+
     def test_it_listens_on_ipv6_or_says_that_this_machine_has_none(self) -> None:
         relay = self.started(configuration(listeners={"local": "127.0.0.1:0", "six": "[::1]:0"}))
         if there_is_ipv6():

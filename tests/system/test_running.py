@@ -59,6 +59,33 @@ class StatusTests(SystemTestCase):
         self.assertEqual((relay.folder / "spool").stat().st_mode & 0o077, 0)
 
 
+class SignalTests(SystemTestCase):
+    def test_sighup_does_not_end_it_and_the_log_says_that_there_is_no_reload(self) -> None:
+        relay = self.started(configuration())
+        relay.send_signal(signal.SIGHUP)
+        relay.wait_for("There is no reload yet: restart the relay")
+        with Telnet(relay.address()) as client:
+            client.post("jon@localhost")
+
+
+class SizeTests(SystemTestCase):
+    def test_memory_does_not_grow_with_the_size_of_a_message(self) -> None:
+        relay = self.started(configuration())
+        with Telnet(relay.address()) as client:
+            relay.event("delivered", queue_id(client.post("jon@localhost")))
+            before = peak(relay.pid)
+            client.envelope("bob@client.test", "jon@localhost", "ann@localhost")
+            client.say("DATA")
+            client.send(b"Subject: large\r\n\r\n" + (b"." + b"x" * 997 + b"\r\n") * 24_000)
+            id = queue_id(client.say("."))
+        for recipient in "jon@localhost", "ann@localhost":
+            relay.event("delivered", id, recipient=recipient)
+        self.assertLess(peak(relay.pid) - before, 8 * 1024)
+        [large] = [path for path in (relay.folder / "mail" / "ann" / "new").iterdir()]
+        # Dots un-stuffed, and lines that end with LF.
+        self.assertTrue(large.read_bytes().endswith(b"\n\n" + (b"x" * 997 + b"\n") * 24_000))
+
+
 class MailLogTests(SystemTestCase):
     def test_a_mail_log_that_is_moved_away_is_opened_anew_on_sigusr1(self) -> None:
         text = configuration().replace('format = "json"', 'mail = "mail.log"')
@@ -90,6 +117,12 @@ class MailLogTests(SystemTestCase):
         self.assertEqual(refused["reply"], "550 5.1.1 <elvis@localhost>: user unknown")
         accepted = relay.event("accepted", id)
         self.assertEqual((accepted["sender"], accepted["client"]), ("bob@client.test", "127.0.0.1"))
+
+
+def peak(pid: int) -> int:
+    """KiB of memory that a process has had at most."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1])
 
 
 def appears(path: Path, pattern: str) -> None:
