@@ -39,6 +39,7 @@ RECORDS: Final = [
     "alias.test. 60 IN CNAME ordered.test.",
     "null.test. 60 IN MX 0 .",
     'nothing.test. 60 IN TXT "no mail here"',
+    f"broken.test. 60 IN A {THIRD}",  # and SERVFAIL for MX: whose is the mail?
     "half.test. 60 IN MX 10 mail.broken.test.",
     *MANY,
     f"exchanger-79.of-a-domain-that-has-more-of-them-than-it-needs.test. 60 IN A {SECOND}",
@@ -140,3 +141,4 @@ class DnsTests(InteropTestCase):
             event, _ = self.wait("delayed", domain, 2)[:2]  # and tried again
             self.assertEqual(event["status"], "4.4.3")
             self.assertEqual(in_maildir(self.relay_process.folder / "mail" / name), [])
+            self.assertEqual(self.places(name), [])

@@ -11,7 +11,8 @@ from attrs import frozen
 
 from tests.interop.peers import Server, free_port
 
-#: `static`: what is not in the data does not exist. A zone whose primary cannot be reached is answered with SERVFAIL.
+#: `static`: what is not in the data does not exist. A zone whose primary cannot be reached is answered with SERVFAIL,
+#: but for types that the data has (`typetransparent`).
 _CONFIGURATION: Final = """\
 server:
   interface: 127.0.0.1@{port}
@@ -32,7 +33,7 @@ server:
   access-control: 127.0.0.0/8 allow
   max-udp-size: 1232
   local-zone: "." static
-  local-zone: "broken.test." transparent
+  local-zone: "broken.test." typetransparent
 {data}
 remote-control:
   control-enable: no
