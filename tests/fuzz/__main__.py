@@ -12,14 +12,14 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.fuzz import CORPUS, TARGETS
+from tests.fuzz import CORPUS, TARGETS, seeds
 
 ROOT = CORPUS.parents[2]
 #: Where inputs are left that broke something.
 BROKEN = ROOT / "build" / "fuzz"
 #: Larger ones find no more, and take longer.
 LONGEST = 2048
-#: What libFuzzer calls an input that it has found; those that people have made have names.
+#: What libFuzzer calls an input that it has found; those that people keep (what broke something once) have names.
 _FOUND = re.compile(r"[0-9a-f]{40}")
 _STATISTICS = re.compile(r"stat::(\w+): +(\d+)")
 
@@ -62,7 +62,8 @@ def _fuzz(target: str, seconds: int, learn: bool) -> bool:
     """Whether nothing was broken in all that time."""
     kept = CORPUS / target
     BROKEN.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as new:
+    with tempfile.TemporaryDirectory() as new, tempfile.TemporaryDirectory() as made:
+        _write_seeds(target, Path(made))
         options = [
             f"-max_total_time={seconds}",
             f"-max_len={LONGEST}",
@@ -72,7 +73,7 @@ def _fuzz(target: str, seconds: int, learn: bool) -> bool:
             "-rss_limit_mb=1024",
             "-print_final_stats=1",
         ]
-        done = _run(target, new, str(kept), *options)
+        done = _run(target, new, str(kept), made, *options)
         if done.returncode:
             _complain(target, done.stdout)
             return False
@@ -85,6 +86,12 @@ def _fuzz(target: str, seconds: int, learn: bool) -> bool:
         if learn:
             _learn(target, kept, Path(new))
     return True
+
+
+def _write_seeds(target: str, folder: Path) -> None:
+    for whose, name, octets in seeds.seeds():
+        if whose == target:
+            (folder / name).write_bytes(octets)
 
 
 def _run(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,6 +117,7 @@ def _complain(target: str, output: str) -> None:
 def _learn(target: str, kept: Path, new: Path) -> None:
     """Of what was found, now and before, keep what is needed to reach all that they reach together."""
     with tempfile.TemporaryDirectory() as merged:
+        _write_seeds(target, Path(merged))
         for path in kept.iterdir():
             if not _FOUND.fullmatch(path.name):
                 shutil.copy(path, merged)

@@ -7,7 +7,7 @@ from typing import Final
 
 from relay.mail.address import parse_address
 from relay.smtp.commands import Grammar
-from relay.smtp.events import Hello, Help, Mail, Misspoken, Question, Rcpt, Verify
+from relay.smtp.events import Bdat, Hello, Help, Mail, Misspoken, Question, Rcpt, Verify
 from relay.smtp.help import explain
 from relay.smtp.server import Profile
 from tests.fuzz import naive
@@ -27,7 +27,7 @@ def check(line: bytes) -> None:
         assert plain == extended, f"{plain} after HELO, {extended} after EHLO"
 
 
-def _is_harmless(line: bytes, question: Question) -> None:
+def _is_harmless(line: bytes, question: Question | Bdat) -> None:
     """What is understood has no character that could be taken for something else further on."""
     if not isinstance(question, Misspoken):
         assert not _CONTROLS.search(line), f"{question} from {line!r}"
@@ -53,6 +53,9 @@ def _is_harmless(line: bytes, question: Question) -> None:
             assert len(str(recipient)) > 254 or parse_address(str(recipient)) == recipient
         case Help(topic):
             assert naive.is_one_reply(explain(topic).wire)
+        case Bdat(size):
+            assert re.match(rb" *BDAT +[0-9]", line, re.IGNORECASE)
+            assert 0 <= size < 10**15
         case Verify(text):
             assert text.strip()
         case _:

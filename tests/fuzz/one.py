@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
+from typing import Any
 
 
 def main() -> None:
-    import atheris
-
+    atheris: Any = importlib.import_module("atheris")
     target = sys.argv.pop(1)
     # When it merges, libFuzzer starts itself again through a shell, by this name.
     sys.argv[0] = shlex.join([sys.executable, "-m", "tests.fuzz.one", target])

@@ -1,5 +1,5 @@
 """
-The inputs that people have made: `python -m tests.fuzz.seeds` writes them into the corpus.
+The inputs that people have made, the dialogues of `tests/smtp` among them.
 
 From them the fuzzer starts, so that it need not find out by itself how one speaks SMTP.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.fuzz import CORPUS, server
 from tests.fuzz import client as other_side
+from tests.fuzz import server
 from tests.fuzz.given import Given
 from tests.smtp.test_dialogues import FILES, read
 
@@ -92,6 +92,9 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
             if flags == 1 << server.LENIENT:
                 octets = octets.replace(b"\r\n", b"\n", 4)
             yield "server", f"smuggling-{name}-{flags}", Given(octets, flags=flags, cuts=(50, 1)).data
+        chunk = b"one" + ending + _HIDDEN
+        octets = _ENVELOPE.replace(b"DATA\r\n", b"BDAT %d LAST\r\n" % len(chunk)) + chunk + b"QUIT\r\n"
+        yield "server", f"chunk-{name}", Given(octets, cuts=(70, 2)).data
         yield "content", name, Given(b"a: b\r\n\r\n..\r\none" + ending + b"two\r\n.\r\n", cuts=(3,)).data
     for name, octets in SERVERS.items():
         for flags in (0, 0b1 << other_side.SECOND | 0b11 << other_side.AHEAD):
@@ -102,17 +105,3 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
         yield "commands", f"command-{number}", line
     for name, octets in _HEADERS.items():
         yield "header", name, Given(octets, cuts=(4, 1)).data
-
-
-def main() -> None:
-    seen = set()
-    for target, name, octets in seeds():
-        if (target, octets) not in seen:
-            seen.add((target, octets))
-            folder = CORPUS / target
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(octets)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,16 +16,12 @@ class CorpusTests(SynchronousTestCase):
 
     def replay(self, target: str) -> None:
         check = importlib.import_module(f"tests.fuzz.{target}").check
-        inputs = sorted((CORPUS / target).iterdir())
-        self.assertGreater(len(inputs), 5)
-        for path in inputs:
-            with self.subTest(path.name):
-                check(path.read_bytes())
-
-    def test_every_input_that_people_have_made_is_there(self) -> None:
-        kept = {(path.parent.name, path.read_bytes()) for path in CORPUS.glob("*/*")}
-        for target, name, octets in seeds.seeds():
-            self.assertIn((target, octets), kept, f"{name}: python -m tests.fuzz.seeds")
+        made = {name: octets for whose, name, octets in seeds.seeds() if whose == target}
+        found = {path.name: path.read_bytes() for path in sorted((CORPUS / target).iterdir())}
+        self.assertGreater(min(len(made), len(found)), 5)
+        for name, octets in (made | found).items():
+            with self.subTest(name):
+                check(octets)
 
     def test_the_corpus_is_small_and_has_nothing_twice(self) -> None:
         inputs = [(path.parent.name, path.read_bytes()) for path in CORPUS.glob("*/*")]

@@ -14,6 +14,7 @@ from typing import Final
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -27,7 +28,6 @@ from relay.mail.queue import Entry, Recipient
 from relay.mail.routing import Forward
 from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
-from relay.net.waiting import start
 from relay.smtp.outgoing import ContentDamaged
 from relay.testing.internet import FakeInternet
 from relay.testing.peers import FakeExchange, Message
@@ -307,7 +307,7 @@ class LeavingTests(SynchronousTestCase):
         recipients = (Recipient("R1", JON, JON, Forward("far.test"), "far.test"),)
         consignment = Consignment(entry, recipients, Kept(form, tuple(blocks)), HEAD)
         done: list[Fact | Exception] = []
-        waiting = start(transmitter.transmit(consignment, PEER))
+        waiting = Deferred.fromCoroutine(transmitter.transmit(consignment, PEER))
         waiting.addCallbacks(lambda reports: done.append(reports[0].fact), lambda failure: done.append(failure.value))
         for _ in range(5):
             self.clock.advance(0)
