@@ -194,6 +194,22 @@ class RewritingTests(PasswdCase):
         rewrite(Disk(), str(self.path), lambda text: text + "after\n")
         self.assertEqual(self.path.read_text(), "before\nafter\n")
 
+    def test_it_survives_a_power_cut(self) -> None:
+        """The new file, then its name, then the folder that has the name."""
+        calls: list[str] = []
+
+        class Recording(Disk):
+            def sync(self, fd: int) -> None:
+                calls.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{fd}'))}")
+                super().sync(fd)
+
+            def rename(self, old: str, new: str, *at: Any) -> None:
+                calls.append("rename")
+                super().rename(old, new, *at)
+
+        rewrite(Recording(), str(self.path), lambda text: "after\n")
+        self.assertEqual(calls, ["sync .users.new", "rename", f"sync {self.folder.name}"])
+
     def test_two_do_not_write_at_the_same_time(self) -> None:
         def meanwhile(text: str) -> str:
             with self.assertRaises(BlockingIOError):

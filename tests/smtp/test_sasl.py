@@ -233,6 +233,15 @@ class ScramTests(MechanismCase):
         ):
             self.assertDenied(outcome(exchange("SCRAM-SHA-256"), CLIENT_FIRST, final), INVALID)
 
+    def test_a_proof_for_another_nonce_is_denied_even_if_it_is_right(self) -> None:
+        """Or one that somebody has recorded would do for ever."""
+        salted = scram.SaltedPassword.of("pencil", SALT, 4096)
+        for nonce, proved in (scram.read_server_first(SERVER_FIRST).nonce, True), ("recorded", False):  # type: ignore[union-attr]
+            unproved = scram.unproved(b"n,,", nonce)
+            proof = salted.proof(b",".join((CLIENT_FIRST[3:], SERVER_FIRST, unproved)))
+            steps = outcome(exchange("SCRAM-SHA-256"), CLIENT_FIRST, scram.client_final(unproved, proof))
+            self.assertEqual(isinstance(steps[-1], Challenge), proved)
+
     def test_what_is_no_message_is_malformed(self) -> None:
         self.assertDenied(outcome(exchange("SCRAM-SHA-256"), b"user pencil"), MALFORMED)
         self.assertDenied(outcome(exchange("SCRAM-SHA-256"), CLIENT_FIRST, b"pencil"), MALFORMED)
