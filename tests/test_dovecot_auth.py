@@ -133,7 +133,7 @@ class DovecotTests(DovecotCase):
         self.assertEqual(version, b"VERSION\t1\t1")
         self.assertRegex(number, rb"\ACPID\t[0-9]{7,10}\Z")
         response = b64encode("\0jon\0s€cret".encode())
-        self.assertEqual(request, b"AUTH\t1\tPLAIN\tservice=smtp\tsecured\tresp=" + response)
+        self.assertEqual(request, b"AUTH\t1\tPLAIN\tservice=smtp\tsecured\tno-penalty\tresp=" + response)
 
     def test_nothing_is_asked_before_dovecot_has_said_its_last_word(self) -> None:
         fake = self.dovecot(*GREETING[:-1])
