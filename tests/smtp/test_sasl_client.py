@@ -171,7 +171,7 @@ class ScramTests(SynchronousTestCase):
             SERVER_FIRST.replace(b"r=rOp", b"r=xOp"),
             b"r=" + NONCE.encode() + b",s=AAAA,i=4096",
             SERVER_FIRST.replace(b"i=4096", b"i=4095"),
-            SERVER_FIRST.replace(b"i=4096", b"i=600001"),
+            SERVER_FIRST.replace(b"i=4096", b"i=200001"),
             SERVER_FIRST.replace(b"i=4096", b"i=4096,m"),
         ):
             exchange = begun("SCRAM-SHA-256")
