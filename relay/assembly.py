@@ -115,8 +115,10 @@ def hostname(settings: Settings) -> str:
     return settings.hostname
 
 
-def answers_for_control(relay: Relay, pid: int) -> Mapping[str, Callable[[], Awaitable[Mapping[str, Any]]]]:
-    """What `relayctl` may ask."""
+def answers_for_control(
+    relay: Relay, pid: int, bound: Mapping[str, str]
+) -> Mapping[str, Callable[[], Awaitable[Mapping[str, Any]]]]:
+    """What `relayctl` may ask. `bound`: the address of each listener that listens, by its name."""
 
     async def status() -> Mapping[str, Any]:
         clock, spool = relay.surroundings.clock, relay.surroundings.spool
@@ -130,10 +132,11 @@ def answers_for_control(relay: Relay, pid: int) -> Mapping[str, Callable[[], Awa
             "listeners": [
                 {
                     "name": listener.settings.name,
-                    "address": str(listener.settings.address),
+                    "address": bound[listener.settings.name],
                     "connections": len(listener.factory.connections),
                 }
                 for listener in relay.listeners
+                if listener.settings.name in bound
             ],
             "queue": {
                 "entries": census.entries,

@@ -224,9 +224,10 @@ class RelayService(Service):
 
     def _open_control(self) -> None:
         path = self._relay.settings.control.socket
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        answers = answers_for_control(self._relay, os.getpid())
+        bound = {listener.settings.name: _shown(port) for listener, port in self._ports}
+        answers = answers_for_control(self._relay, os.getpid(), bound)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._control = listen(self._reactor, Unix(path), site(answers), backlog=50, mode=0o600)
         except (CannotListenError, OSError) as problem:
             _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}")
