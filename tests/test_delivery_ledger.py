@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -219,6 +220,29 @@ class AgendaTests(SynchronousTestCase):
         reactor.advance(100)
         self.assertEqual(len(spool.asked), 1)
         self.assertEqual(reactor.getDelayedCalls(), [])
+
+    def test_a_look_that_was_under_way_when_it_was_stopped_asks_no_more_and_may_find_the_spool_closed(self) -> None:
+        closed = SpoolError("the spool is closed")
+        for answer in ((), closed):
+            spool = QuietSpool(50.0)
+            looking: Deferred[Sequence[Claim]] = Deferred()
+            spool.claim = lambda *_, looking=looking: looking  # type: ignore[assignment, method-assign, misc]
+            spool.next_due = None  # type: ignore[assignment, method-assign]
+            agenda = self.agenda(spool, ReactorClock(Clock(), lambda: 0.0))
+            agenda.start()
+            agenda.stop()
+            looking.callback(answer) if answer == () else looking.errback(closed)
+            self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_spool_that_cannot_answer_is_asked_again_after_a_pause(self) -> None:
+        reactor = Clock()
+        spool = QuietSpool(None)
+        spool.next_due = lambda *_: fail(SpoolError("no"))  # type: ignore[assignment, method-assign]
+        agenda = self.agenda(spool, ReactorClock(reactor, lambda: 0.0))
+        agenda.start()
+        reactor.advance(1)
+        self.assertEqual(len(spool.asked), 2)
+        self.assertEqual(len(self.flushLoggedErrors(SpoolError)), 2)
 
 
 @implementer(IDraft)

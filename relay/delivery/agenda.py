@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from relay.interfaces import Claim, IClock, ISpool
+from relay.interfaces import Claim, IClock, ISpool, SpoolError
 from relay.net.clock import cancel
 from relay.net.waiting import start
 
@@ -99,7 +99,9 @@ class Agenda:
                 self._again = False
                 due = await self._look_once(max(now, self._clock.now()))
                 self._pause = _FIRST_PAUSE
-        except Exception:
+        except Exception as problem:
+            if not self._running and isinstance(problem, SpoolError):
+                return  # it was closed before it could answer, and nobody wants to know any more
             self._log.failure("The spool could not say what is due; it is asked again in {pause} s", pause=self._pause)
             due = self._clock.now() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
@@ -118,6 +120,7 @@ class Agenda:
         if claims:
             self._again = self._running
             self._take(claims)
+        if claims or not self._running:
             return _NEVER
         due = await self._spool.next_due(excluded)
         if due is None:
