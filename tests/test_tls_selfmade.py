@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from service_identity.cryptography import verify_certificate_ip_address
 
 from relay.net.tls_client import ClientTls
-from relay.net.tls_files import Certificate, read_certificates
+from relay.net.tls_files import Certificate, Unusable, read_certificates
 from relay.net.tls_selfmade import make_certificate, own_certificate
 from tests.test_tls import NOW, TlsTestCase, issue, meet, octets
 
@@ -71,6 +71,8 @@ class OwnCertificateTests(TlsTestCase):
         self.own()
         self.path.write_bytes(octets(issue("mail.example.net")))
         self.assertEqual(self.own().names, ("mail.example.net",))
+        self.path.chmod(0o644)
+        self.assertRaises(Unusable, self.own)
 
     def test_one_who_was_interrupted_is_followed_by_one_who_is_not(self) -> None:
         self.path.parent.mkdir(parents=True)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from relay.net.tls_files import Certificate, Unusable, read_certificates
+from relay.net.tls_files import Unusable, read_authorities, read_certificates
 
 _VALID: Final = timedelta(days=3650)
 #: It is made anew when it has no more than this left.
@@ -32,22 +32,28 @@ def own_certificate(hostname: str, path: Path, now: float) -> Path:
     It is made if there is none that can be used, if it is for another host name, or if it expires within a month.
     `now` is the calendar's time in seconds since the epoch. Raises `OSError`.
     """
-    try:
-        found = read_certificates([path])
-    except Unusable:
-        found = ()
-    if not any(_is_ours_no_more(certificate) or _will_do(certificate, hostname, now) for certificate in found):
+    if not _is_anothers(path) and not _will_do(path, hostname, now):
         make_certificate(hostname, path, now)
     return path
 
 
-def _is_ours_no_more(certificate: Certificate) -> bool:
-    """Somebody has put one of an authority's in its place. That is not ours to replace."""
-    return certificate.leaf.issuer != certificate.leaf.subject
+def _is_anothers(path: Path) -> bool:
+    """Somebody has put one of an authority's in its place. That is not ours to replace, whatever is wrong with it."""
+    try:
+        return any(certificate.issuer != certificate.subject for certificate in read_authorities(path))
+    except Unusable:
+        return False
 
 
-def _will_do(certificate: Certificate, hostname: str, now: float) -> bool:
-    return _names(certificate.leaf) == _subject_name(hostname) and certificate.expires - now > _RENEWED.total_seconds()
+def _will_do(path: Path, hostname: str, now: float) -> bool:
+    try:
+        found = read_certificates([path])
+    except Unusable:
+        return False
+    return any(
+        _names(certificate.leaf) == _subject_name(hostname) and certificate.expires - now > _RENEWED.total_seconds()
+        for certificate in found
+    )
 
 
 def make_certificate(hostname: str, path: Path, now: float) -> None:
