@@ -10,7 +10,7 @@ SAYS := setup.cfg pyproject.toml
 # Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
 ARGS ?=
 
-.PHONY: help run test check format interop faults bench docs clean
+.PHONY: help run test check format interop faults fuzz bench docs clean
 
 help:
 	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
@@ -19,10 +19,11 @@ help:
 	@echo 'make format   lay the code out as make check wants it'
 	@echo 'make interop  tests against real peers (Debian packages; installs them when root)'
 	@echo 'make faults   kill the relay again and again under load, and count what was lost'
+	@echo 'make fuzz     ten minutes of octets that nobody has thought of'
 	@echo 'make bench    messages a second'
 	@echo 'make docs     the docstrings as pages, in build/docs'
 	@echo 'make clean    remove what the targets above made, and no mail'
-	@echo 'ARGS="..." is handed to what test, interop, faults and bench start.'
+	@echo 'ARGS="..." is handed to what test, interop, faults, fuzz and bench start.'
 
 run: $(VENV)/.run
 	@exec $(BIN)/relay -c etc/relay.toml
@@ -47,6 +48,9 @@ interop: $(VENV)/.test
 
 faults: $(VENV)/.test
 	$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench $(ARGS)
@@ -84,6 +88,13 @@ $(VENV)/.test: $(VENV)/.made $(SAYS)
 $(VENV)/.check: $(VENV)/.made $(SAYS)
 	@echo 'Installing the relay and what checks it in $(VENV) ...'
 	@$(PIP) --editable '.[test,check]'
+	@touch $@ $(VENV)/.run $(VENV)/.test
+
+# The fuzzer comes as a wheel or not at all: to build it takes a compiler of its own.
+$(VENV)/.fuzz: $(VENV)/.made $(SAYS)
+	@echo 'Installing the relay and what fuzzes it in $(VENV) ...'
+	@$(PIP) --only-binary=atheris --editable '.[test,fuzz]' || \
+	  { echo 'make fuzz needs atheris, which has wheels for Python 3.11 to 3.13 on Linux (x86-64)'; exit 1; }
 	@touch $@ $(VENV)/.run $(VENV)/.test
 
 $(VENV)/.docs: $(VENV)/.made $(SAYS)

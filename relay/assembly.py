@@ -81,6 +81,8 @@ class Relay:
     dispatcher: Dispatcher
     listeners: tuple[Listener, ...]
     admission: Admission
+    #: Messages that wait for their commit.
+    turnstile: Turnstile
     #: When it was put together, by `IClock.seconds`.
     started: float
 
@@ -105,7 +107,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     admission = Admission(settings.limits, settings.trusted, clock)
     reception = _reception(settings, surroundings, chain, dispatcher)
     listeners = tuple(Listener(each, _factory(each, settings, reception, admission)) for each in settings.listener)
-    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, clock.seconds())
+    turnstile = reception.turnstile
+    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds())
 
 
 def hostname(settings: Settings) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,6 +31,7 @@ from relay.agents.mbox import MboxAgent
 from relay.agents.threads import Threads
 from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
 from relay.config.addresses import Inet, Unix
+from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
 from relay.config.settings import Settings
 from relay.control.api import site
@@ -47,7 +48,7 @@ from relay.spool.sqlite import Limits as SpoolLimits
 from relay.spool.sqlite import SqliteSpool
 
 #: Seconds that sessions and attempts get to finish when the relay stops.
-PATIENCE: Final = 8.0
+PATIENCE: Final = 5.0
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 #: What says that this machine has no such family of addresses at all.
@@ -65,6 +66,7 @@ def from_file(path: str, reactor: Any) -> IService:
 
 def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService:
     """The service for these settings, which came from `file`. Raises `ConfigurationError`."""
+    _check_user(settings, file)
     clock = ReactorClock(reactor)
     servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))
     resolver = Resolver(
@@ -119,6 +121,7 @@ class RelayService(Service):
         self._ports: list[tuple[Listener, Any]] = []
         self._control: Any = None
         self._ready: Deferred[None] | None = None
+        self._ending = False
         #: What the signals that we handle did before.
         self._before: dict[signal.Signals, Any] = {}
         self._log = Logger(namespace="relay")
@@ -135,7 +138,8 @@ class RelayService(Service):
         try:
             self._maillog.start()
         except OSError as problem:
-            _refuse(f"{self._file}: cannot write the mail log {self._relay.settings.log.mail}: {_reason(problem)}")
+            where = self._relay.settings.log.mail
+            _refuse(f"{self._file}: cannot write the mail log {where}: {_reason(problem)}", os.EX_TEMPFAIL)
         self._threads.start()
         self._open_control()
         self._before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGHUP)}
@@ -146,13 +150,17 @@ class RelayService(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ending = True
         return Deferred.fromCoroutine(self._end())
 
     # Beginning.
 
     async def _begin(self) -> None:
         spool = self._relay.surroundings.spool
-        for id in await spool.recover():
+        recovered = await spool.recover()
+        if self._ending:
+            return
+        for id in recovered:
             self._log.error("The entry {id} is damaged and was set aside", id=id)
             self._maillog.event("corrupt", id=id)
         self._relay.dispatcher.start()
@@ -171,16 +179,22 @@ class RelayService(Service):
             directory = getattr(policy.options, "directory", None)
             if directory is not None:
                 self._log.info("Mailboxes of '{name}' are in {path}", name=policy.name, path=directory)
-        for _, port in self._ports:
+        for listener, port in self._ports:
             host = port.getHost()
             if getattr(host, "port", None):
-                self._log.info("Try it: nc {host} {port}   (and type HELP)", host=host.host, port=host.port)
+                # Without -C netcat ends lines with LF alone, for which a strict listener has no patience.
+                command = "nc" if listener.settings.newlines == "lenient" else "nc -C"
+                self._log.info(
+                    "Try it: {command} {host} {port}   (and type HELP)", command=command, host=host.host, port=host.port
+                )
                 break
         else:
             self._log.warn("There is no TCP listener, so nobody can try it by hand")
 
     def _cannot_begin(self, failure: Failure) -> None:
         """The spool cannot be used: say why, and end with a status that a supervisor sees."""
+        if self._ending:
+            return
         if failure.check(SpoolUnusable):
             self._log.critical("The relay cannot start: {problem}", problem=failure.getErrorMessage())
         else:
@@ -199,19 +213,18 @@ class RelayService(Service):
                 if isinstance(address, Inet) and ":" in address.host and _number(problem) in _NO_SUCH_FAMILY:
                     self._log.warn("This machine has no {address}: not listening there", address=str(address))
                     continue
-                _refuse(f"{self._file}: cannot listen on {address}: {_reason(problem)}")
+                _refuse(f"{self._file}: cannot listen on {address}: {_reason(problem)}", os.EX_TEMPFAIL)
             self._ports.append((listener, port))
+        if self._relay.listeners and not self._ports:
+            _refuse(f"{self._file}: there is no address on this machine to listen on", os.EX_TEMPFAIL)
 
     def _become_user(self) -> None:
         process = self._relay.settings.process
         if os.geteuid() != 0:
             return
         if process.user is not None:
-            try:
-                user = pwd.getpwnam(process.user)
-                group = grp.getgrnam(process.group).gr_gid if process.group else user.pw_gid
-            except KeyError as problem:
-                _refuse(f"{self._file}: [process]: {problem.args[0]}")
+            user = pwd.getpwnam(process.user)
+            group = grp.getgrnam(process.group).gr_gid if process.group else user.pw_gid
             switchUID(user.pw_uid, group)
             return
         public = [str(listener.settings.address) for listener, port in self._ports if is_public(port)]
@@ -230,7 +243,7 @@ class RelayService(Service):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._control = listen(self._reactor, Unix(path), site(answers), backlog=50, mode=0o600)
         except (CannotListenError, OSError) as problem:
-            _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}")
+            _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}", os.EX_TEMPFAIL)
         self._control.startReading()
 
     def _reopen_soon(self, number: int, frame: Any) -> None:
@@ -252,10 +265,13 @@ class RelayService(Service):
 
     async def _end(self) -> None:
         relay = self._relay
-        self._log.info("Stopping: what is in flight gets {patience} s", patience=PATIENCE)
+        self._log.info("Stopping: what is in flight gets {patience} s, first sessions, then deliveries", patience=PATIENCE)
         for _, port in self._ports:
             await maybeDeferred(port.stopListening)
         await gatherResults([Deferred.fromCoroutine(each.factory.stop(PATIENCE)) for each in relay.listeners])
+        # A commit that is under way has a claim to hand over.
+        quiet = Deferred.fromCoroutine(relay.turnstile.quiet())
+        await quiet.addTimeout(PATIENCE, self._reactor).addErrback(lambda failure: failure.trap(TimeoutError))
         await relay.dispatcher.stop()
         if self._control is not None:
             await maybeDeferred(self._control.stopListening)
@@ -266,6 +282,22 @@ class RelayService(Service):
         for number, before in self._before.items():
             signal.signal(number, before)
         self._log.info("Stopped")
+
+
+def _check_user(settings: Settings, file: str) -> None:
+    """Whoever the relay is to become has to exist, before anything is begun."""
+    problems = []
+    for key, name, look_up in (
+        ("process.user", settings.process.user, pwd.getpwnam),
+        ("process.group", settings.process.group, grp.getgrnam),
+    ):
+        try:
+            if name is not None:
+                look_up(name)
+        except KeyError:
+            problems.append(Problem(file, None, key, f"there is no {key.removeprefix('process.')} '{name}'"))
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _spool(settings: Settings, clock: IClock, reactor: Any) -> ISpool:
@@ -299,10 +331,17 @@ def _number(problem: Exception) -> int | None:
     return getattr(getattr(problem, "socketError", problem), "errno", None)
 
 
-def _refuse(text: str) -> NoReturn:
-    """The operator has to do something; nothing was begun, so nothing is lost."""
+class _Refusal(SystemExit, Exception):
+    """Ends the process; and twistd, which looks for an `Exception`, tidies up and tells a parent that waits for us."""
+
+
+def _refuse(text: str, status: int = os.EX_CONFIG) -> NoReturn:
+    """
+    Nothing was begun, so nothing is lost. EX_CONFIG: the operator has to do something. EX_TEMPFAIL: the machine may
+    come round by itself, so a supervisor should try again.
+    """
     sys.stderr.write(f"{text}\n")
-    raise SystemExit(os.EX_CONFIG)
+    raise _Refusal(status)
 
 
 def _exit_in_failure() -> None:

@@ -179,6 +179,18 @@ class OpenRelayTests(AttackCase):
                     self.assertEqual((said[0], said[1] // 100, said[2:]), (250, 5, [503]))
         self.nothing_came_of_it()
 
+    def test_a_source_route_is_neither_followed_nor_stripped(self) -> None:
+        for client in (STRANGER, FRIEND):
+            for path in (
+                "<@here.test:victim@far.test>",
+                "<@far.test:jon@here.test>",
+                "@far.test,@here.test:jon@here.test",
+            ):
+                said = self.answer(self.connect(client), f"MAIL FROM:<>\r\nRCPT TO:{path}\r\nDATA\r\n".encode())
+                self.assertEqual(said, [250, 501, 503], path)
+                self.assertEqual(self.answer(self.connect(client), f"MAIL FROM:{path}\r\n".encode()), [501], path)
+        self.nothing_came_of_it()
+
     def test_only_the_last_domain_says_where_mail_goes_for_a_friend_too(self) -> None:
         for shape in self.SHAPES:
             if shape.endswith((b"@here.test>", b"@mx.here.test>", b"[192.0.2.1]>", b"127.0.0.1]>", b"::1]>", b".1]>")):
@@ -434,6 +446,11 @@ class InjectionTests(AttackCase):
             self.assertRegex(lines[2], rb"\A\tby mx\.here\.test \(relay\) with ESMTP id [^ ]+\Z")
             self.assertEqual(lines[3], b"\tfor <jon@here.test>;")
 
+    def test_a_name_is_one_word_of_ascii(self) -> None:
+        for name in (b"a b", b"a (b) by c", b"a\xc3\xb6", b"a" * 256, b"a [1.2.3.4]"):
+            conversation = self.connect(hello="")
+            self.assertEqual(self.answer(conversation, b"EHLO " + name + b"\r\nMAIL FROM:<>\r\n"), [501, 503])
+
     def test_our_greeting_of_a_client_is_one_reply_whatever_its_name(self) -> None:
         for name in self.NAMES:
             [line] = self.world.connect(STRANGER).say(f"HELO {name}")
@@ -542,6 +559,18 @@ class StateTests(AttackCase):
                 self.assertNotIn(b"first", octets)
                 self.assertEqual(len(self.boxes().get("jon", [])), before)
                 self.assertEqual(before, said[-1] == 250 and (b"DATA" in end or b"LAST" in end))
+
+    def test_of_content_that_was_given_up_nothing_is_in_the_next_one(self) -> None:
+        for end in (b"RSET\r\n", b"EHLO again\r\n", b"BDAT 1\r\n\nRSET\r\n"):
+            self.world = MailWorld(CONFIGURATION)
+            conversation = self.connect()
+            opening = b"MAIL FROM:<first@evil.test>\r\nRCPT TO:<jon@here.test>\r\nBDAT 7\r\nfirst\r\n"
+            self.answer(conversation, opening + end)
+            second = b"MAIL FROM:<second@evil.test>\r\nRCPT TO:<ann@here.test>\r\nBDAT 8 LAST\r\nsecond\r\n"
+            self.assertEqual(self.answer(conversation, second), [250, 250, 250])
+            [octets] = self.boxes()["ann"]
+            self.assertTrue(octets.endswith(b"+0000\r\n\r\nsecond\r\n"), octets)
+            self.assertEqual(set(self.boxes()), {"ann"})
 
     def test_what_was_refused_changes_nothing(self) -> None:
         conversation = self.connect()
@@ -767,6 +796,30 @@ class LimitTests(AttackCase):
         conversation.send(b"NOOP\r\n" * 8000)
         self.assertEqual(conversation._transport.producerState, "paused")
 
+    def test_messages_that_wait_for_the_disk(self) -> None:
+        self.world = MailWorld(limited("waiting_commits = 2"))
+        self.world.spool.hold()
+        for content in (b"DATA\r\nx\r\n.\r\n", b"BDAT 3 LAST\r\nx\r\n"):
+            conversation = self.connect()
+            said = self.answer(conversation, b"MAIL FROM:<>\r\nRCPT TO:<jon@here.test>\r\n" + content)
+            self.assertLess(len(said), 4)
+        third = self.connect()
+        said = self.answer(third, b"MAIL FROM:<>\r\nRCPT TO:<jon@here.test>\r\nDATA\r\n")
+        self.assertEqual(said, [250, 250])
+        self.world.spool.release()
+        self.assertEqual(self.answer(third, b"x\r\n.\r\n"), [354, 250])
+
+    def test_an_answer_that_we_cannot_give(self) -> None:
+        """Neither 250 nor 451 would be true while a commit is under way: there is none, and the client comes again."""
+        self.world.spool.hold()
+        conversation = self.transaction("jon@here.test")
+        self.assertEqual(self.answer(conversation, HELLO + b".\r\n"), [])
+        self.world.pass_time(299)
+        self.assertFalse(conversation._transport.disconnected)
+        self.world.pass_time(2)
+        self.assertEqual((conversation.replies(), conversation._transport.disconnected), ([], True))
+        self.flushLoggedErrors()
+
     def test_replies_that_are_not_read(self) -> None:
         conversation = self.connect()
         conversation.replies()
@@ -926,6 +979,12 @@ class OtherServerTests(AttackCase):
                 mx = self.send_to(Babble(babble), moment)
                 self.world.settle()
                 self.check_delayed(mx, (babble[:20], moment))
+
+    def test_a_reply_that_cannot_answer_what_we_said_is_no_reply(self) -> None:
+        for moment in self.MOMENTS:
+            mx = self.send_to(Babble(b"250 x\r\n" if moment == "DATA" else b"354 x\r\n"), moment)
+            self.world.settle()
+            self.check_delayed(mx, moment)
 
     def test_an_answer_to_a_question_that_we_have_not_asked_is_no_promise(self) -> None:
         mx = self.send_to(Say("354 go on\n250 2.0.0 taken already"), "DATA")

@@ -298,6 +298,71 @@ class DeadlineTests(ServerCase):
         thinking.callback(answers.NOTHING_DONE)
         self.assertEqual(wire.producerState, "producing")
 
+    def test_a_chunk_may_be_slow_as_long_as_octets_flow_and_half_an_hour_in_all(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(ENVELOPE[:-6] + b"BDAT 2000000 LAST\r\n")
+        self.assertEqual(wire.said(), [250, 250])
+        for _ in range(29):
+            self.time.advance(60)
+            server.dataReceived(b"x" * 998 + b"\r\n")
+        self.assertEqual(wire.said(), [])
+        self.time.advance(61)
+        self.assertEqual(wire.said(), [421])
+
+    def test_small_chunks_do_not_begin_the_half_hour_anew(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(ENVELOPE[:-6])
+        for _ in range(32):
+            server.dataReceived(b"BDAT 1\r\nx")
+            self.time.pump([60])
+        self.assertEqual(wire.said()[-1], 421)
+
+    def test_a_chunk_that_was_refused_leaves_no_deadline_to_the_next_content(self) -> None:
+        server, _, wire = self.greeted()
+        server.dataReceived(b"NOOP\r\nBDAT 5\r\nab")
+        server.dataReceived(b"cde")
+        for _ in range(14):
+            self.time.advance(120)
+            server.dataReceived(b"NOOP\r\n")
+        server.dataReceived(ENVELOPE)
+        self.time.advance(100)
+        self.assertEqual(wire.said()[-1], 354)
+
+    def test_a_client_that_reads_again_has_the_patience_that_was_promised(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[ContentEnded] = commit = Deferred[Reply]()
+        server.dataReceived(ENVELOPE + b".\r\n")
+        server.pauseProducing()
+        server.resumeProducing()
+        self.time.advance(200)
+        self.assertFalse(wire.aborted)
+        commit.callback(answers.NOTHING_DONE)
+        self.assertEqual(wire.said()[-1], 250)
+
+    def test_one_segment_is_not_answered_with_more_than_the_client_is_let_not_to_read(self) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[Noop] = Reply.of(250, "2.0.0", *["x" * 400] * 20)
+        pause = wire.write
+
+        def full(octets: bytes) -> None:
+            pause(octets)
+            server.pauseProducing()
+
+        wire.write = full  # type: ignore[method-assign]
+        server.dataReceived(b"NOOP\r\n" * 1000)
+        self.assertLess(len(wire.value()), 2 * 64 * 1024)
+        self.assertEqual(wire.producerState, "paused")
+        self.time.advance(61)
+        self.assertTrue(wire.aborted)
+
+    def test_a_connection_that_is_cut_off_waits_for_nothing_any_more(self) -> None:
+        server, visit, _ = self.greeted()
+        cancelled: list[object] = []
+        visit.script[Noop] = thinking = Deferred[Reply](cancelled.append)
+        server.dataReceived(b"NOOP\r\n")
+        server.abort()
+        self.assertEqual(cancelled, [thinking])
+
 
 class StopTests(ServerCase):
     def test_an_idle_client_is_sent_away_at_once(self) -> None:
@@ -351,6 +416,18 @@ class AdmissionTests(ServerCase):
         servers = [self.greeting(f"192.0.2.{number}") for number in range(6)]
         self.assertEqual([code for _, code in servers], [220] * 6)
         self.assertEqual(self.greeting("192.0.2.7")[1], 421)
+
+    def test_who_was_turned_away_was_counted_and_is_counted_off(self) -> None:
+        others = [self.greeting(f"198.51.100.{number}")[0] for number in range(4)]
+        mine = [self.greeting("192.0.2.1")[0] for _ in range(2)]
+        for _ in range(5):
+            server, code = self.greeting("192.0.2.1")
+            self.assertEqual(code, 421)
+            server.connectionLost()
+        for server in others:
+            server.connectionLost()
+        self.assertEqual(self.greeting("192.0.2.1")[1], 421)
+        self.assertEqual(len(mine), 2)
 
     def test_addresses_are_forgotten(self) -> None:
         admission = Admission(Limits(), [], ReactorClock(self.time))

@@ -8,6 +8,7 @@ from typing import get_args
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.settings import Keyword
+from relay.interfaces import OutcomeUnknown
 from relay.mail.outcome import Unwritten
 from relay.smtp.extensions import OFFERED
 from relay.testing.peers import Drop, Say
@@ -105,6 +106,56 @@ class WorldTests(SynchronousTestCase):
         conversation.send(b"MAIL FROM:<jon@here.test>\r\nRCPT TO:<jon@here.test>\r\nBDAT 3 LAST\r\nx\r\n")
         self.assertEqual(conversation.replies()[-1][:3], "250")
         self.assertEqual(self.queued(), 0)
+
+    def test_room_that_comes_too_late_does_not_save_half_a_message(self) -> None:
+        conversation = self.world.connect()
+        for line in ("EHLO c", "MAIL FROM:<bob@example.org>", "RCPT TO:<jon@here.test>"):
+            conversation.say(line)
+        self.world.spool.free = -1
+        conversation.send(b"BDAT 39 LAST\r\nSubject: x\r\n\r\nFIRST HALF\r\n")
+        self.world.spool.free = 1 << 30
+        conversation.send(b"second half\r\n")
+        self.world.settle()
+        self.assertEqual(conversation.replies()[-1][:3], "452")
+        self.assertEqual((self.queued(), dict(self.world.mailboxes)), (0, {}))
+
+    def test_a_message_that_was_kept_though_nobody_knew_is_delivered(self) -> None:
+        self.world.spool.fail_next(OutcomeUnknown("who knows"), kept=True)
+        conversation = self.world.connect()
+        conversation.send(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<jon@here.test>\r\nDATA\r\nx\r\n.\r\n")
+        self.assertEqual(conversation.replies()[-1][:3], "354")
+        self.flushLoggedErrors(OutcomeUnknown)
+        self.world.pass_time(3600)
+        self.assertEqual(len(self.world.mailboxes["/world/mail/jon"]), 1)
+        self.assertEqual(self.queued(), 0)
+
+    def test_chunks_wait_for_their_turn_at_the_spool(self) -> None:
+        world = MailWorld("[limits]\nwaiting_commits = 1\n" + CONFIGURATION.replace('hostname = "mx.test"', ""))
+        world.spool.hold()
+        for _ in range(4):
+            conversation = world.connect()
+            conversation.send(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<jon@here.test>\r\nBDAT 3 LAST\r\nx\r\n")
+        self.assertEqual(world.spool.release(), 1)
+        world.settle()
+        self.assertEqual(len(world.mailboxes["/world/mail/jon"]), 4)
+
+    def test_who_was_let_in_and_hangs_up_does_not_keep_the_others_out(self) -> None:
+        world = MailWorld("[limits]\nwaiting_commits = 1\n" + CONFIGURATION.replace('hostname = "mx.test"', ""))
+        world.spool.hold()
+        clients = [world.connect() for _ in range(4)]
+        for conversation in clients:
+            conversation.send(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<jon@here.test>\r\nDATA\r\n")
+            conversation.replies()
+            if conversation is clients[0]:
+                conversation.send(b"x\r\n.\r\n")
+        world.spool.release()
+        clients[1].hang_up()
+        self.assertEqual([each.replies()[-1][:3] for each in clients[2:]], ["354", "354"])
+
+    def test_a_thousand_recipients_of_one_mailbox_share_a_copy(self) -> None:
+        self.world.send("bob@example.org", [f"jon+{number}@here.test" for number in range(1000)], HELLO)
+        self.world.settle()
+        self.assertEqual(self.world.local.consignments, 1)
 
     def test_a_listener_offers_what_it_is_told_to(self) -> None:
         keywords = [extension.keyword for extension in OFFERED]

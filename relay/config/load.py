@@ -57,6 +57,12 @@ def load(
     return resolved
 
 
+def _brackets(text: str, line: int) -> str:
+    """The commonest slip: a table of which there are several wants two brackets."""
+    written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 else ""
+    return f"; say [{written}], with two brackets" if written in ("[policy]", "[listener]") else ""
+
+
 def _problem(complaint: Complaint, file: str, lines: Lines) -> Problem:
     return Problem(file, lines.line(complaint.path), _spell(complaint.path), complaint.text)
 
@@ -83,5 +89,5 @@ def _not_toml(error: ValueError | RecursionError, file: str, text: str) -> Probl
     line = int(place[1]) if place is not None and place[1] else text.count("\n") + 1
     said = str(error)[: place.start()] if place is not None else str(error)
     if _TWICE.match(said):
-        return Problem(file, line, "", "what is set here has been set before")
+        return Problem(file, line, "", "what is set here has been set before" + _brackets(text, line))
     return Problem(file, line, "", f"this is not TOML: {said[:1].lower()}{said[1:]}")

@@ -27,6 +27,7 @@ from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedule
 from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
+from relay.mail.routing import Forward
 from relay.net.clock import cancel
 from relay.net.waiting import start
 
@@ -388,8 +389,12 @@ class Dispatcher:
 
 
 def _parts(claim: Claim, most: int) -> Sequence[Claim]:
-    """A claim in parts of at most so many recipients. Each can be settled by itself: recipients have identities."""
+    """
+    A claim in parts of at most so many recipients. Each can be settled by itself: recipients have identities.
+
+    The bound is that of other servers. An agent here gets all of them, since those who share a mailbox share a copy.
+    """
     pending = claim.pending
-    if len(pending) <= most:
+    if len(pending) <= most or not isinstance(pending[0].recipient.route, Forward):
         return (claim,)
     return [evolve(claim, pending=pending[at : at + most]) for at in range(0, len(pending), most)]

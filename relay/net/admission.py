@@ -60,13 +60,16 @@ class Admission:
         Either way `leave` must be called once when it is gone.
         """
         self._connected += 1
+        if address is not None:
+            # Counted whatever comes of it, since `leave` counts it off.
+            self._at_once[address] = self._at_once.get(address, 0) + 1
         if self._connected > self._limits.connections:
             return TOO_MANY
         if address is None or self.is_trusted(address):
             return None
         now = self._clock.seconds()
         self._sweep(now)
-        at_once = self._at_once[address] = self._at_once.get(address, 0) + 1
+        at_once = self._at_once[address]
         recent = self._recent.setdefault(address, deque())
         while recent and recent[0] <= now - _MINUTE:
             recent.popleft()

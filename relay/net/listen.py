@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
@@ -20,14 +23,15 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
     """
     Bind `address` and answer with the port, which does not accept connections before `startReading`.
 
-    Raises `twisted.internet.error.CannotListenError`, or `NoSuchSocket`. `mode` is that of a socket in the file
-    system. A socket that a dead process has left there is replaced, that of a living one is not.
+    Raises `twisted.internet.error.CannotListenError`, `OSError` or `NoSuchSocket`. `mode` is that of a socket in the
+    file system. A socket that a dead process has left there is replaced, that of a living one is not.
     """
     match address:
         case Inet(host, number):
             port = reactor.listenTCP(number, factory, backlog=backlog, interface=host)
         case Unix(path):
-            port = reactor.listenUNIX(os.fspath(path), factory, backlog=backlog, mode=mode, wantPID=True)
+            _clear(path)
+            port = reactor.listenUNIX(os.fspath(path), factory, backlog=backlog, mode=mode)
         case Systemd(name):
             descriptor = _inherited(name)
             with socket.socket(fileno=os.dup(descriptor)) as inherited:
@@ -35,6 +39,25 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
             port = reactor.adoptStreamPort(descriptor, family, factory)
     port.stopReading()
     return port
+
+
+def _clear(path: Path) -> None:
+    """
+    Remove a socket that nobody answers at. Twisted's lock file would name a process, and after a restart of the
+    machine, or in a container, another process has its number.
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return  # binding will fail, and say so
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            probe.connect(os.fspath(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+    else:
+        raise OSError(errno.EADDRINUSE, "another process answers there: is the relay running already?")
 
 
 def is_public(port: Any) -> bool:

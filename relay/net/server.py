@@ -26,8 +26,8 @@ from relay.net.clock import cancel
 from relay.net.timeouts import Deadline
 from relay.net.waiting import start
 from relay.smtp import answers
-from relay.smtp.events import ChunkEnded, Content, ContentEnded, Question
-from relay.smtp.server import ServerSession
+from relay.smtp.events import Content, ContentEnded, Question
+from relay.smtp.server import ServerSession, State
 
 #: Seconds that an answer takes once a client has made too many errors.
 SLOWNESS: Final = 1.0
@@ -58,6 +58,8 @@ class SmtpServer(Protocol):
         #: The answer that we owe, while it waits, and the question.
         self._owed: Deferred[Reply] | None = None
         self._asked: Question | None = None
+        #: Until when we have to answer, by `IClock.seconds`.
+        self._owed_until = 0.0
         self._deadline = Deadline(doorway.clock, self._expired)
         #: The client does not read our replies.
         self._choked = False
@@ -129,8 +131,10 @@ class SmtpServer(Protocol):
         """The client has read."""
         self._choked = False
         if self._owed is None:
-            self._watch()
+            self._watch(answered=True)
             self._converse([])
+        else:
+            self._deadline.within(max(0.0, self._owed_until - self._doorway.clock.seconds()))
 
     def stopProducing(self) -> None:
         """The connection is going away; `connectionLost` follows."""
@@ -140,16 +144,24 @@ class SmtpServer(Protocol):
     def _converse(self, said: list[bytes]) -> None:
         """Answer all that can be answered now, and send it in one write."""
         session, visit = self._session, self._visit
+        answered, waiting = bool(said), 0
         while not self._choked and (event := session.next_event()) is not None:
             if type(event) is Content:
                 visit.take(event)
                 continue
-            if type(event) is ContentEnded or type(event) is ChunkEnded:
+            if type(event) is ContentEnded:
                 self._content_since = None
             reply = self._ask(cast(Question, event))
             if reply is None:
                 break
             said.append(session.send(reply))
+            answered = True
+            waiting += len(said[-1])
+            if waiting > self._doorway.limits.unread_replies:
+                # Enough for the client to read first: the transport says when.
+                self._write(b"".join(said))
+                said.clear()
+                waiting = 0
         if said:
             self._write(b"".join(said))
         if not session.closed and self._stopping and self._owed is None and not session.receiving:
@@ -159,11 +171,9 @@ class SmtpServer(Protocol):
         elif self._owed is None and self._heard_all and not self._choked:
             session.farewell(answers.STOPPING)  # which nobody waits for
             self._close()
-        elif self._owed is None:
+        elif self._owed is None and not self._choked:
             self._read(True)
-            if said:
-                # A deadline is for a whole command: octets that do not finish one do not move it.
-                self._watch()
+            self._watch(answered)
 
     def _ask(self, question: Question) -> Reply | None:
         """The reply, or `None` if it has to wait for something."""
@@ -178,6 +188,7 @@ class SmtpServer(Protocol):
         self._owed, self._asked = answer, question
         limits = self._doorway.limits
         patience = limits.final_reply if isinstance(question, ContentEnded) else limits.policies_at_command
+        self._owed_until = self._doorway.clock.seconds() + patience
         self._deadline.within(patience)
         answer.addErrback(self._failed).addCallback(self._answered)
         return None
@@ -211,17 +222,25 @@ class SmtpServer(Protocol):
 
     # Deadlines.
 
-    def _watch(self) -> None:
-        """Nothing is owed: until when must the client have said more?"""
+    def _watch(self, answered: bool) -> None:
+        """
+        Nothing is owed: until when must the client have said more?
+
+        A deadline is for a whole command: octets that finish none (not `answered`) do not move it. Content has one of
+        its own from its beginning on, and what comes by BDAT begins with the first chunk.
+        """
         limits, admission = self._doorway.limits, self._doorway.admission
-        if not self._session.receiving:
-            self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
-            return
-        if self._content_since is None:
+        if not self._session.receiving and self._session.state is not State.CHUNKS:
+            self._content_since = None
+            if answered:
+                self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
+        elif self._content_since is None:
             now = self._doorway.clock.seconds()
             self._content_since = self._looked = self._silent_since = now
             self._progress = 0
-        self._deadline.within(min(limits.progress_window, limits.content_time))
+            self._deadline.within(min(limits.progress_window, limits.content_time))
+        elif answered:
+            self._deadline.within(limits.progress_window)
 
     def _expired(self) -> None:
         if self._choked or self._session.closed:
@@ -276,7 +295,9 @@ class SmtpServer(Protocol):
             cast(ITransport, self.transport).loseConnection()
 
     def _abort(self) -> None:
-        self._owed = None
+        owed, self._owed = self._owed, None
+        if owed is not None and not isinstance(self._asked, ContentEnded):
+            owed.cancel()
         self._session.farewell(answers.STOPPING)
         if not self._closing:
             self._let_go()

@@ -156,5 +156,8 @@ def _verify(use: str, policy: Any) -> None:
     for phase in provided:
         try:
             verifyObject(phase, policy)
+            for name in phase.names():
+                if not callable(getattr(policy, name)):
+                    raise Invalid(f"its {name} is no method")
         except Invalid as error:
             raise ValueError(f"the policy {use!r} does not keep the contract: {error}") from error

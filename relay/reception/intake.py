@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from relay.interfaces import Enrol, IDraft, SpoolError
+from relay.interfaces import Enrol, IDraft, OutcomeUnknown, SpoolError
 from relay.mail.envelope import Form
 from relay.mail.queue import Entry, recipients
 from relay.mail.reply import Reply
@@ -31,11 +31,12 @@ class Intake:
     is passed over: the client cannot be told earlier (RFC 5321 section 4.1.1.4).
     """
 
-    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "fault")
+    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "fault", "form")
 
     def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
         self._reception = reception
+        self.form = form
         self._draft: IDraft = reception.spool.begin(form)
         self._inspection = Inspection(reception.limits)
         self._promising = False
@@ -99,6 +100,10 @@ class Intake:
             try:
                 with reception.turnstile.passing():
                     claims = await reception.spool.commit([Enrol(entry, draft, kept, reception.dispatch.lease())])
+            except OutcomeUnknown:
+                # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
+                reception.dispatch.accept(())
+                raise
             except SpoolError:
                 reception.log.failure("A message was not kept, the client is told 451")
                 return answers.OUR_FAULT

@@ -21,6 +21,7 @@ class Turnstile:
         self._most = most
         self._waiting = 0
         self._queue: deque[Deferred[None]] = deque()
+        self._quiet: Deferred[None] | None = None
 
     @property
     def crowded(self) -> bool:
@@ -29,10 +30,9 @@ class Turnstile:
 
     async def turn(self) -> None:
         """Wait until there is place. Cancelling gives the turn up."""
-        while self.crowded:
-            turn: Deferred[None] = Deferred(self._queue.remove)
-            self._queue.append(turn)
-            await turn
+        turn: Deferred[None] = Deferred(self._queue.remove)
+        self._queue.append(turn)
+        await turn
 
     @contextmanager
     def passing(self) -> Iterator[None]:
@@ -42,5 +42,24 @@ class Turnstile:
             yield
         finally:
             self._waiting -= 1
-            if self._queue and not self.crowded:
-                self._queue.popleft().callback(None)
+            self._let_in()
+
+    async def quiet(self) -> None:
+        """Wait until no message waits for its commit. For one who waits."""
+        if self._waiting:
+            self._quiet = Deferred()
+            await self._quiet
+
+    def _let_in(self) -> None:
+        """
+        As many as there is place for; all of them if nobody is on the way who would let in the next. One who was let in
+        may yet hang up, and then nobody would.
+        """
+        free = self._most - self._waiting if self._waiting else len(self._queue)
+        # Taken first and told then: whoever is let in may be through at once, and let in others.
+        for turn in [self._queue.popleft() for _ in range(min(free, len(self._queue)))]:
+            turn.callback(None)
+        if not self._waiting and self._quiet is not None:
+            quiet, self._quiet = self._quiet, None
+            if not quiet.called:
+                quiet.callback(None)

@@ -91,7 +91,7 @@ class Visit:
                 assert_never(question)
 
     def take(self, content: Content) -> None:
-        if self._intake is None and content.form is Form.PLAIN:
+        if self._intake is None and self._no_place is None and content.form is Form.PLAIN:
             # BDAT asks for nothing before its octets are here. What is wrong with them is told behind the chunk.
             self._no_place = self._begin_intake(Form.PLAIN)
         if self._intake is not None:
@@ -190,6 +190,7 @@ class Visit:
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
         intake, no_place = self._intake, self._no_place
+        waited_at_data = intake is not None and intake.form is Form.WIRE
         self._transaction = self._no_place = None
         if intake is None:
             return no_place or answers.OUR_FAULT
@@ -198,6 +199,10 @@ class Visit:
             self._intake = None
             self._log_refusal(fault, id=intake.id, sender=transaction.envelope.reverse_path, size=size)
             return fault
+        if not waited_at_data and self._reception.turnstile.crowded:
+            await self._reception.turnstile.turn()
+            if self._intake is None:  # the client has gone
+                return answers.OUR_FAULT
         try:
             return await intake.promise(transaction, size)
         finally:

@@ -69,16 +69,18 @@ class Grammar:
         """
         verb, _, argument = line.strip(b" ").partition(b" ")
         read = self._verbs.get(verb.upper())
-        if read is None:
-            if _CONTROLS.search(line):
-                return Misspoken(answers.CONTROL_CHARACTERS)
-            return Misspoken(answers.UNKNOWN_COMMAND)
-        if _CONTROLS.search(argument):
-            return Misspoken(answers.CONTROL_CHARACTERS)
+        if read is None or _CONTROLS.search(argument):
+            return Misspoken(self.unreadable(line))
         try:
             return read(argument.decode().lstrip(" "))
         except UnicodeDecodeError:
-            return Misspoken(answers.NOT_UTF8)
+            return Misspoken(answers.MALFORMED_BDAT if announces_content(line) else answers.NOT_UTF8)
+
+    def unreadable(self, line: bytes) -> Reply:
+        """What to say to a line that is no command, or has control characters in it."""
+        if announces_content(line):
+            return answers.MALFORMED_BDAT
+        return answers.CONTROL_CHARACTERS if _CONTROLS.search(line) else answers.UNKNOWN_COMMAND
 
     def _read_mail(self, rest: str) -> Question:
         if rest[:5].upper() != "FROM:":
@@ -101,6 +103,14 @@ class Grammar:
             return _bad_address("5.1.3", path, problem)
         arguments = _parameters(rest, self._rcpt)
         return Misspoken(arguments) if isinstance(arguments, Reply) else Rcpt(recipient, **arguments)
+
+
+def announces_content(line: bytes) -> bool:
+    """
+    Whether the line is BDAT, however badly written. If it cannot be read the connection has to be closed: nobody knows
+    how many octets follow that must not be taken for commands.
+    """
+    return line.lstrip(b" \t")[:4].upper() == b"BDAT"
 
 
 def _path(text: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from relay.mail.address import Address
 from relay.mail.envelope import Form
 from relay.mail.reply import Reply
 from relay.smtp import answers
-from relay.smtp.commands import Grammar
+from relay.smtp.commands import Grammar, announces_content
 from relay.smtp.events import (
     Bdat,
     ChunkEnded,
@@ -348,7 +348,7 @@ class ServerSession:
         if self._state not in _CHUNKED:
             refusal = self._out_of_order(bdat)
         elif chunks.count >= self._limits.chunks:
-            refusal = answers.TOO_MANY_CHUNKS
+            chunks.fault = chunks.fault or answers.TOO_MANY_CHUNKS
         if bdat.size > 2 * self._limits.message:
             return self._ask(Misspoken(answers.MUCH_TOO_LARGE))
         chunks.begin(bdat.size, bdat.last, refusal)
@@ -389,7 +389,7 @@ class ServerSession:
             self._swallowing = False
             return self._next_command() if self._at < len(self._input) else None
         if len(line) >= self._limits.command_line:
-            return self._ask(self._too_long())
+            return self._ask(self._too_long(line))
         has_cr = line.endswith(b"\r")
         if self._lf_ended is None:
             self._lf_ended = not has_cr
@@ -407,20 +407,25 @@ class ServerSession:
     def _unended_line(self) -> Event | None:
         if self.buffered < self._limits.command_line:
             return None
+        line = self._input[self._at :]
         self._at = len(self._input)
         if self._swallowing:
             return None
         self._swallowing = True
-        return self._ask(self._too_long())
+        return self._ask(self._too_long(line))
 
-    def _too_long(self) -> Misspoken:
+    def _too_long(self, line: bytes) -> Misspoken:
+        if announces_content(line):
+            return Misspoken(answers.MALFORMED_BDAT)
         self._overlong += 1
         return Misspoken(answers.LINE_TOO_LONG if self._overlong == 1 else answers.LINES_TOO_LONG)
 
     def _consider(self, question: Question) -> Question:
         """The question, if it may be asked now; else a `Misspoken` with what is to be said."""
         if isinstance(question, Misspoken):
-            return question
+            # Parameters are not offered before EHLO; that it is missing is the better answer.
+            early = self._state is State.STRANGER and question.reply.code == 555
+            return Misspoken(answers.HELLO_FIRST) if early else question
         if (self._state, type(question)) not in MOVES:
             return Misspoken(self._out_of_order(question))
         limits, transaction = self._limits, self._transaction

@@ -47,6 +47,10 @@ class Budget:
         return self._left + sum(self._returned)
 
 
+#: Pieces that content in memory may consist of.
+_CHUNKS = 256
+
+
 class Octets:
     """Octets in memory, counted by a budget for as long as anybody has them."""
 
@@ -63,6 +67,9 @@ class Octets:
             return False
         self.chunks.append(octets)
         self.length += len(octets)
+        if len(self.chunks) > _CHUNKS:
+            # Somebody sends a few octets at a time, and each piece costs more than it holds.
+            self.joined()
         return True
 
     def joined(self) -> bytes:

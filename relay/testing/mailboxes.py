@@ -35,10 +35,13 @@ class FakeMailboxes:
 
     def __init__(self) -> None:
         self.mailboxes: dict[str, list[Mail]] = defaultdict(list)
+        #: How often something was carried here.
+        self.consignments = 0
         #: What becomes of the next copies instead, one fact for each.
         self.facts: list[Fact | Exception] = []
 
     def carry(self, consignment: Consignment) -> Sequence[Report]:
+        self.consignments += 1
         return [Report(recipient, self._keep(consignment, recipient)) for recipient in consignment.recipients]
 
     def _keep(self, consignment: Consignment, recipient: Recipient) -> Fact:

@@ -214,6 +214,7 @@ class Reader:
         self.came = b""
         #: The chunks of the message so far.
         self.chunks = b""
+        self.count = 0
 
     def read(self, event: Event, code: int) -> None:
         if isinstance(event, Content):
@@ -227,7 +228,7 @@ class Reader:
             assert self.came == b""
             self._command(event, code)
         if isinstance(event, Hello | Reset | ContentEnded) and code < 400:
-            self.chunks = b""
+            self.chunks, self.count = b"", 0
 
     def end(self) -> None:
         """There is no more: nothing whole may be left."""
@@ -281,18 +282,20 @@ class Reader:
             assert isinstance(event, ContentEnded if last else ChunkEnded)
             assert self.came == octets, f"{self.came!r} instead of {octets!r}"
             self.chunks += octets
+            self.count += 1
             *lines, unfinished = self.chunks.split(b"\r\n")
             # That one may have its CR already.
             lines.append(unfinished if last else unfinished[:-1])
             self._judge(event, code, self.chunks if last else self.chunks.removesuffix(b"\r"), lines)
             if last or code >= 400:
-                self.chunks = b""
+                self.chunks, self.count = b"", 0
         self.came = b""
 
     def _judge(self, event: ContentEnded | ChunkEnded, code: int, message: bytes, lines: Sequence[bytes]) -> None:
         assert event.size - len(message) in (0, isinstance(event, ChunkEnded)), f"{event.size} of {message!r}"
         at_fault = (
             event.size > self.limits.message
+            or self.count > self.limits.chunks
             or naive.is_bare(message)
             or any(len(line) > self.limits.content_line for line in lines)
         )
@@ -305,7 +308,9 @@ class Reader:
         self.at += len(line)
         if len(line) > self.limits.command_line or end < 0:
             assert len(line) >= self.limits.command_line, "half a line was answered"
-            assert event in (Misspoken(answers.LINE_TOO_LONG), Misspoken(answers.LINES_TOO_LONG))
+            too_long = (answers.LINE_TOO_LONG, answers.LINES_TOO_LONG)
+            assert isinstance(event, Misspoken)
+            assert event.reply in too_long or (_announces(line) and code == 421), f"{event} to {line!r}"
             return
         if self.newline is None:
             self.newline = b"\r\n" if line.endswith(b"\r\n") else b"\n"
@@ -314,8 +319,13 @@ class Reader:
             assert code == 421
             return
         verb = line.removesuffix(self.newline).strip(b" ").split(b" ")[0].upper()
-        if verb == b"BDAT" and not re.search(rb"[^ -~]", line.removesuffix(self.newline)):
+        if _announces(line):
             assert code == 421, "nobody knows how much content follows"
         elif not isinstance(event, Misspoken) and verb in _TYPES:
             assert type(event) is _TYPES[verb], f"{event} from {line!r}"
         self.after_data = isinstance(event, Data) and code == 354
+
+
+def _announces(line: bytes) -> bool:
+    """Whether it may be that content follows this line."""
+    return line.lstrip(b" ")[:5].upper() in (b"BDAT", b"BDAT ")

@@ -45,7 +45,7 @@ def agree(question: Question) -> Reply:
             return reply
         case Data():
             return answers.SEND_CONTENT
-        case ContentEnded(_, fault):
+        case ContentEnded(_, fault) | ChunkEnded(_, fault):
             return fault or OK
         case Quit():
             return Reply.of(221, "2.0.0", "bye")
@@ -208,6 +208,10 @@ class ServerSessionTests(SynchronousTestCase):
         )
         self.assertEqual(said, [250, 250, 250, 250, 553])
 
+    def test_who_has_not_said_ehlo_is_told_so_rather_than_of_parameters(self) -> None:
+        _, said = listen([b"MAIL FROM:<a@b> SIZE=10\r\n"])
+        self.assertEqual(said, [503])
+
     def test_a_421_closes_whatever_it_answers(self) -> None:
         _, said = listen([b"EHLO c\r\nNOOP\r\nNOOP\r\n"], lambda q: answers.STOPPING if q == Noop() else agree(q))
         self.assertEqual(said, [250, 421])
@@ -288,6 +292,24 @@ class ChunkTests(SynchronousTestCase):
         for arguments in (b"", b"x", b"-1", b"1 FIRST", b"9" * 16, b"0x10", "٣".encode()):
             _, said = listen([self.HEAD + b"BDAT " + arguments + b"\r\nNOOP\r\n"])
             self.assertEqual(said[3:], [421], arguments)
+
+    def test_a_bdat_that_cannot_be_read_closes_since_its_octets_are_on_their_way(self) -> None:
+        evil = b"RSET\r\nMAIL FROM:<evil@b.test>\r\n"
+        for line in (
+            b"BDAT 43 LAST\x0b",
+            b"BDAT\t43 LAST",
+            b"bdat 43 \xff",
+            b"BDAT 43 " + b" " * 3000 + b"LAST",
+            b" BDAT\x0043",
+            b"BDAT43 LAST",
+        ):
+            for pieces in ([line + b"\r\n" + evil], [line, b"\r\n", evil]):
+                _, said = listen([self.HEAD, *pieces])
+                self.assertEqual(said[3:], [421], line[:20])
+
+    def test_a_chunk_too_many_ends_the_transaction(self) -> None:
+        _, said = listen([self.HEAD + b"BDAT 1\r\nx" * 3 + b"MAIL FROM:<a@b>\r\n"], limits=SessionLimits(chunks=2))
+        self.assertEqual(said[3:], [250, 250, 552, 250])
 
     def test_chunks_over_the_limits_are_refused(self) -> None:
         limits = SessionLimits(chunks=3, message=100, content_line=50)

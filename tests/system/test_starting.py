@@ -43,7 +43,7 @@ class RefusalTests(SystemTestCase):
         with socket.create_server(("127.0.0.1", 0)) as somebody:
             port = somebody.getsockname()[1]
             relay = self.relay(configuration(listeners={"free": "127.0.0.1:0", "taken": f"127.0.0.1:{port}"}))
-            said = self.refuses(relay, os.EX_CONFIG)
+            said = self.refuses(relay, os.EX_TEMPFAIL)
         self.assertIn(f"relay.toml: cannot listen on 127.0.0.1:{port}: Address already in use", said)
 
     def test_a_relay_for_strangers_is_not_started_on_loopback_by_netcat_manners(self) -> None:
@@ -63,8 +63,8 @@ class RefusalTests(SystemTestCase):
         first = self.started(configuration())
         text = configuration(spool='path = "other"')
         second = self.relay(text, folder=first.folder, name="second.toml")
-        said = self.refuses(second, os.EX_CONFIG)
-        self.assertRegex(said, r"second\.toml: cannot open the control socket .*control\.sock: ")
+        said = self.refuses(second, os.EX_TEMPFAIL)
+        self.assertRegex(said, r"second\.toml: cannot open the control socket .*control\.sock: another process answers")
         self.assertEqual(first.relayctl("status", "--socket", "control.sock").returncode, 0)
 
     def test_a_spool_that_cannot_be_a_directory_is_named(self) -> None:
@@ -85,9 +85,22 @@ class RefusalTests(SystemTestCase):
         relay.expected.append("is damaged")
         relay.start()
 
+    def test_a_user_who_is_not_there_is_named_before_anything_listens(self) -> None:
+        relay = self.relay(configuration() + '\n[process]\nuser = "nobody-of-this-name"\n')
+        said = self.refuses(relay, os.EX_CONFIG)
+        self.assertIn("relay.toml: process.user: there is no user 'nobody-of-this-name'", said)
+
+    def test_a_control_socket_that_nobody_answers_at_is_replaced(self) -> None:
+        relay = self.relay(configuration())
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(relay.folder / "control.sock"))
+        (relay.folder / "control.sock.lock").symlink_to(str(os.getpid()))
+        relay.start()
+        self.assertEqual(relay.relayctl("status", "--socket", "control.sock").returncode, 0)
+
     def test_a_mail_log_that_cannot_be_written_is_named(self) -> None:
         relay = self.relay(configuration().replace('format = "json"', 'mail = "relay.toml/mail.log"'))
-        said = self.refuses(relay, os.EX_CONFIG)
+        said = self.refuses(relay, os.EX_TEMPFAIL)
         path = relay.folder / "relay.toml" / "mail.log"
         self.assertIn(f"relay.toml: cannot write the mail log {path}: ", said)
 
