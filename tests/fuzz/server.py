@@ -328,4 +328,4 @@ class Reader:
 
 def _announces(line: bytes) -> bool:
     """Whether it may be that content follows this line."""
-    return line.lstrip(b" ")[:5].upper() in (b"BDAT", b"BDAT ")
+    return line.split()[:1] in ([b"BDAT"], [b"bdat"]) or line.lstrip(b" ")[:5].upper() == b"BDAT "
