@@ -265,7 +265,7 @@ class RelayService(Service):
 
     async def _end(self) -> None:
         relay = self._relay
-        self._log.info("Stopping: what is in flight gets {patience} s, first sessions, then deliveries", patience=PATIENCE)
+        self._log.info("Stopping: what is in flight gets {patience} s, sessions and then deliveries", patience=PATIENCE)
         for _, port in self._ports:
             await maybeDeferred(port.stopListening)
         await gatherResults([Deferred.fromCoroutine(each.factory.stop(PATIENCE)) for each in relay.listeners])

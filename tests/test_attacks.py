@@ -343,24 +343,39 @@ class CommandSmugglingTests(AttackCase):
         self.nothing_came_of_it()
 
     def test_where_nobody_knows_how_much_was_announced_nothing_more_is_read(self) -> None:
-        for number in (
-            b"",
-            b"-1",
-            b"0x10",
-            b"1e3",
-            b"+5",
-            b"5 FIRST",
-            b"5 LAST LAST",
-            b"9" * 16,
-            b"9" * 15,
-            "５".encode(),
+        for announced in (
+            *(
+                b"BDAT",
+                b"BDAT ",
+                b"BDAT -1",
+                b"BDAT 0x10",
+                b"BDAT 1e3",
+                b"BDAT +5",
+                b"BDAT 5 FIRST",
+                b"BDAT 5 LAST LAST",
+            ),
+            *(
+                b"BDAT " + b"9" * 16,
+                b"BDAT " + b"9" * 15,
+                b"BDAT \xef\xbc\x95",
+                b"BDAT \xff",
+                b"BDAT 5\0",
+                b"BDAT\t5 LAST",
+            ),
+            *(b"BDAT 5\r", b"bdat".ljust(3000) + b"5 LAST", b"BDAT 5".ljust(2047), b" BDAT 5;LAST"),
         ):
-            conversation = self.connect()
+            conversation = self.connect(self.anybody())
             conversation.say("MAIL FROM:<>")
             conversation.say("RCPT TO:<jon@here.test>")
-            said = self.answer(conversation, b"BDAT " + number + b"\r\n" + self.hidden(b"\r\n"))
-            self.assertEqual(said, [421], number)
+            said = self.answer(conversation, announced + b"\r\n" + self.hidden(b"\r\n"))
+            self.assertEqual(said, [421], announced)
             self.assertTrue(conversation.closed)
+        # Who says HELO has not been offered it.
+        conversation = self.connect(hello="HELO evil.test")
+        said = self.answer(
+            conversation, b"MAIL FROM:<>\r\nRCPT TO:<jon@here.test>\r\nBDAT 5\r\n" + self.hidden(b"\r\n")
+        )
+        self.assertEqual(said, [250, 250, 421])
         self.nothing_came_of_it()
 
     def test_content_of_a_transaction_that_was_refused_is_not_delivered(self) -> None:

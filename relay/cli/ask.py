@@ -45,7 +45,8 @@ def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as problem:
-        raise Unavailable(f"no relay answers at {found}: {problem}") from None
+        where = found if path else " or ".join(USUAL_SOCKETS)
+        raise Unavailable(f"no relay answers at {where}: {problem} (say --config FILE or --socket PATH)") from None
     finally:
         connection.close()
     if response.status != 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,16 +13,35 @@ from relay.cli.ask import ask
 
 
 @click.command(name="status")
-@click.option("--socket", metavar="PATH", help="The control socket ([control] socket in the configuration).")
+@click.option("-c", "--config", metavar="FILE", help="The relay's configuration, which names its control socket.")
+@click.option(
+    "--socket", metavar="PATH", help="The control socket itself. Default: var/control.sock, or that in /run/relay."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what the relay says, as JSON.")
-def status(socket: str | None, as_json: bool) -> None:
+def status(config: str | None, socket: str | None, as_json: bool) -> None:
     """Show where the running relay listens, how many recipients are queued in which state, and the oldest message."""
+    if config is not None and socket is None:
+        socket = _socket_of(config)
     answer = ask(socket, "status")
     if as_json:
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for line in lines(answer):
             click.echo(line)
+
+
+def _socket_of(config: str) -> str:
+    # Here, since reading a configuration imports the policies, and most who ask need none of it.
+    from relay.config.errors import ConfigurationError
+    from relay.config.file import settings_of
+    from relay.policy.registry import names, option_model
+
+    try:
+        return str(settings_of(config, option_model, names).control.socket)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(os.EX_CONFIG) from None
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
