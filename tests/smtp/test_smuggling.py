@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.agents.smtp import SmtpTransmitter
+from relay.config.errors import ConfigurationError
 from relay.interfaces import Consignment, IContent
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Form
@@ -188,6 +189,11 @@ class MatrixTests(SmugglingCase):
             self.assertEqual((first.reverse_path, second.reverse_path), ("ann@here.test", "evil@far.test"))
             self.assertTrue(first.content.endswith(b" +0000\r\n" + HEADER + b"one\r\n"))
             self.assertTrue(second.content.endswith(b" +0000\r\nSubject: evil\r\n\r\nevil\r\n"))
+
+    def test_only_our_own_people_may_be_lenient(self) -> None:
+        for address in ("0.0.0.0:25", "[::]:25", "192.0.2.1:25", "[2001:db8::1]:25", "10.0.0.1:25", "systemd:smtp"):
+            with self.assertRaises(ConfigurationError, msg=address):
+                MailWorld(CONFIGURATION.replace("127.0.0.1:2526", address))
 
     def test_content_that_never_ends_is_never_delivered(self) -> None:
         for listener, newline in SESSIONS:
