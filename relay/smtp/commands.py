@@ -16,6 +16,8 @@ from relay.smtp import answers
 from relay.smtp.events import Bdat, Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
 from relay.smtp.extensions import CHUNKING, Extension, Reader
 
+#: The space, and every control character.
+_BLANK = bytes([*range(33), 127])
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: No chunk is longer than a message may be, and that is no number of so many digits.
@@ -110,7 +112,7 @@ def announces_content(line: bytes) -> bool:
     Whether the line is BDAT, however badly written. If it cannot be read the connection has to be closed: nobody knows
     how many octets follow that must not be taken for commands.
     """
-    return line.lstrip(b" \t")[:4].upper() == b"BDAT"
+    return line.lstrip(_BLANK)[:4].upper() == b"BDAT"
 
 
 def _path(text: str) -> tuple[str, str]:

@@ -301,6 +301,8 @@ class ChunkTests(SynchronousTestCase):
             b"bdat 43 \xff",
             b"BDAT 43 " + b" " * 3000 + b"LAST",
             b" BDAT\x0043",
+            b"\rBDAT 43",
+            b"\x00\x7f bdat 43",
             b"BDAT43 LAST",
         ):
             for pieces in ([line + b"\r\n" + evil], [line, b"\r\n", evil]):
