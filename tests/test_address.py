@@ -56,6 +56,7 @@ NONE = [
     ("ö" * 33 + "@x", "the local part is longer than 64 octets"),
     ("a@" + "b" * 64, "the domain is malformed"),
     ("a@" + ".".join(["b" * 60] * 5), "the address is too long"),
+    ("a" * 60 + "@" + ".".join("ö" * 25), "the address is too long"),
     ("jon@\u200dx", "the domain is not a valid internationalized name"),
     ("jo\u202en@x", "the local part is malformed"),
     ("jo\ud800n@x", "the local part is malformed"),

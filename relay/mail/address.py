@@ -78,7 +78,11 @@ def quote_local(local: str) -> str:
 def parse_address(text: str) -> Address:
     """See `Address.parse`."""
     local, domain = split_address(text)
-    return Address(local, canonical_domain(domain))
+    address = Address(local, canonical_domain(domain))
+    # A-labels are longer than what they stand for, and a path has to hold them.
+    if not domain.isascii() and len(str(address).encode()) > PATH_OCTETS - 2:
+        raise AddressError("the address is too long")
+    return address
 
 
 def split_address(text: str) -> tuple[str, str]:

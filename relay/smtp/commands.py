@@ -93,7 +93,9 @@ class Grammar:
         except AddressError as problem:
             return _bad_address("5.1.7", path, problem)
         arguments = _parameters(rest, self._mail)
-        return Misspoken(arguments) if isinstance(arguments, Reply) else Mail(reverse_path, **arguments)
+        if isinstance(arguments, Reply):
+            return Misspoken(arguments)
+        return Mail(reverse_path, **arguments, international=not path.isascii())
 
     def _read_rcpt(self, rest: str) -> Question:
         if rest[:3].upper() != "TO:":
@@ -104,7 +106,9 @@ class Grammar:
         except AddressError as problem:
             return _bad_address("5.1.3", path, problem)
         arguments = _parameters(rest, self._rcpt)
-        return Misspoken(arguments) if isinstance(arguments, Reply) else Rcpt(recipient, **arguments)
+        if isinstance(arguments, Reply):
+            return Misspoken(arguments)
+        return Rcpt(recipient, **arguments, international=not path.isascii())
 
 
 def announces_content(line: bytes) -> bool:

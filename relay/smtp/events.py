@@ -38,6 +38,8 @@ class Mail:
     size: int | None = None
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
+    #: The path was not written in ASCII, be it only its domain: that needs SMTPUTF8 (RFC 6531 section 3.4).
+    international: bool = False
 
 
 @frozen
@@ -45,6 +47,8 @@ class Rcpt:
     """RCPT (RFC 5321 section 4.1.1.3)."""
 
     recipient: Address
+    #: As in `Mail`.
+    international: bool = False
 
 
 @frozen

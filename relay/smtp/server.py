@@ -430,17 +430,17 @@ class ServerSession:
             return Misspoken(self._out_of_order(question))
         limits, transaction = self._limits, self._transaction
         match question:
-            case Mail(reverse_path):
+            case Mail():
                 if limits.messages is not None and self._messages >= limits.messages:
                     return Misspoken(answers.TOO_MANY_MESSAGES)
-                if reverse_path is not None and not reverse_path.ascii and not question.smtputf8:
+                if question.international and not question.smtputf8:
                     return Misspoken(answers.SENDER_NEEDS_SMTPUTF8)
                 if question.size is not None and question.size > limits.message:
                     return Misspoken(answers.MESSAGE_TOO_LARGE)
-            case Rcpt(recipient):
+            case Rcpt():
                 if transaction.recipients >= limits.recipients:
                     return Misspoken(answers.TOO_MANY_RECIPIENTS)
-                if not recipient.ascii and not transaction.smtputf8:
+                if question.international and not transaction.smtputf8:
                     return Misspoken(answers.RECIPIENT_NEEDS_SMTPUTF8)
             case _ if isinstance(question, _IDLING):
                 self._idled += 1
