@@ -190,7 +190,7 @@ def _factory(
         bounds = for_trusted if admission.is_trusted(address) else for_strangers
         return ServerSession(profile, bounds), Visit(reception, client, refusal)
 
-    return SmtpServerFactory(Doorway(admit, admission, limits, reception.clock))
+    return SmtpServerFactory(Doorway(admit, admission, limits, reception.clock, listener.proxy))
 
 
 def _home(settings: Settings) -> str:

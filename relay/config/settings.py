@@ -110,6 +110,11 @@ class ListenerSettings(Section):
         "as a person at netcat types it; only for loopback and Unix sockets.",
     )
 
+    proxy: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks of proxies, from which each connection begins with a header of the PROXY protocol "
+        "(version 1 or 2) that names the client. From elsewhere clients connect themselves.",
+    )
     without: tuple[Keyword, ...] = Field(
         default=(),
         description='Extensions that are not offered here, by their keywords: `["CHUNKING"]`, `["SMTPUTF8"]`.',

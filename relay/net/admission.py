@@ -20,6 +20,12 @@ TOO_OFTEN: Final = Reply.of(421, "4.7.0", "You connect too often, please try aga
 _MINUTE: Final = 60.0
 
 
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an IP address is in one of these networks."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return any(parsed in network for network in networks if network.version == parsed.version)
+
+
 class Admission:
     """
     Counts connections over all listeners of a relay.
@@ -50,8 +56,7 @@ class Admission:
         """Whether the limits for strangers do not bind this client."""
         if address is None:
             return True
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        return any(parsed in network for network in self._trusted if network.version == parsed.version)
+        return is_within(address, self._trusted)
 
     def enter(self, address: str | None) -> Reply | None:
         """

@@ -21,8 +21,9 @@ from zope.interface import implementer
 from relay.config.limits import Limits
 from relay.interfaces import IClock, IVisit, OutcomeUnknown
 from relay.mail.reply import Reply
-from relay.net.admission import Admission
+from relay.net.admission import Admission, Network, is_within
 from relay.net.clock import cancel
+from relay.net.proxied import Introduction
 from relay.net.timeouts import Deadline
 from relay.net.waiting import start
 from relay.smtp import answers
@@ -42,6 +43,8 @@ class Doorway:
     admission: Admission
     limits: Limits
     clock: IClock
+    #: Networks of proxies, who introduce each client by a PROXY header.
+    proxies: tuple[Network, ...] = ()
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
 
 
@@ -317,13 +320,31 @@ class SmtpServerFactory(Factory):
     def __init__(self, doorway: Doorway) -> None:
         self._doorway = doorway
         self.connections: set[SmtpServer] = set()
+        #: Connections of proxies that have not said whose they are.
+        self._introductions: set[Introduction] = set()
         self._empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> SmtpServer:
+    def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction:
         address = getattr(addr, "host", None)
         if address is not None and address.startswith("::ffff:"):
             address = address[7:]
-        connection = SmtpServer(self._doorway, address, getattr(addr, "port", 0), self._gone)
+        port = getattr(addr, "port", 0)
+        doorway = self._doorway
+        if address is None or not doorway.proxies or not is_within(address, doorway.proxies):
+            return self._welcome(address, port)
+        introduction = Introduction(
+            address,
+            port,
+            clock=doorway.clock,
+            patience=doorway.limits.idle_stressed,
+            welcome=self._welcome,
+            gone=self._introductions.discard,
+        )
+        self._introductions.add(introduction)
+        return introduction
+
+    def _welcome(self, address: str | None, port: int) -> SmtpServer:
+        connection = SmtpServer(self._doorway, address, port, self._gone)
         self.connections.add(connection)
         return connection
 
@@ -332,6 +353,8 @@ class SmtpServerFactory(Factory):
         Finish what is in flight, say 421 to everybody, and return when all have gone; who is still here after
         `patience` seconds is cut off. The port does not listen any more by then.
         """
+        for introduction in list(self._introductions):
+            introduction.abort()
         if not self.connections:
             return
         self._empty = empty = Deferred[None]()

@@ -172,7 +172,11 @@ class Conversation:
         kind = IPv6Address if ":" in client else IPv4Address
         address = kind("TCP", client, port)
         self._transport = StringTransport(peerAddress=address)
-        self._server: SmtpServer = factory.buildProtocol(address)
+        server = factory.buildProtocol(address)
+        assert isinstance(server, SmtpServer), (
+            "a proxy introduces its clients: write to the factory's protocol yourself"
+        )
+        self._server: SmtpServer = server
         self._server.makeConnection(self._transport)  # type: ignore[no-untyped-call]
         #: Every line that was heard.
         self.heard: list[str] = []
