@@ -312,9 +312,9 @@ class DeadlineTests(ServerCase):
     def test_small_chunks_do_not_begin_the_half_hour_anew(self) -> None:
         server, _, wire = self.greeted()
         server.dataReceived(ENVELOPE[:-6])
-        for _ in range(32):
+        for _ in range(40):
             server.dataReceived(b"BDAT 1\r\nx")
-            self.time.pump([60])
+            self.time.pump([50])
         self.assertEqual(wire.said()[-1], 421)
 
     def test_a_chunk_that_was_refused_leaves_no_deadline_to_the_next_content(self) -> None:

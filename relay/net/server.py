@@ -237,13 +237,15 @@ class SmtpServer(Protocol):
             self._content_since = None
             if answered:
                 self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
-        elif self._content_since is None:
-            now = self._doorway.clock.seconds()
+            return
+        now = self._doorway.clock.seconds()
+        if self._content_since is None:
             self._content_since = self._looked = self._silent_since = now
             self._progress = 0
-            self._deadline.within(min(limits.progress_window, limits.content_time))
-        elif answered:
-            self._deadline.within(limits.progress_window)
+        elif not answered:
+            return
+        # A reply to a chunk does not put off the next look at how fast the content comes.
+        self._deadline.within(max(0.0, self._looked + min(limits.progress_window, limits.content_time) - now))
 
     def _expired(self) -> None:
         if self._choked or self._session.closed:
