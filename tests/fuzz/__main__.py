@@ -41,7 +41,7 @@ def main() -> int:
     sound = True
     for target in arguments.targets:
         seconds = max(2, arguments.seconds * TARGETS[target] // shares)
-        sound = _fuzz(target, seconds, arguments.learn) and sound
+        sound = _fuzz(target, seconds, arguments.seed, arguments.learn) and sound
     return 0 if sound else 1
 
 
@@ -49,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", metavar="TARGET", nargs="*", help=f"{', '.join(TARGETS)}; without one, all of them")
     parser.add_argument("--seconds", type=int, default=600, help="how long in all (600)")
+    parser.add_argument("--seed", type=int, default=0, help="choose as in another run with this seed (0: by chance)")
     parser.add_argument("--learn", action="store_true", help="keep in the corpus what was found to be interesting")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="only try this input; needs no fuzzer")
     arguments = parser.parse_args()
@@ -58,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _fuzz(target: str, seconds: int, learn: bool) -> bool:
+def _fuzz(target: str, seconds: int, seed: int, learn: bool) -> bool:
     """Whether nothing was broken in all that time."""
     kept = CORPUS / target
     BROKEN.mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,7 @@ def _fuzz(target: str, seconds: int, learn: bool) -> bool:
         options = [
             f"-max_total_time={seconds}",
             f"-max_len={LONGEST}",
+            f"-seed={seed}",
             f"-artifact_prefix={BROKEN / target}-",
             f"-dict={CORPUS.parent / 'words.dict'}",
             "-timeout=10",

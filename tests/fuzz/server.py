@@ -328,4 +328,4 @@ class Reader:
 
 def _announces(line: bytes) -> bool:
     """Whether it may be that content follows this line."""
-    return line.split()[:1] in ([b"BDAT"], [b"bdat"]) or line.lstrip(b" ")[:5].upper() == b"BDAT "
+    return line.lstrip(bytes(range(33)) + b"\x7f").upper().startswith(b"BDAT")
