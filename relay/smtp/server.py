@@ -415,7 +415,8 @@ class ServerSession:
         return self._ask(self._too_long(line))
 
     def _too_long(self, line: bytes) -> Misspoken:
-        if announces_content(line):
+        # Only as much of it as is always here, wherever the network cuts.
+        if announces_content(line[: self._limits.command_line]):
             return Misspoken(answers.MALFORMED_BDAT)
         self._overlong += 1
         return Misspoken(answers.LINE_TOO_LONG if self._overlong == 1 else answers.LINES_TOO_LONG)

@@ -56,7 +56,9 @@ def _replies(given: Given) -> None:
         elif len(reply.lines) <= LINES and len(reply.wire) <= OCTETS:
             [again] = _hear([reply.wire])
             assert isinstance(again, Reply)
-            assert (again.code, again.status) == (reply.code, reply.status)
+            # A tab is shown as a space, and what stood before it may look like a status then.
+            assert again.code == reply.code
+            assert again.status == reply.status or b"\t" in given.octets
 
 
 def _hear(pieces: Iterable[bytes]) -> list[Reply | Nonsense]:
