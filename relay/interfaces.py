@@ -23,8 +23,8 @@ from relay.mail.decision import Decision
 from relay.mail.envelope import Form
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
-from relay.mail.reply import Reply
 from relay.mail.routing import Inquiry, RoutingVerdict
+from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 
 # The outside world, as it is handed to those who need it.
@@ -321,6 +321,13 @@ class ISpool(Interface):
         `SpoolError` for one that cannot be read.
         """
 
+    async def hasten(domain: str, now: float, below: bool = False) -> int:
+        """
+        Make due at `now` what waits for its time and either goes to a destination of this name or has a recipient in
+        this domain (`below`: or in one below it), and return how many recipients those are. Held and claimed ones, and
+        those that wait for their release (RFC 4865), stay as they are. Raises `SpoolError`.
+        """
+
     async def census() -> Census:
         """Counts by state."""
 
@@ -418,9 +425,10 @@ class IVisit(Interface):
     Answers one client's questions. The adapter of a connection (`relay.net.server`) calls it, and nothing else does.
     """
 
-    def answer(question: Question) -> Reply | Awaitable[Reply]:
+    def answer(question: Question) -> Said | Awaitable[Said]:
         """
         The reply to a question of `relay.smtp.server.ServerSession`. May wait; there is one question at a time.
+        `Verdicts` answer the end of content only.
 
         An exception is answered with 451 4.3.0. `OutcomeUnknown` closes the connection without a reply.
         """
@@ -449,4 +457,10 @@ class IDispatch(Interface):
         """
         Carry these, which the commit of an `Enrol` with that lease has returned. Called in the turn that answers 250;
         never raises.
+        """
+
+    async def hasten(domain: str, below: bool = False) -> int:
+        """
+        Try now what waits for this domain (`ISpool.hasten`), as ETRN asks for (RFC 1985), and return how many
+        recipients that concerns. Raises `SpoolError`.
         """

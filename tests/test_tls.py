@@ -19,8 +19,9 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.mail.tls import TlsFacts
 from relay.net.clock import ReactorClock
-from relay.net.tls import Subject, TlsFacts, described, trouble
+from relay.net.tls import described, subject_of, trouble
 from relay.net.tls_client import ClientTls, Level, PeerTls
 from relay.net.tls_server import Certificates, ServerTls, Terms
 
@@ -92,7 +93,7 @@ class Meeting:
         """The first name in the certificate that the client has seen."""
         certificate = self.client.get_peer_certificate(as_cryptography=True)
         assert certificate is not None
-        return Subject.of(certificate).hosts[0]
+        return subject_of(certificate).hosts[0]
 
     def say(self, words: bytes = b"220 mx") -> bytes:
         """The server says something, and behind it comes what TLS 1.3 has to say after a handshake."""
@@ -221,7 +222,7 @@ class SubjectTests(SynchronousTestCase):
             (NameOID.ORGANIZATION_NAME, "Example, Inc."),
             names=[x509.DNSName("a.example"), x509.DNSName("b.example"), x509.RFC822Name("ann@example.org")],
         )
-        subject = Subject.of(shown)
+        subject = subject_of(shown)
         self.assertEqual(
             (subject.name, subject.common_name, subject.hosts, subject.addresses),
             ("O=Example\\, Inc.,CN=ann", "ann", ("a.example", "b.example"), ("ann@example.org",)),
@@ -230,13 +231,13 @@ class SubjectTests(SynchronousTestCase):
         self.assertEqual(str(subject), "O=Example\\, Inc.,CN=ann")
 
     def test_one_without_a_name_is_known_by_its_hosts_and_one_without_those_by_its_fingerprint(self) -> None:
-        self.assertEqual(str(Subject.of(certificate(names=[x509.DNSName("a.example")]))), "a.example")
-        nobody = Subject.of(certificate())
+        self.assertEqual(str(subject_of(certificate(names=[x509.DNSName("a.example")]))), "a.example")
+        nobody = subject_of(certificate())
         self.assertEqual((nobody.name, nobody.common_name, nobody.hosts, nobody.addresses), ("", None, (), ()))
         self.assertEqual(str(nobody), f"sha256:{nobody.fingerprint}")
 
     def test_two_common_names_are_none(self) -> None:
-        two = Subject.of(certificate((NameOID.COMMON_NAME, "ann"), (NameOID.COMMON_NAME, "bob")))
+        two = subject_of(certificate((NameOID.COMMON_NAME, "ann"), (NameOID.COMMON_NAME, "bob")))
         self.assertIsNone(two.common_name)
 
     def test_what_a_certificate_says_can_stand_in_a_log(self) -> None:
@@ -245,7 +246,7 @@ class SubjectTests(SynchronousTestCase):
             *[(NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 60)] * 10,
             names=[x509.DNSName("a\r\nb"), x509.DNSName("x" * 300), *[x509.DNSName(f"{n}.example") for n in range(99)]],
         )
-        subject = Subject.of(shown)
+        subject = subject_of(shown)
         self.assertTrue((subject.name + "".join(subject.hosts)).isprintable())
         self.assertLessEqual(len(subject.name), 255)
         self.assertEqual(subject.hosts[:2], ("a??b", "0.example"))

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from relay.mail.address import Address
+from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.reply import Reply
 from relay.mail.routing import Route
 
@@ -28,6 +29,8 @@ class Placement:
     #: The policy that decided, by its name in the configuration; "" where no policy did.
     policy: str = ""
     because: str = ""
+    #: What the client has said about the recipient that it named.
+    wishes: Wishes = NO_WISHES
 
 
 @frozen

@@ -7,6 +7,8 @@ from enum import Enum
 from attrs import frozen
 
 from relay.mail.address import Address
+from relay.mail.dsn import Return
+from relay.mail.tls import TlsFacts
 
 
 class Body(Enum):
@@ -41,10 +43,34 @@ class Client:
     listener: str = ""
     #: Whom it has proved to be (RFC 4954), or `None`.
     user: str | None = None
+    #: How the connection is encrypted; `None`: it is not.
+    tls: TlsFacts | None = None
+    #: Whether it spoke LMTP (RFC 2033).
+    lmtp: bool = False
 
 
 #: Who sends the notices that we make ourselves: this machine, so that what relays for it carries them too.
 OURSELVES = Client(address="127.0.0.1", listener="ourselves")
+
+
+class ByMode(Enum):
+    """What is to happen when a message was not delivered in time (RFC 2852 section 4)."""
+
+    #: It has failed, and comes back.
+    RETURN = "R"
+    #: Its sender is told that it is late, and it is tried on.
+    NOTIFY = "N"
+
+
+@frozen
+class DeliverBy:
+    """The BY parameter of MAIL (RFC 2852)."""
+
+    #: Seconds since the epoch, by the spool's clock (`IClock.now`); it may have passed for `NOTIFY`.
+    until: float
+    mode: ByMode
+    #: The sender wants to hear of servers that do not know DELIVERBY.
+    trace: bool = False
 
 
 @frozen
@@ -62,3 +88,14 @@ class Envelope:
     #: The client asked for internationalized mail (RFC 6531): each next hop must offer SMTPUTF8.
     smtputf8: bool = False
     client: Client = OURSELVES
+    #: RET and ENVID (RFC 3461): what a notice returns of the message, `None` where that was not said; and the sender's
+    #: own name for the transaction, in xtext, or "".
+    returns: Return | None = None
+    envid: str = ""
+    #: It must not travel in clear, nor to a server that does not promise the same (RFC 8689).
+    require_tls: bool = False
+    #: From -9 to 9 (RFC 6710); `None`: nothing was said, which counts as 0.
+    priority: int | None = None
+    deliver_by: DeliverBy | None = None
+    #: Nothing is tried before this time (RFC 4865): seconds since the epoch, by the spool's clock.
+    release: float | None = None

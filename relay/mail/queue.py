@@ -8,6 +8,7 @@ from attrs import frozen
 
 from relay.mail.address import Address
 from relay.mail.decision import Placement
+from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
@@ -44,6 +45,8 @@ class Recipient:
     destination: str
     #: The policy that decided, by its name in the configuration.
     policy: str = ""
+    #: What the sender wants to be told of it.
+    wishes: Wishes = NO_WISHES
 
 
 def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...]:
@@ -65,6 +68,7 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
             placement.route,
             destination(placement.route),
             placement.policy,
+            placement.wishes,
         )
         for number, placement in enumerate(kept.values())
     )

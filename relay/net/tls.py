@@ -1,5 +1,5 @@
 """
-What is known of a TLS connection: values for logs, trace fields and policies, and words for what went wrong.
+What is found out about a TLS connection, and words for what went wrong.
 
 `relay.net.tls_server` and `relay.net.tls_client` make the connections.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
-from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 
 from relay.mail.reply import printable
+from relay.mail.tls import Subject, TlsFacts
 
 #: Versions of TLS that one may ask for. Older ones are not spoken at all (RFC 8996).
 Version: TypeAlias = Literal["1.2", "1.3"]
@@ -27,52 +27,6 @@ _LONGEST: Final = 255
 _MOST_NAMES: Final = 20
 
 
-@frozen
-class Subject:
-    """Whom a certificate is for. What it says was written by somebody else, and is bounded and printable here."""
-
-    #: The distinguished name, as RFC 4514 writes it: `CN=ann,O=Example`. Empty in many of today's certificates.
-    name: str
-    #: The common name alone; `None` if there is none, or more than one.
-    common_name: str | None
-    #: The host names, and the mail addresses, that it is for.
-    hosts: tuple[str, ...]
-    addresses: tuple[str, ...]
-    #: SHA-256 of the certificate, in hexadecimal digits.
-    fingerprint: str
-
-    def __str__(self) -> str:
-        return self.name or ", ".join(self.hosts or self.addresses) or f"sha256:{self.fingerprint}"
-
-    @classmethod
-    def of(cls, certificate: x509.Certificate) -> Subject:
-        """Read a certificate. What cannot be read of it is as if it were not there."""
-        name, common_name = "", None
-        try:
-            name = printable(certificate.subject.rfc4514_string())[:_LONGEST]
-            common_names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-            if len(common_names) == 1:
-                (common_name,) = _bounded([str(common_names[0].value)]) or (None,)
-        except ValueError:
-            pass
-        hosts, addresses = alternative_names(certificate)
-        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
-        return cls(name, common_name, _bounded(hosts), _bounded(addresses), fingerprint)
-
-
-@frozen
-class TlsFacts:
-    """How a connection is encrypted: for `Received` (RFC 3848, RFC 8314 section 4.3), the mail log and policies."""
-
-    #: `TLSv1.3`.
-    protocol: str
-    #: In OpenSSL's spelling: `TLS_AES_256_GCM_SHA384`, `ECDHE-ECDSA-AES128-GCM-SHA256`.
-    cipher: str
-    bits: int
-    #: Whom a client's certificate is for; only of one that was asked for and verified.
-    client_subject: Subject | None = None
-
-
 class TlsConnection(SSL.Connection):
     """pyOpenSSL's connection, and what is found out about the other side while it shakes hands."""
 
@@ -82,6 +36,21 @@ class TlsConnection(SSL.Connection):
     distrust: str | None = None
     #: What OpenSSL may call back for as long as it holds the connection must not be collected before.
     kept: object = None
+
+
+def subject_of(certificate: x509.Certificate) -> Subject:
+    """Read a certificate. What cannot be read of it is as if it were not there."""
+    name, common_name = "", None
+    try:
+        name = printable(certificate.subject.rfc4514_string())[:_LONGEST]
+        common_names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        if len(common_names) == 1:
+            (common_name,) = _bounded([str(common_names[0].value)]) or (None,)
+    except ValueError:
+        pass
+    hosts, addresses = alternative_names(certificate)
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    return Subject(name, common_name, _bounded(hosts), _bounded(addresses), fingerprint)
 
 
 def described(connection: SSL.Connection) -> TlsFacts:
@@ -103,7 +72,7 @@ def peer_subject(connection: SSL.Connection) -> Subject | None:
         certificate = connection.get_peer_certificate(as_cryptography=True)
     except ValueError:  # OpenSSL has read it, and cryptography is stricter
         return None
-    return None if certificate is None else Subject.of(certificate)
+    return None if certificate is None else subject_of(certificate)
 
 
 def trouble(error: BaseException) -> str:

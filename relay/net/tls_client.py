@@ -21,7 +21,8 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from relay.interfaces import IClock
-from relay.net.tls import Subject, TlsConnection, believe, peer_subject, trouble
+from relay.mail.tls import Subject
+from relay.net.tls import TlsConnection, believe, peer_subject, subject_of, trouble
 from relay.net.tls_files import read_authorities
 
 #: `none`: no TLS. `may`: TLS where the peer offers it, whoever the peer is. `encrypt`: TLS or nothing, whoever the peer
@@ -250,7 +251,7 @@ def _misnamed(certificate: X509, peer: str) -> str | None:
     verify = verify_certificate_ip_address if _is_ip(peer) else verify_certificate_hostname
     try:
         shown = certificate.to_cryptography()
-        subject = Subject.of(shown)
+        subject = subject_of(shown)
     except ValueError:
         return "its certificate cannot be read"
     try:

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from relay.net.tls import Subject, alternative_names
+from relay.net.tls import alternative_names, subject_of
 
 _SUFFIXES: Final = (".pem", ".crt", ".cer")
 #: No certificate with its chain comes near to this.
@@ -199,7 +199,7 @@ def _key(file: Path, octets: bytes) -> Any:
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:
     hosts, _ = alternative_names(leaf)
-    common_name = Subject.of(leaf).common_name
+    common_name = subject_of(leaf).common_name
     return tuple(name.lower().removesuffix(".") for name in hosts or filter(None, [common_name]))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Form
+from relay.mail.dsn import NO_WISHES, Return, Wishes
+from relay.mail.envelope import Body, ByMode, Form
 from relay.mail.reply import Reply
 
 
@@ -22,11 +23,53 @@ class Connected:
 
 @frozen
 class Hello:
-    """HELO or EHLO (RFC 5321 section 4.1.1.1)."""
+    """HELO, EHLO (RFC 5321 section 4.1.1.1) or LHLO (RFC 2033)."""
 
     extended: bool
     #: A domain or an address literal, as it was given; it is never evidence of anything.
     name: str
+    #: What is offered to this client now: the lines of the answer behind the first.
+    keywords: tuple[str, ...] = ()
+
+
+@frozen
+class StartTls:
+    """STARTTLS (RFC 3207). A reply of 220 says yes, and what comes then is a handshake."""
+
+
+@frozen
+class Auth:
+    """AUTH (RFC 4954): 334 asks for a `Response`, 235 says that the client is who it says it is."""
+
+    mechanism: str
+    #: The initial response, decoded; `None` if there was none.
+    initial: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class Response:
+    """What the client answered to a 334, decoded."""
+
+    octets: bytes = field(repr=False)
+
+
+@frozen
+class Cancelled:
+    """
+    The exchange ends before its verdict: the client said `*`, or what is no response. The reply says which, and
+    whoever keeps the exchange forgets it.
+    """
+
+    reply: Reply
+
+
+@frozen
+class By:
+    """The BY parameter of MAIL (RFC 2852): seconds from now, which may be over already for `ByMode.NOTIFY`."""
+
+    seconds: int
+    mode: ByMode
+    trace: bool = False
 
 
 @frozen
@@ -40,6 +83,18 @@ class Mail:
     smtputf8: bool = False
     #: The path was not written in ASCII, be it only its domain: that needs SMTPUTF8 (RFC 6531 section 3.4).
     international: bool = False
+    #: RET and ENVID (RFC 3461), as `relay.mail.envelope.Envelope` has them.
+    returns: Return | None = None
+    envid: str = ""
+    require_tls: bool = False
+    #: MT-PRIORITY (RFC 6710).
+    priority: int | None = None
+    by: By | None = None
+    #: HOLDFOR in seconds, or HOLDUNTIL in seconds since the epoch (RFC 4865); never both.
+    hold_for: int | None = None
+    hold_until: float | None = None
+    #: The client understands a reply for each recipient behind the content (PRDR).
+    prdr: bool = False
 
 
 @frozen
@@ -49,6 +104,7 @@ class Rcpt:
     recipient: Address
     #: As in `Mail`.
     international: bool = False
+    wishes: Wishes = NO_WISHES
 
 
 @frozen
@@ -124,6 +180,33 @@ class Verify:
 
 
 @frozen
+class Expand:
+    """EXPN (RFC 5321 section 4.1.1.7)."""
+
+    text: str
+
+
+@frozen
+class TurnQueue:
+    """ETRN (RFC 1985): try now what waits for a domain, or for it and all below it (`@`)."""
+
+    domain: str
+    below: bool = False
+
+
+@frozen
+class XClient:
+    """
+    XCLIENT: a host that we trust speaks for a client of its own. A reply of 220 is a new greeting, to that client.
+
+    A value is `None` where the host knows that there is none, or cannot find out; names that were not said are
+    not in it. Names are in upper case, values decoded from xtext.
+    """
+
+    attributes: tuple[tuple[str, str | None], ...]
+
+
+@frozen
 class Quit:
     """QUIT (RFC 5321 section 4.1.1.10)."""
 
@@ -133,9 +216,45 @@ class Misspoken:
     """The session knows the answer itself: unknown, malformed, out of order, or over a limit."""
 
     reply: Reply
+    #: Nothing is read behind it.
+    last: bool = False
 
 
 Question: TypeAlias = (
-    Connected | Hello | Mail | Rcpt | Data | ChunkEnded | ContentEnded | Reset | Noop | Help | Verify | Quit | Misspoken
+    Connected
+    | Hello
+    | StartTls
+    | Auth
+    | Response
+    | Cancelled
+    | Mail
+    | Rcpt
+    | Data
+    | ChunkEnded
+    | ContentEnded
+    | Reset
+    | Noop
+    | Help
+    | Verify
+    | Expand
+    | TurnQueue
+    | XClient
+    | Quit
+    | Misspoken
 )
+
+
+@frozen
+class Verdicts:
+    """
+    The answer to the end of content where recipients differ: one reply for each RCPT that was accepted, in their order.
+
+    LMTP (RFC 2033) and PRDR say each of them; a client that knows neither hears `reply`.
+    """
+
+    each: tuple[Reply, ...]
+    reply: Reply
+
+
+Answer: TypeAlias = Reply | Verdicts
 Event: TypeAlias = Question | Content
