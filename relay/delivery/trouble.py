@@ -191,7 +191,7 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
     `appointed`: the next hop was named by the configuration, and is not simply the recipient's domain.
     """
     if isinstance(fact, Carried):
-        carried = Relayed(fact.by, fact.text) if fact.onward else Delivered(fact.by, fact.text)
+        carried = Relayed(fact.by, fact.text, fact.told) if fact.onward else Delivered(fact.by, fact.text)
         return Judgement(carried, RECIPIENT)
     features = _features(fact)
     if appointed:

@@ -84,6 +84,9 @@ class Carried:
     by: str
     #: What it said, for the log and the trace.
     text: str = ""
+    #: The other server has taken over the duty of telling the sender (it offers DSN, RFC 3461). If it has not, somebody
+    #: who wants to hear of success hears from us that it was relayed.
+    told: bool = False
 
 
 @frozen
@@ -167,6 +170,8 @@ class Relayed:
 
     by: str
     text: str = ""
+    #: It has also taken over the duty of telling the sender (RFC 3461 section 5.2.2).
+    told: bool = False
 
 
 @frozen
