@@ -22,11 +22,14 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTCP,
     IReactorTime,
+    ISSLTransport,
+    ITLSTransport,
     ITransport,
 )
-from twisted.internet.protocol import ClientFactory
+from twisted.internet.protocol import ClientFactory, Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 #: How many octets a transport takes before it asks its producer to pause: Twisted's own number.
 BUFFER = 64 * 1024
@@ -192,7 +195,7 @@ class FakeConnector:
         self._settle()
         ours = cast(IProtocol, self._factory.buildProtocol(self._destination))
         theirs = listener.buildProtocol(self._source)
-        near = FakeTransport(self._internet, ours, self._source, self._destination, self._gone)
+        near = FakeTransport(self._internet, ours, self._source, self._destination, gone=self._gone, client=True)
         far = FakeTransport(self._internet, theirs, self._destination, self._source)
         near.other, far.other = far, near
         self._transport = near
@@ -208,10 +211,10 @@ class FakeConnector:
         self._factory.doStop()
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
+@implementer(ITLSTransport, IConsumer, IPushProducer)
 class FakeTransport:
     """
-    One end of a connection: closes, resets, pauses and is paused as Twisted's own does.
+    One end of a connection: closes, resets, pauses and is paused as Twisted's own does, and starts TLS as that does.
 
     An end that does not read (`pauseProducing`) takes nothing: what the other end writes stays there.
     """
@@ -222,15 +225,20 @@ class FakeTransport:
         self,
         internet: FakeInternet,
         protocol: IProtocol | None,
-        host: IAddress,
-        peer: IAddress,
+        host: IPv4Address | IPv6Address,
+        peer: IPv4Address | IPv6Address,
+        *,
         gone: Callable[[Failure], None] = lambda reason: None,
+        client: bool = False,
     ) -> None:
         self._internet = internet
         self._protocol = protocol
         self._host = host
         self._peer = peer
         self._gone = gone
+        self._client = client
+        #: What stands between us and the protocol since TLS was started. It is `_protocol`, too, then.
+        self._tls: TLSMemoryBIOProtocol | None = None
         self._outgoing = bytearray()
         self._on_its_way = False
         self._reading = True
@@ -243,25 +251,22 @@ class FakeTransport:
         #: The most octets that ever waited here to be sent.
         self.most_buffered = 0
 
-    # ITransport.
+    # ITransport. What TLS has to see goes to it first, and comes back to us by way of `_Wire`.
 
     def write(self, data: bytes) -> None:
-        if not self.connected or self._aborting or not data:
-            return
-        self._outgoing += data
-        self.most_buffered = max(self.most_buffered, len(self._outgoing))
-        if self._producer is not None and self._streaming and len(self._outgoing) > BUFFER:
-            self._producer_paused = True
-            self._producer.pauseProducing()
-        self._send()
+        if self._tls is None:
+            self.send(data)
+        elif self.connected:
+            self._tls.write(data)
 
     def writeSequence(self, data: Any) -> None:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        if self.connected and not self.disconnecting:
-            self.disconnecting = True
-            self._send()
+        if self._tls is None:
+            self.close()
+        elif self.connected and not self.disconnecting:
+            self._tls.loseConnection()
 
     def abortConnection(self) -> None:
         """Forget what was not sent, and tell the other end by a reset."""
@@ -270,28 +275,79 @@ class FakeTransport:
             self._outgoing.clear()
             self._internet.clock.callLater(0, self._reset)
 
-    def getPeer(self) -> IAddress:
+    def getPeer(self) -> IPv4Address | IPv6Address:
         return self._peer
 
-    def getHost(self) -> IAddress:
+    def getHost(self) -> IPv4Address | IPv6Address:
         return self._host
+
+    # ITCPTransport, and what a socket has beyond it.
+
+    def loseWriteConnection(self) -> None:
+        raise NotImplementedError("nothing of ours closes one direction only")
+
+    def getTcpNoDelay(self) -> bool:
+        """There is no delay."""
+        return True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is no delay."""
 
+    def getTcpKeepAlive(self) -> bool:
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing here falls asleep."""
+
+    # ITLSTransport, and ISSLTransport from then on.
+
+    @property
+    def TLS(self) -> bool:
+        """Whether TLS was started, be the handshake done or not."""
+        return self._tls is not None
+
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        """
+        Real TLS from here on, by what Twisted's own transport does it with; only the clock is ours.
+
+        As there, the protocol is not connected anew, and a producer goes on behind TLS. `normal` is false where
+        the one who connected is to be the server of TLS.
+        """
+        producer, streaming = self._producer, self._streaming
+        if producer is not None:
+            self.unregisterProducer()
+        factory = TLSMemoryBIOFactory(contextFactory, self._client is normal, Factory(), self._internet.clock)
+        # The last argument: the protocol below is connected already, and to us.
+        self._protocol = self._tls = factory.protocol(factory, cast(IProtocol, self._protocol), False)
+        directlyProvides(self, ISSLTransport)
+        self._tls.makeConnection(_Wire(self))
+        if producer is not None:
+            self.registerProducer(producer, streaming)
+
+    def getHandle(self) -> Any:
+        """OpenSSL's connection. Without TLS there would be a socket, and there is none here."""
+        if self._tls is None:
+            raise NotImplementedError("there is no socket, and TLS was not started")
+        return self._tls.getHandle()
+
+    def getPeerCertificate(self) -> Any:
+        if self._tls is None:
+            raise NotImplementedError("TLS was not started")
+        return self._tls.getPeerCertificate()
+
     # IConsumer, and we as the producer of what is read.
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        if self._producer is not None:
-            raise RuntimeError("there is a producer already")
-        self._producer, self._streaming, self._producer_paused = producer, streaming, False
-        if not streaming:
-            producer.resumeProducing()
+        if self._tls is None:
+            self.feed(producer, streaming)
+        else:
+            self._tls.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        self._producer = None
-        if self.disconnecting:
-            self._send()
+        if self._tls is None:
+            self.starve()
+        else:
+            self._tls.unregisterProducer()
 
     def pauseProducing(self) -> None:
         self._reading = False
@@ -302,6 +358,39 @@ class FakeTransport:
 
     def stopProducing(self) -> None:
         self.loseConnection()
+
+    # The same below TLS.
+
+    def send(self, octets: bytes) -> None:
+        """Send these octets as they are."""
+        if not self.connected or self._aborting or not octets:
+            return
+        self._outgoing += octets
+        self.most_buffered = max(self.most_buffered, len(self._outgoing))
+        if self._producer is not None and self._streaming and len(self._outgoing) > BUFFER:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+        self._send()
+
+    def close(self) -> None:
+        """Close when all has been sent."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self._send()
+
+    def feed(self, producer: Any, streaming: bool) -> None:
+        """This producer writes to us."""
+        if self._producer is not None:
+            raise RuntimeError("there is a producer already")
+        self._producer, self._streaming, self._producer_paused = producer, streaming, False
+        if not streaming:
+            producer.resumeProducing()
+
+    def starve(self) -> None:
+        """No producer writes to us any more."""
+        self._producer = None
+        if self.disconnecting:
+            self._send()
 
     # The network.
 
@@ -350,3 +439,35 @@ class FakeTransport:
         if self._protocol is not None:
             self._protocol.connectionLost(Failure(problem))
         self._gone(Failure(problem))
+
+
+@implementer(ITransport, IConsumer)
+class _Wire:
+    """A transport as TLS sees it: what is written here is on the wire."""
+
+    def __init__(self, transport: FakeTransport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        self._transport.send(data)
+
+    def writeSequence(self, data: Any) -> None:
+        self._transport.send(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self._transport.close()
+
+    def abortConnection(self) -> None:
+        self._transport.abortConnection()
+
+    def getPeer(self) -> IAddress:
+        return self._transport.getPeer()
+
+    def getHost(self) -> IAddress:
+        return self._transport.getHost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._transport.feed(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._transport.starve()
