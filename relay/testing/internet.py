@@ -232,12 +232,12 @@ class FakeTransport:
         client: bool = False,
     ) -> None:
         self._internet = internet
-        self._protocol = protocol
+        self.protocol = protocol
         self._host = host
         self._peer = peer
         self._gone = gone
         self._client = client
-        #: What stands between us and the protocol since TLS was started. It is `_protocol`, too, then.
+        #: What stands between us and the protocol since TLS was started. It is `protocol`, too, then.
         self._tls: TLSMemoryBIOProtocol | None = None
         self._outgoing = bytearray()
         self._on_its_way = False
@@ -318,7 +318,7 @@ class FakeTransport:
             self.unregisterProducer()
         factory = TLSMemoryBIOFactory(contextFactory, self._client is normal, Factory(), self._internet.clock)
         # The last argument: the protocol below is connected already, and to us.
-        self._protocol = self._tls = factory.protocol(factory, cast(IProtocol, self._protocol), False)
+        self.protocol = self._tls = factory.protocol(factory, cast(IProtocol, self.protocol), False)
         directlyProvides(self, ISSLTransport)
         self._tls.makeConnection(_Wire(self))
         if producer is not None:
@@ -412,8 +412,8 @@ class FakeTransport:
             count = max(1, self._internet.cut(len(self._outgoing)))
             arriving = bytes(self._outgoing[:count])
             del self._outgoing[:count]
-            if other._protocol is not None:
-                other._protocol.dataReceived(arriving)
+            if other.protocol is not None:
+                other.protocol.dataReceived(arriving)
         if self._outgoing:
             self._send()
         elif self._producer is not None:
@@ -436,8 +436,8 @@ class FakeTransport:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        if self._protocol is not None:
-            self._protocol.connectionLost(Failure(problem))
+        if self.protocol is not None:
+            self.protocol.connectionLost(Failure(problem))
         self._gone(Failure(problem))
 
 
