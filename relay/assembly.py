@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
@@ -19,7 +19,8 @@ from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
 from relay.config.limits import Limits
-from relay.config.settings import ListenerSettings, Settings
+from relay.config.listeners import ListenerSettings
+from relay.config.settings import Settings
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.dispatch import Dispatcher
@@ -28,7 +29,7 @@ from relay.delivery.exchangers import Surroundings as Neighbourhood
 from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule
-from relay.interfaces import IAgent, IClock, IMailLog, IResolver, ISpool, World
+from relay.interfaces import IAgent, IClock, ICredentials, IMailLog, IResolver, ISpool, World
 from relay.mail.address import Address
 from relay.mail.envelope import Client
 from relay.mail.outcome import Unresolved
@@ -37,6 +38,7 @@ from relay.mail.routing import NextHop
 from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.server import Doorway, SmtpServerFactory
+from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.reception import Reception, Turnstile, Visit
@@ -61,6 +63,10 @@ class Surroundings:
     random: Any
     #: Whether an address is one of this machine's.
     is_local: Callable[[str], bool]
+    #: The TLS of those listeners that have some, by their names.
+    tls: Mapping[str, ServerTls] = field(factory=dict)
+    #: Who knows the users; `None`: nobody does.
+    credentials: ICredentials | None = None
 
 
 @frozen

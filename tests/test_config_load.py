@@ -216,12 +216,79 @@ directory = "mail"
         '\n[[listener]]\nnewlines = "lenient"\naddress = "0.0.0.0:25"\n',
         ["relay.toml:3: listener.1.newlines: 'lenient' is for loopback addresses and Unix sockets only"],
     ),
-    "what comes later": (
-        '\n[[listener]]\naddress = "[::]:25"\nprotocol = "submission"\ntls = "offer"\n',
+    "submission without TLS": (
+        '\n[[listener]]\naddress = "[::]:587"\nprotocol = "submission"\n[auth]\npasswords = "users"\n',
         [
-            "relay.toml:4: listener.1.protocol: 'submission' is not built yet; there is 'smtp'",
-            "relay.toml:5: listener.1.tls: 'offer' is not built yet; there is 'none'",
+            "relay.toml:4: listener.1.protocol: 'submission' needs 'tls': people prove who they are, and that is not "
+            "offered without",
+            "relay.toml:6: auth.passwords: nobody would ever be asked: AUTH is not offered without TLS, and no "
+            "listener has 'tls'",
         ],
+    ),
+    "submission without users": (
+        '\n[[listener]]\naddress = "[::]:587"\ntls = "require"\nprotocol = "submission"\n',
+        [
+            "relay.toml:5: listener.1.protocol: 'submission' needs users: set 'passwords', 'dovecot' or 'checker' in "
+            "[auth], or 'client_authorities' here",
+        ],
+    ),
+    "submission by certificate alone, which nobody is asked for": (
+        '\nauth.mechanisms = ["PLAIN"]\n[[listener]]\naddress = "[::]:587"\ntls = "require"\n'
+        'protocol = "submission"\nclient_authorities = "ca.pem"\n',
+        [
+            "relay.toml:6: listener.1.protocol: 'submission' needs users: set 'passwords', 'dovecot' or 'checker' in "
+            "[auth], or 'client_authorities' here",
+        ],
+    ),
+    "submission without AUTH": (
+        '\nauth.passwords = "users"\n[[listener]]\naddress = "[::]:465"\ntls = "implicit"\n'
+        'protocol = "submission"\nwithout = ["AUTH"]\n',
+        ["relay.toml:7: listener.1.without: 'submission' needs AUTH (RFC 6409 section 4.3)"],
+    ),
+    "LMTP where SMTP is expected": (
+        '\n[[listener]]\naddress = "[::]:25"\nprotocol = "lmtp"\nwithout = ["PIPELINING"]\n',
+        [
+            "relay.toml:3: listener.1.address: port 25 is SMTP's: LMTP has to be elsewhere (RFC 2033 section 5)",
+            "relay.toml:5: listener.1.without: 'lmtp' needs PIPELINING (RFC 2033 section 5)",
+        ],
+    ),
+    "how TLS is spoken where it is not": (
+        '\n[[listener]]\naddress = "[::]:25"\nminimum_tls = "1.3"\nclient_authorities = "ca.pem"\n',
+        [
+            "relay.toml:4: listener.1.minimum_tls: means nothing here: the listener's 'tls' is \"none\"",
+            "relay.toml:5: listener.1.client_authorities: means nothing here: the listener's 'tls' is \"none\"",
+        ],
+    ),
+    "a version of TLS that nobody should speak": (
+        '\n[[listener]]\naddress = "[::]:25"\ntls = "offer"\nminimum_tls = "SSLv3"\n',
+        ["relay.toml:5: listener.1.minimum_tls: should be '1.2' or '1.3'"],
+    ),
+    "binary mail in lines": (
+        '\n[[listener]]\naddress = "[::]:25"\nalso = ["BINARYMIME"]\nwithout = ["CHUNKING"]\n',
+        ["relay.toml:4: listener.1.also: BINARYMIME may not be offered without CHUNKING (RFC 3030 section 3)"],
+    ),
+    "an extension that is none": (
+        '\n[[listener]]\naddress = "[::]:25"\nalso = ["CHUNKING"]\n',
+        ["relay.toml:4: listener.1.also.1: should be 'BINARYMIME'"],
+    ),
+    "two who know the users": (
+        '\n[auth]\npasswords = "users"\ndovecot = "/run/dovecot/auth-client"\n',
+        ["relay.toml:2: auth: should have one source of users, not both 'passwords' and 'dovecot'"],
+    ),
+    "mechanisms that the source of users cannot have": (
+        '\n[auth]\ndovecot = "/run/dovecot/auth-client"\nmechanisms = ["SCRAM-SHA-256"]\n',
+        ["relay.toml:4: auth.mechanisms: 'dovecot' knows PLAIN and LOGIN only"],
+    ),
+    "a mechanism that shows the password to whoever asks": (
+        '\n[auth]\nmechanisms = ["CRAM-MD5"]\n',
+        [
+            "relay.toml:3: auth.mechanisms.1: should be 'EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256', 'PLAIN' or "
+            "'LOGIN'"
+        ],
+    ),
+    "a checker that is no place": (
+        '\n[auth]\nchecker = "checker.py"\n',
+        ["relay.toml:3: auth.checker: should be like 'package.module:Name'"],
     ),
     "two listeners of one name": (
         '\n[[listener]]\nname = "x"\naddress = "[::1]:25"\n[[listener]]\nname = "x"\naddress = "[::1]:26"\n',
@@ -372,15 +439,21 @@ idle = "$long"
 class RightTests(SynchronousTestCase):
     def test_an_empty_file_has_every_default(self) -> None:
         self.assertEqual(
-            settings(""),
-            Settings().model_copy(
-                update={
-                    "hostname": "mail.example.org",
-                    "spool": Settings().spool.model_copy(update={"path": BASE / "var/spool"}),
-                    "control": Settings().control.model_copy(update={"socket": BASE / "var/control.sock"}),
-                }
-            ),
+            dict(settings("")),
+            {
+                **dict(Settings()),
+                "hostname": "mail.example.org",
+                "spool": Settings().spool.model_copy(update={"path": BASE / "var/spool"}),
+                "control": Settings().control.model_copy(update={"socket": BASE / "var/control.sock"}),
+                "tls": Settings().tls.model_copy(update={"own": BASE / "var/tls"}),
+            },
         )
+
+    def test_what_is_found_later_has_its_line_too(self) -> None:
+        found = settings('[tls]\ncertificates = [\n"a.pem",\n"b.pem"]\n')
+        said = found.problem("relay.toml", ("tls", "certificates", 1), "is not there")
+        self.assertEqual(str(said), "relay.toml:4: tls.certificates.2: is not there")
+        self.assertEqual(str(found.problem("x", ("tls", "own"), "is not there")), "x:1: tls.own: is not there")
 
     def test_units_are_understood(self) -> None:
         found = settings('[limits]\nidle = "4m"\nmessage = "1 MiB"\n[delivery.retry]\ngive_up = "30d"')

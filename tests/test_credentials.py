@@ -22,7 +22,8 @@ from zope.interface.verify import verifyObject
 
 from relay.net import verifying
 from relay.net.clock import ReactorClock
-from relay.net.credentials import CheckerCredentials, CredentialsUnavailable, ICredentials
+from relay.interfaces import CredentialsUnavailable, ICredentials
+from relay.net.credentials import CheckerCredentials
 from relay.net.password_file import PasswordFile
 from relay.net.passwords import (
     DEFAULT_COST,

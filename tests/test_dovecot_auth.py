@@ -18,7 +18,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.net.clock import ReactorClock
-from relay.net.credentials import CredentialsUnavailable, ICredentials
+from relay.interfaces import CredentialsUnavailable, ICredentials
 from relay.net.dovecot_auth import DovecotAuth
 
 GREETING = (

@@ -7,7 +7,7 @@ from typing import get_args
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.settings import Keyword
+from relay.config.listeners import Keyword
 from relay.interfaces import OutcomeUnknown
 from relay.mail.outcome import Unwritten
 from relay.smtp.extensions import OFFERED

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from relay.config.fields import Count, Section
-from relay.config.units import KIB, MIB, MINUTE, Duration, Size, Timeout, at_least, at_most
+from relay.config.units import DAY, KIB, MIB, MINUTE, Duration, Size, Timeout, at_least, at_most
 
 
 class Limits(Section):
@@ -46,6 +46,9 @@ class Limits(Section):
     # The time a session may take.
     idle: Timeout = Field(default=5 * MINUTE, description="How long a client may say nothing. Over it 421 4.4.2.")
     idle_stressed: Timeout = Field(default=30, description="The same while the relay is under stress.")
+    handshake: Timeout = Field(
+        default=30, description="How long a client may take for the handshake of TLS. Over it the connection is closed."
+    )
     progress: Count = Field(
         default=500,
         description="Octets of content a second that a client has to reach, under stress or from half of "
@@ -67,13 +70,31 @@ class Limits(Section):
     # What a session may do.
     errors_slow: Count = Field(default=10, description="Errors of a session from which on replies come slower.")
     errors: Count = Field(default=20, description="Errors of a session. Over it 421.")
+    errors_stressed: Count = Field(default=5, description="The same while the relay is under stress, if that is fewer.")
     idle_commands: Count = Field(
         default=100,
         description="NOOP, RSET, VRFY and EHLO since the last accepted message, unless trusted. Over it 421.",
     )
+    idle_commands_stressed: Count = Field(
+        default=10, description="The same while the relay is under stress, if that is fewer."
+    )
     messages: Count = Field(default=1000, description="Messages of one connection, unless trusted. Over it 421.")
 
     chunks: Count = Field(default=4096, description="BDAT chunks of one message. Over it 552 5.3.4.")
+
+    # Who clients say they are.
+    auth_failures: Count = Field(default=3, description="Failures of AUTH in a session. At so many 421 4.7.0.")
+    auth_failures_per_address: Count = Field(
+        default=10,
+        description="Failures of AUTH from an address (of IPv6: a network of 64 bits) in `auth_window`. From so many "
+        "on 421 4.7.0.",
+    )
+    auth_window: Timeout = Field(
+        default=10 * MINUTE, description="How long a failure of AUTH counts against its address."
+    )
+    auth_line: Annotated[Size, at_least(2 * KIB)] = Field(
+        default=12 * KIB, description="A line of AUTH, in octets with its CRLF (RFC 4954). Over it 500 5.5.6."
+    )
 
     # Connections.
     connections: Count = Field(default=2000, description="Connections in all. Over it 421 4.7.0.")
@@ -85,6 +106,12 @@ class Limits(Section):
     )
     backlog: int = Field(
         default=1024, ge=1, le=65535, strict=True, description="Connections that may wait until they are accepted."
+    )
+
+    # What a client may ask for.
+    hold: Duration = Field(
+        default=7 * DAY,
+        description="How long a client may have its message wait before it is sent (FUTURERELEASE). Over it 501 5.5.4.",
     )
 
     # Memory.

@@ -7,14 +7,18 @@ only. It is given nothing but texts that `tomllib` has accepted, so it takes for
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 #: The way to a value: keys of tables, and indices of arrays (and arrays of tables) counted from 0.
 KeyPath: TypeAlias = tuple[str | int, ...]
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*'""")
@@ -23,11 +27,21 @@ _STRING = re.compile(r'''"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\]
 _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
+def spelled(path: KeyPath) -> str:
+    """A path for the operator: entries of lists count from 1, and a key is quoted unless it is a bare one."""
+    return ".".join(str(part + 1) if isinstance(part, int) else _spelled_key(part) for part in path)
+
+
+def _spelled_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+
+
 class Lines:
     """The lines of one text's keys."""
 
-    def __init__(self, lines: Mapping[KeyPath, int]) -> None:
-        self._lines = dict(lines)
+    def __init__(self, lines: Mapping[KeyPath, int] = MappingProxyType({})) -> None:
+        """Without any, everything stands on line 1."""
+        self._lines = {(): 1, **lines}
 
     @classmethod
     def of(cls, text: str) -> Lines:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relay.config.errors import ConfigurationError, Problem
-from relay.config.lines import KeyPath, Lines
+from relay.config.lines import Lines, spelled
 from relay.config.paths import relative_to
 from relay.config.reading import OptionModel, Reading
 from relay.config.settings import Settings
@@ -64,16 +63,7 @@ def _brackets(text: str, line: int) -> str:
 
 
 def _problem(complaint: Complaint, file: str, lines: Lines) -> Problem:
-    return Problem(file, lines.line(complaint.path), _spell(complaint.path), complaint.text)
-
-
-def _spell(path: KeyPath) -> str:
-    return ".".join(str(part + 1) if isinstance(part, int) else _spell_key(part) for part in path)
-
-
-def _spell_key(key: str) -> str:
-    """A key as it has to be written in the file: quoted unless it is a bare one."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return Problem(file, lines.line(complaint.path), spelled(complaint.path), complaint.text)
 
 
 #: How `tomllib` says where it stopped.

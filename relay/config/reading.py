@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from relay.config.addresses import Inet, ListenAddress, listen_address
+from relay.config.contradictions import contradictions
 from relay.config.lines import KeyPath, Lines
 from relay.config.policies import PolicyKeys, PolicySettings
 from relay.config.settings import Settings
@@ -58,10 +59,13 @@ class Reading:
         # Policies are checked by now; if there are no tables of them, `Settings` says what is there instead.
         rest = {key: value for key, value in self._document.items() if key != "policy" or not policies}
         settings = self._validated(Settings, rest, (), _hint_for_settings)
+        if settings is not None:
+            for complaint in contradictions(settings):
+                self._complain(complaint.path, complaint.text)
         if settings is None or self.found:
             return None
         named = zip(settings.listener, listener_names, strict=True)
-        return settings.model_copy(
+        return settings.standing(self.lines).model_copy(
             update={
                 "hostname": self._hostname,
                 "listener": tuple(listener.model_copy(update={"name": name}) for listener, name in named),

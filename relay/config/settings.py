@@ -9,20 +9,17 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from relay.config.addresses import is_local
 from relay.config.delivery import DeliverySettings
-from relay.config.fields import Count, HostName, Line, Listening, NameServer, Network, Place, Section, Word
+from relay.config.errors import Problem
+from relay.config.fields import Count, HostName, Line, NameServer, Network, Place, Section, Word
 from relay.config.limits import Limits
+from relay.config.lines import KeyPath, Lines, spelled
+from relay.config.listeners import ListenerSettings
 from relay.config.policies import PolicySettings
 from relay.config.units import KIB, MIB, Size, Timeout
-
-Protocol = Literal["smtp", "submission", "lmtp"]
-Tls = Literal["none", "offer", "require", "implicit"]
-Newlines = Literal["strict", "lenient"]
-#: The keywords of EHLO that a listener may keep to itself.
-Keyword = Literal["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "HELP"]
+from relay.config.users import AuthSettings
 
 
 def _engine(value: object) -> object:
@@ -91,57 +88,17 @@ class ProcessSettings(Section):
     )
 
 
-class ListenerSettings(Section):
-    """A place where mail comes in."""
+class CertificateSettings(Section):
+    """The certificates of listeners with TLS that have none of their own."""
 
-    address: Listening = Field(
-        description='Where to listen: `"127.0.0.1:2525"`, `"[::1]:2525"`, `"[::]:25"` (everywhere), '
-        '`"unix:/run/relay/smtp.sock"` or `"systemd:smtp"`.'
-    )
-    name: Word = Field(
-        default="",
-        description="What the listener is called in log lines and in `when`. Without it, as its address.",
-    )
-    protocol: Protocol = Field(default="smtp", description="What is spoken there; only `smtp` is built yet.")
-    tls: Tls = Field(default="none", description="Encryption; only `none` is built yet.")
-    newlines: Newlines = Field(
-        default="strict",
-        description="`strict`: only CRLF ends a line. `lenient`: LF does too in a session whose first line ends so, "
-        "as a person at netcat types it; only for loopback and Unix sockets.",
-    )
-
-    proxy: tuple[Network, ...] = Field(
+    certificates: tuple[Place, ...] = Field(
         default=(),
-        description="Networks of proxies, from which each connection begins with a header of the PROXY protocol "
-        "(version 1 or 2) that names the client. From elsewhere clients connect themselves.",
+        description="Files or folders: PEM, each certificate with its key. A client that names a host sees the one "
+        "for that name, any other client the first. Without them the relay makes one itself.",
     )
-    without: tuple[Keyword, ...] = Field(
-        default=(),
-        description='Extensions that are not offered here, by their keywords: `["CHUNKING"]`, `["SMTPUTF8"]`.',
+    own: Place = Field(
+        default=Path("var/tls"), description="A folder, for the certificate that the relay makes itself."
     )
-
-    @field_validator("protocol")
-    @classmethod
-    def _only_smtp_yet(cls, protocol: Protocol) -> Protocol:
-        if protocol != "smtp":
-            raise ValueError(f"'{protocol}' is not built yet; there is 'smtp'")
-        return protocol
-
-    @field_validator("tls")
-    @classmethod
-    def _no_tls_yet(cls, tls: Tls) -> Tls:
-        if tls != "none":
-            raise ValueError(f"'{tls}' is not built yet; there is 'none'")
-        return tls
-
-    @field_validator("newlines")
-    @classmethod
-    def _lenient_only_at_home(cls, newlines: Newlines, info: ValidationInfo) -> Newlines:
-        # Two readings of where a message ends are a way to smuggle one past us, unless it is our own people who
-        # type it.
-        if newlines == "lenient" and "address" in info.data and not is_local(info.data["address"]):
-            raise ValueError("'lenient' is for loopback addresses and Unix sockets only")
-        return newlines
 
 
 _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
@@ -168,9 +125,26 @@ class Settings(Section):
     process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
     limits: Limits = Field(default=Limits(), description="What a client may ask of the relay.")
     delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail is carried onward.")
+    tls: CertificateSettings = Field(
+        default=CertificateSettings(), description="The certificates of listeners with TLS that have none of their own."
+    )
+    auth: AuthSettings = Field(default=AuthSettings(), description="Who knows the users of listeners with TLS.")
     listener: tuple[ListenerSettings, ...] = Field(default=(), description="The places where mail comes in.")
     policy: tuple[PolicySettings, ...] = Field(
         default=(),
         description="The policies, in the order in which they are asked. The first that does not abstain decides; "
         "if all abstain the answer is 550 5.7.1.",
     )
+
+    #: Where each key stands, for problems that are found later: that is not part of what the file says.
+    _lines: Lines = PrivateAttr(default_factory=Lines)
+
+    def standing(self, lines: Lines) -> Self:
+        """The same settings, of a text with these lines."""
+        copy = self.model_copy()
+        copy._lines = lines
+        return copy
+
+    def problem(self, file: str, path: KeyPath, text: str) -> Problem:
+        """What is wrong with the key at `path`, for a `ConfigurationError`. `file` is the name for the operator."""
+        return Problem(file, self._lines.line(path), spelled(path), text)

@@ -18,9 +18,8 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.interfaces import IClock
+from relay.interfaces import CredentialsUnavailable, IClock, ICredentials
 from relay.net.clock import cancel
-from relay.net.credentials import CredentialsUnavailable, ICredentials
 from relay.smtp.sasl_lines import encode
 from relay.smtp.scram import ScramKeys
 

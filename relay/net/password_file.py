@@ -12,8 +12,7 @@ from typing import Final
 
 from zope.interface import implementer
 
-from relay.interfaces import IClock
-from relay.net.credentials import CredentialsUnavailable, ICredentials
+from relay.interfaces import CredentialsUnavailable, IClock, ICredentials
 from relay.net.passwords import (
     DEFAULT_COST,
     LARGEST,

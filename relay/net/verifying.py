@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
 
-from relay.net.credentials import CredentialsUnavailable
+from relay.interfaces import CredentialsUnavailable
 
 
 class IVerifier(Interface):

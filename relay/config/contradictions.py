@@ -1,0 +1,69 @@
+"""What is right by itself and wrong beside the rest: listeners, and the users that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from relay.config.addresses import Inet
+from relay.config.listeners import ListenerSettings
+from relay.config.settings import Settings
+from relay.config.wording import Complaint
+
+_SMTP_PORT: Final = 25
+
+#: RFC 2033 section 5.
+_NEEDED_BY_LMTP: Final = ("PIPELINING", "ENHANCEDSTATUSCODES")
+#: Keys that say how TLS is spoken.
+_ABOUT_TLS: Final = ("certificates", "minimum_tls", "ciphers", "client_authorities")
+
+
+def contradictions(settings: Settings) -> Iterator[Complaint]:
+    """Every one, at the key that should be changed."""
+    for index, listener in enumerate(settings.listener):
+        for key, text in _of_listener(listener, settings):
+            yield Complaint(("listener", index, key), text)
+    source = settings.auth.source
+    if source is None:
+        return
+    if settings.listener and all(listener.tls == "none" for listener in settings.listener):
+        yield Complaint(
+            ("auth", source), "nobody would ever be asked: AUTH is not offered without TLS, and no listener has 'tls'"
+        )
+    if source != "passwords" and not {"PLAIN", "LOGIN"} & set(settings.auth.mechanisms):
+        yield Complaint(("auth", "mechanisms"), f"'{source}' knows PLAIN and LOGIN only")
+
+
+def _of_listener(listener: ListenerSettings, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Keys of a listener, and what is wrong with each."""
+    if listener.protocol == "submission":
+        yield from _of_submission(listener, settings)
+    if listener.protocol == "lmtp":
+        yield from _of_lmtp(listener)
+    if listener.tls == "none":
+        for key in _ABOUT_TLS:
+            if key in listener.model_fields_set:
+                yield key, "means nothing here: the listener's 'tls' is \"none\""
+    if "BINARYMIME" in listener.also and "CHUNKING" in listener.without:
+        yield "also", "BINARYMIME may not be offered without CHUNKING (RFC 3030 section 3)"
+
+
+def _of_submission(listener: ListenerSettings, settings: Settings) -> Iterator[tuple[str, str]]:
+    if listener.tls == "none":
+        yield "protocol", "'submission' needs 'tls': people prove who they are, and that is not offered without"
+    by_certificate = listener.client_authorities is not None and "EXTERNAL" in settings.auth.mechanisms
+    if settings.auth.source is None and not by_certificate:
+        yield (
+            "protocol",
+            "'submission' needs users: set 'passwords', 'dovecot' or 'checker' in [auth], or 'client_authorities' here",
+        )
+    if "AUTH" in listener.without:
+        yield "without", "'submission' needs AUTH (RFC 6409 section 4.3)"
+
+
+def _of_lmtp(listener: ListenerSettings) -> Iterator[tuple[str, str]]:
+    if isinstance(listener.address, Inet) and listener.address.port == _SMTP_PORT:
+        yield "address", "port 25 is SMTP's: LMTP has to be elsewhere (RFC 2033 section 5)"
+    for keyword in _NEEDED_BY_LMTP:
+        if keyword in listener.without:
+            yield "without", f"'lmtp' needs {keyword} (RFC 2033 section 5)"
