@@ -15,6 +15,8 @@ import pwd
 import random
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -30,17 +32,20 @@ from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
 from relay.agents.threads import Threads
 from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
+from relay.authentication import Users
 from relay.config.addresses import Inet, Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
 from relay.config.settings import Settings
 from relay.control.api import site
+from relay.encryption import Encryption
 from relay.interfaces import IClock, ISpool
 from relay.net.clock import ReactorClock
 from relay.net.listen import NoSuchSocket, is_public, listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
+from relay.net.tls_files import Unusable
 from relay.policy.registry import names, option_model
 from relay.spool.errors import SpoolUnusable
 from relay.spool.memory import MemorySpool
@@ -66,8 +71,16 @@ def from_file(path: str, reactor: Any) -> IService:
 
 def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService:
     """The service for these settings, which came from `file`. Raises `ConfigurationError`."""
-    _check_user(settings, file)
     clock = ReactorClock(reactor)
+    problems: list[Problem] = []
+    with _noting(problems):
+        _check_user(settings, file)
+    with _noting(problems):
+        encryption = Encryption(settings, clock, file=file)
+    with _noting(problems):
+        users = Users(settings, clock, reactor, file=file)
+    if problems:
+        raise ConfigurationError(problems)
     servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))
     resolver = Resolver(
         reactor,
@@ -95,10 +108,21 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             },
             random=random.SystemRandom(),
             is_local=LocalAddresses(clock),
+            tls=encryption.listeners,
+            credentials=users.credentials,
         ),
         file=file,
     )
-    return RelayService(relay, reactor, resolver=resolver, maillog=maillog, threads=threads, file=file)
+    return RelayService(
+        relay,
+        reactor,
+        resolver=resolver,
+        maillog=maillog,
+        threads=threads,
+        encryption=encryption,
+        users=users,
+        file=file,
+    )
 
 
 class RelayService(Service):
@@ -110,13 +134,24 @@ class RelayService(Service):
     name = "relay"
 
     def __init__(
-        self, relay: Relay, reactor: Any, *, resolver: Resolver, maillog: MailLog, threads: Threads, file: str
+        self,
+        relay: Relay,
+        reactor: Any,
+        *,
+        resolver: Resolver,
+        maillog: MailLog,
+        threads: Threads,
+        encryption: Encryption,
+        users: Users,
+        file: str,
     ) -> None:
         self._relay = relay
         self._reactor = reactor
         self._resolver = resolver
         self._maillog = maillog
         self._threads = threads
+        self._encryption = encryption
+        self._users = users
         self._file = file
         self._ports: list[tuple[Listener, Any]] = []
         self._control: Any = None
@@ -140,11 +175,18 @@ class RelayService(Service):
         except OSError as problem:
             where = self._relay.settings.log.mail
             _refuse(f"{self._file}: cannot write the mail log {where}: {_reason(problem)}", os.EX_TEMPFAIL)
+        try:
+            self._encryption.start()
+        except (OSError, Unusable) as problem:
+            where = self._relay.settings.tls.own
+            status = os.EX_TEMPFAIL if isinstance(problem, OSError) else os.EX_CONFIG
+            _refuse(f"{self._file}: cannot have a certificate of its own in {where}: {_reason(problem)}", status)
+        self._users.start()
         self._threads.start()
         self._open_control()
         self._before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGHUP)}
         signal.signal(signal.SIGUSR1, self._reopen_soon)
-        signal.signal(signal.SIGHUP, self._no_reload)
+        signal.signal(signal.SIGHUP, self._reread_soon)
         self._ready = Deferred.fromCoroutine(self._begin())
         self._ready.addErrback(self._cannot_begin)
 
@@ -253,11 +295,15 @@ class RelayService(Service):
         if callable(before):
             before(number, frame)
 
-    def _no_reload(self, number: int, frame: Any) -> None:
-        """SIGHUP would end the process; an operator who sends it means something else."""
-        self._reactor.callFromThread(
-            self._log.warn,
-            "There is no reload yet: restart the relay to use what has changed in {file}",
+    def _reread_soon(self, number: int, frame: Any) -> None:
+        """SIGHUP: something has changed that the relay has read. What it does not reread yet, it says."""
+        self._reactor.callFromThread(self._reread)
+
+    def _reread(self) -> None:
+        self._encryption.reread(aloud=True)
+        self._log.warn(
+            "There is no reload yet: restart the relay to use what has changed in {file}. "
+            "Certificates and passwords that have changed are in use already",
             file=self._file,
         )
 
@@ -276,12 +322,23 @@ class RelayService(Service):
         if self._control is not None:
             await maybeDeferred(self._control.stopListening)
         await self._resolver.close()
+        self._encryption.stop()
+        self._users.stop()
         self._threads.stop()
         await relay.surroundings.spool.close()
         self._maillog.close()
         for number, before in self._before.items():
             signal.signal(number, before)
         self._log.info("Stopped")
+
+
+@contextmanager
+def _noting(problems: list[Problem]) -> Iterator[None]:
+    """Go on where the configuration is wrong, and note what is: all of it is to be said at once."""
+    try:
+        yield
+    except ConfigurationError as error:
+        problems += error.problems
 
 
 def _check_user(settings: Settings, file: str) -> None:

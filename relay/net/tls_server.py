@@ -100,7 +100,7 @@ class _Contexts:
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
     """
-    The TLS of one listener, for `startTLS` and `TLSMemoryBIOFactory`. Made by `Certificates.for_listener`.
+    The TLS of one listener, for `startTLS` and `TLSMemoryBIOFactory`. `Certificates` has it show what they are.
 
     Sessions are resumed by tickets: nothing is kept here for a client that has gone. Where clients are asked for
     certificates there are none, so that each proves on every connection who he is.
@@ -228,22 +228,26 @@ class Certificates:
     def for_listener(self, terms: Terms = Terms()) -> ServerTls:
         """The TLS of a further listener. Raises `Unusable`."""
         listener = ServerTls(terms)
+        self.serve(listener)
+        return listener
+
+    def serve(self, listener: ServerTls) -> None:
+        """Let a listener that was made before show these certificates from now on. Raises `Unusable`."""
         seen, material = self._seen, self._material
-        file = terms.request_client_certificate
+        file = listener.terms.request_client_certificate
         if file is not None and file not in material.authorities:
             seen += look([file])
             material = evolve(material, authorities={**material.authorities, file: read_authorities(file)})
         listener.use(listener.prepare(material))
         self._listeners.append(listener)
         self._seen, self._material = seen, material
-        return listener
 
-    def reread(self) -> None:
+    def reread(self, *, aloud: bool = False) -> None:
         """
         Use what is on disk, if it has changed. For a timer: unless something has changed, some `stat` calls.
 
         What was broken is tried again each time, since not everything that mends it can be seen by `stat`. The log
-        says it once.
+        says it once, unless somebody wants to know (`aloud`).
         """
         authorities = self._material.authorities
         seen = look((*self._paths, *authorities))
@@ -251,7 +255,7 @@ class Certificates:
             try:
                 self._use(_Material.read(self._paths, authorities))
             except Unusable as unusable:
-                self._complain(str(unusable))
+                self._complain(str(unusable), aloud)
             else:
                 self._seen, self._complaint = seen, None
                 self._log.info("The certificates have changed and are in use now: {names}", names=self._names())
@@ -267,8 +271,8 @@ class Certificates:
         self._made = self._clock.seconds()
         self._remind()
 
-    def _complain(self, complaint: str) -> None:
-        if complaint != self._complaint:
+    def _complain(self, complaint: str, aloud: bool) -> None:
+        if aloud or complaint != self._complaint:
             self._complaint = complaint
             self._log.error("The certificates have changed and are broken, the old ones go on: {why}", why=complaint)
 
