@@ -49,7 +49,7 @@ class PasswdCase(SynchronousTestCase):
         self.patch(Record, "of", cheaply)
 
     def run_it(self, *arguments: str, typed: str | bytes = "") -> Result:
-        return CliRunner().invoke(passwd, [str(self.path), *arguments], input=typed)
+        return CliRunner().invoke(passwd, ["--file", str(self.path), *arguments], input=typed)
 
     def set(self, user: str, password: str) -> Result:
         result = self.run_it(user, "--stdin", typed=password + "\n")
@@ -181,6 +181,39 @@ class PasswdTests(PasswdCase):
     def test_hashes_are_dear_unless_a_test_makes_them(self) -> None:
         self.assertEqual(passwords.HASHER.memory_cost, 65536)
         self.assertIn("m=65536,", passwords.DEFAULT_COST)
+
+
+class ConfigurationTests(PasswdCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.configuration = self.folder / "relay.toml"
+        self.configuration.write_text(
+            '[auth]\npasswords = "users"\n[[listener]]\naddress = "127.0.0.1:0"\ntls = "offer"\n'
+        )
+
+    def run_it(self, *arguments: str, typed: str | bytes = "") -> Result:
+        return CliRunner().invoke(passwd, ["-c", str(self.configuration), *arguments], input=typed)
+
+    def test_the_file_is_the_one_that_the_configuration_names_and_need_not_be_there_yet(self) -> None:
+        self.set("jon", "pencil")
+        self.assertEqual(set(self.found().records), {"jon"})
+
+    def test_a_configuration_without_such_a_file_is_no_place_for_passwords(self) -> None:
+        self.configuration.write_text("")
+        self.assertRefused(self.run_it("jon", "--stdin", typed="hunter2\n"), "relay.toml: [auth] has no 'passwords'")
+
+    def test_a_configuration_that_is_wrong_says_what_is_wrong(self) -> None:
+        self.configuration.write_text("[auht]\n")
+        result = self.run_it("jon", "--stdin", typed="hunter2\n")
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertIn("relay.toml:1: auht: unknown key, did you mean 'auth'?", result.output)
+        self.assertEqual(os.listdir(self.folder), ["relay.toml"])
+
+    def test_which_file_is_not_guessed(self) -> None:
+        for arguments in ["jon"], ["-c", "relay.toml", "--file", "users", "jon"]:
+            result = CliRunner().invoke(passwd, arguments)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("which file?", result.output)
 
 
 class RewritingTests(PasswdCase):

@@ -20,16 +20,23 @@ _LONGEST = 4096
 
 
 @click.command(name="passwd")
-@click.argument("file", metavar="FILE")
 @click.argument("user", metavar="USER")
+@click.option("-c", "--config", metavar="FILE", help="The relay's configuration, which names the file of passwords.")
+@click.option("--file", metavar="PATH", help="The file of passwords itself.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password from standard input, its first line.")
 @click.option("--delete", is_flag=True, help="Take the user out of the file.")
-def passwd(file: str, user: str, from_stdin: bool, delete: bool) -> None:
+def passwd(user: str, config: str | None, file: str | None, from_stdin: bool, delete: bool) -> None:
     """
-    Set the password of USER in FILE, which is made if it is not there.
+    Set the password of USER in the relay's file of passwords, which is made if it is not there.
 
-    Only its owner may read the file; a group may where it could before. A running relay takes it up within a second.
+    The password is typed twice, and is never an argument, which everybody on this machine could see. Only its owner
+    may read the file; a group may where it could before. A running relay takes it up within a second.
     """
+    if (config is None) is (file is None):
+        raise click.UsageError("which file? Say relayctl passwd -c CONFIGURATION USER, or --file PATH")
+    if file is None:
+        assert config is not None
+        file = passwords_of(config)
     # Here, since `relayctl --help` needs none of it.
     from relay.net.disk import Disk
     from relay.net.passwords import Record, Unsuitable, prepared_user
@@ -47,6 +54,16 @@ def passwd(file: str, user: str, from_stdin: bool, delete: bool) -> None:
     except ValueError as problem:
         raise click.ClickException(f"{file}: {problem}") from None
     click.echo(f"{file}: {name} is deleted" if delete else f"{file}: the password of {name} is set", err=True)
+
+
+def passwords_of(config: str) -> str:
+    """The file that a configuration names. It need not be there."""
+    from relay.cli.loading import loaded
+
+    path = loaded(config).auth.passwords
+    if path is None:
+        raise click.ClickException(f"{config}: [auth] has no 'passwords'")
+    return str(path)
 
 
 def _password(from_stdin: bool) -> str:

@@ -6,6 +6,7 @@ import click
 
 from relay import __version__
 from relay.cli.check import check
+from relay.cli.passwd import passwd
 from relay.cli.status import status
 
 
@@ -16,4 +17,5 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(passwd)
 main.add_command(status)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from relay.cli.ask import ask
+from relay.cli.loading import loaded
 
 
 @click.command(name="status")
@@ -21,27 +21,13 @@ from relay.cli.ask import ask
 def status(config: str | None, socket: str | None, as_json: bool) -> None:
     """Show where the running relay listens, how many recipients are queued in which state, and the oldest message."""
     if config is not None and socket is None:
-        socket = _socket_of(config)
+        socket = str(loaded(config).control.socket)
     answer = ask(socket, "status")
     if as_json:
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for line in lines(answer):
             click.echo(line)
-
-
-def _socket_of(config: str) -> str:
-    # Here, since reading a configuration imports the policies, and most who ask need none of it.
-    from relay.config.errors import ConfigurationError
-    from relay.config.file import settings_of
-    from relay.policy.registry import names, option_model
-
-    try:
-        return str(settings_of(config, option_model, names).control.socket)
-    except ConfigurationError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        raise SystemExit(os.EX_CONFIG) from None
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
