@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Client, Envelope, Form
+from relay.mail.dsn import Notify, Return, Wishes
+from relay.mail.envelope import Body, ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject, Route
+from relay.mail.tls import Subject, TlsFacts
 from relay.spool.codec import Decoder, Encoder, Row
 from relay.spool.errors import Damaged
 from relay.testing.spool import NOON, entry, recipient
@@ -21,8 +23,34 @@ from relay.testing.spool import NOON, entry, recipient
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 DOMAINS = st.sampled_from(["example.org", "localhost", "[192.0.2.1]", "[IPv6:2001:db8::1]", "xn--bcher-kva.example"])
 ADDRESSES = st.builds(Address, TEXT.filter(bool), DOMAINS)
-CLIENTS = st.builds(Client, st.none() | TEXT, st.integers(0, 65535), TEXT, st.booleans(), TEXT, st.none() | TEXT)
-ENVELOPES = st.builds(Envelope, st.none() | ADDRESSES, st.sampled_from(Body), st.booleans(), CLIENTS)
+SUBJECTS = st.builds(Subject, TEXT, st.none() | TEXT, st.tuples(TEXT, TEXT), st.tuples(), TEXT)
+TLS = st.builds(TlsFacts, TEXT, TEXT, st.integers(0, 256), st.none() | SUBJECTS)
+CLIENTS = st.builds(
+    Client,
+    st.none() | TEXT,
+    st.integers(0, 65535),
+    TEXT,
+    st.booleans(),
+    TEXT,
+    st.none() | TEXT,
+    st.none() | TLS,
+    st.booleans(),
+)
+TIMES = st.floats(0, 4e9)
+ENVELOPES = st.builds(
+    Envelope,
+    st.none() | ADDRESSES,
+    st.sampled_from(Body),
+    st.booleans(),
+    CLIENTS,
+    st.none() | st.sampled_from(Return),
+    TEXT,
+    st.booleans(),
+    st.none() | st.integers(-9, 9),
+    st.none() | st.builds(DeliverBy, TIMES, st.sampled_from(ByMode), st.booleans()),
+    st.none() | TIMES,
+)
+WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT)
 ENTRIES = st.builds(Entry, TEXT, st.floats(0, 4e9), ENVELOPES, st.binary(max_size=20))
 ROUTES: st.SearchStrategy[Route] = st.one_of(
     st.builds(
@@ -34,7 +62,7 @@ ROUTES: st.SearchStrategy[Route] = st.one_of(
     st.builds(Hold, TEXT),
     st.builds(Reject, st.builds(lambda text: Reply.saying(550, "5.7.1", text), TEXT), TEXT),
 )
-RECIPIENTS = st.builds(Recipient, TEXT, ADDRESSES, ADDRESSES, ROUTES, TEXT, TEXT)
+RECIPIENTS = st.builds(Recipient, TEXT, ADDRESSES, ADDRESSES, ROUTES, TEXT, TEXT, WISHES)
 
 
 def entry_columns(row: Row) -> Row:
@@ -64,7 +92,7 @@ class RoundTripTests(SynchronousTestCase):
     @given(st.builds(Delayed, TEXT, TEXT, TEXT, TEXT), st.integers(0, 1000))
     def test_what_has_happened_comes_back_as_it_was(self, last: Delayed, attempts: int) -> None:
         row = list(pending_columns(self.encoder.recipient("entry", recipient("id"), 1.0, 1.0, 0)))
-        row[2], row[-1] = attempts, self.encoder.delayed(last)
+        row[2], row[8] = attempts, self.encoder.delayed(last)
         self.assertEqual(self.decoder.pending(tuple(row)), Pending(recipient("id"), attempts, 1.0, last))
 
     def test_all_there_is_to_a_client_can_be_kept(self) -> None:
@@ -75,8 +103,16 @@ class RoundTripTests(SynchronousTestCase):
         """Whoever adds to one of these values is to teach the codec, and the strategies above."""
         for kept, names in (
             (Entry, "id arrived envelope head"),
-            (Envelope, "reverse_path body smtputf8 client"),
-            (Recipient, "id address original route destination policy"),
+            (
+                Envelope,
+                "reverse_path body smtputf8 client returns envid require_tls priority deliver_by release",
+            ),
+            (DeliverBy, "until mode trace"),
+            (Client, "address port helo extended listener user tls lmtp"),
+            (TlsFacts, "protocol cipher bits client_subject"),
+            (Subject, "name common_name hosts addresses fingerprint"),
+            (Recipient, "id address original route destination policy wishes"),
+            (Wishes, "notify orcpt"),
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),
             (Forward, "next_hops because"),
@@ -92,6 +128,19 @@ class RoundTripTests(SynchronousTestCase):
         row = list(entry_columns(self.encoder.entry(entry("id"), Form.PLAIN, 1, 1, b"")))
         row[3] = '{"client":{"address":"192.0.2.1"}}'
         self.assertEqual(self.decoder.entry(tuple(row)).envelope.client, Client("192.0.2.1"))
+
+    def test_nothing_is_written_of_what_was_not_said(self) -> None:
+        row = self.encoder.entry(entry("id", client=Client("192.0.2.1")), Form.PLAIN, 1, 1, b"")
+        self.assertEqual(row[3], '{"client":{"address":"192.0.2.1"}}')
+        self.assertIsNone(self.encoder.recipient("id", recipient("id.0"), 1.0, 1.0, 0)[-1])
+        self.assertIsNone(self.encoder.recipient("id", recipient("id.0", wishes=Wishes(None)), 1.0, 1.0, 0)[-1])
+        by = DeliverBy(NOON + 60, ByMode.RETURN)
+        row = self.encoder.entry(
+            entry("id", client=Client("192.0.2.1"), priority=0, deliver_by=by), Form.PLAIN, 1, 1, b""
+        )
+        self.assertEqual(
+            row[3], '{"client":{"address":"192.0.2.1"},"priority":0,"deliver_by":[1795435260.0,"R",false]}'
+        )
 
     def test_a_discarded_copy_is_not_kept(self) -> None:
         self.assertRaises(ValueError, self.encoder.route, Discard())
@@ -128,6 +177,20 @@ class DamageTests(SynchronousTestCase):
             (3, '{"client":{"address":null,"colour":"red"}}'),
             (3, '{"client":{}}'),
             (3, '{"body":"9BIT","client":{"address":null}}'),
+            *(
+                (3, '{"client":{"address":null},"%s":%s}' % (name, value))  # noqa: UP031
+                for name, value in (
+                    ("returns", '"ALL"'),
+                    ("envid", "1"),
+                    ("priority", '"high"'),
+                    ("deliver_by", "60"),
+                    ("deliver_by", '[60,"X",false]'),
+                    ("deliver_by", '[60,"R"]'),
+                    ("release", '"now"'),
+                )
+            ),
+            (3, '{"client":{"address":null,"tls":{"protocol":"TLSv1.3"}}}'),
+            (3, '{"client":{"address":null,"tls":{"protocol":"","cipher":"","bits":1,"client_subject":{"name":""}}}}'),
             (3, "[" * 100_000),
             (4, "text"),
         ):
@@ -154,6 +217,10 @@ class DamageTests(SynchronousTestCase):
             (7, 7),
             (8, "[]"),
             (8, '["4.0.0",1,"",""]'),
+            (9, "NEVER"),
+            (9, '{"notify":["ALWAYS"]}'),
+            (9, '{"notify":1}'),
+            (9, '{"orcpt":1}'),
         ):
             self.assertRaises(Damaged, Decoder().pending, self.with_column(self.pending, at, value))
 
@@ -163,4 +230,4 @@ class DamageTests(SynchronousTestCase):
         self.assertEqual(NOON, Decoder().entry(self.entry).arrived)
 
 
-_PLAIN_TYPES = {"str", "str | None", "int", "bool"}
+_PLAIN_TYPES = {"str", "str | None", "int", "bool", "TlsFacts | None"}

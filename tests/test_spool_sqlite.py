@@ -14,6 +14,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.interfaces import Claim, ClaimLost, Enrol, OutcomeUnknown, Renew, SpoolError
+from relay.mail.dsn import NO_WISHES
 from relay.mail.envelope import Form
 from relay.net.waiting import start
 from relay.spool import schema
@@ -578,13 +579,14 @@ class OpeningTests(SpoolTestCase):
         spool = self.opened()
         claim = self.enrolled(spool)
         self.shard.die()
-        broken = {**MIGRATIONS, 2: ("ALTER TABLE entries ADD COLUMN colour TEXT",), 3: ("nonsense",)}
+        next, last = schema.FORMAT + 1, schema.FORMAT + 2
+        broken = {**MIGRATIONS, next: ("ALTER TABLE entries ADD COLUMN colour TEXT",), last: ("nonsense",)}
         self.assertRaises(SpoolUnusable, open_database, self.shard.layout, self.shard.disk, broken)
         self.shard.disk.die()
-        good = {**broken, 3: ("UPDATE entries SET colour = 'red'",)}
+        good = {**broken, last: ("UPDATE entries SET colour = 'red'",)}
         database = open_database(self.shard.layout, self.shard.disk, good)
         self.assertEqual(database.execute("SELECT id, colour FROM entries").fetchall(), [(claim.entry.id, "red")])
-        self.assertEqual(database.execute("PRAGMA user_version").fetchone(), (3,))
+        self.assertEqual(database.execute("PRAGMA user_version").fetchone(), (last,))
         self.assertEqual(database.execute("PRAGMA application_id").fetchone(), (APPLICATION,))
 
     def test_every_released_format_can_be_opened(self) -> None:
@@ -609,6 +611,11 @@ class OpeningTests(SpoolTestCase):
             self.assertEqual(b"".join(first.content.blocks()), b"Subject: hello\r\n\r\n..\r\n.\r\n")
             self.assertEqual(second.pending[0].last, None)
             self.assertEqual(first.pending[0].attempts, 1)
+            # What a format did not know is as if it had not been said.
+            said = path.name != "format-1.sql"
+            envelope, wishes = first.entry.envelope, first.pending[0].recipient.wishes
+            self.assertEqual((envelope.priority, envelope.envid), (3, "QQ314159") if said else (None, ""))
+            self.assertEqual(wishes == NO_WISHES, not said)
 
     def test_it_is_durable_as_it_says(self) -> None:
         spool = self.opened()

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Client, Envelope, Form
+from relay.mail.dsn import NO_WISHES, Notify, Return, Wishes
+from relay.mail.envelope import Body, ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject, Route
+from relay.mail.tls import Subject, TlsFacts
 from relay.spool.errors import Damaged
 
 T = TypeVar("T")
@@ -30,6 +33,10 @@ Row: TypeAlias = tuple[Any, ...]
 _REMEMBERED = 2000
 
 _CLIENT = attrs.fields(Client)
+
+#: What few messages have in their envelope, and what all the others have in its place.
+_rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release")
+_NOTHING_RARE = _rare(Envelope(None))
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -47,10 +54,14 @@ class Encoder:
     def entry(self, entry: Entry, form: Form, size: int, length: int, content: bytes | None) -> Row:
         """The columns of `relay.spool.schema.ENTRY`, in order."""
         envelope = entry.envelope
-        key = (envelope.body, envelope.smtputf8, envelope.client)
+        # A member of an enumeration is there once, and its own hash is slow.
+        key = (id(envelope.body), envelope.smtputf8, envelope.client)
         text = self._texts.get(key)
         if text is None:
             text = self._remember(key, _dumps(_envelope(envelope)))
+        if _rare(envelope) != _NOTHING_RARE:
+            # An ENVID is another one in each message: not worth remembering.
+            text = f"{text[:-1]},{_dumps(_rarely(envelope))[1:]}"
         sender = envelope.reverse_path
         return (
             entry.id,
@@ -81,6 +92,7 @@ class Encoder:
             recipient.destination,
             recipient.policy,
             None,
+            None if recipient.wishes is NO_WISHES else _wishes_text(recipient.wishes),
         )
 
     def route(self, route: Route) -> str:
@@ -121,23 +133,18 @@ class Decoder:
 
     def _entry(self, row: Row) -> Entry:
         id, arrived, sender, envelope, head = row
-        body, smtputf8, client = self._remembered(_envelope_from, _text(envelope))
+        fields = self._remembered(_envelope_from, _text(envelope))
         if not isinstance(head, bytes):
             raise TypeError("the head is no octets")
         return Entry(
             id=_text(id),
             arrived=_number(arrived),
-            envelope=Envelope(
-                reverse_path=None if sender is None else address_from(_text(sender)),
-                body=body,
-                smtputf8=smtputf8,
-                client=client,
-            ),
+            envelope=Envelope(None if sender is None else address_from(_text(sender)), **fields),
             head=head,
         )
 
     def _pending(self, row: Row) -> Pending:
-        id, due, attempts, address, original, route, destination, policy, last = row
+        id, due, attempts, address, original, route, destination, policy, last, wishes = row
         recipient = address_from(_text(address))
         return Pending(
             recipient=Recipient(
@@ -147,6 +154,7 @@ class Decoder:
                 route=self._remembered(_route_from, _text(route)),
                 destination=_text(destination),
                 policy=_text(policy),
+                wishes=NO_WISHES if wishes is None else _wishes_from(json.loads(_text(wishes))),
             ),
             attempts=int(attempts),
             due=_number(due),
@@ -178,8 +186,8 @@ def address_from(text: str) -> Address:
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
-    """All but the reverse-path, which is a column."""
-    fields: dict[str, Any] = {"client": _told(envelope.client)}
+    """What messages have in common that come from one client."""
+    fields: dict[str, Any] = {"client": _client(envelope.client)}
     if envelope.body is not Body.SEVEN_BIT:
         fields["body"] = envelope.body.value
     if envelope.smtputf8:
@@ -187,19 +195,75 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
     return fields
 
 
-def _envelope_from(fields: Any) -> tuple[Body, bool, Client]:
-    body = Body(fields.get("body", Body.SEVEN_BIT.value))
-    return body, bool(fields.get("smtputf8", False)), Client(**fields["client"])
+def _rarely(envelope: Envelope) -> dict[str, Any]:
+    """The rest of the envelope, of which something is said. The reverse-path is a column."""
+    by = envelope.deliver_by
+    fields = {
+        "returns": envelope.returns and envelope.returns.value,
+        "envid": envelope.envid or None,
+        "require_tls": envelope.require_tls or None,
+        "priority": envelope.priority,
+        "deliver_by": by and [by.until, by.mode.value, by.trace],
+        "release": envelope.release,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _told(client: Client) -> dict[str, Any]:
-    """What is not as it is by default, by name. All that a client has is text, numbers and truth values."""
-    told = {}
+def _envelope_from(fields: Any) -> dict[str, Any]:
+    """The arguments of `Envelope`."""
+    returns, priority, by, release = (fields.get(name) for name in ("returns", "priority", "deliver_by", "release"))
+    return {
+        "body": Body(fields.get("body", Body.SEVEN_BIT.value)),
+        "smtputf8": bool(fields.get("smtputf8", False)),
+        "client": _client_from(fields["client"]),
+        "returns": None if returns is None else Return(returns),
+        "envid": _text(fields.get("envid", "")),
+        "require_tls": bool(fields.get("require_tls", False)),
+        "priority": None if priority is None else int(priority),
+        "deliver_by": None if by is None else _deliver_by_from(*by),
+        "release": None if release is None else _number(release),
+    }
+
+
+def _deliver_by_from(until: Any, mode: Any, trace: Any) -> DeliverBy:
+    return DeliverBy(_number(until), ByMode(mode), bool(trace))
+
+
+def _client(client: Client) -> dict[str, Any]:
+    """What is not as it is by default, by name. All but `tls` is text, numbers and truth values."""
+    fields = {}
     for attribute in _CLIENT:
         value = getattr(client, attribute.name)
         if value != attribute.default:
-            told[attribute.name] = value
-    return told
+            fields[attribute.name] = attrs.asdict(value) if attribute.name == "tls" else value
+    return fields
+
+
+def _client_from(fields: Any) -> Client:
+    return Client(**{**fields, "tls": _tls_from(fields["tls"])} if "tls" in fields else fields)
+
+
+def _tls_from(fields: Any) -> TlsFacts:
+    subject = fields.get("client_subject")
+    return TlsFacts(**{**fields, "client_subject": subject and _subject_from(subject)})
+
+
+def _subject_from(fields: Any) -> Subject:
+    return Subject(**{**fields, "hosts": tuple(fields["hosts"]), "addresses": tuple(fields["addresses"])})
+
+
+def _wishes_text(wishes: Wishes) -> str | None:
+    fields: dict[str, Any] = {}
+    if wishes.notify is not None:
+        fields["notify"] = sorted(what.value for what in wishes.notify)
+    if wishes.orcpt:
+        fields["orcpt"] = wishes.orcpt
+    return _dumps(fields) if fields else None
+
+
+def _wishes_from(fields: Any) -> Wishes:
+    notify = fields.get("notify")
+    return Wishes(None if notify is None else frozenset(map(Notify, notify)), _text(fields.get("orcpt", "")))
 
 
 def _route(route: Route) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.spool.contents import MemoryContent, plain_size
 from relay.spool.identity import Identities
-from relay.spool.steps import check, claims_of, may_be_carried, tokens_of
+from relay.spool.steps import check, claims_of, due_at, may_be_carried, tokens_of
 
 
 @frozen
@@ -183,6 +183,18 @@ class MemorySpool:
         rows = self.shelf.recipients[id]
         return self.shelf.entries[id][0], tuple(rows[recipient].pending for recipient in sorted(rows))
 
+    async def hasten(self, domain: str, now: float, below: bool = False) -> int:
+        self._check_open()
+        count = 0
+        for id, rows in self.shelf.recipients.items():
+            if id in self.shelf.damaged or due_at(self.shelf.entries[id][0], now) > now:
+                continue
+            for recipient, row in rows.items():
+                if row.wake is not None and row.wake > now and not row.token and _concerns(row, domain, below):
+                    rows[recipient] = _Row(evolve(row.pending, due=now), now)
+                    count += 1
+        return count
+
     async def census(self) -> Census:
         self._check_open()
         now = self._clock.now()
@@ -277,10 +289,10 @@ class _Change:
 
     def _enrol(self, step: Enrol, content: IContent, identities: Identities) -> tuple[Claim, ...]:
         claims: tuple[Claim, ...] = ()
-        expires = self._now
-        if step.lease is not None:
-            expires += step.lease
-            claims = claims_of(step, content, self._now, expires, identities.token)
+        wake = due = due_at(step.entry, self._now)
+        if step.lease is not None and due <= self._now:
+            wake = self._now + step.lease
+            claims = claims_of(step, content, due, wake, identities.token)
         tokens: Mapping[str, int] = tokens_of(claims)
         id = step.entry.id
         if id in self._shelf.entries:
@@ -288,8 +300,8 @@ class _Change:
         self._entries[id] = (step.entry, content)
         self._touched[id] = {
             recipient.id: _Row(
-                Pending(recipient, due=self._now),
-                expires if may_be_carried(recipient) else None,
+                Pending(recipient, due=due),
+                wake if may_be_carried(recipient) else None,
                 tokens.get(recipient.id, 0),
             )
             for recipient in step.recipients
@@ -314,6 +326,12 @@ class _Change:
         if row is None or row.token != claim.token:
             raise ClaimLost(f"another holder has {recipient.id} now, or it is settled")
         return row
+
+
+def _concerns(row: _Row, domain: str, below: bool) -> bool:
+    recipient = row.pending.recipient
+    its = recipient.address.domain
+    return domain in (recipient.destination, its) or (below and its.endswith(f".{domain}"))
 
 
 def _content(draft: IDraft) -> IContent:

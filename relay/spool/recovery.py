@@ -22,7 +22,8 @@ from relay.spool.schema import PENDING
 _SUSPECTS = (
     "SELECT id FROM entries WHERE trouble IS NULL AND NOT (json_valid(envelope) AND typeof(head) = 'blob'"
     " AND form IN ('wire', 'plain') AND (content IS NULL OR length(content) = length))"
-    " UNION SELECT entry FROM recipients WHERE NOT json_valid(route) OR NOT (last IS NULL OR json_valid(last))"
+    " UNION SELECT entry FROM recipients WHERE NOT (json_valid(route) AND (last IS NULL OR json_valid(last))"
+    " AND (wishes IS NULL OR json_valid(wishes)))"
 )
 
 

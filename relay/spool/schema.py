@@ -61,14 +61,16 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "CREATE TABLE probes (passed INTEGER NOT NULL)",
         "INSERT INTO probes VALUES (0)",
     ),
+    # What the sender wants to be told of the recipient; NULL: nothing was said.
+    2: ("ALTER TABLE recipients ADD COLUMN wishes TEXT",),
 }
 
 #: The number of the format that this relay writes, kept in the database's `user_version`.
 FORMAT = max(MIGRATIONS)
 
 ENTRY = "id, arrived, sender, envelope, head, form, size, length, content"
-RECIPIENT = "entry, id, wake, due, token, attempts, address, original, route, destination, policy, last"
-PENDING = "id, due, attempts, address, original, route, destination, policy, last"
+RECIPIENT = "entry, id, wake, due, token, attempts, address, original, route, destination, policy, last, wishes"
+PENDING = "id, due, attempts, address, original, route, destination, policy, last, wishes"
 
 #: The page size takes effect in a new database only. FULL is the promise: each commit is synced. Deleted mail
 #: need not be overwritten, since a file's content is not either; some builds do it unless told.

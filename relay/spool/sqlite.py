@@ -32,9 +32,10 @@ from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.codec import Encoder
 from relay.spool.contents import Budget, Draft, Shelving, make_durable, name_of
 from relay.spool.disk import SpoolDisk, remove
+from relay.spool.hastening import Hasten, Hastened
 from relay.spool.identity import Identities
 from relay.spool.layout import Layout
-from relay.spool.steps import check, claims_of, may_be_carried, tokens_of
+from relay.spool.steps import check, claims_of, due_at, may_be_carried, tokens_of
 from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, Stroke, give_back, postpone, renew, settle
 from relay.spool.workers import IsWorkers, Workers
 from relay.spool.writer import Commit, Errand, Request, Writer
@@ -214,6 +215,13 @@ class SqliteSpool:
         found: tuple[Entry, Sequence[Pending]] | None = await self._ask(Errand(lambda writer: writer.look_up(id)))
         return found
 
+    async def hasten(self, domain: str, now: float, below: bool = False) -> int:
+        count, slice = 0, Hasten(domain, now, below)
+        while slice is not None:
+            done: Hastened = await self._ask(slice)
+            count, slice = count + done.count, done.next
+        return count
+
     async def census(self) -> Census:
         now = self._clock.now()
         counted: Census = await self._ask(Errand(lambda writer: writer.census(now)))
@@ -273,8 +281,8 @@ class SqliteSpool:
         if not self.accepting:
             raise SpoolError(_NOT_ACCEPTING)
         tokens: Mapping[str, int] = {}
-        wake = now
-        if step.lease is not None:
+        wake = due = due_at(step.entry, now)
+        if step.lease is not None and due <= now:
             wake = now + step.lease
             claims = claims_of(step, kept.content, now, wake, self._identities.token)
             tokens = tokens_of(claims)
@@ -283,7 +291,7 @@ class SqliteSpool:
         row = encoder.entry(entry, content.form, content.size, kept.length, kept.octets)
         rows = [
             encoder.recipient(
-                entry.id, recipient, wake if may_be_carried(recipient) else None, now, tokens.get(recipient.id, 0)
+                entry.id, recipient, wake if may_be_carried(recipient) else None, due, tokens.get(recipient.id, 0)
             )
             for recipient in step.recipients
         ]

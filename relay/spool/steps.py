@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.interfaces import Claim, Enrol, GiveBack, IContent, Postpone, Settle, Step
-from relay.mail.queue import Pending, Recipient
+from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.routing import Discard, Hold
 
 
@@ -27,10 +27,19 @@ def may_be_carried(recipient: Recipient) -> bool:
     return not isinstance(recipient.route, Hold)
 
 
+def due_at(entry: Entry, now: float) -> float:
+    """When a new entry's recipients are due: now, or when it may be released (RFC 4865)."""
+    release = entry.envelope.release
+    return now if release is None or release <= now else release
+
+
 def claims_of(
     enrol: Enrol, content: IContent, due: float, expires: float, token: Callable[[], int]
 ) -> tuple[Claim, ...]:
-    """What an `Enrol` with a lease hands over at once: one claim for each destination, in order of appearance."""
+    """
+    What an `Enrol` with a lease hands over at once, if it is due: one claim for each destination, in order of
+    appearance.
+    """
     entry = enrol.entry
     if len(enrol.recipients) == 1 and may_be_carried(enrol.recipients[0]):
         return (Claim(token(), expires, entry, (Pending(enrol.recipients[0], 0, due),), content),)

@@ -5,8 +5,8 @@ The boundary between the two threads:
 
 * The reactor's thread (`relay.spool.sqlite`) has drafts, claims, deferreds and the queue of requests. It never
   touches a connection.
-* The writer's thread runs everything in this module, in `claiming`, `questions`, `recovery` and `schema`. It has the
-  connection and the owner's lock, and never touches a draft or a deferred.
+* The writer's thread runs everything in this module, in `claiming`, `hastening`, `questions`, `recovery` and `schema`.
+  It has the connection and the owner's lock, and never touches a draft or a deferred.
 * What crosses are the requests below, made of texts, numbers and octets, and their results: values that nobody changes.
   A batch crosses whole, and its results come back in one call.
 
@@ -33,6 +33,7 @@ from relay.spool.claiming import Shelves, Wanted
 from relay.spool.codec import Row
 from relay.spool.disk import SpoolDisk, create, remove
 from relay.spool.errors import Damaged, SpoolUnusable
+from relay.spool.hastening import Hasten, hasten
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database
 from relay.spool.strokes import MERGED, Changes, Statement, Stroke
@@ -53,7 +54,7 @@ class Errand:
     run: Callable[[Writer], object]
 
 
-Request: TypeAlias = Commit | Wanted | Errand
+Request: TypeAlias = Commit | Wanted | Hasten | Errand
 
 
 @frozen(eq=False)
@@ -175,6 +176,8 @@ class Writer:
             request = batch[at]
             if isinstance(request, Wanted):
                 results[at] = _by_itself(database, partial(self._shelves.claim, database, request))
+            elif isinstance(request, Hasten):
+                results[at] = _by_itself(database, partial(hasten, database, request))
 
     def _look_for_gone_files(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
         for at in changes:
@@ -209,7 +212,7 @@ class Writer:
             self._drop()
             self._refusing = f"{problem}; then {worse}"
             for at in succeeded:
-                # A claim that may have happened needs no answer: it expires.
+                # A claim that may have happened needs no answer: it expires. Nor does haste.
                 error = OutcomeUnknown if isinstance(batch[at], Commit) else SpoolError
                 results[at] = error(self._refusing)
                 results[at].__cause__ = problem

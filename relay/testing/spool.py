@@ -40,11 +40,13 @@ from relay.interfaces import (
     SpoolError,
 )
 from relay.mail.address import Address, parse_address
-from relay.mail.envelope import Body, Client, Envelope, Form
+from relay.mail.dsn import Notify, Return, Wishes
+from relay.mail.envelope import Body, ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Delayed, Delivered, Failed, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject, Route
+from relay.mail.tls import Subject, TlsFacts
 from relay.net.clock import ReactorClock
 from relay.smtp.octets import plain
 
@@ -247,8 +249,20 @@ class SpoolContract:
     @clause
     async def test_what_was_committed_is_found_by_its_id(self) -> None:
         spool = await self.opened()
-        client = Client("2001:db8::1", 40000, "client.example.net", True, "submission", "jon")
-        envelope = {"body": Body.EIGHT_BIT, "smtputf8": True, "client": client}
+        subject = Subject("CN=jon", "jon", ("jon.example.net",), ("jon@example.net",), "f" * 64)
+        tls = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, subject)
+        client = Client("2001:db8::1", 40000, "client.example.net", True, "submission", "jon", tls, True)
+        envelope = {
+            "body": Body.EIGHT_BIT,
+            "smtputf8": True,
+            "client": client,
+            "returns": Return.HEADERS,
+            "envid": "QQ+2B314159",
+            "require_tls": True,
+            "priority": -3,
+            "deliver_by": DeliverBy(NOON + 60.5, ByMode.NOTIFY, trace=True),
+            "release": NOON - 1.5,
+        }
         routes: tuple[Route, ...] = (
             Forward((NextHop("example.org"), NextHop("192.0.2.1", 2525, False)), "outbound"),
             Deliver("maildir", {"folder": "elvis/new", "größe": "1"}, "mailboxes"),
@@ -260,6 +274,8 @@ class SpoolContract:
             recipient("", f"user{number}@example.org", route, original=original) for number, route in enumerate(routes)
         ]
         to.append(evolve(to[0], address=Address('strange "@" one', "[IPv6:2001:db8::1]"), policy=""))
+        to[1] = evolve(to[1], wishes=Wishes(frozenset([Notify.SUCCESS, Notify.DELAY]), "rfc822;a+2Bb@example.org"))
+        to[2] = evolve(to[2], wishes=Wishes(frozenset([Notify.NEVER])))
         enrol = await self.enrolled(spool, *to, **envelope)
         async for holder in self.now_and_restarted(spool):
             found = await holder.look_up(enrol.entry.id)
@@ -653,6 +669,72 @@ class SpoolContract:
         claim, other = await self.claimed(spool), await self.claimed(spool)
         wrong = Settle(claim, ((other.pending[0].recipient, GONE),))
         await self.fails(ValueError, spool.commit([wrong]))
+
+    # Waiting for a time of its own.
+
+    @clause
+    async def test_what_may_not_be_released_yet_waits_for_its_time(self) -> None:
+        spool = await self.opened()
+        later = self.enrolment(spool, "a@x.example", recipient("", route=Hold()), lease=LEASE, release=self.now + 3600)
+        self.assertEqual(await spool.commit([later]), ())
+        async for holder in self.now_and_restarted(spool):
+            self.assertEqual(await self.due(holder), [])
+            self.assertEqual(await holder.next_due(), NOON + 3600)
+            self.assertEqual((await holder.census()).waiting, 1)
+            spool = holder
+        self.pass_time(3600)
+        (claim,) = await self.due(spool)
+        self.assertEqual(claim.pending, (Pending(later.recipients[0], due=NOON + 3600),))
+        (claim,) = await spool.commit([self.enrolment(spool, lease=LEASE, release=NOON + 3600)])
+        self.assertEqual(claim.pending[0].due, self.now)
+
+    async def waiting(self, spool: ISpool, *to: str | Recipient, seconds: float = 3600, **fields: Any) -> Claim:
+        """Recipients that are tried again later."""
+        claim = await self.claimed(spool, *to, **fields)
+        await spool.commit([postponed(claim, self.now + seconds)])
+        return claim
+
+    @clause
+    async def test_who_waits_for_a_domain_can_be_made_due(self) -> None:
+        spool = await self.opened()
+        await self.waiting(spool, "a@x.example")
+        await self.waiting(spool, "b@sub.x.example")
+        await self.waiting(spool, "c@xx.example")
+        tricky = Address("@x.example", "y.example")
+        await self.waiting(spool, Recipient("", tricky, tricky, Forward("y.example"), "y.example"))
+        await self.waiting(
+            spool, recipient("", "d@y.example", Forward((NextHop("x.example"),)), destination="x.example")
+        )
+        self.assertEqual(await self.due(spool), [])
+        self.pass_time(10)
+        self.assertEqual(await spool.hasten("z.example", self.now), 0)
+        self.assertEqual(await spool.hasten("x.example", self.now), 2)
+        self.assertEqual(await spool.hasten("x.example", self.now), 0)
+        claims = await self.due(spool)
+        self.assertEqual(sorted(addresses(claims)), ["a@x.example", "d@y.example"])
+        for claim in claims:
+            self.assertEqual((claim.pending[0].due, claim.pending[0].attempts), (self.now, 1))
+        self.assertEqual(await spool.hasten("x.example", self.now, below=True), 1)
+        spool = await self.restarted()
+        self.assertIn("b@sub.x.example", addresses(await self.due(spool)))
+
+    @clause
+    async def test_haste_concerns_nobody_who_does_not_wait_for_the_next_attempt(self) -> None:
+        spool = await self.opened()
+        await self.enrolled(spool, "due@x.example")
+        await self.enrolled(spool, recipient("", "held@x.example", Hold()))
+        await self.enrolled(spool, "later@x.example", release=self.now + 7200)
+        self.pass_time(10)
+        (due,) = await self.due(spool)
+        await self.claimed(spool, "claimed@x.example")
+        self.assertEqual(await spool.hasten("x.example", self.now, below=True), 0)
+        await spool.commit([given_back(due)])
+        self.assertEqual(addresses(await self.due(spool)), ["due@x.example"])
+        # Once it was released it waits as others do.
+        self.pass_time(7200)
+        (claim,) = [claim for claim in await self.due(spool) if claim.entry.envelope.release is not None]
+        await spool.commit([postponed(claim, self.now + 60)])
+        self.assertEqual(await spool.hasten("x.example", self.now), 1)
 
     # Counting.
 
