@@ -36,6 +36,7 @@ from relay.authentication import Users
 from relay.config.addresses import Inet, Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
+from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.control.api import site
 from relay.encryption import Encryption
@@ -221,6 +222,8 @@ class RelayService(Service):
             directory = getattr(policy.options, "directory", None)
             if directory is not None:
                 self._log.info("Mailboxes of '{name}' are in {path}", name=policy.name, path=directory)
+        for door in open_doors(settings):
+            self._log.warn("{problem}", problem=settings.problem(self._file, door.path, door.text))
         for listener, port in self._ports:
             host = port.getHost()
             if getattr(host, "port", None):

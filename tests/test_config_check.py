@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -11,6 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.cli.check import check
 from relay.config.file import settings_of
 from tests.config_options import MODELS
+from tests.test_tls import NOW, issue, octets
+
+CERTIFICATES_AND_PASSWORDS = ["listener.1.certificates.1", "auth.passwords"]
 
 
 class CheckTests(SynchronousTestCase):
@@ -75,3 +79,42 @@ class CheckTests(SynchronousTestCase):
         for file in (self.file, link):
             settings = settings_of(str(file), MODELS.get, lambda: MODELS)
             self.assertEqual(settings.spool.path, self.file.resolve().parent / "spool")
+
+    def write_listener(self, *lines: str) -> None:
+        policy = ["[[policy]]", 'use = "discard"', ""]
+        self.file.write_text("\n".join(["[[listener]]", 'address = "127.0.0.1:2525"', *lines, *policy]))
+
+    def test_certificates_are_read_and_none_is_made(self) -> None:
+        self.write_listener('tls = "offer"')
+        self.assertEqual(self.check(str(self.file)).exit_code, 0)
+        self.assertEqual([path.name for path in self.file.parent.iterdir()], ["relay.toml"])
+        self.write_listener('tls = "offer"', 'certificates = ["absent.pem"]')
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
+        absent = self.file.resolve().with_name("absent.pem")
+        said = f"{self.file}:4: listener.1.certificates.1: {absent}: it cannot be read: No such file or directory\n"
+        self.assertEqual(result.stderr, said)
+
+    def test_passwords_are_read_too_and_all_problems_are_said_at_once(self) -> None:
+        self.write_listener('tls = "offer"', 'certificates = ["absent.pem"]', "[auth]", 'passwords = "users"')
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
+        self.assertEqual([line.split(": ")[1] for line in result.stderr.splitlines()], CERTIFICATES_AND_PASSWORDS)
+
+    def test_a_warning_is_a_line_and_no_problem(self) -> None:
+        self.file.write_text('[[listener]]\naddress = "0.0.0.0:25"\n[[policy]]\nuse = "forward"\n')
+        result = self.check(str(self.file))
+        self.assertEqual(
+            (result.exit_code, result.stdout),
+            (0, f"{self.file}: 1 listener, 1 policy, no problems, 1 warning\n"),
+        )
+        self.assertTrue(result.stderr.startswith(f"warning: {self.file}:3: policy.1: anybody who"), result.stderr)
+
+    def test_a_certificate_that_has_expired_is_a_warning(self) -> None:
+        expired = issue("mx.test", expires=NOW - timedelta(days=1))
+        self.file.with_name("old.pem").write_bytes(octets(expired))
+        self.file.with_name("old.pem").chmod(0o600)
+        self.write_listener('tls = "offer"', 'certificates = ["old.pem"]')
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, 0)
+        self.assertRegex(result.stderr, r"^warning: .*/old\.pem: this certificate has expired\n$")
