@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 
 from relay.config.fields import Network
 from relay.interfaces import IVisit
-from relay.mail.reply import Reply
-from relay.net.server import Doorway, SmtpServerFactory
+from relay.net.server import Arrival, Doorway, SmtpServerFactory
 from relay.net.waiting import start
-from relay.smtp.server import ServerSession, SessionLimits
+from relay.smtp.profile import SessionLimits
+from relay.smtp.server import ServerSession
 from tests.test_net_server import PROFILE, Scripted, ServerCase, Wire
 
 V1 = b"PROXY TCP4 192.0.2.7 192.0.2.25 56324 25\r\n"
@@ -27,9 +27,9 @@ class ProxiedTests(ServerCase):
         super().setUp()
         self.clients: list[tuple[str | None, int]] = []
 
-        def admit(address: str | None, port: int, refusal: Reply | None) -> tuple[ServerSession, IVisit]:
-            self.clients.append((address, port))
-            return ServerSession(PROFILE, SessionLimits()), Scripted(refusal)
+        def admit(arrival: Arrival) -> tuple[ServerSession, IVisit]:
+            self.clients.append((arrival.address, arrival.port))
+            return ServerSession(PROFILE, SessionLimits()), Scripted(arrival.refusal)
 
         proxies: tuple[Network, ...] = (ipaddress.ip_network("198.51.100.0/24"),)
         doorway: Doorway = evolve(self.factory._doorway, admit=admit, proxies=proxies)

@@ -17,10 +17,11 @@ from relay.interfaces import IVisit, OutcomeUnknown
 from relay.mail.reply import Reply
 from relay.net.admission import Admission
 from relay.net.clock import ReactorClock
-from relay.net.server import Doorway, SmtpServer, SmtpServerFactory
+from relay.net.server import Arrival, Doorway, SmtpServer, SmtpServerFactory
 from relay.smtp import answers
 from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit
-from relay.smtp.server import Profile, ServerSession, SessionLimits
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.server import ServerSession
 
 PROFILE = Profile("mx.test")
 
@@ -96,8 +97,8 @@ class ServerCase(SynchronousTestCase):
         clock = ReactorClock(self.time, lambda: 1.7e9)
         self.visits: list[Scripted] = []
 
-        def admit(address: str | None, port: int, refusal: Reply | None) -> tuple[ServerSession, Scripted]:
-            self.visits.append(Scripted(refusal))
+        def admit(arrival: Arrival) -> tuple[ServerSession, Scripted]:
+            self.visits.append(Scripted(arrival.refusal))
             return ServerSession(PROFILE, self.session_limits), self.visits[-1]
 
         admission = Admission(self.limits, [], clock)

@@ -1,11 +1,12 @@
 """`[[listener]]`: a place where mail comes in, and what is offered there."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from relay.config.addresses import is_local
 from relay.config.fields import Line, Listening, Network, Place, Section, Word, Yes
+from relay.config.units import MINUTE, Duration, at_most
 
 Protocol = Literal["smtp", "submission", "lmtp"]
 Tls = Literal["none", "offer", "require", "implicit"]
@@ -81,6 +82,11 @@ class ListenerSettings(Section):
         default="refuse",
         description="Clients that speak before the greeting, or send content before 354. `refuse`: 554, and the "
         "connection is closed.",
+    )
+    greeting_delay: Annotated[Duration, at_most(MINUTE)] | None = Field(
+        default=None,
+        description="How long clients that are not trusted wait for the greeting; without it, not at all. Programs "
+        "that send spam tend not to wait, and are found by it (`early_talkers`).",
     )
     proxy: tuple[Network, ...] = Field(
         default=(),

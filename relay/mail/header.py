@@ -14,6 +14,7 @@ from collections.abc import Iterable
 SECTION_OCTETS = 256 * 1024
 
 #: RFC 5322 section 4.5.8 lets old mail have white space before the colon; we count it too, lest a loop be missed.
+_NAMED: dict[bytes, re.Pattern[bytes]] = {}
 _RECEIVED = re.compile(rb"(?:\A|(?<=\r\n))received[ \t]*:", re.IGNORECASE)
 
 
@@ -52,6 +53,14 @@ def section(blocks: Iterable[bytes], most: int = SECTION_OCTETS) -> bytes:
 def count_received(section: bytes | bytearray) -> int:
     """How many `Received` fields there are: how many hosts the message has passed (RFC 5321 section 6.3)."""
     return sum(1 for _ in _RECEIVED.finditer(section))
+
+
+def has_field(section: bytes | bytearray, name: bytes) -> bool:
+    """Whether there is a field of this name, which is in lower case."""
+    pattern = _NAMED.get(name)
+    if pattern is None:
+        pattern = _NAMED[name] = re.compile(rb"(?:\A|(?<=\r\n))" + re.escape(name) + rb"[ \t]*:", re.IGNORECASE)
+    return pattern.search(section) is not None
 
 
 def field_body(section: bytes, name: bytes) -> bytes | None:

@@ -80,7 +80,9 @@ class Reply:
         last = len(self.lines) - 1
         for at, line in enumerate(self.lines):
             mark = " " if at == last else "-"
-            yield f"{self.code}{mark}{status}{line}".rstrip(" ").encode("ascii") + b"\r\n"
+            text = f"{self.code}{mark}{status}{line}"
+            # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
+            yield (text if self.code == 334 else text.rstrip(" ")).encode("ascii") + b"\r\n"
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""

@@ -23,6 +23,9 @@ def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipie
     source = _literal(client.address) if client.address else "localhost"
     helo = _helo_as_text(client.helo)
     lines = [f"Received: from {helo} ({source})" if helo else f"Received: from {source}"]
+    if client.tls is not None:
+        # What people look for here. RFC 8314 section 4.3 has a clause for it, which knows IANA's names only.
+        lines.append(f"\t(using {client.tls.protocol} with cipher {client.tls.cipher})")
     lines.append(f"\tby {hostname} (relay) with {_protocol(envelope)} id {id}")
     if recipient is not None:
         lines.append(f"\tfor <{recipient}>")
@@ -52,7 +55,11 @@ def _helo_as_text(helo: str) -> str:
 
 
 def _protocol(envelope: Envelope) -> str:
-    """RFC 3848 and RFC 6531 section 4.3; the letters for TLS and AUTH are added with those extensions."""
+    """RFC 3848, RFC 6531 section 4.3: S for TLS and A for AUTH, which only the extended protocols have names for."""
+    client = envelope.client
+    letters = f"{'S' if client.tls else ''}{'A' if client.user else ''}"
+    if client.lmtp:
+        return f"{'UTF8LMTP' if envelope.smtputf8 else 'LMTP'}{letters}"
     if envelope.smtputf8:
-        return "UTF8SMTP"
-    return "ESMTP" if envelope.client.extended else "SMTP"
+        return f"UTF8SMTP{letters}"
+    return f"ESMTP{letters}" if client.extended or letters else "SMTP"

@@ -55,7 +55,8 @@ class Introduction(Protocol):
                 transport.protocol = client
                 client.makeConnection(transport)
                 if rest:
-                    client.dataReceived(rest)
+                    # Not the client's own: TLS may stand between the two by now.
+                    transport.protocol.dataReceived(rest)
             case Nonsense(why):
                 _log.warn("{address} was to introduce a client and did not: {why}", address=self._address, why=why)
                 self.abort()

@@ -6,12 +6,20 @@ All that a client asked in one segment is answered in one write, before the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, ITCPTransport, ITransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
+    IPushProducer,
+    ITCPTransport,
+    ITransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -21,13 +29,16 @@ from zope.interface import implementer
 from relay.config.limits import Limits
 from relay.interfaces import IClock, IVisit, OutcomeUnknown
 from relay.mail.reply import Reply
+from relay.mail.tls import TlsFacts
 from relay.net.admission import Admission, Network, is_within
+from relay.net.channel_binding import channel_bindings
 from relay.net.clock import cancel
 from relay.net.proxied import Introduction
 from relay.net.timeouts import Deadline
+from relay.net.tls import described, trouble
 from relay.net.waiting import start
 from relay.smtp import answers
-from relay.smtp.events import Content, ContentEnded, Question
+from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, XClient
 from relay.smtp.server import ServerSession, State
 
 #: Seconds that an answer takes once a client has made too many errors.
@@ -35,31 +46,64 @@ SLOWNESS: Final = 1.0
 
 
 @frozen
+class Secured:
+    """A TLS connection whose handshake is complete."""
+
+    facts: TlsFacts
+    #: By which a proof can be bound to it (`relay.net.channel_binding`).
+    bindings: Mapping[str, bytes] = field(factory=dict, repr=False)
+
+
+@frozen
+class Arrival:
+    """How a client has come: what a session begins with."""
+
+    #: `None`: by a Unix socket.
+    address: str | None
+    port: int = 0
+    #: Why it may not stay.
+    refusal: Reply | None = None
+    #: `None`: it speaks in clear.
+    secured: Secured | None = None
+    #: What the host at `address` has said of its own client: it is that one's session.
+    introduced: tuple[tuple[str, str | None], ...] = ()
+    #: No greeting is due: the session follows another one on the same connection, which had so many errors.
+    greeted: bool = False
+    errors: int = 0
+
+
+@frozen
 class Doorway:
     """What all connections of a listener share."""
 
-    #: A new session and who answers it, for a client's address and port; the reply is why it may not stay.
-    admit: Callable[[str | None, int, Reply | None], tuple[ServerSession, IVisit]]
+    #: A new session, and who answers it.
+    admit: Callable[[Arrival], tuple[ServerSession, IVisit]]
     admission: Admission
     limits: Limits
     clock: IClock
     #: Networks of proxies, who introduce each client by a PROXY header.
     proxies: tuple[Network, ...] = ()
+    #: `None`: there is no TLS here. `implicit`: it begins at once (RFC 8314 section 3), else by STARTTLS.
+    tls: IOpenSSLServerConnectionCreator | None = None
+    implicit: bool = False
+    #: Seconds that a client who is not trusted waits for its greeting.
+    greeting_delay: float = 0.0
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class SmtpServer(Protocol):
     """One connection."""
 
     def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], object]) -> None:
         self._doorway = doorway
-        self._address = address
         self._gone = gone
-        refusal = doorway.admission.enter(address)
-        self._session, self._visit = doorway.admit(address, port, refusal)
+        self._arrival = Arrival(address, port, doorway.admission.enter(address))
+        self._session, self._visit = doorway.admit(self._arrival)
+        #: The TLS handshake is under way: nothing is said meanwhile.
+        self._shaking = False
         #: The answer that we owe, while it waits, and the question.
-        self._owed: Deferred[Reply] | None = None
+        self._owed: Deferred[Answer] | None = None
         self._asked: Question | None = None
         #: Until when we have to answer, by `IClock.seconds`.
         self._owed_until = 0.0
@@ -88,11 +132,26 @@ class SmtpServer(Protocol):
         # Over this the transport asks us, its producer, to pause.
         transport.bufferSize = self._doorway.limits.unread_replies
         transport.registerProducer(self, True)
+        if self._doorway.implicit:
+            self._shake_hands()
+        else:
+            self._converse([])
+
+    def handshakeCompleted(self) -> None:
+        """
+        From here on it is another session: nothing of what was said in clear counts (RFC 3207 section 4.2), but
+        for errors that were made.
+        """
+        self._shaking = False
+        connection = cast(Any, self.transport).getHandle()
+        bindings = channel_bindings(connection, connection.get_certificate(as_cryptography=True))
+        secured = Secured(described(connection), bindings)
+        self._follow(evolve(self._arrival, secured=secured, greeted=not self._doorway.implicit))
         self._converse([])
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
-        if session.closed:
+        if session.closed or self._shaking:
             return
         session.receive_data(data)
         if self._content_since is not None:
@@ -105,7 +164,9 @@ class SmtpServer(Protocol):
     def readConnectionLost(self) -> None:
         """The client has said all that it wants to (`printf ... | nc -N`): it is answered, and then we close."""
         self._heard_all = True
-        if self._owed is None:
+        if self._shaking:
+            self._abort()
+        elif self._owed is None:
             self._converse([])
 
     def writeConnectionLost(self) -> None:
@@ -113,8 +174,11 @@ class SmtpServer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
+        if self._shaking:
+            address, why = self._arrival.address, trouble(cast(BaseException, reason.value))
+            self._doorway.log.info("The TLS handshake with {address} failed: {why}", address=address, why=why)
         self._deadline.close()
-        self._doorway.admission.leave(self._address)
+        self._doorway.admission.leave(self._arrival.address)
         owed, self._owed = self._owed, None
         if owed is not None and not isinstance(self._asked, ContentEnded):
             # Nobody waits for a verdict any more. A commit is another matter: it goes on (`IVisit.lost`).
@@ -159,6 +223,9 @@ class SmtpServer(Protocol):
                 break
             said.append(session.send(reply))
             answered = True
+            if session.state is State.INTRODUCED:
+                self._introduce(cast(XClient, event))
+                session, visit = self._session, self._visit
             waiting += len(said[-1])
             if waiting > self._doorway.limits.unread_replies:
                 # Enough for the client to read first: the transport says when.
@@ -167,6 +234,9 @@ class SmtpServer(Protocol):
                 waiting = 0
         if said:
             self._write(b"".join(said))
+        if session.state is State.HANDSHAKE:
+            self._shake_hands()
+            return
         if not session.closed and self._stopping and self._owed is None and not session.receiving:
             self._write(session.farewell(answers.STOPPING))
         if session.closed:
@@ -178,16 +248,17 @@ class SmtpServer(Protocol):
             self._read(True)
             self._watch(answered)
 
-    def _ask(self, question: Question) -> Reply | None:
+    def _ask(self, question: Question) -> Answer | None:
         """The reply, or `None` if it has to wait for something."""
         try:
             answer = start(self._visit.answer(question))
         except Exception:
             return self._failed(Failure())
         if not isinstance(answer, Deferred):
-            if answer.code < 400 or not self._session.slow:
+            delay = self._delay(question, answer)
+            if not delay:
                 return answer
-            answer = deferLater(cast(Any, self._doorway.clock), SLOWNESS, lambda reply=answer: reply)
+            answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
         self._owed, self._asked = answer, question
         limits = self._doorway.limits
         patience = limits.final_reply if isinstance(question, ContentEnded) else limits.policies_at_command
@@ -196,12 +267,45 @@ class SmtpServer(Protocol):
         answer.addErrback(self._failed).addCallback(self._answered)
         return None
 
-    def _answered(self, reply: Reply | None) -> None:
+    def _delay(self, question: Question, answer: Answer) -> float:
+        """Seconds for which an answer that is known is kept back."""
+        if isinstance(question, Connected):
+            trusted = self._doorway.admission.is_trusted(self._arrival.address)
+            return 0.0 if trusted else self._doorway.greeting_delay
+        negative = isinstance(answer, Reply) and answer.code >= 400
+        return SLOWNESS if negative and self._session.slow else 0.0
+
+    # One session after another.
+
+    def _follow(self, arrival: Arrival) -> None:
+        """The session that this connection has now is over, and another one begins on it."""
+        self._visit.lost()
+        self._arrival = arrival
+        self._session, self._visit = self._doorway.admit(evolve(arrival, errors=self._session.errors))
+
+    def _introduce(self, introduction: XClient) -> None:
+        """The host at the other end speaks for this client from now on; what it knows of it may come in parts."""
+        leftover = self._session.leftover
+        known = {**dict(self._arrival.introduced), **dict(introduction.attributes)}
+        self._follow(evolve(self._arrival, introduced=tuple(known.items()), greeted=True))
+        self._session.receive_data(leftover)
+
+    def _shake_hands(self) -> None:
+        """Go on in TLS. Twisted puts it between the connection and us, and tells us when it is ready."""
+        self._shaking = True
+        self._read(True)
+        self._deadline.within(self._doorway.limits.handshake)
+        cast(Any, self.transport).startTLS(self._doorway.tls)
+
+    def _answered(self, reply: Answer | None) -> None:
         if self._owed is None:
             return
         self._owed = None
         if reply is not None and self._connected:
-            self._converse([self._session.send(reply)])
+            said = self._session.send(reply)
+            if self._session.state is State.INTRODUCED:
+                self._introduce(cast(XClient, self._asked))
+            self._converse([said])
 
     def _failed(self, failure: Failure) -> Reply | None:
         """Ours to explain, in the log only; the client hears 451, or nothing where that might be a lie."""
@@ -216,7 +320,9 @@ class SmtpServer(Protocol):
     def stop(self) -> None:
         """Finish what is in flight, then say 421 and close. The listener takes no new connections any more."""
         self._stopping = True
-        if self._owed is None and not self._session.closed:
+        if self._shaking:
+            self._abort()
+        elif self._owed is None and not self._session.closed:
             self._converse([])
 
     def abort(self) -> None:
@@ -248,7 +354,7 @@ class SmtpServer(Protocol):
         self._deadline.within(max(0.0, self._looked + min(limits.progress_window, limits.content_time) - now))
 
     def _expired(self) -> None:
-        if self._choked or self._session.closed:
+        if self._choked or self._session.closed or self._shaking:
             self._abort()
         elif self._owed is not None:
             if isinstance(self._asked, ContentEnded):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from relay.config.limits import Limits
-from relay.mail.header import count_received, section_end
+from relay.mail.header import count_received, has_field, section_end
 from relay.mail.reply import Reply
 from relay.smtp import answers
 
@@ -23,16 +23,20 @@ class Inspection:
     Memory is bounded by the limit of a header section, time is linear in it.
     """
 
-    __slots__ = ("_done", "_limits", "_section", "fault", "headless")
+    __slots__ = ("_done", "_limits", "_section", "_sought", "fault", "headless", "lacking")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, sought: tuple[bytes, ...] = ()) -> None:
+        """`sought`: names of fields, in lower case, that the message should have."""
         self._limits = limits
+        self._sought = sought
         self._section = bytearray()
         self._done = False
         #: Why the message cannot be accepted, or `None`.
         self.fault: Reply | None = None
         #: The content has no header section, not even an empty one: it is text, as typed by hand.
         self.headless = False
+        #: Those that it has not.
+        self.lacking: tuple[bytes, ...] = ()
 
     def take(self, octets: bytes) -> None:
         """A piece of the content in wire form."""
@@ -56,6 +60,7 @@ class Inspection:
         self._done = True
         self._section = bytearray()
         self.headless = not (_FIELD.match(section) or section.startswith(b"\r\n"))
+        self.lacking = tuple(name for name in self._sought if self.headless or not has_field(section, name))
         # Of text there is nothing to inspect.
         self.fault = None if self.headless else self._judge(section)
 

@@ -10,7 +10,7 @@ from relay.mail.envelope import Form
 from relay.mail.queue import Entry, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
-from relay.mail.trace import received
+from relay.mail.trace import date, received
 from relay.reception.inspection import Inspection
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
@@ -19,6 +19,8 @@ from relay.smtp import answers
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
 _WORDS: Final = {Discard: "discarded", Hold: "held"}
+#: RFC 5322 section 3.6.
+_NEEDED: Final = (b"date", b"message-id")
 #: How many recipients the line of an accepted message names.
 _SHOWN: Final = 20
 
@@ -38,7 +40,7 @@ class Intake:
         self._reception = reception
         self.form = form
         self._draft: IDraft = reception.spool.begin(form)
-        self._inspection = Inspection(reception.limits)
+        self._inspection = Inspection(reception.limits, _NEEDED if reception.submission else ())
         self._promising = False
         self.fault: Reply | None = None
 
@@ -92,6 +94,8 @@ class Intake:
                 when=reception.clock.calendar(),
                 recipient=only,
             )
+            if self._inspection.lacking:
+                head += self._missing(reception)
             if self._inspection.headless:
                 # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
                 head += b"\r\n"
@@ -114,6 +118,14 @@ class Intake:
             self._record(transaction, size)
         return Reply.of(250, "2.0.0", f"Ok: queued as {draft.id}")
 
+    def _missing(self, reception: Reception) -> bytes:
+        """What a message has to have and this one lacks (RFC 6409 sections 8.2 and 8.3); the rest is its author's."""
+        fields = {
+            b"date": f"Date: {date(reception.clock.calendar())}\r\n",
+            b"message-id": f"Message-ID: <{self._draft.id}@{reception.hostname}>\r\n",
+        }
+        return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
+
     def _record(self, transaction: Transaction, size: int) -> None:
         envelope, id, event = transaction.envelope, self._draft.id, self._reception.maillog.event
         event(
@@ -126,6 +138,8 @@ class Intake:
             client=envelope.client.address,
             helo=envelope.client.helo,
             listener=envelope.client.listener,
+            user=envelope.client.user,
+            tls=None if envelope.client.tls is None else envelope.client.tls.protocol,
         )
         for placement in transaction.placements:
             word = _WORDS.get(type(placement.route))

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from relay.config.limits import Limits
 from relay.interfaces import IChain, IClock, IDispatch, IMailLog, ISpool
+from relay.reception.authentication import Users
 from relay.reception.turnstile import Turnstile
 
 
@@ -26,6 +27,12 @@ class Reception:
     #: One for all listeners of a relay.
     turnstile: Turnstile
     clock: IClock
-    #: Keywords for the answer to EHLO, with their arguments.
-    keywords: tuple[str, ...] = ()
+    #: Who may authenticate, if anybody may.
+    users: Users | None = None
+    #: People's mail programs come here: what their messages lack is added (RFC 6409 section 8).
+    submission: bool = False
+    #: LMTP is spoken here (RFC 2033).
+    lmtp: bool = False
+    #: VRFY has a real answer for clients that have authenticated.
+    verifies: bool = False
     log: Logger = field(factory=lambda: Logger(namespace="relay.reception"))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from relay.interfaces import IClock
 from relay.mail.decision import Placement
-from relay.mail.envelope import Envelope
+from relay.mail.dsn import NO_WISHES, Wishes
+from relay.mail.envelope import Client, DeliverBy, Envelope
+from relay.mail.reply import Reply
+from relay.smtp.events import Mail
 
 
 @frozen
@@ -19,6 +23,31 @@ class Transaction:
     #: How many RCPT were accepted: with an alias that is less than there are placements.
     recipients: int = 0
 
-    def accept(self, placements: tuple[Placement, ...]) -> Transaction:
+    def accept(self, placements: tuple[Placement, ...], wishes: Wishes = NO_WISHES) -> Transaction:
         """One more RCPT was accepted, for these placements."""
+        if wishes is not NO_WISHES:
+            placements = tuple(evolve(placement, wishes=wishes) for placement in placements)
         return evolve(self, placements=self.placements + placements, recipients=self.recipients + 1)
+
+
+def envelope(mail: Mail, client: Client, clock: IClock, longest_hold: float) -> Envelope | Reply:
+    """What MAIL has said, with its times as the spool's clock has them; or why that is too much."""
+    release = None
+    if mail.hold_for is not None or mail.hold_until is not None:
+        hold = float(mail.hold_for) if mail.hold_for is not None else (mail.hold_until or 0.0) - clock.calendar()
+        if hold > longest_hold:
+            return Reply.of(501, "5.5.4", f"A message is held for at most {longest_hold:.0f} seconds")
+        release = clock.now() + max(0.0, hold)
+    by = mail.by
+    return Envelope(
+        mail.reverse_path,
+        mail.body,
+        mail.smtputf8,
+        client,
+        mail.returns,
+        mail.envid,
+        mail.require_tls,
+        mail.priority,
+        None if by is None else DeliverBy(clock.now() + by.seconds, by.mode, by.trace),
+        release,
+    )

@@ -9,21 +9,25 @@ from attrs import evolve
 from zope.interface import implementer
 
 from relay.interfaces import IVisit, SpoolError
-from relay.mail.address import Address
 from relay.mail.decision import Accepted, Refused
-from relay.mail.envelope import Client, Envelope, Form
+from relay.mail.envelope import Client, Form
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry
+from relay.reception import inquiries
+from relay.reception.authentication import Authentication
 from relay.reception.intake import Intake
 from relay.reception.reception import Reception
-from relay.reception.transaction import Transaction
-from relay.smtp import answers
+from relay.reception.transaction import Transaction, envelope
+from relay.smtp import answers, sasl
 from relay.smtp.events import (
+    Auth,
+    Cancelled,
     ChunkEnded,
     Connected,
     Content,
     ContentEnded,
     Data,
+    Expand,
     Hello,
     Help,
     Mail,
@@ -33,7 +37,11 @@ from relay.smtp.events import (
     Quit,
     Rcpt,
     Reset,
+    Response,
+    StartTls,
+    TurnQueue,
     Verify,
+    XClient,
 )
 from relay.smtp.help import explain
 
@@ -45,11 +53,20 @@ _SHOWN: Final = 128
 class Visit:
     """A client, its open transaction if there is one, and the content that comes in if it does."""
 
-    __slots__ = ("_client", "_intake", "_no_place", "_reception", "_refusal", "_transaction")
+    __slots__ = ("_authentication", "_client", "_intake", "_no_place", "_reception", "_refusal", "_transaction")
 
-    def __init__(self, reception: Reception, client: Client, refusal: Reply | None = None) -> None:
-        """`refusal` is why the client may not stay: it is greeted with it."""
+    def __init__(
+        self,
+        reception: Reception,
+        client: Client,
+        refusal: Reply | None = None,
+        offer: sasl.Offer | None = None,
+    ) -> None:
+        """`refusal` is why the client may not stay: it is greeted with it. `offer`: how it may prove who it is."""
         self._reception = reception
+        self._authentication: Authentication | None = None
+        if offer is not None and reception.users is not None:
+            self._authentication = Authentication(reception.users, offer, client.address, reception.log)
         self._client = client
         self._refusal = refusal
         self._transaction: Transaction | None = None
@@ -59,8 +76,8 @@ class Visit:
 
     def answer(self, question: Question) -> Reply | Awaitable[Reply]:
         match question:
-            case Rcpt(recipient):
-                return self._rcpt(recipient)
+            case Rcpt():
+                return self._rcpt(question)
             case ContentEnded(size, fault):
                 return self._content_ended(size, fault)
             case ChunkEnded(size, fault):
@@ -69,8 +86,8 @@ class Visit:
                 return self._mail(question)
             case Data():
                 return self._data()
-            case Hello(extended, name):
-                return self._hello(extended, name)
+            case Hello():
+                return self._hello(question)
             case Connected():
                 return self._connected()
             case Reset():
@@ -83,10 +100,26 @@ class Visit:
                 return Reply.of(221, "2.0.0", f"{self._reception.hostname} closing, goodbye")
             case Noop():
                 return answers.NOTHING_DONE
-            case Verify():
+            case Verify(text):
+                if self._reception.verifies and self._client.user is not None:
+                    return inquiries.verify(text, self._client, self._reception)
                 return answers.CANNOT_VERIFY
-            case Help(topic):
-                return explain(topic)
+            case Help(topic, commands):
+                return explain(topic, commands)
+            case StartTls():
+                return answers.GO_AHEAD
+            case Auth() | Response():
+                return self._authenticate(question)
+            case Cancelled(reply):
+                if self._authentication is not None:
+                    self._authentication.cancel()
+                return reply
+            case Expand(text):
+                return inquiries.expand(text, self._client, self._reception)
+            case TurnQueue():
+                return inquiries.turn_queue(question, self._reception)
+            case XClient():
+                return self._greeting
             case _:
                 assert_never(question)
 
@@ -99,6 +132,8 @@ class Visit:
 
     def lost(self) -> None:
         self._forget()
+        if self._authentication is not None:
+            self._authentication.lost()
 
     def _forget(self) -> None:
         self._transaction = self._no_place = None
@@ -107,19 +142,44 @@ class Visit:
             self._intake = None
 
     def _connected(self) -> Reply:
-        reception = self._reception
         if self._refusal is not None:
             self._log_refusal(self._refusal)
             return self._refusal
-        return Reply.of(220, None, f"{reception.hostname} {reception.greeting}")
+        return self._greeting
 
-    def _hello(self, extended: bool, name: str) -> Reply:
+    @property
+    def _greeting(self) -> Reply:
+        return Reply.of(220, None, f"{self._reception.hostname} {self._reception.greeting}")
+
+    def _hello(self, hello: Hello) -> Reply:
         self._forget()
-        reception = self._reception
-        self._client = client = evolve(self._client, helo=name, extended=extended)
+        reception, name = self._reception, hello.name
+        self._client = client = evolve(self._client, helo=name, extended=hello.extended)
         whence = f" [{client.address}]" if client.address else ""
         welcome = f"{reception.hostname} Hello {printable(name)[:_SHOWN]}{whence}"
-        return Reply.of(250, None, welcome, *(reception.keywords if extended else ()))
+        return Reply.of(250, None, welcome, *hello.keywords)
+
+    async def _authenticate(self, question: Auth | Response) -> Reply:
+        authentication = self._authentication
+        if authentication is None:
+            return answers.NO_AUTH
+        if isinstance(question, Auth):
+            reply = await authentication.begin(question.mechanism, question.initial)
+        else:
+            reply = await authentication.respond(question.octets)
+        if reply.code == 235:
+            self._client = client = evolve(self._client, user=authentication.user)
+            self._reception.maillog.event(
+                "authenticated", user=client.user, client=client.address, listener=client.listener
+            )
+        elif reply.code != 334:
+            denied = authentication.denied
+            self._log_refusal(
+                reply,
+                user=None if denied is None else denied.user,
+                because=None if denied is None else denied.because,
+            )
+        return reply
 
     def _mail(self, mail: Mail) -> Reply:
         spool = self._reception.spool
@@ -128,19 +188,21 @@ class Visit:
         if not spool.room(mail.size or 0):
             self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
             return answers.NO_ROOM
-        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, self._client)
-        self._transaction = Transaction(envelope, mail.size or 0)
+        said = envelope(mail, self._client, self._reception.clock, self._reception.limits.hold)
+        if isinstance(said, Reply):
+            return said
+        self._transaction = Transaction(said, mail.size or 0)
         return answers.SENDER_OK
 
-    async def _rcpt(self, recipient: Address) -> Reply:
-        transaction = self._open_transaction()
+    async def _rcpt(self, rcpt: Rcpt) -> Reply:
+        transaction, recipient = self._open_transaction(), rcpt.recipient
         envelope = transaction.envelope
         decision = await self._reception.chain.route(
             Inquiry(recipient, recipient, envelope.reverse_path, envelope.client)
         )
         match decision:
             case Accepted(placements):
-                self._transaction = transaction.accept(placements)
+                self._transaction = transaction.accept(placements, rcpt.wishes)
                 return answers.RECIPIENT_OK
             case Refused(reply, policy, because):
                 self._log_refusal(

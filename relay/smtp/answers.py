@@ -46,6 +46,26 @@ TOO_MANY_CHUNKS: Final = Reply.of(552, "5.3.4", "Too many chunks in one message"
 BARE_NEWLINE: Final = Reply.of(550, "5.6.0", "The content has a CR or LF that is not part of CR LF")
 CONTENT_LINE_TOO_LONG: Final = Reply.of(554, "5.6.0", "A line of the content is too long")
 
+#: RFC 3207 section 4.
+GO_AHEAD: Final = Reply.of(220, "2.0.0", "Ready to start TLS")
+TLS_FIRST: Final = Reply.of(530, "5.7.0", "Say STARTTLS first")
+TLS_ALREADY: Final = Reply.of(503, "5.5.1", "TLS is active already")
+#: Whatever it is, it was said in clear (RFC 3207 section 4.2 has it forgotten), and may be somebody else's.
+BEHIND_STARTTLS: Final = Reply.of(421, "4.7.0", "Something was said behind STARTTLS, closing")
+#: RFC 4954 sections 4 and 6.
+AUTH_FIRST: Final = Reply.of(530, "5.7.0", "Authentication required")
+AUTH_ALREADY: Final = Reply.of(503, "5.5.1", "You are authenticated already")
+NO_AUTH: Final = Reply.of(502, "5.5.1", "Authentication is not offered here")
+TOO_MANY_FAILURES: Final = Reply.of(421, "4.7.0", "Too many failed authentications, closing")
+NOT_FOR_YOU: Final = Reply.of(550, "5.7.1", "You may not say this here")
+LMTP_HERE: Final = Reply.of(500, "5.5.1", "This is LMTP: say LHLO")
+ONLY_BDAT: Final = Reply.of(503, "5.5.1", "Content of BODY=BINARYMIME comes by BDAT")
+#: Who talks out of turn does not listen.
+OUT_OF_TURN: Final = Reply.of(554, "5.5.0", "You talk before it is your turn, closing")
+#: draft-hall-prdr: replies about each recipient follow, and then the one about all.
+EACH_FOLLOWS: Final = Reply.of(353, None, "What became of each recipient follows")
+HOLD_IS_HOLD: Final = Reply.of(501, "5.5.4", "HOLDFOR and HOLDUNTIL exclude each other")
+
 IDLE: Final = Reply.of(421, "4.4.2", "Timed out waiting for you")
 STOPPING: Final = Reply.of(421, "4.3.2", "The service is stopping, please try again later")
 OUR_FAULT: Final = Reply.of(451, "4.3.0", "Local error, please try again later")

@@ -7,14 +7,36 @@ Commands: from one line of octets to one question (RFC 5321 section 4.1).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
-from relay.mail.address import Address, AddressError, parse_address
+from relay.mail.address import Address, AddressError, canonical_domain, parse_address
+from relay.mail.dsn import Wishes
 from relay.mail.reply import Reply
-from relay.smtp import answers
-from relay.smtp.events import Bdat, Data, Hello, Help, Mail, Misspoken, Noop, Question, Quit, Rcpt, Reset, Verify
-from relay.smtp.extensions import CHUNKING, Extension, Reader
+from relay.smtp import answers, sasl
+from relay.smtp.esmtp import Reader
+from relay.smtp.events import (
+    Auth,
+    Bdat,
+    Data,
+    Expand,
+    Hello,
+    Help,
+    Mail,
+    Misspoken,
+    Noop,
+    Question,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+    TurnQueue,
+    Verify,
+    XClient,
+)
+from relay.smtp.extensions import AUTH, CHUNKING, ETRN, EXPN, STARTTLS, STRANGER, XCLIENT, Extension, Standing
+from relay.smtp.sasl_lines import Malformed, decode_initial
+from relay.smtp.xclient import read_attributes
 
 #: The space, and every control character.
 _BLANK = bytes([*range(33), 127])
@@ -24,6 +46,8 @@ _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BDAT_DIGITS = 15
 #: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
+#: RFC 4422 section 3.1: the name of a mechanism.
+_MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")
 
 #: `None`: the line has no argument.
 Read: TypeAlias = "Callable[[str], Question | Bdat]"
@@ -31,36 +55,69 @@ Read: TypeAlias = "Callable[[str], Question | Bdat]"
 
 class Grammar:
     """
-    The commands of a listener, with the parameters that its extensions bring.
+    The commands of a listener, with the parameters that its extensions bring to a client of this standing.
 
-    `postmaster` is where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
+    The verbs of an extension are readable for everybody: that somebody may not say them now is for the session to
+    say. A client that is not `extended` (HELO, or nothing yet) has no esmtp. `postmaster` is where
+    `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
     """
 
-    def __init__(self, extensions: Iterable[Extension], *, postmaster: Address) -> None:
-        self._extensions = tuple(extensions)
+    def __init__(
+        self,
+        extensions: Collection[Extension],
+        *,
+        postmaster: Address,
+        standing: Standing = STRANGER,
+        extended: bool = True,
+        lmtp: bool = False,
+    ) -> None:
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
-        for extension in self._extensions:
-            self._mail.update(extension.mail)
-            self._rcpt.update(extension.rcpt)
+        for extension in extensions:
+            if extended and extension.to(standing):
+                self._mail.update(extension.mail)
+                self._rcpt.update(extension.rcpt)
         self._postmaster = postmaster
-        self._verbs: dict[bytes, Read] = {
-            b"EHLO": lambda rest: _hello(True, rest),
-            b"HELO": lambda rest: _hello(False, rest),
+        hello: Mapping[bytes, Read] = {b"EHLO": _hello(True, "EHLO"), b"HELO": _hello(False, "HELO")}
+        if lmtp:  # RFC 2033 section 4.1
+            hello = {b"LHLO": _hello(True, "LHLO"), **dict.fromkeys(hello, _refuse(answers.LMTP_HERE))}
+        known: dict[bytes, Read] = {
+            **hello,
             b"MAIL": self._read_mail,
             b"RCPT": self._read_rcpt,
             b"DATA": _alone(Data()),
-            b"BDAT": _bdat if CHUNKING in self._extensions else _not_chunking,
             b"RSET": _alone(Reset()),
             b"NOOP": lambda rest: Noop(),
-            b"HELP": lambda rest: Help(rest.upper()),
+            b"HELP": lambda rest: Help(rest.upper(), self.commands),
             b"VRFY": _verify,
             b"QUIT": _alone(Quit()),
+        }
+        brought: dict[bytes, tuple[Extension, Read]] = {
+            b"BDAT": (CHUNKING, _bdat),
+            b"STARTTLS": (STARTTLS, _alone(StartTls())),
+            b"AUTH": (AUTH, _auth),
+            b"EXPN": (EXPN, _expand),
+            b"ETRN": (ETRN, _turn_queue),
+            b"XCLIENT": (XCLIENT, _xclient),
+        }
+        for verb, (extension, read) in brought.items():
+            if extension in extensions:
+                known[verb] = read
+        #: What HELP tells of.
+        self.commands = tuple(verb.decode() for verb in known if not (lmtp and verb in (b"EHLO", b"HELO")))
+        if not extended:
+            # A client without extensions that says it all the same sends its content behind it.
+            known.pop(b"BDAT", None)
+        self._verbs: dict[bytes, Read] = {
             # Known to RFC 5321 and its extensions, and not offered (502 says more than 500).
-            **dict.fromkeys((b"EXPN", b"TURN", b"SEND", b"SOML", b"SAML", b"ETRN"), _not_implemented),
-            **dict.fromkeys((b"STARTTLS", b"AUTH", b"XCLIENT", b"LHLO"), _not_implemented),
+            **dict.fromkeys((b"EXPN", b"TURN", b"SEND", b"SOML", b"SAML", b"ETRN"), _refuse(answers.NOT_IMPLEMENTED)),
+            **dict.fromkeys((b"STARTTLS", b"XCLIENT", b"LHLO"), _refuse(answers.NOT_IMPLEMENTED)),
+            b"AUTH": _refuse(answers.NO_AUTH),
+            # Its octets are on their way, and must not be taken for commands.
+            b"BDAT": _refuse(answers.NO_CHUNKING),
             # Somebody makes a browser or a proxy talk to us: there is nothing to answer.
-            **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"), _not_smtp),
+            **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"), _refuse(answers.NOT_SMTP)),
+            **known,
         }
 
     def read(self, line: bytes) -> Question | Bdat:
@@ -95,6 +152,8 @@ class Grammar:
         arguments = _parameters(rest, self._mail)
         if isinstance(arguments, Reply):
             return Misspoken(arguments)
+        if "hold_for" in arguments and "hold_until" in arguments:
+            return Misspoken(answers.HOLD_IS_HOLD)
         return Mail(reverse_path, **arguments, international=not path.isascii())
 
     def _read_rcpt(self, rest: str) -> Question:
@@ -108,7 +167,8 @@ class Grammar:
         arguments = _parameters(rest, self._rcpt)
         if isinstance(arguments, Reply):
             return Misspoken(arguments)
-        return Rcpt(recipient, **arguments, international=not path.isascii())
+        international = not path.isascii()
+        return Rcpt(recipient, international, Wishes(**arguments)) if arguments else Rcpt(recipient, international)
 
 
 def announces_content(line: bytes) -> bool:
@@ -163,18 +223,18 @@ def _parameters(text: str, known: Mapping[str, Reader]) -> dict[str, Any] | Repl
     return arguments
 
 
-def _hello(extended: bool, rest: str) -> Question:
-    # RFC 5321 section 4.1.4: a name that does not match the client is no reason to refuse. One that is none
-    # at all is a mistake worth telling; only what could do harm further on is refused.
-    name = rest.strip(" ")
-    if not name or " " in name or not name.isascii() or len(name) > 255:
-        return _syntax(f"{'EHLO' if extended else 'HELO'} your.host.name")
-    return Hello(extended, name)
+def _hello(extended: bool, verb: str) -> Read:
+    usage = _syntax(f"{verb} your.host.name")
 
+    def read(rest: str) -> Question:
+        # RFC 5321 section 4.1.4: a name that does not match the client is no reason to refuse. One that is none
+        # at all is a mistake worth telling; only what could do harm further on is refused.
+        name = rest.strip(" ")
+        if not name or " " in name or not name.isascii() or len(name) > 255:
+            return usage
+        return Hello(extended, name)
 
-def _not_chunking(rest: str) -> Question:
-    # Its octets are on their way, and must not be taken for commands.
-    return Misspoken(answers.NO_CHUNKING)
+    return read
 
 
 def _bdat(rest: str) -> Question | Bdat:
@@ -183,6 +243,35 @@ def _bdat(rest: str) -> Question | Bdat:
         # How much content follows, nobody knows: it must not be taken for commands.
         return Misspoken(answers.MALFORMED_BDAT)
     return Bdat(int(number), bool(mark))
+
+
+def _auth(rest: str) -> Question:
+    """RFC 4954 section 4: the mechanism, and perhaps an initial response."""
+    mechanism, found, initial = rest.partition(" ")
+    if not _MECHANISM.match(mechanism):
+        return _syntax("AUTH mechanism [initial response]")
+    if not found:
+        return Auth(mechanism.upper())
+    octets = decode_initial(initial.encode())
+    return Misspoken(sasl.MALFORMED) if isinstance(octets, Malformed) else Auth(mechanism.upper(), octets)
+
+
+def _expand(rest: str) -> Question:
+    return Expand(rest) if rest else _syntax("EXPN address")
+
+
+def _turn_queue(rest: str) -> Question:
+    """RFC 1985 section 5.1: a domain, or `@` and one for it and all below it; we have no queues with names (`#`)."""
+    below = rest.startswith("@")
+    try:
+        return TurnQueue(canonical_domain(rest.removeprefix("@")), below)
+    except AddressError:
+        return _syntax("ETRN domain")
+
+
+def _xclient(rest: str) -> Question:
+    attributes = read_attributes(rest)
+    return Misspoken(attributes) if isinstance(attributes, Reply) else XClient(attributes)
 
 
 def _verify(rest: str) -> Question:
@@ -196,12 +285,9 @@ def _alone(question: Question) -> Read:
     return read
 
 
-def _not_implemented(rest: str) -> Question:
-    return Misspoken(answers.NOT_IMPLEMENTED)
-
-
-def _not_smtp(rest: str) -> Question:
-    return Misspoken(answers.NOT_SMTP)
+def _refuse(reply: Reply) -> Read:
+    misspoken = Misspoken(reply)
+    return lambda rest: misspoken
 
 
 def _syntax(usage: str) -> Misspoken:

@@ -170,6 +170,8 @@ class Help:
     """HELP (RFC 5321 section 4.1.1.8), with its argument in upper case or ""."""
 
     topic: str = ""
+    #: The commands that this listener has.
+    commands: tuple[str, ...] = ()
 
 
 @frozen

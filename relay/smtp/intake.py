@@ -30,13 +30,26 @@ class Chunks:
     """
     One message's content as BDAT brings it (RFC 3030): plain octets, cut into chunks of announced sizes.
 
-    Without BINARYMIME content has lines like any other, so a CR or an LF alone is a fault here too: what we pass on by
-    DATA could not say it.
+    Unless it was declared to be `binary` (BINARYMIME) content has lines like any other, so a CR or an LF alone is a
+    fault here too: what we pass on by DATA could not say it.
     """
 
-    __slots__ = ("_cr", "_line", "_line_limit", "_size_limit", "count", "fault", "last", "refusal", "remaining", "size")
+    __slots__ = (
+        "_binary",
+        "_cr",
+        "_line",
+        "_line_limit",
+        "_size_limit",
+        "count",
+        "fault",
+        "last",
+        "refusal",
+        "remaining",
+        "size",
+    )
 
-    def __init__(self, *, size_limit: int, line_limit: int) -> None:
+    def __init__(self, *, size_limit: int, line_limit: int, binary: bool = False) -> None:
+        self._binary = binary
         self._size_limit = size_limit
         self._line_limit = line_limit
         self._line = 0
@@ -73,13 +86,16 @@ class Chunks:
         self.size += len(octets)
         if self.fault is not None:
             return
+        if self.size > self._size_limit:
+            self.fault = answers.MESSAGE_TOO_LARGE
+            return
+        if self._binary:
+            return
         text = b"\r" + octets if self._cr else octets
         self._cr = text.endswith(b"\r")
         whole = text[:-1] if self._cr else text
         rest = whole.replace(b"\r\n", b"")
-        if self.size > self._size_limit:
-            self.fault = answers.MESSAGE_TOO_LARGE
-        elif b"\n" in rest or b"\r" in rest:
+        if b"\n" in rest or b"\r" in rest:
             self.fault = answers.BARE_NEWLINE
         elif self._has_long_line(octets):
             self.fault = answers.CONTENT_LINE_TOO_LONG

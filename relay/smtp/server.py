@@ -10,21 +10,24 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
-from attrs import Factory, evolve, field, frozen
+from attrs import evolve, frozen
 
-from relay.mail.address import Address
-from relay.mail.envelope import Form
+from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
-from relay.smtp import answers
-from relay.smtp.commands import Grammar, announces_content
+from relay.smtp import answers, sasl
+from relay.smtp.commands import announces_content
 from relay.smtp.events import (
+    Answer,
+    Auth,
     Bdat,
+    Cancelled,
     ChunkEnded,
     Connected,
     Content,
     ContentEnded,
     Data,
     Event,
+    Expand,
     Hello,
     Help,
     Mail,
@@ -34,52 +37,18 @@ from relay.smtp.events import (
     Quit,
     Rcpt,
     Reset,
+    Response,
+    StartTls,
+    TurnQueue,
+    Verdicts,
     Verify,
+    XClient,
 )
-from relay.smtp.extensions import OFFERED, Extension
+from relay.smtp.extensions import STRANGER, Standing
 from relay.smtp.intake import Chunks, Intake
-
-
-@frozen
-class SessionLimits:
-    """The limits that the dialogue itself keeps. `None`: no such limit (a trusted client)."""
-
-    #: Octets of a command line, its end included (RFC 5321 section 4.5.3.1.4).
-    command_line: int = 2048
-    #: Octets of a line of content, its end excluded.
-    content_line: int = 64 * 1024
-    #: Recipients in a transaction (RFC 5321 section 4.5.3.1.8: never below 100).
-    recipients: int = 1000
-    #: Octets of a message, announced by SIZE.
-    message: int = 25 * 1024 * 1024
-    #: Negative replies after which we answer slowly, and after which we close.
-    errors_slow: int = 10
-    errors: int = 20
-    #: Commands that do nothing (NOOP, RSET, VRFY, HELP, EHLO) since the last accepted message.
-    idle_commands: int | None = 100
-    messages: int | None = 1000
-    #: Chunks of BDAT in a message.
-    chunks: int = 4096
-
-
-@frozen
-class Profile:
-    """What a listener is like, the same for all of its sessions."""
-
-    #: In canonical form; shown in the greeting and in the answer to HELO.
-    hostname: str
-    #: A client whose first command ends with a bare LF may go on so (a person at netcat).
-    lenient: bool = False
-    extensions: tuple[Extension, ...] = OFFERED
-    #: Where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
-    postmaster: Address = field(default=Factory(lambda self: Address("postmaster", self.hostname), takes_self=True))
-    grammar: Grammar = field(init=False, repr=False, eq=False)
-    #: For clients that said HELO, or nothing: they have no extensions (RFC 5321 section 2.2.1).
-    plain_grammar: Grammar = field(init=False, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "grammar", Grammar(self.extensions, postmaster=self.postmaster))
-        object.__setattr__(self, "plain_grammar", Grammar((), postmaster=self.postmaster))
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.sasl_lines import Cancelled as CancelledLine
+from relay.smtp.sasl_lines import Malformed, decode
 
 
 class State(Enum):
@@ -101,6 +70,12 @@ class State(Enum):
     CONTENT = auto()
     #: At least one chunk of BDAT was accepted, and the last has not come.
     CHUNKS = auto()
+    #: 334 was said: what comes is a response of AUTH.
+    EXCHANGE = auto()
+    #: 220 was said to STARTTLS: what comes is a handshake, and then another session.
+    HANDSHAKE = auto()
+    #: 220 was said to XCLIENT: what comes is another client's session.
+    INTRODUCED = auto()
     #: Nothing more is read.
     CLOSED = auto()
 
@@ -123,6 +98,13 @@ MOVES: Final[Mapping[tuple[State, type[Question]], State]] = {
     (State.CONTENT, ContentEnded): State.READY,
     **{(state, ChunkEnded): State.CHUNKS for state in _CHUNKED},
     **{(state, ContentEnded): State.READY for state in _CHUNKED},
+    (State.READY, StartTls): State.HANDSHAKE,
+    (State.READY, Auth): State.READY,
+    (State.EXCHANGE, Response): State.READY,
+    (State.EXCHANGE, Cancelled): State.READY,
+    (State.READY, Expand): State.READY,
+    (State.READY, TurnQueue): State.READY,
+    **{(state, XClient): State.INTRODUCED for state in (State.STRANGER, State.READY)},
     (State.STRANGER, Reset): State.STRANGER,
     **{(state, Reset): State.READY for state in _NAMED},
     **{(state, Noop): state for state in _SPOKEN},
@@ -139,10 +121,20 @@ REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
     # RFC 3030 section 2: behind a chunk that was refused nothing but a new transaction makes sense.
     **{(state, ChunkEnded): State.READY for state in _CHUNKED},
     **{(state, ContentEnded): State.READY for state in _CHUNKED},
+    (State.EXCHANGE, Response): State.READY,
+    (State.EXCHANGE, Cancelled): State.READY,
 }
 
 #: In these there is no transaction.
-_IDLE: Final = frozenset({State.STRANGER, State.READY, State.CLOSED})
+_IDLE: Final = frozenset({State.STRANGER, State.READY, State.EXCHANGE, State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
+#: In these nothing more is read by this session.
+_ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
+#: What a listener that requires TLS lets a client say in clear (RFC 3207 section 4).
+_IN_CLEAR: Final = (Noop, Hello, StartTls, Quit, Misspoken)
+#: What is not for everybody, or not always.
+_GUARDED: Final = (StartTls, Auth, Expand, TurnQueue, XClient)
+#: What a listener that requires authentication wants it for.
+_FOR_USERS: Final = (Mail, Verify, Expand, TurnQueue)
 
 
 @frozen
@@ -150,11 +142,13 @@ class _Transaction:
     """What the grammar needs to know of the open transaction; replaced, never changed."""
 
     smtputf8: bool = False
+    binary: bool = False
+    prdr: bool = False
     recipients: int = 0
 
 
 _NO_TRANSACTION: Final = _Transaction()
-_IDLING: Final = (Noop, Reset, Verify, Help, Hello)
+_IDLING: Final = (Noop, Reset, Verify, Help, Hello, Expand, TurnQueue)
 
 
 class ServerSession:
@@ -165,6 +159,9 @@ class ServerSession:
     an answer is still owed); for each event but `Content`, `send` with the reply, whose octets go to the client.
     There is no next event while a question waits for its reply, so a client that pipelines is answered in order
     by construction. When `closed`, the connection is to be closed once what was sent has left.
+
+    Where `state` is `HANDSHAKE` or `INTRODUCED` this session is over and another one follows on the connection, with
+    nothing of this one in it: behind a TLS handshake, or for the client that was introduced, who is handed `leftover`.
     """
 
     __slots__ = (
@@ -181,17 +178,34 @@ class ServerSession:
         "_messages",
         "_overlong",
         "_profile",
+        "_standing",
         "_state",
         "_swallowing",
         "_transaction",
+        "_words",
         "errors",
     )
 
-    def __init__(self, profile: Profile, limits: SessionLimits) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        limits: SessionLimits,
+        standing: Standing = STRANGER,
+        words: Mapping[str, str] | None = None,
+        *,
+        greeted: bool = False,
+        errors: int = 0,
+    ) -> None:
+        """
+        `words`: the arguments of keywords that are this session's own, such as the mechanisms of AUTH; without them
+        these are not offered. `greeted`: it follows another session, which had so many `errors`.
+        """
         self._profile = profile
         self._limits = limits
-        self._grammar = profile.plain_grammar
-        self._state = State.OPENING
+        self._standing = standing
+        self._words = words
+        self._grammar = profile.grammar(standing, extended=False)
+        self._state = State.STRANGER if greeted else State.OPENING
         #: The question that waits for its reply.
         self._asked: Question | None = None
         self._transaction = _NO_TRANSACTION
@@ -209,7 +223,7 @@ class ServerSession:
         self._idled = 0
         self._messages = 0
         #: Negative replies so far.
-        self.errors = 0
+        self.errors = errors
 
     @property
     def state(self) -> State:
@@ -225,6 +239,11 @@ class ServerSession:
     def receiving(self) -> bool:
         """What comes is content."""
         return self._state is State.CONTENT or self._in_chunk
+
+    @property
+    def leftover(self) -> bytes:
+        """What was received and not looked at."""
+        return self._input[self._at :]
 
     @property
     def waiting(self) -> bool:
@@ -248,17 +267,17 @@ class ServerSession:
 
     def next_event(self) -> Event | None:
         """What happened next, or `None`: a reply is owed, or there is nothing whole to look at."""
-        if self._asked is not None or self._state is State.CLOSED:
+        if self._asked is not None or self._state in _ENDED:
             return None
         if self._state is State.CONTENT:
             return self._next_of_content()
         if self._in_chunk:
             return self._next_of_chunk()
         if self._state is State.OPENING:
-            return self._ask(Connected())
+            return self._ask(Misspoken(answers.OUT_OF_TURN, last=True) if self._out_of_turn else Connected())
         return self._next_command()
 
-    def send(self, reply: Reply) -> bytes:
+    def send(self, answer: Answer) -> bytes:
         """
         Answer the question that waits; returns the octets for the client.
 
@@ -268,11 +287,28 @@ class ServerSession:
         if asked is None:
             raise RuntimeError("nothing was asked")
         self._asked = None
+        reply = answer.reply if isinstance(answer, Verdicts) else answer
+        if self._state is State.OPENING and self._out_of_turn and reply.positive:
+            asked, reply = Misspoken(answers.OUT_OF_TURN, last=True), answers.OUT_OF_TURN
         if reply.code >= 400:
             self.errors += 1
             if self.errors >= self._limits.errors and reply.code != 421:
-                reply = answers.TOO_MANY_ERRORS
+                reply = answer = answers.TOO_MANY_ERRORS
+        octets = self._spoken(asked, answer, reply) if type(asked) is ContentEnded else reply.wire
         self._move(asked, reply)
+        return octets
+
+    def _spoken(self, ended: ContentEnded, answer: Answer, reply: Reply) -> bytes:
+        """The answer to the end of content: one reply, or with LMTP and PRDR one for each recipient."""
+        transaction = self._transaction
+        if reply.code == 421:
+            return reply.wire
+        if self._profile.lmtp:
+            # RFC 2033 section 4.2: one for each RCPT that was accepted, in their order, and none for all together.
+            each = answer.each if isinstance(answer, Verdicts) else (reply,) * transaction.recipients
+            return b"".join([one.wire for one in each])
+        if isinstance(answer, Verdicts) and transaction.prdr:
+            return b"".join([one.wire for one in (answers.EACH_FOLLOWS, *answer.each, reply)])
         return reply.wire
 
     def farewell(self, reply: Reply) -> bytes:
@@ -288,23 +324,25 @@ class ServerSession:
 
     def _move(self, asked: Question, reply: Reply) -> None:
         """The reply moves the state, as the tables say."""
-        if reply.code == 421:
+        if reply.code == 421 or (type(asked) is Misspoken and asked.last):
             state = State.CLOSED
+        elif reply.code == 334:
+            state = State.EXCHANGE
         else:
             table = MOVES if reply.positive else REFUSED
             state = table.get((self._state, type(asked)), self._state)
         if reply.positive:
-            self._agree(asked)
+            self._agree(asked, reply)
         if state in _IDLE:
             self._transaction = _NO_TRANSACTION
             self._intake = self._chunks = None
         self._state = state
 
-    def _agree(self, asked: Question) -> None:
+    def _agree(self, asked: Question, reply: Reply) -> None:
         """What a positive reply changes beside the state."""
         match asked:
             case Mail():
-                self._transaction = _Transaction(smtputf8=asked.smtputf8)
+                self._transaction = _Transaction(asked.smtputf8, asked.body is Body.BINARY, asked.prdr)
             case Rcpt():
                 self._transaction = evolve(self._transaction, recipients=self._transaction.recipients + 1)
             case Data():
@@ -317,7 +355,10 @@ class ServerSession:
                 self._messages += 1
                 self._idled = 0
             case Hello(extended):
-                self._grammar = self._profile.grammar if extended else self._profile.plain_grammar
+                self._grammar = self._profile.grammar(self._standing, extended=extended)
+            case Auth() | Response() if reply.code == 235:
+                self._standing = evolve(self._standing, authenticated=True)
+                self._grammar = self._profile.grammar(self._standing, extended=True)
             case _:
                 pass
 
@@ -343,7 +384,9 @@ class ServerSession:
 
     def _begin_chunk(self, bdat: Bdat) -> Event | None:
         """The announced octets come now, and are taken even if the chunk is refused (RFC 3030 section 2)."""
-        chunks = self._chunks or Chunks(size_limit=self._limits.message, line_limit=self._limits.content_line)
+        chunks = self._chunks or Chunks(
+            size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._transaction.binary
+        )
         refusal: Reply | None = None
         if self._state not in _CHUNKED:
             refusal = self._out_of_order(bdat)
@@ -388,7 +431,7 @@ class ServerSession:
         if self._swallowing:
             self._swallowing = False
             return self._next_command() if self._at < len(self._input) else None
-        if len(line) >= self._limits.command_line:
+        if len(line) >= self._line_limit:
             return self._ask(self._too_long(line))
         has_cr = line.endswith(b"\r")
         if self._lf_ended is None:
@@ -399,13 +442,24 @@ class ServerSession:
             # A peer that means CRLF never sends this, and somebody who does may have been made to (RELIABILITY:
             # smuggling). It is not answered as a command, and nothing behind it is read.
             return self._ask(Misspoken(answers.NEWLINE_ALONE))
+        if self._state is State.EXCHANGE:
+            return self._ask(_response(line))
         question = self._grammar.read(line)
         if isinstance(question, Bdat):
             return self._begin_chunk(question)
         return self._ask(self._consider(question))
 
+    @property
+    def _line_limit(self) -> int:
+        return self._limits.auth_line if self._state is State.EXCHANGE else self._limits.command_line
+
+    @property
+    def _out_of_turn(self) -> bool:
+        """The client has said more than it may by now, and is one that has to keep to it."""
+        return self._limits.in_turn and self._at < len(self._input)
+
     def _unended_line(self) -> Event | None:
-        if self.buffered < self._limits.command_line:
+        if self.buffered < self._line_limit:
             return None
         line = self._input[self._at :]
         self._at = len(self._input)
@@ -414,7 +468,9 @@ class ServerSession:
         self._swallowing = True
         return self._ask(self._too_long(line))
 
-    def _too_long(self, line: bytes) -> Misspoken:
+    def _too_long(self, line: bytes) -> Question:
+        if self._state is State.EXCHANGE:
+            return Cancelled(sasl.TOO_LONG)
         # Only as much of it as is always here, wherever the network cuts.
         if announces_content(line[: self._limits.command_line]):
             return Misspoken(answers.MALFORMED_BDAT)
@@ -427,37 +483,94 @@ class ServerSession:
             # Parameters are not offered before EHLO; that it is missing is the better answer.
             early = self._state is State.STRANGER and question.reply.code == 555
             return Misspoken(answers.HELLO_FIRST) if early else question
-        if (self._state, type(question)) not in MOVES:
-            return Misspoken(self._out_of_order(question))
+        refusal = self._missing(question) if self._profile.guarded or isinstance(question, _GUARDED) else None
+        if refusal is None and (self._state, type(question)) not in MOVES:
+            refusal = self._out_of_order(question)
+        if refusal is None:
+            refusal = self._over_a_limit(question)
+        if refusal is not None:
+            return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
+        if isinstance(question, Hello) and question.extended:
+            return evolve(question, keywords=self._profile.keywords(self._standing, self._words))
+        return question
+
+    def _missing(self, question: Question) -> Reply | None:
+        """What has to come before this is said at all: TLS, authentication, or trust."""
+        profile, standing = self._profile, self._standing
+        if profile.requires_tls and not standing.secured and not isinstance(question, _IN_CLEAR):
+            return answers.TLS_FIRST
+        if profile.requires_auth and not standing.authenticated and isinstance(question, _FOR_USERS):
+            return answers.AUTH_FIRST
+        match question:
+            case StartTls() if standing.secured:
+                return answers.TLS_ALREADY
+            case Auth() if not standing.secured:
+                return sasl.NEEDS_TLS
+            case Auth() if standing.authenticated:
+                return answers.AUTH_ALREADY
+            case Auth() if not (self._words and self._words.get("AUTH")):
+                return answers.NO_AUTH
+            case Expand() if not standing.authenticated:
+                return answers.AUTH_FIRST
+            case TurnQueue() if not standing.known:
+                return answers.NOT_FOR_YOU
+            case XClient() if not standing.introducing:
+                return answers.NOT_FOR_YOU
+            case _:
+                return None
+
+    def _over_a_limit(self, question: Question) -> Reply | None:
+        """What this question asks too much of."""
         limits, transaction = self._limits, self._transaction
         match question:
             case Mail():
                 if limits.messages is not None and self._messages >= limits.messages:
-                    return Misspoken(answers.TOO_MANY_MESSAGES)
+                    return answers.TOO_MANY_MESSAGES
                 if question.international and not question.smtputf8:
-                    return Misspoken(answers.SENDER_NEEDS_SMTPUTF8)
+                    return answers.SENDER_NEEDS_SMTPUTF8
                 if question.size is not None and question.size > limits.message:
-                    return Misspoken(answers.MESSAGE_TOO_LARGE)
+                    return answers.MESSAGE_TOO_LARGE
             case Rcpt():
                 if transaction.recipients >= limits.recipients:
-                    return Misspoken(answers.TOO_MANY_RECIPIENTS)
+                    return answers.TOO_MANY_RECIPIENTS
                 if question.international and not transaction.smtputf8:
-                    return Misspoken(answers.RECIPIENT_NEEDS_SMTPUTF8)
+                    return answers.RECIPIENT_NEEDS_SMTPUTF8
+            case Data():
+                if transaction.binary:
+                    return answers.ONLY_BDAT
+                # RFC 2920 section 3.1: what follows DATA waits for its reply.
+                if self._out_of_turn:
+                    return answers.OUT_OF_TURN
+            case StartTls():
+                if self._at < len(self._input):
+                    return answers.BEHIND_STARTTLS
             case _ if isinstance(question, _IDLING):
                 self._idled += 1
                 if limits.idle_commands is not None and self._idled > limits.idle_commands:
-                    return Misspoken(answers.TOO_MUCH_IDLING)
+                    return answers.TOO_MUCH_IDLING
             case _:
                 pass
-        return question
+        return None
 
     def _out_of_order(self, question: Question | Bdat) -> Reply:
         if self._state is State.UNWELCOME:
             return answers.ONLY_QUIT
         if self._state is State.STRANGER:
             return answers.HELLO_FIRST
-        if isinstance(question, Mail):
+        if isinstance(question, Mail | StartTls | Auth | Expand | TurnQueue | XClient):
             return answers.NESTED_MAIL
         if self._state is State.CHUNKS:
             return answers.ONLY_CHUNKS
         return answers.MAIL_FIRST if self._state is State.READY else answers.RECIPIENT_FIRST
+
+
+def _response(line: bytes) -> Response | Cancelled:
+    """What a client says to a 334 (RFC 4954 section 4)."""
+    octets = decode(line)
+    match octets:
+        case CancelledLine():
+            return Cancelled(sasl.CANCELLED)
+        case Malformed():
+            return Cancelled(sasl.MALFORMED)
+        case _:
+            return Response(octets)

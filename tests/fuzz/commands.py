@@ -8,21 +8,24 @@ from typing import Final
 from relay.mail.address import parse_address
 from relay.smtp.commands import Grammar
 from relay.smtp.events import Bdat, Hello, Help, Mail, Misspoken, Question, Rcpt, Verify
+from relay.smtp.extensions import STRANGER
 from relay.smtp.help import explain
-from relay.smtp.server import Profile
+from relay.smtp.profile import Profile
 from tests.fuzz import naive
 
 PROFILE: Final = Profile("mx.test")
+EXTENDED: Final = PROFILE.grammar(STRANGER, extended=True)
+PLAIN: Final = PROFILE.grammar(STRANGER, extended=False)
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 def check(line: bytes) -> None:
     # The session hands out what stands before the LF.
     line = line.replace(b"\n", b"")
-    for grammar in (PROFILE.grammar, PROFILE.plain_grammar):
+    for grammar in (EXTENDED, PLAIN):
         _is_harmless(line, grammar.read(line))
         _may_be_written_otherwise(line, grammar)
-    extended, plain = PROFILE.grammar.read(line), PROFILE.plain_grammar.read(line)
+    extended, plain = EXTENDED.read(line), PLAIN.read(line)
     if not isinstance(plain, Misspoken):
         assert plain == extended, f"{plain} after HELO, {extended} after EHLO"
 
@@ -51,8 +54,8 @@ def _is_harmless(line: bytes, question: Question | Bdat) -> None:
         case Rcpt(recipient):
             assert re.match(rb" *RCPT +TO:", line, re.IGNORECASE)
             assert len(str(recipient)) > 254 or parse_address(str(recipient)) == recipient
-        case Help(topic):
-            assert naive.is_one_reply(explain(topic).wire)
+        case Help(topic, commands):
+            assert naive.is_one_reply(explain(topic, commands).wire)
         case Bdat(size):
             assert re.match(rb" *BDAT +[0-9]", line, re.IGNORECASE)
             assert 0 <= size < 10**15

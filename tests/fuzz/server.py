@@ -27,7 +27,8 @@ from relay.smtp.events import (
     Reset,
     Verify,
 )
-from relay.smtp.server import MOVES, Profile, ServerSession, SessionLimits, State
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.server import MOVES, ServerSession, State
 from tests.fuzz import naive
 from tests.fuzz.given import Given
 

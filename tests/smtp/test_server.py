@@ -30,7 +30,8 @@ from relay.smtp.events import (
     Rcpt,
     Reset,
 )
-from relay.smtp.server import MOVES, Profile, ServerSession, SessionLimits
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.server import MOVES, ServerSession
 from tests.smtp.test_octets import cut
 
 STRICT = Profile("mx.test")
