@@ -32,6 +32,9 @@ from relay.mail.outcome import (
     Phase,
     RefusedByPolicy,
     Relayed,
+    TlsTrouble,
+    Unauthenticated,
+    Unencrypted,
     Unresolved,
     Unsuitable,
     Unwritten,
@@ -111,10 +114,12 @@ ANY: Final[tuple[object, ...]] = ()
 #: The next hop was named by the operator's configuration and is not simply the recipient's domain.
 APPOINTED: Final = "appointed"
 
-_WELCOME = (Phase.GREETING, Phase.HELLO)
+_WELCOME = (Phase.GREETING, Phase.HELLO, Phase.STARTTLS)
+_LOGIN = (Phase.AUTH,)
 _COMMANDS = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _OF_THE_MESSAGE = (Phase.MAIL, Phase.DATA, Phase.CONTENT, Phase.END)
 _RCPT = (Phase.RCPT,)
+_OF_A_RECIPIENT = (Phase.RCPT, Phase.COPY)
 
 TABLE: Final[tuple[Line, ...]] = (
     # -- Where to --
@@ -146,6 +151,13 @@ TABLE: Final[tuple[Line, ...]] = (
     # No service here, or none for us (RFC 5321 section 3.1, RFC 7504). Even a 5yz says nothing of the
     # recipient, and mostly means that somebody has something to mend: another host, then later.
     Line(Answered, ANY, _WELCOME, LATER, "4.3.2", HOST, NEXT),
+    # Behind AUTH every refusal is one of us. A server that cannot look us up now (454), or is broken, is that host's
+    # trouble; a password that it does not take is for the operator to mend, and no other host is offered it at once:
+    # tries that fail are counted (RFC 4954 section 4, RFC 5321 section 4.2.1).
+    Line(Answered, {"4yz"}, _LOGIN, LATER, "4.7.0", HOST, NEXT),
+    Line(Answered, {"5yz"}, _LOGIN, LATER, "4.7.8", OURSELVES, STAY, because="the next hop does not let us in"),
+    # It wants STARTTLS or AUTH first (RFC 3207 section 4, RFC 4954 section 6): that is for the operator to configure.
+    Line(Answered, {"530"}, _COMMANDS, LATER, "4.7.0", OURSELVES, NEXT),
     # "Bad sequence of commands" after a sequence that was not: the two of us misunderstand each other.
     Line(Answered, {"503"}, _COMMANDS, LATER, "4.5.1", HOST, NEXT),
     # RFC 5321 section 4.5.3.1.10: 552 was once the code for too many recipients, and is to be taken for 452.
@@ -156,18 +168,32 @@ TABLE: Final[tuple[Line, ...]] = (
     Line(Answered, {"452", "no status"}, _OF_THE_MESSAGE, LATER, "4.3.1", HOST, NEXT),
     Line(Answered, {"4yz", "4.3.z"}, _OF_THE_MESSAGE, LATER, "4.3.0", HOST, NEXT),
     # Greylisting, full mailboxes, too many recipients: the other hosts would say the same.
-    Line(Answered, {"4yz"}, _RCPT, LATER, "4.0.0", RECIPIENT, STAY),
+    Line(Answered, {"4yz"}, _OF_A_RECIPIENT, LATER, "4.0.0", RECIPIENT, STAY),
     Line(Answered, {"4yz"}, ANYWHERE, LATER, "4.0.0", MESSAGE, STAY),
-    Line(Answered, {"5yz"}, _RCPT, NEVER, "5.0.0", RECIPIENT, STAY),
+    Line(Answered, {"5yz"}, _OF_A_RECIPIENT, NEVER, "5.0.0", RECIPIENT, STAY),
     Line(Answered, {"5yz"}, ANYWHERE, NEVER, "5.0.0", MESSAGE, STAY),
     # A yes where only a no can be reported.
     Line(Answered, ANY, ANYWHERE, LATER, "4.5.0", HOST, NEXT),
+    # -- The peer cannot be told who we are, or is not who it should be --
+    #
+    # What the configuration wants to be encrypted is never sent in clear. Somebody has something to mend, be it only a
+    # certificate, or somebody is listening on the way: another host, then later (RFC 3207 section 6).
+    Line(Unencrypted, {TlsTrouble.NOT_OFFERED}, ANYWHERE, LATER, "4.7.4", HOST, NEXT),
+    Line(Unencrypted, ANY, ANYWHERE, LATER, "4.7.5", HOST, NEXT),
+    # No password was said to it.
+    Line(Unauthenticated, ANY, ANYWHERE, LATER, "4.7.8", OURSELVES, NEXT, because="the next hop does not let us in"),
     # -- The peer cannot be given this message --
     #
     # RFC 6531 section 3.2, RFC 6152 section 3: not to be sent, not to be converted. One host may offer what
     # another does not; it fails when none does.
     Line(Unsuitable, {Need.SMTPUTF8}, ANYWHERE, NEVER, "5.6.7", HOST, NEXT),
     Line(Unsuitable, {Need.EIGHT_BIT}, ANYWHERE, NEVER, "5.6.3", HOST, NEXT),
+    # RFC 3030 section 3: the same of BINARYMIME.
+    Line(Unsuitable, {Need.BINARY}, ANYWHERE, NEVER, "5.6.3", HOST, NEXT),
+    # RFC 8689 section 4.2.1.
+    Line(Unsuitable, {Need.REQUIRE_TLS}, ANYWHERE, NEVER, "5.7.30", HOST, NEXT),
+    # RFC 2852 section 4.1.4: "return" is no promise of a server that has not made it.
+    Line(Unsuitable, {Need.DELIVER_BY}, ANYWHERE, NEVER, "5.3.3", HOST, NEXT),
     # RFC 1870 section 6.1.
     Line(Unsuitable, {Need.SIZE}, ANYWHERE, NEVER, "5.3.4", MESSAGE, STAY),
     # -- Mailboxes of ours --
@@ -191,8 +217,9 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
     `appointed`: the next hop was named by the configuration, and is not simply the recipient's domain.
     """
     if isinstance(fact, Carried):
-        carried = Relayed(fact.by, fact.text, fact.told) if fact.onward else Delivered(fact.by, fact.text)
-        return Judgement(carried, RECIPIENT)
+        if fact.onward:
+            return Judgement(Relayed(fact.by, fact.text, fact.told, fact.tls), RECIPIENT)
+        return Judgement(Delivered(fact.by, fact.text, fact.tls), RECIPIENT)
     features = _features(fact)
     if appointed:
         features.add(APPOINTED)
@@ -220,7 +247,7 @@ def _features(fact: Fact) -> set[object]:
     match fact:
         case Broke():
             return {fact.breakage}
-        case Unresolved():
+        case Unresolved() | Unencrypted():
             return {fact.trouble}
         case Unsuitable():
             return {fact.need}
@@ -228,7 +255,7 @@ def _features(fact: Fact) -> set[object]:
             return {fact.errno_name, *(("permanent",) if fact.permanent else ())}
         case Answered():
             return _features_of(fact.reply)
-        case RefusedByPolicy() | Misbehaved() | Carried():
+        case RefusedByPolicy() | Misbehaved() | Carried() | Unauthenticated():
             return set()
         case _:
             assert_never(fact)
@@ -269,6 +296,8 @@ def _because(fact: Fact) -> str:
             return f"refused at {fact.phase.value}"
         case Unresolved():
             return f"{fact.trouble.value}: {printable(fact.domain)}"
+        case Unencrypted():
+            return fact.trouble.value
         case Unsuitable(need=Need.SIZE):
             return "the message is larger than the server takes"
         case Unsuitable():
@@ -288,7 +317,7 @@ def _note(fact: Fact) -> str:
     match fact:
         case Unwritten():
             return printable(f"{fact.what}: {fact.text}")[:_DIAGNOSTIC]
-        case Broke() | Unresolved():
+        case Broke() | Unresolved() | Unencrypted() | Unauthenticated():
             return printable(fact.text)[:_DIAGNOSTIC]
         case Misbehaved():
             return printable(fact.agent)

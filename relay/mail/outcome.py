@@ -22,11 +22,15 @@ class Phase(Enum):
     CONNECT = "connecting"
     GREETING = "the greeting"
     HELLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
     CONTENT = "sending the content"
     END = "the end of the content"
+    #: Behind the content, about one recipient: only LMTP speaks so (RFC 2033 section 4.2).
+    COPY = "the end of the content, for this recipient"
     LOCAL = "local delivery"
 
 
@@ -56,11 +60,22 @@ class NameTrouble(Enum):
 
 
 class Need(Enum):
-    """What a next hop lacks for this message (RFC 6531, RFC 6152, RFC 1870)."""
+    """What a next hop lacks for this message (RFC 6531, RFC 6152, RFC 1870, RFC 3030, RFC 8689, RFC 2852)."""
 
     SMTPUTF8 = "SMTPUTF8"
     EIGHT_BIT = "8BITMIME"
     SIZE = "SIZE"
+    BINARY = "BINARYMIME"
+    REQUIRE_TLS = "REQUIRETLS"
+    DELIVER_BY = "DELIVERBY"
+
+
+class TlsTrouble(Enum):
+    """Why a conversation that had to be encrypted was not (RFC 3207)."""
+
+    NOT_OFFERED = "the server does not offer STARTTLS"
+    REFUSED = "STARTTLS was refused"
+    FAILED = "the TLS handshake failed"
 
 
 @frozen
@@ -87,6 +102,8 @@ class Carried:
     #: The other server has taken over the duty of telling the sender (it offers DSN, RFC 3461). If it has not, somebody
     #: who wants to hear of success hears from us that it was relayed.
     told: bool = False
+    #: How the connection to the other server was encrypted: `TLSv1.3:TLS_AES_256_GCM_SHA384:verified`; "": not at all.
+    tls: str = ""
 
 
 @frozen
@@ -106,6 +123,24 @@ class Broke:
     phase: Phase
     peer: Peer
     text: str = ""
+
+
+@frozen
+class Unencrypted:
+    """The peer cannot be given anything, since it would be in clear. It was told nothing but QUIT."""
+
+    trouble: TlsTrouble
+    peer: Peer
+    #: What the peer said, or what is wrong with its certificate.
+    text: str = ""
+
+
+@frozen
+class Unauthenticated:
+    """We could not even try to log in, or do not believe that we have: `text` says why, in words for the operator."""
+
+    peer: Peer
+    text: str
 
 
 @frozen
@@ -153,7 +188,18 @@ class RefusedByPolicy:
     reply: Reply
 
 
-Fact: TypeAlias = Carried | Answered | Broke | Unresolved | Unsuitable | Unwritten | Misbehaved | RefusedByPolicy
+Fact: TypeAlias = (
+    Carried
+    | Answered
+    | Broke
+    | Unencrypted
+    | Unauthenticated
+    | Unresolved
+    | Unsuitable
+    | Unwritten
+    | Misbehaved
+    | RefusedByPolicy
+)
 
 
 @frozen
@@ -162,6 +208,8 @@ class Delivered:
 
     by: str
     text: str = ""
+    #: As in `Carried`: where an LMTP server has delivered it.
+    tls: str = ""
 
 
 @frozen
@@ -172,6 +220,8 @@ class Relayed:
     text: str = ""
     #: It has also taken over the duty of telling the sender (RFC 3461 section 5.2.2).
     told: bool = False
+    #: As in `Carried`.
+    tls: str = ""
 
 
 @frozen

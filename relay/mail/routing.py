@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
-from attrs.validators import deep_iterable, deep_mapping, instance_of
+from attrs.validators import deep_iterable, deep_mapping, in_, instance_of
 
 from relay.mail.address import Address, canonical_domain
 from relay.mail.envelope import Client
 from relay.mail.reply import Reply
+
+#: How much TLS is asked of a next hop (RFC 3207). `none`: none. `may`: where it is offered, whoever the host is.
+#: `encrypt`: or nothing, whoever the host is. `verify`: with a host whose certificate comes from a trusted authority
+#: and is for its name, or nothing.
+TlsLevel: TypeAlias = Literal["none", "may", "encrypt", "verify"]
+TLS_LEVELS: Final[tuple[TlsLevel, ...]] = get_args(TlsLevel)
+
+#: What the name of a Unix socket begins with.
+UNIX: Final = "unix:"
 
 #: A verdict is kept in the spool and shown to people, so what it says has to be text.
 _TEXT: Final = instance_of(str)
@@ -33,28 +42,67 @@ class Inquiry:
     client: Client
 
 
+def _in_order(keywords: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(keyword.upper() for keyword in keywords))
+
+
 @frozen
 class NextHop:
     """
     A host to hand mail to: by the MX records of `name`, or `name` itself if `mx` is false.
 
-    `name` is a domain in canonical form, an address literal, or (only without MX) an IP address.
+    `name` is a domain in canonical form, an address literal, or (only without MX) an IP address, or `unix:` and the
+    path of a socket where LMTP is spoken.
     """
 
     name: str
     port: int = field(default=25)
     mx: bool = field(default=True)
+    tls: TlsLevel = field(default="may", validator=in_(TLS_LEVELS))
+    #: The name of a login in the configuration, or "". What stands behind it is never kept with the mail.
+    login: str = field(default="", validator=_TEXT)
+    #: LMTP is spoken there (RFC 2033): who takes the mail delivers it.
+    lmtp: bool = field(default=False)
+    #: Extensions that are not used with it even where it offers them, by their keywords.
+    without: tuple[str, ...] = field(default=(), converter=_in_order)
 
     @port.validator
     def _is_a_port(self, _attribute: object, port: int) -> None:
         if not 0 < port < 65536:
             raise ValueError(f"{port} is not a port")
 
+    @login.validator
+    def _is_kept_to_itself(self, _attribute: object, login: str) -> None:
+        if login and self.tls != "verify":
+            raise ValueError("who we are is told to nobody but a host whose certificate was verified")
+
+    @lmtp.validator
+    def _is_no_exchanger(self, _attribute: object, lmtp: bool) -> None:
+        if lmtp and self.mx:
+            # RFC 2033 section 5: an MX record never leads to an LMTP server.
+            raise ValueError("LMTP is spoken with hosts that were named, and not with those of MX records")
+        if self.unix and not lmtp:
+            raise ValueError("at a Unix socket LMTP is spoken")
+
+    @property
+    def unix(self) -> str:
+        """The path of the Unix socket that this is, or ""."""
+        return "" if self.mx or not self.name.startswith(UNIX) else self.name.removeprefix(UNIX)
+
     def __str__(self) -> str:
-        """The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`."""
-        if not self.mx:
-            return f"[{self.name}]:{self.port}"
-        return self.name if self.port == 25 else f"{self.name}:{self.port}"
+        """
+        The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`,
+        `lmtp:[192.0.2.1]:24`, `unix:/run/lmtp`, `[smtp.example.net]:587;tls=verify;login=smarthost`.
+        """
+        if self.unix:
+            text = self.name
+        elif not self.mx:
+            text = f"{'lmtp:' if self.lmtp else ''}[{self.name}]:{self.port}"
+        else:
+            text = self.name if self.port == 25 else f"{self.name}:{self.port}"
+        if self.tls != "may" and not self.unix:
+            text += f";tls={self.tls}"
+        return f"{text};login={self.login}" if self.login else text
 
 
 def _next_hops(hops: str | NextHop | Iterable[str | NextHop]) -> tuple[NextHop, ...]:

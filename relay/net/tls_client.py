@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import frozen
 from OpenSSL import SSL
@@ -21,13 +21,12 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from relay.interfaces import IClock
+from relay.mail.routing import TlsLevel
 from relay.mail.tls import Subject
 from relay.net.tls import TlsConnection, believe, peer_subject, subject_of, trouble
 from relay.net.tls_files import read_authorities
 
-#: `none`: no TLS. `may`: TLS where the peer offers it, whoever the peer is. `encrypt`: TLS or nothing, whoever the peer
-#: is. `verify`: TLS with a peer whose certificate comes from a trusted authority and is for its name.
-Level: TypeAlias = Literal["none", "may", "encrypt", "verify"]
+Level: TypeAlias = TlsLevel
 
 #: Where clear text is permitted, anything is better than that (RFC 7435); what a listener on the way can break is no
 #: encryption; and `verify` has OpenSSL's own default. `SECLEVEL` is its measure of how weak keys and digests may be.

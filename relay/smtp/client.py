@@ -12,93 +12,42 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from attrs import frozen
-
-from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Need, Peer, Phase, Unsuitable
+from relay.mail.outcome import Answered, Breakage, Broke, Carried, Peer, Phase, TlsTrouble, Unencrypted, Unsuitable
 from relay.mail.reply import Reply
+from relay.smtp.course import PHASES, Course, Due, Said, command
+from relay.smtp.deadlines import DEADLINES as DEADLINES
+from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
+from relay.smtp.deadlines import Deadlines as Deadlines
 from relay.smtp.features import Features
 from relay.smtp.octets import TERMINATOR
+from relay.smtp.opening import Leave, Opening, Say, Step
+from relay.smtp.parameters import Terms, lacking, lacking_for, mail, rcpt
 from relay.smtp.replies import Nonsense, ReplyReader
-from relay.smtp.transaction import Event, Over, Proceed, Ready, Settled, Transaction, TurnedAway
+from relay.smtp.transaction import (
+    PLAINLY,
+    Approach,
+    Event,
+    Over,
+    Proceed,
+    Ready,
+    Refusal,
+    StartTls,
+    Transaction,
+    TurnedAway,
+)
 
-#: Seconds that QUIT may take. Nobody is served by a longer wait: all that mattered has been answered.
-QUIT_SECONDS: Final = 5.0
 #: How much of a reply is kept in a fact's text.
 _TEXT = 500
-
-
-@frozen
-class Deadlines:
-    """How many seconds the peer may take, for each command and not for each octet (RFC 5321 section 4.5.3.2)."""
-
-    connect: float = 30.0
-    #: The greeting, and the answers to EHLO, HELO and RSET.
-    greeting: float = 300.0
-    mail: float = 300.0
-    rcpt: float = 300.0
-    data: float = 120.0
-    #: To take one piece of content.
-    block: float = 180.0
-    end: float = 600.0
-
-    def of(self, phase: Phase) -> float:
-        """The deadline of a phase of the dialogue."""
-        match phase:
-            case Phase.CONNECT:
-                return self.connect
-            case Phase.MAIL:
-                return self.mail
-            case Phase.RCPT:
-                return self.rcpt
-            case Phase.DATA:
-                return self.data
-            case Phase.CONTENT:
-                return self.block
-            case Phase.END:
-                return self.end
-            case _:
-                return self.greeting
-
-
-DEADLINES: Final = Deadlines()
-
-
-class Said(Enum):
-    """What we have said, and a reply is due to."""
-
-    #: We have connected: the greeting is due.
-    NOTHING = auto()
-    EHLO = auto()
-    HELO = auto()
-    RSET = auto()
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    #: All of it, with its terminator.
-    CONTENT = auto()
-    QUIT = auto()
-
-
-#: What people call the time between something that we say and its reply.
-_PHASES: Final[Mapping[Said, Phase]] = {
-    Said.NOTHING: Phase.GREETING,
-    Said.EHLO: Phase.HELLO,
-    Said.HELO: Phase.HELLO,
-    Said.RSET: Phase.MAIL,
-    Said.MAIL: Phase.MAIL,
-    Said.RCPT: Phase.RCPT,
-    Said.DATA: Phase.DATA,
-    Said.CONTENT: Phase.END,
-    Said.QUIT: Phase.END,
-}
 
 
 class Stage(Enum):
     """How far the conversation as a whole has come."""
 
     CONNECTING = auto()
-    #: Greeting, EHLO, HELO.
+    #: What `relay.smtp.opening` does.
     OPENING = auto()
+    #: Amid that, TLS shakes hands.
+    SHAKING = auto()
     #: Transactions, one behind the other.
     OPEN = auto()
     #: The same, but the last transaction was left without its end: RSET before the next (RFC 5321 section 4.1.1.5).
@@ -108,45 +57,8 @@ class Stage(Enum):
     OVER = auto()
 
 
-class _Course:
-    """The course of a transaction: what is known of each recipient so far. Dropped when the transaction is over."""
-
-    __slots__ = ("accepted", "facts", "transaction", "unsettled")
-
-    def __init__(self, transaction: Transaction) -> None:
-        self.transaction = transaction
-        self.facts: list[Fact | None] = [None] * len(transaction.recipients)
-        self.unsettled = len(self.facts)
-        #: How many recipients the server has accepted.
-        self.accepted = 0
-
-    def settle(self, index: int, fact: Fact) -> None:
-        """The first fact about a recipient stands."""
-        if self.facts[index] is None:
-            self.facts[index] = fact
-            self.unsettled -= 1
-
-    def settle_rest(self, fact: Fact) -> None:
-        """The same fact for all of whom nothing is known yet."""
-        self.facts = [fact if known is None else known for known in self.facts]
-        self.unsettled = 0
-
-    def settled(self) -> Settled:
-        """What there is to report, once there is a fact for everybody."""
-        return Settled(tuple(fact for fact in self.facts if fact is not None))
-
-
 #: How a conversation ended: the fact about a recipient, given how far its transaction had come.
-_Ending: TypeAlias = Callable[[Phase], Answered | Broke]
-
-
-@frozen
-class _Due:
-    """A reply that is due: to what, of which transaction, and for RCPT about which recipient."""
-
-    said: Said
-    course: _Course | None = None
-    index: int = -1
+_Ending: TypeAlias = Callable[[Phase], Refusal]
 
 
 class ClientSession:
@@ -163,40 +75,45 @@ class ClientSession:
     """
 
     __slots__ = (
+        "_approach",
         "_content",
         "_courses",
         "_due",
         "_ending",
         "_events",
-        "_features",
-        "_hello",
+        "_opening",
         "_peer",
         "_reader",
         "_stage",
+        "_terms",
         "_to_send",
+        "_unproved",
         "_unsaid",
         "deadlines",
         "moves",
     )
 
-    def __init__(self, hello: str, peer: Peer, deadlines: Deadlines = DEADLINES) -> None:
+    def __init__(self, hello: str, peer: Peer, deadlines: Deadlines = DEADLINES, approach: Approach = PLAINLY) -> None:
         """`hello` is our name, or an address literal: what EHLO says (RFC 5321 section 4.1.1.1)."""
-        self._hello = _speakable(hello)
+        self._opening = Opening(hello, peer, approach)
+        self._approach = approach
         self._peer = peer
         self.deadlines = deadlines
         #: How often a reply or a call has moved the session.
         self.moves = 0
-        self._features = Features()
+        self._terms = Terms(Features())
         self._stage = Stage.CONNECTING
         self._reader = ReplyReader()
+        #: TLS is there, and nothing was heard by it yet.
+        self._unproved = False
         #: Replies that are due, in the order in which they have to come.
-        self._due: deque[_Due] = deque()
+        self._due: deque[Due] = deque()
         #: What is to be said next, each with what will be due for it.
-        self._unsaid: deque[tuple[bytes, _Due]] = deque()
+        self._unsaid: deque[tuple[bytes, Due]] = deque()
         #: The transactions that have begun and are not settled, in order.
-        self._courses: deque[_Course] = deque()
+        self._courses: deque[Course] = deque()
         #: The one whose content is on its way.
-        self._content: _Course | None = None
+        self._content: Course | None = None
         self._events: deque[Event] = deque()
         self._to_send: list[bytes] = []
         #: Why it is over, once it is.
@@ -207,7 +124,7 @@ class ClientSession:
     @property
     def features(self) -> Features:
         """What the server offers; nothing before `Ready`."""
-        return self._features
+        return self._terms.features
 
     @property
     def over(self) -> bool:
@@ -229,17 +146,29 @@ class ClientSession:
         """Whether a transaction may begin now."""
         if self._stage not in _WILLING or self._content is not None or self._unsaid:
             return False
-        ahead = len(self._due) == 1 and self._due[0].said is Said.CONTENT and self._features.pipelining
+        ahead = len(self._due) == 1 and self._due[0].said is Said.CONTENT and self.features.pipelining
         return not self._courses or ahead
+
+    @property
+    def wants_content(self) -> bool:
+        """Whether content that was asked for is still of use."""
+        return self._content is not None
+
+    @property
+    def holds_content(self) -> bool:
+        """Whether the next chunk has to wait for the reply to the last one: who offers no PIPELINING wants it so."""
+        return bool(self._due) and not self.features.pipelining
 
     @property
     def phase(self) -> Phase:
         """What we wait for, or (`CONTENT`) what we are sending."""
         if self._stage is Stage.CONNECTING:
             return Phase.CONNECT
+        if self._stage is Stage.SHAKING:
+            return Phase.STARTTLS
         if self._content is not None:
             return Phase.CONTENT
-        return _PHASES[self._due[0].said] if self._due else Phase.MAIL
+        return PHASES[self._due[0].said] if self._due else Phase.MAIL
 
     @property
     def deadline(self) -> float | None:
@@ -267,17 +196,35 @@ class ClientSession:
     def connected(self) -> None:
         """The connection is there: the server speaks first."""
         self._stage = Stage.OPENING
-        self._due.append(_Due(Said.NOTHING))
+        self._due.append(Due(Said.NOTHING))
         self.moves += 1
+
+    def secured(self, tls: str, *, verified: bool) -> None:
+        """
+        The handshake that `StartTls` asked for is complete.
+
+        `tls` says how, for the log; `verified`: the server's certificate comes from an authority that is trusted, and
+        is for the name of the server that was meant.
+        """
+        if self._stage is not Stage.SHAKING:
+            raise RuntimeError("no handshake was asked for")
+        self._stage = Stage.OPENING
+        self._unproved = True
+        self.moves += 1
+        self._step(self._opening.secured(tls, verified))
 
     def receive_data(self, octets: bytes) -> None:
         """
         Take what the network brought. Whatever it is, and wherever it was cut, this never raises.
 
         All that is in it was said before the peer could hear what we say next. So a reply that comes in one piece
-        with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply.
+        with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
+        comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
         if self.over:
+            return
+        if self._stage is Stage.SHAKING:
+            self._nonsense("something was said in clear when TLS had begun")
             return
         self._reader.receive_data(octets)
         while not self.over and (reply := self._reader.next_reply()) is not None:
@@ -288,7 +235,13 @@ class ClientSession:
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
         """The connection was not made, was lost, or a deadline has passed. What is not settled yet is settled now."""
-        self._end(_broken(self._peer, breakage, text))
+        # A server that does not like our side of the handshake (TLS 1.3) can only say so when ours is complete.
+        unproved = self._unproved and breakage is Breakage.LOST
+        if self._stage is Stage.SHAKING or unproved:
+            why = Unencrypted(TlsTrouble.FAILED, self._peer, (text or breakage.value)[:_TEXT])
+            self._end(lambda phase: why)
+        else:
+            self._end(_broken(self._peer, breakage, text))
 
     def begin(self, transaction: Transaction) -> None:
         """
@@ -296,7 +249,7 @@ class ClientSession:
 
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
-        course = _Course(transaction)
+        course = Course(transaction)
         if self.over:
             course.settle_rest(self._ending(Phase.MAIL))
             self._events.append(course.settled())
@@ -304,6 +257,8 @@ class ClientSession:
         if not self.can_begin:
             raise RuntimeError("the last transaction is not over")
         self._settle_unsuitable(course)
+        if transaction.chunked and course.unsettled and not self.features.chunking:
+            raise ValueError("chunks were not offered")
         commands = self._commands(course) if course.unsettled else []
         self._courses.append(course)
         self.moves += 1
@@ -315,12 +270,23 @@ class ClientSession:
         self._stage = Stage.OPEN
         self._speak()
 
-    def content_sent(self) -> None:
-        """All of the content has been given to the network, with its terminator."""
+    def piece_sent(self) -> None:
+        """A piece of the content has been given to the network, and it was not the last."""
         if self._content is None:
             raise RuntimeError("no content was asked for")
-        self._due.append(_Due(Said.CONTENT, self._content))
-        self._content = None
+        if self._content.transaction.chunked:
+            self._due.append(Due(Said.CHUNK, self._content))
+
+    def content_sent(self) -> None:
+        """All of the content has been given to the network: its terminator, or its last chunk."""
+        course, self._content = self._content, None
+        if course is None:
+            raise RuntimeError("no content was asked for")
+        if self._approach.lmtp:
+            # RFC 2033 section 4.2: a reply for each recipient that was accepted, in their order.
+            self._due.extend(Due(Said.CONTENT, course, index) for index in course.accepted)
+        else:
+            self._due.append(Due(Said.CONTENT, course))
         self.moves += 1
 
     def quit(self) -> None:
@@ -329,7 +295,7 @@ class ClientSession:
             raise RuntimeError("a transaction is not over")
         if self._stage in (Stage.LEAVING, Stage.OVER):
             return
-        if self._stage is Stage.CONNECTING or self._due:
+        if self._stage in (Stage.CONNECTING, Stage.SHAKING) or self._due:
             self._end(self._ending)
             return
         self._stage = Stage.LEAVING
@@ -338,68 +304,46 @@ class ClientSession:
 
     # Saying.
 
-    def _commands(self, course: _Course) -> list[tuple[bytes, _Due]]:
+    def _commands(self, course: Course) -> list[tuple[bytes, Due]]:
         """All that is to be said up to the content, each with what will be due for it."""
-        commands = [] if self._stage is Stage.OPEN else [_command("RSET", _Due(Said.RSET))]
-        commands.append(_command(self._mail(course), _Due(Said.MAIL, course)))
-        for index, recipient in enumerate(course.transaction.recipients):
-            if course.facts[index] is None:
-                commands.append(_command(f"RCPT TO:<{recipient}>", _Due(Said.RCPT, course, index)))
-        commands.append(_command("DATA", _Due(Said.DATA, course)))
+        transaction, terms, facts = course.transaction, self._terms, course.facts
+        commands = [] if self._stage is Stage.OPEN else [command("RSET", Due(Said.RSET))]
+        indexes = [index for index, fact in enumerate(facts) if fact is None]
+        line = mail(transaction, terms, (transaction.recipients[index] for index in indexes))
+        commands.append(command(line, Due(Said.MAIL, course)))
+        commands += [command(rcpt(transaction, at, terms), Due(Said.RCPT, course, at)) for at in indexes]
+        course.unanswered = len(indexes)
+        if not transaction.chunked:
+            commands.append(command("DATA", Due(Said.DATA, course)))
         return commands
 
     def _say(self, line: str, said: Said) -> None:
-        self._unsaid.append(_command(line, _Due(said)))
+        self._unsaid.append(command(line, Due(said)))
         self._speak()
 
     def _speak(self) -> None:
         """Say what may be said now: everything to a server that offers PIPELINING, else one command a reply."""
-        while self._unsaid and (self._features.pipelining or not self._due):
+        while self._unsaid and (self.features.pipelining or not self._due):
             octets, due = self._unsaid.popleft()
             self._to_send.append(octets)
             self._due.append(due)
 
-    def _mail(self, course: _Course) -> str:
-        """MAIL, with the parameters that this message needs and this server takes."""
-        transaction, features = course.transaction, self._features
-        line = f"MAIL FROM:<{transaction.reverse_path or ''}>"
-        if features.sized and transaction.size:
-            line += f" SIZE={transaction.size}"
-        if features.eight_bit and (transaction.eight_bit or transaction.international):
-            line += " BODY=8BITMIME"
-        if self._needs_smtputf8(transaction) or any(
-            not recipient.ascii and fact is None
-            for recipient, fact in zip(transaction.recipients, course.facts, strict=True)
-        ):
-            # Only what needs it asks for it (RFC 6531 section 3.4): the next hop then has fewer reasons to refuse.
-            line += " SMTPUTF8"
-        return line
-
-    @staticmethod
-    def _needs_smtputf8(transaction: Transaction) -> bool:
-        """Whether the message needs it for each recipient, whatever the recipient's own address."""
-        reverse_path = transaction.reverse_path
-        return transaction.international or (reverse_path is not None and not reverse_path.ascii)
-
-    def _settle_unsuitable(self, course: _Course) -> None:
-        """Settle those recipients whose copy this server cannot be given (RFC 1870, RFC 6152, RFC 6531)."""
-        transaction, features = course.transaction, self._features
-        if features.size and transaction.size > features.size:
-            course.settle_rest(Unsuitable(Need.SIZE, self._peer))
-        if transaction.eight_bit and not features.eight_bit:
-            course.settle_rest(Unsuitable(Need.EIGHT_BIT, self._peer))
-        if features.smtputf8:
+    def _settle_unsuitable(self, course: Course) -> None:
+        """Settle those recipients whose copy this server cannot be given."""
+        need = lacking(course.transaction, self._terms)
+        if need is not None:
+            course.settle_rest(Unsuitable(need, self._peer))
             return
-        if self._needs_smtputf8(transaction):
-            course.settle_rest(Unsuitable(Need.SMTPUTF8, self._peer))
-        for index, recipient in enumerate(transaction.recipients):
-            if not recipient.ascii:
-                course.settle(index, Unsuitable(Need.SMTPUTF8, self._peer))
+        for index, recipient in enumerate(course.transaction.recipients):
+            need = lacking_for(recipient, self.features)
+            if need is not None:
+                course.settle(index, Unsuitable(need, self._peer))
 
     # Hearing.
 
     def _take(self, reply: Reply) -> None:
         """One reply: the row of the table says what it means, and no row means that it cannot mean anything."""
+        self._unproved = False
         if not self._due:
             self._unasked(reply)
             return
@@ -407,14 +351,45 @@ class ClientSession:
         if reply.code == 421 and self._stage is not Stage.LEAVING:
             self._end(_refused(self._peer, reply))
             return
+        if self._stage is Stage.OPENING:
+            self._open(due.said, reply)
+            return
         row = _ROWS.get((due.said, reply.code // 100))
         if row is None:
-            self._nonsense(f"this is no answer to {due.said.name}: {reply}")
+            self._make_no_sense_of(due.said, reply)
             return
         self._due.popleft()
         self.moves += 1
         row(self, reply, due)
         self._speak()
+
+    def _open(self, said: Said, reply: Reply) -> None:
+        step = self._opening.hear(said, reply)
+        if step is None:
+            self._make_no_sense_of(said, reply)
+            return
+        self._due.popleft()
+        self.moves += 1
+        self._step(step)
+
+    def _step(self, step: Step) -> None:
+        """The next step on the way to the first transaction."""
+        match step:
+            case Say(line, said):
+                self._say(line, said)
+            case StartTls() if not self._reader.empty:
+                self._nonsense("something was said in clear behind the 220 to STARTTLS")
+            case StartTls():
+                self._stage = Stage.SHAKING
+                self._events.append(step)
+            case Leave(fact):
+                self._events.append(TurnedAway(fact))
+                self.quit()
+            case Ready(features):
+                opening = self._opening
+                self._terms = Terms(features, opening.verified, opening.authenticated, self._approach.lmtp)
+                self._stage = Stage.OPEN
+                self._events.append(step)
 
     def _unasked(self, reply: Reply) -> None:
         """
@@ -426,6 +401,9 @@ class ClientSession:
         else:
             self._nonsense(f"a reply that nobody asked for: {reply}")
 
+    def _make_no_sense_of(self, said: Said, reply: Reply) -> None:
+        self._nonsense(f"this is no answer to {said.name}: {reply}")
+
     def _nonsense(self, text: str) -> None:
         self._end(_broken(self._peer, Breakage.NONSENSE, text[:_TEXT]))
 
@@ -433,26 +411,27 @@ class ClientSession:
         """The conversation is over: settle everybody, each by how far its transaction had come."""
         if self.over:
             return
-        if self._stage in (Stage.CONNECTING, Stage.OPENING):
+        if self._stage in (Stage.CONNECTING, Stage.OPENING, Stage.SHAKING):
             self._events.append(TurnedAway(ending(self.phase)))
         while self._courses:
             self._courses[0].settle_rest(ending(self._phase_of(self._courses[0])))
             self._finish()
         self._ending = ending
         self._stage = Stage.OVER
-        if self._content is not None:
-            # Nobody wants the content any more, even if we have not been asked for our events since the 354.
-            self._events = deque(event for event in self._events if not isinstance(event, Proceed))
+        # Nobody wants the content any more, or the handshake, even if our events since then were not asked for.
+        self._events = deque(event for event in self._events if not isinstance(event, Proceed | StartTls))
         self._due.clear()
         self._unsaid.clear()
         self._to_send.clear()
         self._content = None
         self._events.append(Over(politely))
 
-    def _phase_of(self, course: _Course) -> Phase:
+    def _phase_of(self, course: Course) -> Phase:
         if course is self._content:
             return Phase.CONTENT
-        return next((_PHASES[due.said] for due in self._due if due.course is course), Phase.MAIL)
+        phases = [PHASES[due.said] for due in self._due if due.course is course]
+        # With the last chunk the server has all of it, whatever it has not answered yet.
+        return Phase.END if Phase.END in phases else phases[0] if phases else Phase.MAIL
 
     def _finish(self) -> None:
         """The oldest transaction is settled, and with it those behind it that need nothing to be said."""
@@ -468,47 +447,47 @@ class ClientSession:
 
     # The rows. Each is called with the reply and with what it answers.
 
-    def _hear_greeting(self, reply: Reply, due: _Due) -> None:
-        self._say(f"EHLO {self._hello}", Said.EHLO)
-
-    def _fall_back(self, reply: Reply, due: _Due) -> None:
-        """It does not know EHLO, or says so (RFC 5321 section 3.2): in older words, then."""
-        self._say(f"HELO {self._hello}", Said.HELO)
-
-    def _hear_features(self, reply: Reply, due: _Due) -> None:
-        if due.said is Said.EHLO:
-            self._features = Features.offered(reply.lines)
-        self._stage = Stage.OPEN
-        self._events.append(Ready(self._features))
-
-    def _hear_refusal(self, reply: Reply, due: _Due) -> None:
-        """Refused before any transaction: QUIT is all that may be said (RFC 5321 section 3.1)."""
-        self._events.append(TurnedAway(Answered(reply, _PHASES[due.said], self._peer)))
-        self.quit()
-
-    def _go_on(self, reply: Reply, due: _Due) -> None:
+    def _go_on(self, reply: Reply, due: Due) -> None:
         """As it should be."""
 
-    def _refuse_mail(self, reply: Reply, due: _Due) -> None:
+    def _refuse_mail(self, reply: Reply, due: Due) -> None:
         course = self._courses[0]
         course.settle_rest(Answered(reply, Phase.MAIL, self._peer))
         if self._unsaid:
             self._abandon()
 
-    def _accept_recipient(self, reply: Reply, due: _Due) -> None:
-        self._courses[0].accepted += 1
+    def _accept_recipient(self, reply: Reply, due: Due) -> None:
+        course = self._courses[0]
+        course.accepted.append(due.index)
+        course.unanswered -= 1
+        if course.transaction.chunked and not course.unanswered:
+            self._send_chunks(course)
 
-    def _refuse_recipient(self, reply: Reply, due: _Due) -> None:
+    def _refuse_recipient(self, reply: Reply, due: Due) -> None:
         course = self._courses[0]
         course.settle(due.index, Answered(reply, Phase.RCPT, self._peer))
-        if not course.unsettled and self._unsaid:
+        course.unanswered -= 1
+        if course.transaction.chunked and not course.unanswered:
+            self._send_chunks(course)
+        elif not course.unsettled and self._unsaid:
             self._abandon()
 
-    def _refuse_data(self, reply: Reply, due: _Due) -> None:
+    def _send_chunks(self, course: Course) -> None:
+        """
+        Each recipient is answered. Only now does the content follow: had it been sent ahead, a connection that breaks
+        at MAIL would leave us in doubt whether the server has it all, and no other host could be asked.
+        """
+        if course.unsettled:
+            self._content = course
+            self._events.append(Proceed())
+        else:
+            self._abandon()
+
+    def _refuse_data(self, reply: Reply, due: Due) -> None:
         self._courses[0].settle_rest(Answered(reply, Phase.DATA, self._peer))
         self._abandon()
 
-    def _send_content(self, reply: Reply, due: _Due) -> None:
+    def _send_content(self, reply: Reply, due: Due) -> None:
         """
         354. If nobody is left to send to, the content is empty, and whatever is said to it is no promise (RFC 2920
         section 3.1). A server that refused the sender but not all recipients would deliver that emptiness.
@@ -519,41 +498,75 @@ class ClientSession:
             self._events.append(Proceed())
         elif course.accepted:
             self._nonsense("354 to a transaction whose sender was refused")
+        elif self._approach.lmtp:
+            # RFC 2033 section 4.2: 503 it should have been, and for nobody there would be no reply to the content.
+            self._nonsense("354 to a transaction without recipients")
         else:
             self._to_send.append(TERMINATOR)
-            self._due.append(_Due(Said.CONTENT, course))
+            self._due.append(Due(Said.CONTENT, course))
 
-    def _accept_content(self, reply: Reply, due: _Due) -> None:
-        self._courses[0].settle_rest(Carried(onward=True, by=str(self._peer), text=str(reply)[:_TEXT]))
-        self._finish()
+    def _accept_chunk(self, reply: Reply, due: Due) -> None:
+        self._halt()
 
-    def _refuse_content(self, reply: Reply, due: _Due) -> None:
-        self._courses[0].settle_rest(Answered(reply, Phase.END, self._peer))
-        self._finish()
+    def _refuse_chunk(self, reply: Reply, due: Due) -> None:
+        """The message is refused. Chunks that are on their way already will be refused too (RFC 3030 section 2)."""
+        self._courses[0].settle_rest(Answered(reply, Phase.CONTENT, self._peer))
+        self._content = None
+        self._halt()
 
-    def _part(self, reply: Reply, due: _Due) -> None:
+    def _halt(self) -> None:
+        """If the message was refused, its transaction is over when each chunk is answered."""
+        course = self._courses[0]
+        if not course.unsettled and not self._awaits(course):
+            self._abandon()
+
+    def _accept_content(self, reply: Reply, due: Due) -> None:
+        onward = not self._approach.lmtp
+        self._answer_content(
+            due,
+            Carried(
+                onward=onward,
+                by=str(self._peer),
+                text=str(reply)[:_TEXT],
+                told=onward and self.features.dsn,
+                tls=self._opening.tls,
+            ),
+        )
+
+    def _refuse_content(self, reply: Reply, due: Due) -> None:
+        phase = Phase.END if due.index < 0 else Phase.COPY
+        if self._courses[0].transaction.chunked:
+            # A chunk that was refused may leave the transaction as it was (RFC 3030 section 2).
+            self._stage = Stage.ABANDONED
+        self._answer_content(due, Answered(reply, phase, self._peer))
+
+    def _answer_content(self, due: Due, fact: Carried | Answered) -> None:
+        course = self._courses[0]
+        if due.index < 0:
+            course.settle_rest(fact)
+        else:
+            course.settle(due.index, fact)
+        if not self._awaits(course):
+            self._finish()
+
+    def _awaits(self, course: Course) -> bool:
+        """Whether a reply is still due to something that was said of it."""
+        return bool(self._due) and any(due.course is course for due in self._due)
+
+    def _part(self, reply: Reply, due: Due) -> None:
         self._end(self._ending, politely=True)
 
 
 #: In these stages a transaction may begin.
 _WILLING: Final = (Stage.OPEN, Stage.ABANDONED)
 
-_Row: TypeAlias = Callable[[ClientSession, Reply, _Due], None]
+_Row: TypeAlias = Callable[[ClientSession, Reply, Due], None]
 
 #: The law: for each thing that we say exactly one reply is due, and replies come in the order of what was said. What
 #: a reply means is the row of what it answers and of its code's first digit (RFC 5321 section 4.2.1: it is all that a
 #: client may go by); a reply without a row, and one that nobody asked for, ends the conversation as nonsense, and
-#: a 421 ends it as the answer to all that was still open.
+#: a 421 ends it as the answer to all that was still open. `relay.smtp.opening` has the rows of what comes first.
 _ROWS: Final[Mapping[tuple[Said, int], _Row]] = {
-    (Said.NOTHING, 2): ClientSession._hear_greeting,
-    (Said.NOTHING, 4): ClientSession._hear_refusal,
-    (Said.NOTHING, 5): ClientSession._hear_refusal,
-    (Said.EHLO, 2): ClientSession._hear_features,
-    (Said.EHLO, 4): ClientSession._hear_refusal,
-    (Said.EHLO, 5): ClientSession._fall_back,
-    (Said.HELO, 2): ClientSession._hear_features,
-    (Said.HELO, 4): ClientSession._hear_refusal,
-    (Said.HELO, 5): ClientSession._hear_refusal,
     (Said.RSET, 2): ClientSession._go_on,
     (Said.MAIL, 2): ClientSession._go_on,
     (Said.MAIL, 4): ClientSession._refuse_mail,
@@ -564,6 +577,9 @@ _ROWS: Final[Mapping[tuple[Said, int], _Row]] = {
     (Said.DATA, 3): ClientSession._send_content,
     (Said.DATA, 4): ClientSession._refuse_data,
     (Said.DATA, 5): ClientSession._refuse_data,
+    (Said.CHUNK, 2): ClientSession._accept_chunk,
+    (Said.CHUNK, 4): ClientSession._refuse_chunk,
+    (Said.CHUNK, 5): ClientSession._refuse_chunk,
     (Said.CONTENT, 2): ClientSession._accept_content,
     (Said.CONTENT, 4): ClientSession._refuse_content,
     (Said.CONTENT, 5): ClientSession._refuse_content,
@@ -580,17 +596,3 @@ def _refused(peer: Peer, reply: Reply) -> _Ending:
 
 def _broken(peer: Peer, breakage: Breakage, text: str = "") -> _Ending:
     return lambda phase: Broke(breakage, phase, peer, text)
-
-
-def _command(line: str, due: _Due) -> tuple[bytes, _Due]:
-    return _speakable(line).encode() + b"\r\n", due
-
-
-def _speakable(line: str) -> str:
-    """
-    The line, if it is certain that it is one. An address that was parsed has no character that would be found here,
-    and so it is our own fault if there is one.
-    """
-    if not line.isprintable():
-        raise ValueError("a command has characters that no command may have")
-    return line

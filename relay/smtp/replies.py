@@ -53,6 +53,11 @@ class ReplyReader:
         self._octets = 0
         self._nonsense: Nonsense | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Nothing came behind the last reply."""
+        return not self._buffer and not self._texts
+
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought."""
         if self._nonsense is None:

@@ -1,0 +1,109 @@
+"""What a client has said and waits to be answered, and how far each of its transactions has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from attrs import frozen
+
+from relay.mail.outcome import Fact, Phase
+from relay.smtp.transaction import Settled, Transaction
+
+
+class Said(Enum):
+    """What we have said, and a reply is due to."""
+
+    #: We have connected: the greeting is due.
+    NOTHING = auto()
+    EHLO = auto()
+    HELO = auto()
+    LHLO = auto()
+    STARTTLS = auto()
+    #: AUTH, and each response to a challenge.
+    AUTH = auto()
+    #: `*`: we have given AUTH up.
+    CANCEL = auto()
+    RSET = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    #: BDAT with a chunk that is not the last.
+    CHUNK = auto()
+    #: All of the content: with its terminator, or with BDAT LAST.
+    CONTENT = auto()
+    QUIT = auto()
+
+
+#: What people call the time between something that we say and its reply.
+PHASES: Final[Mapping[Said, Phase]] = {
+    Said.NOTHING: Phase.GREETING,
+    Said.EHLO: Phase.HELLO,
+    Said.HELO: Phase.HELLO,
+    Said.LHLO: Phase.HELLO,
+    Said.STARTTLS: Phase.STARTTLS,
+    Said.AUTH: Phase.AUTH,
+    Said.CANCEL: Phase.AUTH,
+    Said.RSET: Phase.MAIL,
+    Said.MAIL: Phase.MAIL,
+    Said.RCPT: Phase.RCPT,
+    Said.DATA: Phase.DATA,
+    Said.CHUNK: Phase.CONTENT,
+    Said.CONTENT: Phase.END,
+    Said.QUIT: Phase.END,
+}
+
+
+class Course:
+    """The course of a transaction: what is known of each recipient so far. Dropped when the transaction is over."""
+
+    __slots__ = ("accepted", "facts", "transaction", "unanswered", "unsettled")
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.facts: list[Fact | None] = [None] * len(transaction.recipients)
+        self.unsettled = len(self.facts)
+        #: The recipients that the server has accepted, by their places.
+        self.accepted: list[int] = []
+        #: How many of RCPT's replies are still to come.
+        self.unanswered = 0
+
+    def settle(self, index: int, fact: Fact) -> None:
+        """The first fact about a recipient stands."""
+        if self.facts[index] is None:
+            self.facts[index] = fact
+            self.unsettled -= 1
+
+    def settle_rest(self, fact: Fact) -> None:
+        """The same fact for all of whom nothing is known yet."""
+        self.facts = [fact if known is None else known for known in self.facts]
+        self.unsettled = 0
+
+    def settled(self) -> Settled:
+        """What there is to report, once there is a fact for everybody."""
+        return Settled(tuple(fact for fact in self.facts if fact is not None))
+
+
+@frozen
+class Due:
+    """A reply that is due: to what, of which transaction, and about which recipient where it speaks of one."""
+
+    said: Said
+    course: Course | None = None
+    index: int = -1
+
+
+def command(line: str, due: Due) -> tuple[bytes, Due]:
+    """A line to say, and what will be due for it."""
+    return speakable(line).encode() + b"\r\n", due
+
+
+def speakable(line: str) -> str:
+    """
+    The line, if it is certain that it is one. An address that was parsed has no character that would be found here,
+    and so it is our own fault if there is one.
+    """
+    if not line.isprintable():
+        raise ValueError("a command has characters that no command may have")
+    return line

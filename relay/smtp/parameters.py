@@ -1,0 +1,132 @@
+"""
+What MAIL and RCPT say of a message: what it needs, and what the server takes (RFC 5321 section 4.1.1.11).
+
+Nothing is asked for that was not offered; and a copy that needs what was not offered is not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from relay.mail.address import Address
+from relay.mail.dsn import NO_WISHES, Notify, Wishes
+from relay.mail.envelope import ByMode
+from relay.mail.outcome import Need
+from relay.smtp.features import Features
+from relay.smtp.transaction import Transaction
+
+#: RFC 3461 section 4.1: in the order in which it names them.
+_NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
+
+
+@frozen
+class Terms:
+    """What counts for all transactions on a connection."""
+
+    features: Features
+    #: The server is known by its certificate.
+    verified: bool = False
+    #: The server knows who we are.
+    authenticated: bool = False
+    #: Who takes the mail delivers it: whoever wants to hear of that hears it from us.
+    lmtp: bool = False
+
+
+def lacking(transaction: Transaction, terms: Terms) -> Need | None:
+    """What the message needs for each recipient and cannot be had, or `None`."""
+    features = terms.features
+    if features.size and transaction.size > features.size:
+        return Need.SIZE
+    if transaction.binary and not features.binary:
+        return Need.BINARY
+    if transaction.eight_bit and not features.eight_bit:
+        return Need.EIGHT_BIT
+    if _needs_smtputf8(transaction) and not features.smtputf8:
+        return Need.SMTPUTF8
+    # RFC 8689 section 4.2.1.
+    if transaction.require_tls and not (terms.verified and features.requires_tls):
+        return Need.REQUIRE_TLS
+    if transaction.by is not None and transaction.by.mode is ByMode.RETURN:
+        # RFC 2852 section 4.1.4: whoever does not promise to return it in time must not have it.
+        least = features.deliver_by
+        if least is None or transaction.by.seconds < max(1, least):
+            return Need.DELIVER_BY
+    return None
+
+
+def lacking_for(recipient: Address, features: Features) -> Need | None:
+    """What this one recipient needs besides (RFC 6531 section 3.4)."""
+    return None if recipient.ascii or features.smtputf8 else Need.SMTPUTF8
+
+
+def mail(transaction: Transaction, terms: Terms, recipients: Iterator[Address]) -> str:
+    """MAIL. `recipients` are those that RCPT will be said of."""
+    features = terms.features
+    line = f"MAIL FROM:<{transaction.reverse_path or ''}>"
+    if features.sized and transaction.size:
+        line += f" SIZE={transaction.size}"
+    if transaction.binary:
+        line += " BODY=BINARYMIME"
+    elif features.eight_bit and (transaction.eight_bit or transaction.international):
+        line += " BODY=8BITMIME"
+    if _needs_smtputf8(transaction) or any(not recipient.ascii for recipient in recipients):
+        # Only what needs it asks for it (RFC 6531 section 3.4): the next hop then has fewer reasons to refuse.
+        line += " SMTPUTF8"
+    if features.keywords:
+        line += _rarely(transaction, terms)
+    return line
+
+
+def _rarely(transaction: Transaction, terms: Terms) -> str:
+    features, words = terms.features, ""
+    if features.dsn and not terms.lmtp:
+        if transaction.returns is not None:
+            words += f" RET={transaction.returns.value}"
+        if transaction.envid:
+            words += f" ENVID={transaction.envid}"
+    if terms.authenticated and features.authenticates:
+        # RFC 4954 section 5: we are known there, and do not vouch for who gave us the message.
+        words += " AUTH=<>"
+    if transaction.require_tls:
+        words += " REQUIRETLS"
+    if transaction.priority is not None and features.prioritizes:
+        words += f" MT-PRIORITY={transaction.priority}"
+    least = features.deliver_by
+    if transaction.by is not None and least is not None and (not least or transaction.by.seconds >= least):
+        trace = "T" if transaction.by.trace else ""
+        words += f" BY={transaction.by.seconds};{transaction.by.mode.value}{trace}"
+    return words
+
+
+def rcpt(transaction: Transaction, index: int, terms: Terms) -> str:
+    """RCPT of the recipient at this place."""
+    line = f"RCPT TO:<{transaction.recipients[index]}>"
+    if transaction.wishes and terms.features.dsn and not terms.lmtp:
+        line += _wishes(transaction.wishes[index])
+    return line
+
+
+def _wishes(wishes: Wishes) -> str:
+    words = ""
+    if wishes is NO_WISHES:
+        return words
+    if wishes.notify:
+        words += " NOTIFY=" + ",".join(one.value for one in _NOTIFY if one in wishes.notify)
+    if wishes.orcpt:
+        words += f" ORCPT={ascii_form(wishes.orcpt)}"
+    return words
+
+
+def ascii_form(orcpt: str) -> str:
+    """The address in UTF-8 as one that may stand in any dialogue (RFC 6533 section 3)."""
+    if orcpt.isascii():
+        return orcpt
+    return "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in orcpt)
+
+
+def _needs_smtputf8(transaction: Transaction) -> bool:
+    """Whether the message needs it for each recipient, whatever the recipient's own address."""
+    reverse_path = transaction.reverse_path
+    return transaction.international or (reverse_path is not None and not reverse_path.ascii)
