@@ -21,9 +21,9 @@ from relay.registry import Registry
 _checkers: Final = Registry("checker", {}, "relay.checkers", ICredentialsChecker)
 
 
-class Users:
+class UserSource:
     """
-    The users of a relay, and the threads in which passwords are verified.
+    Who knows the users of a relay, and the threads in which passwords are verified.
 
     Made before anything starts, when a file of passwords is read for the first time; started by the user that the
     relay runs as.

@@ -32,7 +32,7 @@ from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
 from relay.agents.threads import Threads
 from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
-from relay.authentication import Users
+from relay.authentication import UserSource
 from relay.config.addresses import Inet, Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
@@ -79,7 +79,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
     with _noting(problems):
         encryption = Encryption(settings, clock, file=file)
     with _noting(problems):
-        users = Users(settings, clock, reactor, file=file)
+        users = UserSource(settings, clock, reactor, file=file)
     if problems:
         raise ConfigurationError(problems)
     servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))
@@ -143,7 +143,7 @@ class RelayService(Service):
         maillog: MailLog,
         threads: Threads,
         encryption: Encryption,
-        users: Users,
+        users: UserSource,
         file: str,
     ) -> None:
         self._relay = relay

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.authentication import Users
+from relay.authentication import UserSource
 from relay.config.errors import ConfigurationError
 from relay.config.load import load
 from relay.net.clock import ReactorClock
@@ -71,7 +71,7 @@ class UsersTests(SynchronousTestCase):
         self.path.write_text(Record.of("jon", "pencil", secrets.token_bytes, CHEAP).line() + "\n")
         self.path.chmod(mode)
 
-    def users(self, auth: str, reactor: Any = None) -> Users:
+    def users(self, auth: str, reactor: Any = None) -> UserSource:
         def note(event: Any) -> None:
             self.logged.append(event["log_format"].format(**event))
 
@@ -83,14 +83,14 @@ class UsersTests(SynchronousTestCase):
             user="ann",
             option_model=lambda use: None,
         )
-        return Users(settings, ReactorClock(Clock()), reactor, file="relay.toml", log=Logger(observer=note))
+        return UserSource(settings, ReactorClock(Clock()), reactor, file="relay.toml", log=Logger(observer=note))
 
     def problem(self, auth: str) -> str:
         with self.assertRaises(ConfigurationError) as caught:
             self.users(auth)
         return str(caught.exception).replace(f"{self.folder}/", "")
 
-    def check(self, users: Users, password: str) -> Any:
+    def check(self, users: UserSource, password: str) -> Any:
         assert users.credentials is not None
         return start(users.credentials.check_password("jon", password))
 

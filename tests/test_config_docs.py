@@ -8,11 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.addresses import is_local
 from relay.config.load import load
+from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.policy.registry import names, option_model
 from tests import config_reference
 
-FILE = Path(__file__).parent.parent / "etc/relay.toml"
+ETC = Path(__file__).parent.parent / "etc"
+FILE = ETC / "relay.toml"
 
 
 class ReferenceTests(SynchronousTestCase):
@@ -25,10 +27,7 @@ class ReferenceTests(SynchronousTestCase):
         )
 
 
-class TheFileThatComesWithTheRelayTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.text = FILE.read_text()
-
+class EtcCase(SynchronousTestCase):
     def settings(self, text: str) -> Settings:
         return load(
             text,
@@ -39,6 +38,59 @@ class TheFileThatComesWithTheRelayTests(SynchronousTestCase):
             option_model=option_model,
             known=names,
         )
+
+
+class ExampleTests(EtcCase):
+    def setUp(self) -> None:
+        self.text = (ETC / "examples/mx-and-submission.toml").read_text()
+        self.read = self.settings(self.text)
+
+    def test_every_example_is_right_and_no_open_relay(self) -> None:
+        examples = sorted((ETC / "examples").iterdir())
+        self.assertTrue(examples)
+        for example in examples:
+            for text in (
+                example.read_text(),
+                re.sub("^# (next_hop =)", r"\1", example.read_text(), flags=re.MULTILINE),
+            ):
+                self.assertEqual(list(open_doors(self.settings(text))), [], example.name)
+
+    def test_people_log_in_where_it_is_encrypted_and_nowhere_else(self) -> None:
+        self.assertEqual(
+            [(str(each.address), each.protocol, each.tls, each.without) for each in self.read.listener],
+            [
+                ("[::]:25", "smtp", "offer", ("AUTH",)),
+                ("[::]:587", "submission", "require", ()),
+                ("[::]:465", "submission", "implicit", ()),
+                ("unix:/run/relay/lmtp.sock", "lmtp", "none", ()),
+            ],
+        )
+
+    def test_mail_for_the_world_comes_from_people_and_programs_of_ours(self) -> None:
+        self.assertEqual(
+            [(each.use, each.when.authenticated, each.when.listener) for each in self.read.policy],
+            [
+                ("alias", None, ()),
+                ("mailbox", None, ()),
+                ("forward", True, ()),
+                ("forward", None, ("local",)),
+                ("reject", None, ()),
+            ],
+        )
+
+    def test_it_writes_where_the_unit_lets_it(self) -> None:
+        unit = (ETC / "relay.service").read_text()
+        for word, folder in (("State", "/var/lib/"), ("Runtime", "/run/"), ("Logs", "/var/log/")):
+            self.assertIn(f"\n{word}Directory=relay\n", unit)
+            self.text = self.text.replace(f"{folder}relay/", "WRITTEN/")
+        written = re.findall(r'^(?:path|socket|mail|own|passwords|directory) *= "(.*)"', self.text, re.MULTILINE)
+        self.assertEqual(len(written), 6)
+        self.assertTrue(all(path.startswith("WRITTEN/") for path in written), written)
+
+
+class TheFileThatComesWithTheRelayTests(EtcCase):
+    def setUp(self) -> None:
+        self.text = FILE.read_text()
 
     def test_it_is_right(self) -> None:
         self.settings(self.text)

@@ -62,7 +62,7 @@ def _files(settings: Settings, file: str) -> list[str]:
     from twisted.internet.task import Clock
     from twisted.logger import Logger, formatEvent
 
-    from relay.authentication import Users
+    from relay.authentication import UserSource
     from relay.config.errors import ConfigurationError
     from relay.encryption import Encryption
     from relay.net.clock import ReactorClock
@@ -78,7 +78,7 @@ def _files(settings: Settings, file: str) -> list[str]:
     except ConfigurationError as error:
         problems += error.problems
     try:
-        Users(settings, clock, reactor, file=file, log=log)
+        UserSource(settings, clock, reactor, file=file, log=log)
     except ConfigurationError as error:
         problems += error.problems
     if problems:
