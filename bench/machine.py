@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,6 +54,31 @@ def all_stats() -> dict[int, Stat]:
             except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
                 continue
     return found
+
+
+def memory(pid: int) -> int:
+    """Octets of a process: its proportional set, in which each page counts that it does not share."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "Pss":
+            return int(rest.split()[0]) * 1024
+    raise OSError("the kernel does not tell how much memory a process has")
+
+
+def raise_file_limit(needed: int) -> None:
+    """
+    Let this process, and those that it starts, have so many files and sockets open at once.
+
+    Raises `OSError`, with words for the operator, if they may not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
+        except (OSError, ValueError):
+            raise OSError(
+                f"it takes {needed} open files, and a process may have {hard}: raise the limit (ulimit -Hn {needed})"
+            ) from None
 
 
 def described(folder: Path) -> dict[str, Any]:

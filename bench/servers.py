@@ -86,8 +86,32 @@ next_hop = "127.0.0.1:{sink}"
 """
 
 
+def tls_settings(folder: Path) -> str:
+    """Lines of a listener's section by which it offers STARTTLS."""
+    raise NotImplementedError(folder)
+
+
+class RelayProcess:
+    """The relay of a tree, as an operator starts it."""
+
+    def __init__(self, folder: Path, configuration: str, port: int, tree: Path = _REPOSITORY) -> None:
+        """It listens on `port` by its `configuration`, which may name files in `folder`."""
+        (folder / "relay.toml").write_text(configuration)
+        twistd = Path(sys.executable).with_name("twistd")
+        words = ("--nodaemon", "--pidfile=", "--no_save", "relay", "--config", folder / "relay.toml")
+        self._server = Server(folder / "log", sys.executable, twistd, *words, environ={"PYTHONPATH": str(tree)})
+        self.pid = self._server.pid
+        self._server.wait_for(("127.0.0.1", port))
+
+    def stop(self) -> None:
+        self._server.stop()
+        said = self._server.said
+        if "Traceback" in said:
+            raise AssertionError(f"the relay had trouble:\n{said}")
+
+
 class Relay(Measured):
-    """The relay of this tree, as an operator starts it."""
+    """The relay of this tree, or of another one."""
 
     name = "relay"
     durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True, Route.DISCARD: False}
@@ -95,15 +119,11 @@ class Relay(Measured):
     def __init__(self, folder: Path, sink: int) -> None:
         super().__init__(folder, free_port())
         self._text = _RELAY.format(port=self.port, sink=sink)
-        (folder / "relay.toml").write_text(self._text)
-        twistd = Path(sys.executable).with_name("twistd")
-        words = ("--nodaemon", "--pidfile=", "--no_save", "relay", "--config", folder / "relay.toml")
-        self._server = Server(folder / "log", sys.executable, twistd, *words)
-        self._server.wait_for(("127.0.0.1", self.port))
+        self._process = RelayProcess(folder, self._text, self.port)
 
     @property
     def roots(self) -> list[int]:
-        return [self._server.pid]
+        return [self._process.pid]
 
     @property
     def configuration(self) -> str:
@@ -114,10 +134,7 @@ class Relay(Measured):
         return self.folder / "mail/all"
 
     def stop(self) -> None:
-        self._server.stop()
-        said = self._server.said
-        if "Traceback" in said:
-            raise AssertionError(f"the relay had trouble:\n{said}")
+        self._process.stop()
 
 
 class Aiosmtpd(Measured):
