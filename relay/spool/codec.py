@@ -54,8 +54,7 @@ class Encoder:
     def entry(self, entry: Entry, form: Form, size: int, length: int, content: bytes | None) -> Row:
         """The columns of `relay.spool.schema.ENTRY`, in order."""
         envelope = entry.envelope
-        # A member of an enumeration is there once, and its own hash is slow.
-        key = (id(envelope.body), envelope.smtputf8, envelope.client)
+        key = (envelope.body, envelope.smtputf8, envelope.client)
         text = self._texts.get(key)
         if text is None:
             text = self._remember(key, _dumps(_envelope(envelope)))
