@@ -4,6 +4,7 @@ How fast the relay is, beside other servers in the same run on the same machine.
     make bench                          all of it: some minutes
     make bench ARGS="--quick"           one round, about a minute
     make bench ARGS="--json result.json"
+    make bench ARGS="--alone --against HEAD~1"    before and after, in one run
 
 The figures of two runs are not comparable: a machine that does something else meanwhile gives others. The ratios are,
 since the servers take turns, and each ratio is of two runs one behind the other. CPU is what all processes of a server

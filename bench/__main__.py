@@ -8,8 +8,11 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+
+from attrs import evolve
 
 import bench
 from bench.machine import described, sentence
@@ -17,6 +20,7 @@ from bench.measuring import Bench
 from bench.report import as_json, text
 from bench.scenarios import FULL, QUICK, SMOKE, Extent
 from bench.servers import Aiosmtpd, Measured, PostfixServer, Relay, Sink
+from bench.trees import checked_out
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -29,12 +33,19 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--path", metavar="DIRECTORY", help="where spools are: the disk that is measured")
     parser.add_argument("--own", action="store_true", help="our own load and sink even where Postfix's are installed")
     parser.add_argument("--alone", action="store_true", help="the relay only, without its peers")
-    return parser.parse_args(words)
+    parser.add_argument("--against", metavar="REVISION", help="beside the relay as it was then, by git")
+    parser.add_argument("--rounds", metavar="NUMBER", type=int, help="how often each run is done")
+    said = parser.parse_args(words)
+    if said.rounds is not None and said.rounds < 1:
+        parser.error("there is at least one round")
+    return said
 
 
 def main(words: list[str]) -> None:
     said = arguments(words)
     extent = SMOKE if said.smoke else QUICK if said.quick else FULL
+    if said.rounds is not None:
+        extent = evolve(extent, rounds=said.rounds)
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=said.path))
     try:
@@ -52,9 +63,10 @@ def report(said: argparse.Namespace, extent: Extent, folder: Path) -> None:
     with ExitStack() as stack:
         sink = Sink(_made(folder / "sink"), own=own)
         stack.callback(sink.stop)
-        servers = [*_servers(said, folder, sink.port)]
-        for server in servers:
+        servers: list[Measured] = []
+        for server in _servers(said, folder, sink.port, stack):
             stack.callback(server.stop)
+            servers.append(server)
         load = "our own (bench/client.py)" if own else "smtp-source"
         print(f"On {sentence(machine)}.\nLoad: {load}. Sink: {sink.name}. All share the machine with the servers.")
         for server in servers:
@@ -70,13 +82,16 @@ def report(said: argparse.Namespace, extent: Extent, folder: Path) -> None:
         Path(said.json).write_text(json.dumps(shown, indent=2) + "\n")
 
 
-def _servers(said: argparse.Namespace, folder: Path, sink: int) -> list[Measured]:
-    servers: list[Measured] = [Relay(_made(folder / "relay"), sink)]
+def _servers(said: argparse.Namespace, folder: Path, sink: int, stack: ExitStack) -> Iterator[Measured]:
+    """Start them. What one of them needs besides is given back by `stack`."""
+    yield Relay(_made(folder / "relay"), sink)
+    if said.against:
+        tree = stack.enter_context(checked_out(said.against, folder))
+        yield Relay(_made(folder / "other"), sink, tree)
     if not said.alone:
-        servers.append(Aiosmtpd(_made(folder / "aiosmtpd")))
+        yield Aiosmtpd(_made(folder / "aiosmtpd"))
         if not PostfixServer.why_not():
-            servers.append(PostfixServer(_made(folder / "postfix"), sink))
-    return servers
+            yield PostfixServer(_made(folder / "postfix"), sink)
 
 
 def _made(folder: Path) -> Path:

@@ -28,11 +28,11 @@ from attrs import frozen
 
 from bench.machine import memory, raise_file_limit
 from bench.servers import RelayProcess, tls_settings
+from bench.trees import HERE
 from tests.interop.peers import free_port
 
 #: MB are millions of octets, as in the target.
 MB: Final = 1_000_000
-_REPOSITORY: Final = Path(__file__).parents[1]
 _TARGET: Final = 60 * MB / 10_000
 #: A process that is at rest has a page here and a page there all the same.
 _SLACK: Final = MB
@@ -111,7 +111,7 @@ def _mb(octets: float) -> str:
     return f"{octets / MB:.1f}"
 
 
-def measure(folder: Path, sessions: int, *, tls: bool = False, tree: Path = _REPOSITORY) -> Crowd:
+def measure(folder: Path, sessions: int, *, tls: bool = False, tree: Path = HERE) -> Crowd:
     """Start a relay, and see what so many idle sessions cost it. `OSError` if this machine does not permit it."""
     raise_file_limit(sessions + _OTHER_FILES)
     port = free_port()
@@ -125,7 +125,7 @@ def measure(folder: Path, sessions: int, *, tls: bool = False, tree: Path = _REP
         words = ["--sessions", str(sessions), *(["--tls"] if tls else []), "127.0.0.1", str(port)]
         crowd = subprocess.Popen(
             [sys.executable, "-m", "bench.crowd", *words],
-            cwd=_REPOSITORY,
+            cwd=HERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -166,7 +166,7 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--tls", action="store_true", help="sessions that have begun TLS by STARTTLS")
-    parser.add_argument("--tree", metavar="DIRECTORY", type=Path, default=_REPOSITORY, help="the relay of another tree")
+    parser.add_argument("--tree", metavar="DIRECTORY", type=Path, default=HERE, help="the relay of another tree")
     said = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="relay-idle-"))
     try:

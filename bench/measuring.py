@@ -48,7 +48,9 @@ class Bench:
             counts.append(enough(self.extent, tried, trial.finished))
         runs: list[list[Run]] = [[] for _ in pairs]
         for number in range(self.extent.rounds):
-            for at, (server, route) in enumerate(pairs):
+            turns = list(enumerate(pairs))
+            # Who follows whom should not matter, so it is different each time.
+            for at, (server, route) in turns if number % 2 == 0 else reversed(turns):
                 self.say(f"{scenario.load}, round {number + 1}: {server.name} -> {route.value}, {counts[at]} messages")
                 runs[at].append(self.run(server, route, scenario.load, counts[at]))
         return Result(

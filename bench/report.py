@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from attrs import frozen
 
 from bench.scenarios import Load, Route
+from bench.trees import OURS
 
 
 @frozen
@@ -87,7 +88,6 @@ def ratio(one: Series, other: Series, figure: Figure) -> float | None:
     return median(ours / theirs for ours, theirs in pairs) if all(theirs for _, theirs in pairs) else None
 
 
-_OURS: Final = "relay"
 _HEAD: Final = f"{'':<24}{'accepted/s':>12}{'finished/s':>12}{'CPU ms each':>13}{'spread':>8}  durable at 250"
 
 
@@ -119,13 +119,19 @@ def _sentence(comparison: Mapping[str, Any]) -> str:
 
 def comparisons(result: Result) -> list[dict[str, Any]]:
     """Ours with each of the others': with the same route where they have it, or with what they have."""
-    ours = [series for series in result.series if series.server == _OURS]
-    others = [series for series in result.series if series.server != _OURS]
-    return [_comparison(one, other) for one in ours for other in others if _comparable(one.route, other.route)]
+    ours = [series for series in result.series if series.server == OURS.name]
+    others = [series for series in result.series if series.server != OURS.name]
+    has = {(series.server, series.route) for series in others}
+    return [
+        _comparison(one, other)
+        for one in ours
+        for other in others
+        if _comparable(one.route, other.route, (other.server, one.route) in has)
+    ]
 
 
-def _comparable(ours: Route, theirs: Route) -> bool:
-    return ours is theirs or (ours is Route.SINK and theirs is Route.DISCARD)
+def _comparable(ours: Route, theirs: Route, has_ours: bool) -> bool:
+    return ours is theirs or (ours is Route.SINK and theirs is Route.DISCARD and not has_ours)
 
 
 def _comparison(one: Series, other: Series) -> dict[str, Any]:

@@ -13,16 +13,15 @@ from typing import ClassVar, Final
 
 from bench.machine import Stat, used
 from bench.scenarios import Route
+from bench.trees import HERE, OURS, Tree
 from tests.interop.peers import Server, free_port
 from tests.interop.postfix import Postfix
-
-_REPOSITORY: Final = Path(__file__).parents[1]
 
 
 class Measured(ABC):
     """A server that runs, until `stop`."""
 
-    name: ClassVar[str]
+    name: str
     #: Whether its 250 means that the message survives a power cut, by route.
     durable: ClassVar[Mapping[Route, bool]]
 
@@ -94,7 +93,7 @@ def tls_settings(folder: Path) -> str:
 class RelayProcess:
     """The relay of a tree, as an operator starts it."""
 
-    def __init__(self, folder: Path, configuration: str, port: int, tree: Path = _REPOSITORY) -> None:
+    def __init__(self, folder: Path, configuration: str, port: int, tree: Path = HERE) -> None:
         """It listens on `port` by its `configuration`, which may name files in `folder`."""
         (folder / "relay.toml").write_text(configuration)
         twistd = Path(sys.executable).with_name("twistd")
@@ -113,13 +112,13 @@ class RelayProcess:
 class Relay(Measured):
     """The relay of this tree, or of another one."""
 
-    name = "relay"
     durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True, Route.DISCARD: False}
 
-    def __init__(self, folder: Path, sink: int) -> None:
+    def __init__(self, folder: Path, sink: int, tree: Tree = OURS) -> None:
         super().__init__(folder, free_port())
+        self.name = tree.name
         self._text = _RELAY.format(port=self.port, sink=sink)
-        self._process = RelayProcess(folder, self._text, self.port)
+        self._process = RelayProcess(folder, self._text, self.port, tree.path)
 
     @property
     def roots(self) -> list[int]:
@@ -145,7 +144,7 @@ class Aiosmtpd(Measured):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, free_port())
-        environ = {"PYTHONPATH": str(_REPOSITORY)}
+        environ = {"PYTHONPATH": str(HERE)}
         command = (sys.executable, "-m", "bench.discarding", str(self.port))
         self._server = Server(folder / "log", *command, environ=environ)
         self._server.wait_for(("127.0.0.1", self.port))
@@ -226,7 +225,7 @@ class Sink:
             user = ("-u", "nobody") if os.geteuid() == 0 else ()
             self.name = "smtp-sink"
             command = ("smtp-sink", "-c", *user, f"127.0.0.1:{self.port}", "1024")
-        self._server = Server(self._counter, *command, environ={"PYTHONPATH": str(_REPOSITORY)})
+        self._server = Server(self._counter, *command, environ={"PYTHONPATH": str(HERE)})
         self._server.wait_for(("127.0.0.1", self.port))
 
     @property

@@ -17,6 +17,7 @@ from bench.machine import Stat, parsed, used
 from bench.report import Result, Run, Series, as_json, comparisons, ratio, text
 from bench.scenarios import FULL, Load, Route, enough
 from bench.servers import Sink
+from bench.trees import checked_out
 
 LOAD = Load(1024, 10, reuse=True)
 
@@ -81,6 +82,17 @@ class ReportTests(SynchronousTestCase):
             ],
         )
 
+    def test_the_relay_of_before_is_compared_with_that_of_now_route_by_route(self) -> None:
+        runs = [Run(1000, 1.0, 1.0, 0.5), Run(1000, 1.0, 1.0, 0.5)]
+        routes = (Route.SINK, Route.DISCARD)
+        before = [series("relay@1234567", *runs, route=route) for route in routes]
+        now = [series("relay", *runs, route=route) for route in routes]
+        said = [(each["ours"], each["theirs"]) for each in comparisons(Result(LOAD, (*now, *before)))]
+        self.assertEqual(
+            said,
+            [("relay -> sink", "relay@1234567 -> sink"), ("relay -> discard", "relay@1234567 -> discard")],
+        )
+
     def test_the_text_shows_each_series_and_each_comparison(self) -> None:
         said = text([self.result])
         self.assertIn("1 KiB, 10 sessions, reused connections\n", said)
@@ -126,6 +138,37 @@ class ClientTests(SynchronousTestCase):
             said = [line for line, _ in dialogue(budget, "jon@sink.test", b"hi\r\n.\r\n", reuse)]
             self.assertEqual(said.count(b"hi\r\n.\r\n"), messages)
             self.assertEqual(said[-1], b"QUIT\r\n")
+
+
+class TreeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.folder = Path(directory.name)
+        self.repository = self.folder / "repository"
+        self.repository.mkdir()
+        self.git("init", "--quiet")
+        for number in "12":
+            (self.repository / "file").write_text(number)
+            self.git("add", "file")
+            self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", number)
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=self.repository, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+
+    def test_a_revision_is_there_in_a_folder_of_its_own_and_gone_afterwards(self) -> None:
+        with checked_out("HEAD~1", self.folder, self.repository) as tree:
+            self.assertEqual((tree.path / "file").read_text(), "1")
+            self.assertEqual(tree.name, f"relay@{self.git('rev-parse', '--short', 'HEAD~1').strip()}")
+        self.assertFalse(tree.path.exists())
+        self.assertEqual(len(self.git("worktree", "list").splitlines()), 1)
+        self.assertEqual((self.repository / "file").read_text(), "2")
+
+    def test_one_that_does_not_exist_is_a_mistake(self) -> None:
+        with self.assertRaisesRegex(ValueError, "HEAD~2"), checked_out("HEAD~2", self.folder, self.repository):
+            pass
 
 
 @pytest.mark.system
