@@ -93,10 +93,17 @@ class AttackCase(SynchronousTestCase):
         return conversation
 
     def answer(self, conversation: Conversation, octets: bytes) -> list[int]:
-        """The codes of what is said to these octets, by the time everything has happened that happens now."""
-        conversation.send(octets)
-        self.world.settle()
-        return codes(conversation.replies())
+        """
+        The codes of what is said to these octets, by the time everything has happened that happens now.
+
+        What stands behind DATA is sent when that has been answered: a stranger who does not wait is cut off.
+        """
+        said: list[int] = []
+        for piece in re.split(rb"(?<=DATA\r\n)", octets):
+            conversation.send(piece)
+            self.world.settle()
+            said += codes(conversation.replies())
+        return said
 
     def boxes(self) -> dict[str, list[bytes]]:
         """Who has got what."""

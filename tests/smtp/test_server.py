@@ -30,6 +30,7 @@ from relay.smtp.events import (
     Rcpt,
     Reset,
 )
+from relay.smtp.extensions import STRANGER
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.server import MOVES, ServerSession
 from tests.smtp.test_octets import cut
@@ -129,7 +130,7 @@ class ServerSessionTests(SynchronousTestCase):
         self.assertEqual(
             heard,
             [
-                Hello(True, "c.test"),
+                Hello(True, "c.test", STRICT.keywords(STRANGER, None)),
                 Mail(Address("a", "b.test"), 30, Body.EIGHT_BIT, True),
                 Rcpt(Address("c", "d.test")),
                 Rcpt(Address("postmaster", "mx.test")),
