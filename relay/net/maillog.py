@@ -29,6 +29,7 @@ EVENTS = frozenset(
     {
         "accepted",
         "refused",
+        "authenticated",
         "discarded",
         "held",
         "delivered",

@@ -94,6 +94,20 @@ class FakeInternet:
         factory.doStart()
         return FakePort(self, factory, _address(interface, port))
 
+    def pair(
+        self,
+        ours: IProtocol,
+        theirs: IProtocol | None,
+        source: IPv4Address | IPv6Address,
+        destination: IPv4Address | IPv6Address,
+        gone: Callable[[Failure], None] = lambda reason: None,
+    ) -> tuple[FakeTransport, FakeTransport]:
+        """Both ends of a connection, the client's first. Neither protocol has been told of it yet."""
+        near = FakeTransport(self, ours, source, destination, gone=gone, client=True)
+        far = FakeTransport(self, theirs, destination, source)
+        near.other, far.other = far, near
+        return near, far
+
     def listener(self, address: IPv4Address | IPv6Address) -> IProtocolFactory | Exception | None:
         """Who answers at this address; `None` if nobody ever says anything."""
         if address.host in self._silent:
@@ -195,9 +209,7 @@ class FakeConnector:
         self._settle()
         ours = cast(IProtocol, self._factory.buildProtocol(self._destination))
         theirs = listener.buildProtocol(self._source)
-        near = FakeTransport(self._internet, ours, self._source, self._destination, gone=self._gone, client=True)
-        far = FakeTransport(self._internet, theirs, self._destination, self._source)
-        near.other, far.other = far, near
+        near, far = self._internet.pair(ours, theirs, self._source, self._destination, self._gone)
         self._transport = near
         self._internet.connections.append(near)
         ours.makeConnection(near)
@@ -416,11 +428,10 @@ class FakeTransport:
                 other.protocol.dataReceived(arriving)
         if self._outgoing:
             self._send()
-        elif self._producer is not None:
-            if self._producer_paused or not self._streaming:
-                self._producer_paused = False
-                self._producer.resumeProducing()
-        elif self.disconnecting:
+        elif self._producer is not None and (self._producer_paused or not self._streaming):
+            self._producer_paused = False
+            self._producer.resumeProducing()
+        elif self.disconnecting:  # a streaming producer that may go on is not waited for: so does Twisted
             self._lost(error.ConnectionDone())
             other._lost(error.ConnectionDone())
 
