@@ -13,7 +13,7 @@ Only sockets, disks and time are not real. Days of retries take milliseconds.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +25,16 @@ from twisted.python.failure import Failure
 
 from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
+from relay.interfaces import ICredentials
 from relay.net.clock import ReactorClock
 from relay.net.server import SmtpServer, SmtpServerFactory
+from relay.net.tls_client import PeerTls
+from relay.net.tls_server import ServerTls
 from relay.net.waiting import start
 from relay.policy.registry import option_model
 from relay.smtp.octets import wire
 from relay.spool.memory import MemorySpool, Shelf
+from relay.testing.caller import Caller
 from relay.testing.dns import FakeNames
 from relay.testing.internet import FakeInternet
 from relay.testing.mailboxes import FakeMailboxes, Mail
@@ -58,8 +62,13 @@ class MailWorld:
         hostname: str = "mx.test",
         user: str = "ann",
         latency: float = 0.0,
+        tls: Callable[[str], ServerTls] | None = None,
+        credentials: ICredentials | None = None,
     ) -> None:
+        """`tls` makes the TLS of a listener, by its name, if it has some; `credentials` know the users."""
         self._configuration = configuration
+        self._tls = tls
+        self._credentials = credentials
         self._hostname, self._user = hostname, user
         self.clock = Clock()
         self.time = ReactorClock(self.clock, lambda: NOON + self.clock.seconds())
@@ -99,6 +108,8 @@ class MailWorld:
             agents={"maildir": self.local, "mbox": self.local, "console": self.local},
             random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
             is_local=lambda address: False,
+            tls={each.name: self._tls(each.name) for each in settings.listener if each.tls != "none" and self._tls},
+            credentials=self._credentials,
         )
         self.relay = assemble(settings, surroundings, file="relay.toml")
         done(start(self.spool.recover()))
@@ -112,10 +123,16 @@ class MailWorld:
 
     # Others.
 
-    def exchange(self, domain: str, address: str, *, name: str = "", preference: int = 10) -> FakeExchange:
-        """A mail exchanger for `domain`, at `address`; call it again for another one of the same domain."""
+    def exchange(
+        self, domain: str, address: str, *, name: str = "", preference: int = 10, **options: Any
+    ) -> FakeExchange:
+        """
+        A mail exchanger for `domain`, at `address`; call it again for another one of the same domain.
+
+        The `options` are those of `FakeExchange`: what it offers, and to whom.
+        """
         host = name or f"mx{preference}.{domain}"
-        exchange = FakeExchange(host, clock=self.clock)
+        exchange = FakeExchange(host, clock=self.clock, **options)
         self.internet.add(address, exchange)
         self.names[host] = {"AAAA" if ":" in address else "A": [address]}
         known = self.names.answer(domain, "MX")
@@ -126,6 +143,13 @@ class MailWorld:
     def connect(self, client: str = "127.0.0.1", listener: int = 0) -> Conversation:
         """A client at this address begins a session with one of the relay's listeners."""
         return Conversation(self.relay.listeners[listener].factory, client)
+
+    def call(self, client: str = "127.0.0.1", listener: int = 0, *, tls: PeerTls | None = None) -> Caller:
+        """
+        The same by a connection that TLS can be started on (`Caller.start_tls`); with `tls` that is done at once, as
+        a listener with implicit TLS wants it.
+        """
+        return Caller(self.relay.listeners[listener].factory, client, tls)
 
     def send(self, sender: str, recipients: str | Sequence[str], content: bytes, client: str = "127.0.0.1") -> str:
         """
