@@ -23,7 +23,7 @@ from relay.mail.decision import Decision
 from relay.mail.envelope import Form
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
-from relay.mail.routing import Inquiry, RoutingVerdict
+from relay.mail.routing import Inquiry, NextHop, RoutingVerdict
 from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 from relay.smtp.scram import ScramKeys
@@ -392,6 +392,8 @@ class Consignment:
     content: IContent
     #: What stands on top of the content: `entry.head`. Final delivery puts `Return-Path` above it.
     head: bytes
+    #: Where an `ITransmitter` carries it to, and how: of the route's next hops the one whose turn it is.
+    next_hop: NextHop | None = None
 
 
 @frozen
@@ -438,10 +440,11 @@ class ITransmitter(Interface):
         """
         One conversation with the host at `peer.address` and `peer.port`.
 
-        Exactly one report for each recipient: `Carried(onward=True)`, `Answered`, `Broke` or `Unsuitable`. It
-        connects to this address and no other, never looks up a name, keeps the deadlines of the configuration for
-        each phase by itself, and never raises for what a peer does. The content is sent as it is kept, head first;
-        not one octet of it is changed. When it is cancelled it closes the connection.
+        Exactly one report for each recipient: `Carried` (`onward`, unless the next hop speaks LMTP), `Answered`,
+        `Broke`, `Unencrypted`, `Unauthenticated` or `Unsuitable`. It connects to this address and no other (more than
+        once where the host wants that), never looks up a name, keeps the deadlines of the configuration for each phase
+        by itself, and never raises for what a peer does. The content is sent as it is kept, head first; not one octet
+        of it is changed. When it is cancelled it closes the connection.
         """
 
 
