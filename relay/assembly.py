@@ -19,8 +19,10 @@ from relay import __version__
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
+from relay.config.errors import ConfigurationError
 from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
+from relay.config.logins import missing
 from relay.config.settings import Settings
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
@@ -38,13 +40,15 @@ from relay.mail.routing import NextHop
 from relay.net.admission import Admission, is_within
 from relay.net.auth_limits import FailureLimits, Limiter
 from relay.net.client import Dialer
+from relay.net.logins import Logins
 from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.reception import Reception, Turnstile, Visit
 from relay.reception.authentication import Users, user_of
-from relay.smtp.client import Deadlines
+from relay.smtp.deadlines import Deadlines
 from relay.smtp.extensions import ALL, Standing
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.sasl import Channel
@@ -117,7 +121,7 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
         hostname=hostname(settings),
     )
     chain = make_chain(settings.policy, world, file=file, timeout=settings.limits.policies_at_command)
-    dispatcher = _dispatcher(settings, surroundings, world, chain)
+    dispatcher = _dispatcher(settings, surroundings, world, chain, file)
     admission = Admission(settings.limits, settings.trusted, clock)
     reception = _reception(settings, surroundings, chain, dispatcher)
     limits = settings.limits
@@ -358,8 +362,19 @@ def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
     )
 
 
-def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, chain: Chain) -> Dispatcher:
+def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, chain: Chain, file: str) -> Dispatcher:
     delivery, clock = settings.delivery, surroundings.clock
+    problems = [
+        settings.problem(file, ("policy", at, "login"), text) for at, text in missing(settings.policy, settings.login)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    try:
+        tls = TlsPeers(clock, delivery.tls.authorities)
+    except ValueError as problem:
+        raise ConfigurationError(
+            [settings.problem(file, ("delivery", "tls", "authorities"), str(problem))]
+        ) from problem
     neighbourhood = Neighbourhood(
         resolver=surroundings.resolver,
         random=surroundings.random.random,
@@ -379,7 +394,9 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
     attempts = Attempts(
         agents=Agents(surroundings.agents, world),
         transmitter=SmtpTransmitter(
-            Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump()))
+            Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump())),
+            tls,
+            Logins(settings.login),
         ),
         find=search,
         addresses=delivery.addresses,

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.agents.smtp import SmtpTransmitter, transaction_for
+from relay.agents.needs import transaction_for
+from relay.agents.smtp import SmtpTransmitter
 from relay.interfaces import Consignment, IContent, ITransmitter, Report
 from relay.mail.address import Address
 from relay.mail.envelope import Body, Envelope, Form

@@ -52,10 +52,18 @@ ENVELOPES = st.builds(
 )
 WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT)
 ENTRIES = st.builds(Entry, TEXT, st.floats(0, 4e9), ENVELOPES, st.binary(max_size=20))
+PORTS = st.integers(1, 65535)
+KEYWORDS = st.lists(st.sampled_from(["CHUNKING", "DSN", "PIPELINING"]), max_size=3).map(tuple)
+HOPS = st.one_of(
+    st.builds(NextHop, DOMAINS, PORTS, st.booleans()),
+    st.builds(NextHop, DOMAINS, PORTS, st.booleans(), st.sampled_from(["none", "encrypt"]), without=KEYWORDS),
+    st.builds(NextHop, DOMAINS, PORTS, st.just(False), st.just("verify"), TEXT, st.booleans(), KEYWORDS),
+    st.builds(NextHop, st.just("unix:/run/lmtp"), mx=st.just(False), lmtp=st.just(True)),
+)
 ROUTES: st.SearchStrategy[Route] = st.one_of(
     st.builds(
         Forward,
-        st.lists(st.builds(NextHop, DOMAINS, st.integers(1, 65535), st.booleans()), min_size=1).map(tuple),
+        st.lists(HOPS, min_size=1).map(tuple),
         TEXT,
     ),
     st.builds(Deliver, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), TEXT),
@@ -116,7 +124,7 @@ class RoundTripTests(SynchronousTestCase):
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),
             (Forward, "next_hops because"),
-            (NextHop, "name port mx"),
+            (NextHop, "name port mx tls login lmtp without"),
             (Deliver, "agent parameters because"),
             (Hold, "because"),
             (Reject, "reply because"),
@@ -128,6 +136,18 @@ class RoundTripTests(SynchronousTestCase):
         row = list(entry_columns(self.encoder.entry(entry("id"), Form.PLAIN, 1, 1, b"")))
         row[3] = '{"client":{"address":"192.0.2.1"}}'
         self.assertEqual(self.decoder.entry(tuple(row)).envelope.client, Client("192.0.2.1"))
+
+    def test_a_next_hop_is_written_as_it_always_was_and_more_only_where_there_is_more(self) -> None:
+        for hop, text in (
+            (NextHop("example.net"), '["example.net",25,true]'),
+            (NextHop("smtp.example.net", 587, mx=False), '["smtp.example.net",587,false]'),
+            (
+                NextHop("smtp.example.net", 587, mx=False, tls="verify", login="smarthost", without=("DSN",)),
+                '["smtp.example.net",587,false,{"tls":"verify","login":"smarthost","without":["DSN"]}]',
+            ),
+        ):
+            written = self.encoder.route(Forward(hop))
+            self.assertEqual(written, f'{{"forward":[{text}]}}')
 
     def test_nothing_is_written_of_what_was_not_said(self) -> None:
         row = self.encoder.entry(entry("id", client=Client("192.0.2.1")), Form.PLAIN, 1, 1, b"")

@@ -1,22 +1,44 @@
-"""Carries mail onward: one conversation with one host for one message."""
+"""Carries mail onward: one message to one host, in as many transactions and connections as the host wants."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from typing import Final
 
+from attrs import field, frozen
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from relay.agents.needs import transaction_for
 from relay.interfaces import Consignment, ITransmitter, Report
-from relay.mail.envelope import Body, Envelope
-from relay.mail.outcome import Peer
-from relay.net.client import Connection, Dialer
-from relay.smtp.features import Features
-from relay.smtp.outgoing import outgoing
-from relay.smtp.transaction import Transaction
+from relay.mail.outcome import (
+    Answered,
+    Fact,
+    Need,
+    Peer,
+    Phase,
+    TlsTrouble,
+    Unauthenticated,
+    Unencrypted,
+    Unsuitable,
+)
+from relay.mail.queue import Recipient
+from relay.mail.routing import NextHop, TlsLevel
+from relay.net.client import Connection, Dialer, Opened
+from relay.net.logins import Logins, NoLogin
+from relay.net.tls_peers import TlsPeers
+from relay.smtp.limits import portions
+from relay.smtp.outgoing import chunks, outgoing
+from relay.smtp.sasl_client import Login
+from relay.smtp.transaction import Approach, Refusal, Transaction
+
+#: How a host is met of which nothing was said.
+_ANYHOW: Final = NextHop("localhost", mx=False, tls="none")
 
 
 @implementer(ITransmitter)
+@frozen
 class SmtpTransmitter:
     """
     A connection for each call, and QUIT behind it, for whose answer nobody waits.
@@ -25,61 +47,90 @@ class SmtpTransmitter:
     next message would do it here: `Connection.carry` may be called again while it is `usable`.
     """
 
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
+    dialer: Dialer
+    #: `None`: all is said in clear, and what may not be is not said.
+    tls: TlsPeers | None = None
+    logins: Logins = field(factory=Logins)
+    log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
 
     async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
-        connection = await self._dialer.connect(peer)
-        if not isinstance(connection, Connection):
-            return [Report(recipient, connection) for recipient in consignment.recipients]
+        hop = consignment.next_hop or _ANYHOW
+        left: Sequence[Recipient] = consignment.recipients
         try:
-            content = outgoing(consignment.head, consignment.content.form, consignment.content.blocks())
-            facts = await connection.carry(transaction_for(consignment, connection.features), content)
+            login = self.logins.take(hop.login) if hop.login else None
+        except NoLogin as problem:
+            # The mail waits: a name may come back into the configuration, and a file may be mended.
+            self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
+            return _alike(left, Unauthenticated(peer, str(problem)))
+        reports: list[Report] = []
+        while left:
+            opened = await self._open(consignment, peer, hop, login)
+            if not isinstance(opened, Connection):
+                return [*reports, *_alike(left, self._refused(opened, consignment))]
+            carried = await self._carry(consignment, left, opened, hop)
+            reports += carried
+            left = left[len(carried) :]
+        return reports
+
+    async def _open(self, consignment: Consignment, peer: Peer, hop: NextHop, login: Login | None) -> Opened:
+        """A connection as the next hop wants it; where it may be in clear, also in clear if TLS fails."""
+        level: TlsLevel = "none" if hop.unix else "verify" if consignment.entry.envelope.require_tls else hop.tls
+        if level == "may" and (self.tls is None or self.tls.fails_with(peer)):
+            level = "none"
+        opened = await self._dial(peer, hop, level, login)
+        if level == "may" and isinstance(opened, Unencrypted) and self.tls is not None:
+            self.tls.note_failure(peer)
+            self.log.warn("TLS with {peer} fails, so it is spoken to in clear: {why}", peer=str(peer), why=opened.text)
+            opened = await self._dial(peer, hop, "none", login)
+        return opened
+
+    async def _dial(self, peer: Peer, hop: NextHop, level: TlsLevel, login: Login | None) -> Opened:
+        approach = Approach(hop.lmtp, level, login, secrets.token_urlsafe, frozenset(hop.without))
+        if level == "none":
+            return await self.dialer.connect(peer, approach)
+        if self.tls is None:
+            raise ValueError("there is no TLS to speak with others")
+        return await self.dialer.connect(peer, approach, self.tls.toward(level, peer))
+
+    async def _carry(
+        self, consignment: Consignment, recipients: Sequence[Recipient], connection: Connection, hop: NextHop
+    ) -> list[Report]:
+        """As many transactions as the host takes on one connection; at least one."""
+        features = connection.features
+        parts = portions(recipients, features, _domain)
+        reports: list[Report] = []
+        try:
+            for part in parts[: features.limit("MAILMAX")]:
+                now = self.dialer.clock.now()
+                transaction = transaction_for(consignment, features, part, now=now, clear=bool(hop.unix))
+                facts = await connection.carry(transaction, _content(consignment, transaction))
+                reports += [Report(recipient, fact) for recipient, fact in zip(part, facts, strict=True)]
         finally:
             connection.quit()
-        return [Report(recipient, fact) for recipient, fact in zip(consignment.recipients, facts, strict=True)]
+        return reports
+
+    def _refused(self, fact: Refusal, consignment: Consignment) -> Fact:
+        """What there was instead of a connection; what the operator has to mend is said aloud."""
+        if isinstance(fact, Unauthenticated) or (isinstance(fact, Answered) and fact.phase is Phase.AUTH):
+            words = fact.text if isinstance(fact, Unauthenticated) else str(fact.reply)
+            self.log.critical("{peer} does not let us in: {words}", peer=str(fact.peer), words=words)
+        not_offered = isinstance(fact, Unencrypted) and fact.trouble is TlsTrouble.NOT_OFFERED
+        if not_offered and consignment.entry.envelope.require_tls:
+            # RFC 8689 section 4.2.1: without TLS there is no REQUIRETLS either, and waiting does not help.
+            return Unsuitable(Need.REQUIRE_TLS, fact.peer)
+        return fact
 
 
-def transaction_for(consignment: Consignment, features: Features) -> Transaction:
-    """
-    What the dialogue must know about a consignment. The content is read only as far as the answer depends on it.
-    """
-    envelope = consignment.entry.envelope
-    return Transaction(
-        reverse_path=envelope.reverse_path,
-        recipients=tuple(recipient.address for recipient in consignment.recipients),
-        size=len(consignment.head) + consignment.content.size,
-        eight_bit=_is_eight_bit(envelope, consignment, features),
-        international=envelope.smtputf8 and not _has_ascii_header(consignment),
-    )
+def _content(consignment: Consignment, transaction: Transaction) -> Iterator[bytes]:
+    head, content = consignment.head, consignment.content
+    if transaction.chunked:
+        return chunks(head, content.form, content.blocks(), binary=transaction.binary)
+    return outgoing(head, content.form, content.blocks())
 
 
-def _is_eight_bit(envelope: Envelope, consignment: Consignment, features: Features) -> bool:
-    """
-    Whether the content needs 8BITMIME. Where that is offered the client's word is passed on; where it is not,
-    all of the content is read before it is refused.
-    """
-    if envelope.body is Body.SEVEN_BIT:
-        return False
-    if features.eight_bit:
-        return True
-    return not all(block.isascii() for block in _octets(consignment))
+def _alike(recipients: Sequence[Recipient], fact: Fact) -> list[Report]:
+    return [Report(recipient, fact) for recipient in recipients]
 
 
-def _has_ascii_header(consignment: Consignment) -> bool:
-    """Whether the header section is ASCII. Reads no further than its end, and keeps nothing of it."""
-    seam = b"\r\n"  # so that a message that begins with an empty line has an empty header section
-    for block in _octets(consignment):
-        octets = seam + block
-        end = octets.find(b"\r\n\r\n")
-        if end >= 0:
-            return octets[:end].isascii()
-        if not block.isascii():
-            return False
-        seam = octets[-3:]
-    return True
-
-
-def _octets(consignment: Consignment) -> Iterator[bytes]:
-    """The message from its first octet. Stuffed dots, if there are any, do not matter to who asks."""
-    return chain((consignment.head,), consignment.content.blocks())
+def _domain(recipient: Recipient) -> str:
+    return recipient.address.domain

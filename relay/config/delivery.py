@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from relay.config.fields import Count, Factor, Network, Section
+from relay.config.fields import Count, Factor, Network, Place, Section
 from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout
 
 
@@ -24,6 +24,11 @@ class RetrySettings(Section):
         default=5 * DAY, description="The age at which a copy has failed, and its sender gets a notice."
     )
     give_up_notices: Duration = Field(default=2 * DAY, description="The same for a notice, which fails without one.")
+    warn: Duration | None = Field(
+        default=None,
+        description="The age at which the sender of a copy that is still waiting gets a notice of the delay, once. "
+        "Without it only those get one who ask for it (`NOTIFY=DELAY`), after 4 h.",
+    )
 
     @model_validator(mode="after")
     def _longer_and_longer(self) -> Self:
@@ -37,6 +42,15 @@ class ConcurrencySettings(Section):
 
     most: Count = Field(default=20, description="Sessions with one destination.")
     total: Count = Field(default=200, description="Sessions with all destinations together.")
+
+
+class TlsSettings(Section):
+    """Whose word counts for who a host is, where `tls = "verify"` of a policy wants it to be known."""
+
+    authorities: Place | None = Field(
+        default=None,
+        description="A file of certificates (PEM) of authorities that are trusted. Without it, those of the system.",
+    )
 
 
 class TimeoutSettings(Section):
@@ -68,3 +82,4 @@ class DeliverySettings(Section):
         default=ConcurrencySettings(), description="How much is under way at once."
     )
     timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long another server may take.")
+    tls: TlsSettings = Field(default=TlsSettings(), description="Whose word counts for who a host is.")

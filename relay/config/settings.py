@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from relay.config.delivery import DeliverySettings
 from relay.config.errors import Problem
@@ -17,6 +17,7 @@ from relay.config.fields import Count, HostName, Line, NameServer, Network, Plac
 from relay.config.limits import Limits
 from relay.config.lines import KeyPath, Lines, spelled
 from relay.config.listeners import ListenerSettings
+from relay.config.logins import LoginSettings, different
 from relay.config.policies import PolicySettings
 from relay.config.units import KIB, MIB, Size, Timeout
 from relay.config.users import AuthSettings
@@ -130,6 +131,9 @@ class Settings(Section):
     )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who knows the users of listeners with TLS.")
     listener: tuple[ListenerSettings, ...] = Field(default=(), description="The places where mail comes in.")
+    login: Annotated[tuple[LoginSettings, ...], AfterValidator(different)] = Field(
+        default=(), description="Who the relay is at hosts that want to know, for `login` of policies."
+    )
     policy: tuple[PolicySettings, ...] = Field(
         default=(),
         description="The policies, in the order in which they are asked. The first that does not abstain decides; "

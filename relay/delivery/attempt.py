@@ -106,7 +106,7 @@ class Attempts:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
         sessions = 0
         for peer in peers[: self.addresses]:
-            facts = await self._transmit(claim, left, peer)
+            facts = await self._transmit(claim, left, peer, next_hop)
             left = _record(facts, judgements, next_hop)
             nobody_there = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
             sessions += not nobody_there
@@ -127,10 +127,10 @@ class Attempts:
             return Misbehaved("exchangers")
 
     async def _transmit(
-        self, claim: Claim, recipients: Sequence[Recipient], peer: Peer
+        self, claim: Claim, recipients: Sequence[Recipient], peer: Peer, next_hop: NextHop
     ) -> Sequence[tuple[Recipient, Fact]]:
         try:
-            reports = await self.transmitter.transmit(_consignment(claim, recipients), peer)
+            reports = await self.transmitter.transmit(_consignment(claim, recipients, next_hop), peer)
             return self._facts("smtp", recipients, reports)
         except CancelledError:
             raise
@@ -189,8 +189,8 @@ def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
     return tuple(groups.values())
 
 
-def _consignment(claim: Claim, recipients: Sequence[Recipient]) -> Consignment:
-    return Consignment(claim.entry, tuple(recipients), claim.content, claim.entry.head)
+def _consignment(claim: Claim, recipients: Sequence[Recipient], next_hop: NextHop | None = None) -> Consignment:
+    return Consignment(claim.entry, tuple(recipients), claim.content, claim.entry.head, next_hop)
 
 
 def _record(facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop) -> Sequence[Recipient]:

@@ -64,8 +64,11 @@ async def find(next_hop: NextHop, surroundings: Surroundings) -> Exchangers | Un
     By MX: its exchangers, or the name itself if there is definitely no MX record. A name in the DNS may lead to public
     addresses only, or to what `allow_private` names. Without MX the name or the address was written by the operator,
     who may mean a filter on this machine or a smarthost in the cellar: `mx=False` is the word that private, loopback
-    and local addresses are meant. No word lets the relay talk to itself, which is `LOOP` in either case.
+    and local addresses are meant. No word lets the relay talk to itself, which is `LOOP` in either case. A Unix socket
+    is where it is.
     """
+    if next_hop.unix:
+        return Exchangers((Peer(next_hop.name),))
     address = _given_address(next_hop)
     if address:
         return _choose(next_hop, [_Host(0, next_hop.name, (address,))], surroundings)

@@ -15,21 +15,47 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import frozen
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IConnector, IPushProducer, IReactorTCP, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTCP,
+    IReactorUNIX,
+    ITCPTransport,
+    ITLSTransport,
+)
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.interfaces import IClock
-from relay.mail.outcome import Answered, Breakage, Broke, Fact, Peer
+from relay.mail.outcome import Breakage, Fact, Peer
 from relay.mail.reply import printable
+from relay.mail.routing import UNIX
 from relay.net.timeouts import Deadline
+from relay.net.tls_client import PeerTls
 from relay.smtp.client import DEADLINES, ClientSession, Deadlines
 from relay.smtp.features import Features
-from relay.smtp.transaction import Event, Over, Proceed, Ready, Settled, Transaction, TurnedAway
+from relay.smtp.transaction import (
+    PLAINLY,
+    Approach,
+    Event,
+    Over,
+    Proceed,
+    Ready,
+    Refusal,
+    Settled,
+    StartTls,
+    Transaction,
+    TurnedAway,
+)
 
 #: What a connection becomes: one that transactions can begin on, or why there is none.
-Opened: TypeAlias = "Connection | Answered | Broke"
+Opened: TypeAlias = "Connection | Refusal"
+
+_log = Logger(namespace="relay.delivery")
 
 
 @frozen
@@ -37,8 +63,8 @@ class Dialer:
     """
     How this relay connects to others: by address and never by name.
 
-    `tcp` is a reactor, or `relay.testing`'s `FakeInternet`. A connection leaves from `bind_v4` or `bind_v6`, where
-    they are given.
+    `tcp` is a reactor, or `relay.testing`'s `FakeInternet`; for Unix sockets it is an `IReactorUNIX`, too. A
+    connection leaves from `bind_v4` or `bind_v6`, where they are given.
     """
 
     tcp: IReactorTCP
@@ -49,14 +75,22 @@ class Dialer:
     bind_v4: str | None = None
     bind_v6: str | None = None
 
-    def connect(self, peer: Peer) -> Deferred[Opened]:
+    def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
         """
-        Connect to `peer.address` and `peer.port`, hear the greeting, and say EHLO.
+        Connect to `peer.address` and `peer.port`, or to the socket that `peer.name` is, and come to where a transaction
+        may begin as `approach` wants it.
 
-        Cancelling closes the connection. Raises `ValueError` if `peer.address` is not an IP address.
+        `tls` is for this connection alone, and there unless the approach wants no TLS. Cancelling closes the
+        connection. Raises `ValueError` if `peer.address` is not an IP address.
         """
+        connection = Connection(peer, self, approach, tls)
+        if not peer.address and peer.name.startswith(UNIX):
+            opened = connection.opened()
+            unix, path = cast(IReactorUNIX, self.tcp), peer.name.removeprefix(UNIX)
+            factory = cast(Any, _Dialled(connection))
+            connection.dialled(unix.connectUNIX(path, factory, timeout=self.deadlines.connect))
+            return opened
         bind = self.bind_v6 if ipaddress.ip_address(peer.address).version == 6 else self.bind_v4
-        connection = Connection(peer, self)
         opened = connection.opened()
         connector = self.tcp.connectTCP(
             peer.address,
@@ -84,7 +118,7 @@ class _Dialled(ClientFactory[Protocol]):
         self._connection.not_connected(reason)
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class Connection(Protocol):
     """
     One connection to one server, from the first packet to the last.
@@ -92,8 +126,11 @@ class Connection(Protocol):
     `carry` as many transactions as there are, one after the other, then `quit`.
     """
 
-    def __init__(self, peer: Peer, dialer: Dialer) -> None:
-        self._session = ClientSession(dialer.hello, peer, dialer.deadlines)
+    def __init__(self, peer: Peer, dialer: Dialer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> None:
+        self._session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
+        self._tls = tls
+        #: How far TLS has come: its handshake has begun; it is complete.
+        self._shaking = self._shaken = False
         self._moves = self._session.moves
         self._deadline = Deadline(dialer.clock, self._expired)
         self._connector: IConnector | None = None
@@ -124,9 +161,9 @@ class Connection(Protocol):
         """
         One transaction: a fact for each of its recipients, in their order.
 
-        `content` is in wire form with its terminator (`relay.smtp.outgoing`), and is not touched unless the server asks
-        for it. What it raises comes out here, and the connection is closed before the terminator could leave.
-        Cancelling closes the connection.
+        `content` is in wire form with its terminator, or in chunks if the transaction is `chunked`
+        (`relay.smtp.outgoing`), and is not touched unless the server wants it. What it raises comes out here, and the
+        connection is closed before the terminator or the last chunk could leave. Cancelling closes the connection.
         """
         facts: Deferred[tuple[Fact, ...]] = Deferred(self._cancel)
         self._session.begin(transaction)
@@ -186,13 +223,33 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._session.receive_data(data)
         self._turn()
+        if self._content is not None:
+            # A chunk was answered: the next one may follow, or none.
+            self._send_content()
+            self._turn()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there."""
+        if self._tls is None or self._session.over:
+            return
+        self._shaken = True
+        made = self._tls.handshake()
+        tls = f"{made.protocol}:{made.cipher}"
+        self._session.secured(f"{tls}:verified" if made.verified else tls, verified=made.verified)
+        self._turn()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
-        # A peer that closes as it should has not said why; else there is more to say than that it is gone.
-        self._session.break_off(Breakage.LOST, "" if reason.check(error.ConnectionDone) else _text(reason))
+        self._session.break_off(Breakage.LOST, self._why(reason))
         self._turn()
         self._deadline.close()
+
+    def _why(self, reason: Failure) -> str:
+        """A peer that closes as it should has not said why; else there is more to say than that it is gone."""
+        closed = reason.check(error.ConnectionDone) is not None
+        if self._tls is not None and self._shaking and not (self._shaken and closed):
+            return self._tls.why(cast(BaseException, reason.value))
+        return "" if closed else _text(reason)
 
     # The transport's view of us: we produce content.
 
@@ -224,6 +281,8 @@ class Connection(Protocol):
 
     def _do(self, event: Event) -> None:
         match event:
+            case StartTls():
+                self._start_tls()
             case Ready():
                 self._open(self)
             case TurnedAway(fact):
@@ -233,11 +292,24 @@ class Connection(Protocol):
                 self._draw()
                 self._send_content()
             case Settled(facts):
+                # Content is of the oldest transaction; if that was refused amid it, the rest stays here.
+                self._drop_content()
                 carried = self._carried.popleft()[0]
                 if not carried.called:
                     carried.callback(facts)
             case Over(politely):
                 self._close(politely)
+
+    def _start_tls(self) -> None:
+        self._shaking = True
+        try:
+            if self._tls is None:
+                raise ValueError("there is nothing to start TLS with")
+            cast(ITLSTransport, self.transport).startTLS(self._tls)
+        except Exception:
+            # Ours: whatever it is, nothing is said in clear for it.
+            _log.failure("TLS could not be started")
+            self.abort("TLS could not be started")
 
     def _open(self, result: Opened) -> None:
         opened, self._opened = self._opened, None
@@ -246,12 +318,13 @@ class Connection(Protocol):
 
     def _send_content(self) -> None:
         """
-        Write pieces until the transport has enough of them.
+        Write pieces until the transport has enough of them, or the server wants no more.
 
         One piece is drawn ahead, so that we know the last one when it is written: its reply may come before we are
         told that it has left.
         """
-        while self._piece is not None and not self._paused:
+        session = self._session
+        while self._piece is not None and not self._paused and session.wants_content and not session.holds_content:
             piece = self._piece
             self._draw()
             if self._content is None:
@@ -259,12 +332,20 @@ class Connection(Protocol):
                 return
             if self._piece is not None:
                 self._produce(True)
+                session.piece_sent()
                 self._write(piece)
             else:
                 self._content = None
-                self._session.content_sent()
+                session.content_sent()
                 self._write(piece)
                 self._produce(False)
+        if not session.wants_content:
+            self._drop_content()
+
+    def _drop_content(self) -> None:
+        self._content = self._piece = None
+        if self._connected:
+            self._produce(False)
 
     def _draw(self) -> None:
         if self._content is None:
@@ -325,6 +406,8 @@ class Connection(Protocol):
         self._produce(False)
         transport = cast(Any, self.transport)
         if politely:
+            if self._tls is not None and self._shaken:
+                self._tls.remember()
             # What was said last still leaves; the deadline of QUIT goes on, since the peer may have stopped reading.
             transport.loseConnection()
         else:

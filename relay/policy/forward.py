@@ -2,16 +2,35 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from attrs import frozen
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from zope.interface import implementer
 
-from relay.config.fields import Port, Section
+from relay.config.fields import Port, Section, Word
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.address import canonical_domain
-from relay.mail.routing import Forward, Inquiry, NextHop, RoutingVerdict
+from relay.mail.routing import UNIX, Forward, Inquiry, NextHop, RoutingVerdict, TlsLevel
+
+#: Extensions that can be done without. STARTTLS and AUTH have keys of their own.
+Dispensable = Literal[
+    "PIPELINING",
+    "SIZE",
+    "8BITMIME",
+    "SMTPUTF8",
+    "CHUNKING",
+    "BINARYMIME",
+    "DSN",
+    "LIMITS",
+    "REQUIRETLS",
+    "DELIVERBY",
+    "MT-PRIORITY",
+]
+
+_SMTP_PORT = 25
+#: RFC 2033 section 5: never SMTP's.
+_LMTP_PORT = 24
 
 #: How many verdicts are kept ready.
 _READY = 10_000
@@ -19,7 +38,7 @@ _READY = 10_000
 
 @frozen
 class Host:
-    """A host to hand mail to, and its port if one was said."""
+    """A host to hand mail to, and its port if one was said; or a Unix socket, `unix:` and its path."""
 
     name: str
     port: int | None
@@ -27,10 +46,13 @@ class Host:
 
 def host(text: str) -> Host:
     """
-    Read `mail.example.net`, `mail.example.net:587`, `192.0.2.1:25`, `[2001:db8::1]` or `[2001:db8::1]:25`.
+    Read `mail.example.net`, `mail.example.net:587`, `192.0.2.1:25`, `[2001:db8::1]`, `[2001:db8::1]:25` or
+    `unix:/run/lmtp`.
 
     Raises `ValueError`.
     """
+    if text.startswith(UNIX):
+        return Host(_socket(text), None)
     name, port = text, ""
     if text.startswith("["):
         name, bracket, port = text[1:].partition("]")
@@ -40,6 +62,14 @@ def host(text: str) -> Host:
         name, _, port = text.partition(":")
         port = f":{port}"
     return Host(_host_name(name), _port(port[1:]) if port else None)
+
+
+def _socket(text: str) -> str:
+    path = text.removeprefix(UNIX)
+    # unix(7): 108 octets, the last of them a NUL.
+    if not path.startswith("/") or not path.isprintable() or len(path.encode()) > 107:
+        raise ValueError("should be like 'unix:/run/dovecot/lmtp', with the whole path")
+    return text
 
 
 def _host_name(text: str) -> str:
@@ -81,9 +111,39 @@ class ForwardOptions(Section):
         default=None,
         description='A host to hand everything to (`"mail.example.net:587"`, `"[2001:db8::1]:25"`), or several: the '
         "first that takes it. Their MX records mean nothing. Without a next hop mail goes where the MX records of the "
-        "recipient's domain say.",
+        'recipient\'s domain say. `"unix:/run/dovecot/lmtp"` is a Unix socket, for LMTP.',
     )
-    port: Port = Field(default=25, description="The port, where none is said with a host.")
+    port: Port | None = Field(
+        default=None, description="The port, where none is said with a host. Without it 25, and 24 for LMTP."
+    )
+    protocol: Literal["smtp", "lmtp"] = Field(
+        default="smtp", description="`lmtp`: the next hop speaks LMTP, and delivers what it takes."
+    )
+    tls: TlsLevel = Field(
+        default="may",
+        description="`none`: in clear. `may`: encrypted where that is offered and works. `encrypt`: encrypted or not "
+        "at all, whoever the host is. `verify`: encrypted, with a host that proves its name by a certificate.",
+    )
+    login: Word | None = Field(
+        default=None,
+        description='The name of a `[[login]]`, by which the relay logs in there. It needs `tls = "verify"`.',
+    )
+    without: tuple[Dispensable, ...] = Field(
+        default=(), description='Extensions that are not used although they are offered: `["CHUNKING"]`.'
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        sockets = [each.name for each in self.next_hop or () if each.name.startswith(UNIX)]
+        if self.login is not None and self.tls != "verify":
+            raise ValueError("'login' needs tls = \"verify\": a password is told to nobody but a host that is known")
+        if self.protocol == "lmtp" and self.next_hop is None:
+            raise ValueError("'lmtp' needs a 'next_hop': MX records never lead to LMTP")
+        if sockets and self.protocol != "lmtp":
+            raise ValueError('a Unix socket needs protocol = "lmtp"')
+        if sockets and self.tls in ("encrypt", "verify"):
+            raise ValueError(f'at a Unix socket there is no TLS, so tls = "{self.tls}" would keep all mail here')
+        return self
 
 
 @implementer(IRoutingPolicy)
@@ -93,13 +153,26 @@ class ForwardAll:
     Options = ForwardOptions
 
     def __init__(self, options: ForwardOptions, world: World) -> None:
-        self._port = options.port
+        self._options = options
+        self._port = options.port or (_LMTP_PORT if options.protocol == "lmtp" else _SMTP_PORT)
         self._always: Forward | None = None
         if options.next_hop is not None:
-            hops = tuple(NextHop(each.name, each.port or options.port, mx=False) for each in options.next_hop)
+            hops = tuple(self._hop(each.name, each.port or self._port, mx=False) for each in options.next_hop)
             self._always = Forward(hops, because="by way of " + ", ".join(map(str, hops)))
         #: By the recipient's domain.
         self._ready: dict[str, Forward] = {}
+
+    def _hop(self, name: str, port: int, *, mx: bool) -> NextHop:
+        options = self._options
+        return NextHop(
+            name,
+            port,
+            mx,
+            tls=options.tls,
+            login=options.login or "",
+            lmtp=options.protocol == "lmtp",
+            without=options.without,
+        )
 
     def route(self, inquiry: Inquiry) -> RoutingVerdict:
         if self._always is not None:
@@ -111,5 +184,7 @@ class ForwardAll:
         if len(self._ready) >= _READY:
             self._ready.clear()
         # RFC 5321 section 5.1; an address literal has no MX records, and who looks them up knows that.
-        verdict = self._ready[domain] = Forward(NextHop(domain, self._port), because=f"onward by MX of {domain}")
+        verdict = self._ready[domain] = Forward(
+            self._hop(domain, self._port, mx=True), because=f"onward by MX of {domain}"
+        )
         return verdict

@@ -1,9 +1,9 @@
 """
-Content on its way out: what DATA carries, head first, the terminator exactly once and last.
+Content on its way out, head first: what DATA carries, the terminator exactly once and last, or chunks for BDAT.
 
 This is the last gate. What would let a part of a message be read as commands by the next host is never sent: it is
-our own fault if it comes this far, so it is an exception, and the connection ends without the terminator, after
-which the peer keeps nothing (RFC 5321 section 4.1.1.4).
+our own fault if it comes this far, so it is an exception, and the connection ends without the terminator or the last
+chunk, after which the peer keeps nothing (RFC 5321 section 4.1.1.4).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from itertools import chain
 from typing import Final
 
 from relay.mail.envelope import Form
-from relay.smtp.octets import CRLF, TERMINATOR, wire
+from relay.smtp.octets import CRLF, TERMINATOR, plain, wire
 
 #: Smaller pieces are joined until they are this large, so that a small message is one write.
 PIECE: Final = 64 * 1024
+#: A chunk is at least as large, but for the last one: each costs a reply, and is in memory as a whole.
+CHUNK: Final = 256 * 1024
 
 
 class ContentDamaged(ValueError):
@@ -35,6 +37,34 @@ def outgoing(head: bytes, form: Form, blocks: Iterable[bytes]) -> Iterator[bytes
         stuffed = b"".join(wire((head,)))[: -len(TERMINATOR)] if head else b""
         return _joined(chain((stuffed,), _as_kept(blocks)))
     return _joined(wire(_whole_lines(chain((head,), blocks))))
+
+
+def chunks(head: bytes, form: Form, blocks: Iterable[bytes], *, binary: bool = False) -> Iterator[bytes]:
+    """
+    The message in chunks, each with its BDAT and the last with `LAST` (RFC 3030 section 2): nothing is stuffed.
+
+    Raises as `outgoing` does. `binary` content (BODY=BINARYMIME) is octets and not lines: a CR or LF alone means
+    nothing in it.
+    """
+    if form is Form.WIRE:
+        return _framed(chain((head,), plain(_as_kept(blocks))))
+    return _framed(chain((head,), blocks if binary else _whole_lines(blocks)))
+
+
+def _framed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """An empty chunk may be the last one: that there is nothing more is known late."""
+    waiting = [b""]
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            waiting[0] = b"BDAT %d\r\n" % size
+            yield b"".join(waiting)
+            waiting = [b""]
+            size = 0
+    waiting[0] = b"BDAT %d LAST\r\n" % size
+    yield b"".join(waiting)
 
 
 def _as_kept(blocks: Iterable[bytes]) -> Iterator[bytes]:

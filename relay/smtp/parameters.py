@@ -6,6 +6,7 @@ Nothing is asked for that was not offered; and a copy that needs what was not of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from attrs import frozen
@@ -17,6 +18,7 @@ from relay.mail.outcome import Need
 from relay.smtp.features import Features
 from relay.smtp.transaction import Transaction
 
+_TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
 #: RFC 3461 section 4.1: in the order in which it names them.
 _NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
 
@@ -117,6 +119,11 @@ def _wishes(wishes: Wishes) -> str:
     if wishes.orcpt:
         words += f" ORCPT={ascii_form(wishes.orcpt)}"
     return words
+
+
+def xtext(text: str) -> str:
+    """ASCII in xtext (RFC 3461 section 4)."""
+    return text if text.isalnum() else _TO_ENCODE.sub(lambda found: f"+{ord(found[0]):02X}", text)
 
 
 def ascii_form(orcpt: str) -> str:

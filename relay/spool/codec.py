@@ -9,8 +9,9 @@ row stays readable.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -33,6 +34,8 @@ Row: TypeAlias = tuple[Any, ...]
 _REMEMBERED = 2000
 
 _CLIENT = attrs.fields(Client)
+#: How a next hop is spoken to.
+_HOW = attrs.fields(NextHop)[3:]
 
 #: What few messages have in their envelope, and what all the others have in its place.
 _rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release")
@@ -269,8 +272,7 @@ def _route(route: Route) -> dict[str, Any]:
     because = {"because": route.because} if route.because else {}
     match route:
         case Forward():
-            hops = [[hop.name, hop.port, hop.mx] for hop in route.next_hops]
-            return {"forward": hops, **because}
+            return {"forward": [_hop(hop) for hop in route.next_hops], **because}
         case Deliver():
             return {"deliver": route.agent, "parameters": dict(route.parameters), **because}
         case Reject():
@@ -281,10 +283,25 @@ def _route(route: Route) -> dict[str, Any]:
             raise ValueError("a copy that is discarded is not kept")
 
 
+def _hop(hop: NextHop) -> list[Any]:
+    """Name, port and MX; and behind them by name what is not as it is by default."""
+    rest = {
+        attribute.name: getattr(hop, attribute.name)
+        for attribute in _HOW
+        if getattr(hop, attribute.name) != attribute.default
+    }
+    return [hop.name, hop.port, hop.mx, *((rest,) if rest else ())]
+
+
+def _hop_from(name: Any, port: Any, mx: Any, rest: Mapping[str, Any] = MappingProxyType({})) -> NextHop:
+    without = tuple(map(_text, rest.get("without", ())))
+    return NextHop(_text(name), port, bool(mx), **{**rest, "without": without})
+
+
 def _route_from(fields: Any) -> Route:
     because = _text(fields.get("because", ""))
     if "forward" in fields:
-        return Forward(tuple(NextHop(_text(name), port, bool(mx)) for name, port, mx in fields["forward"]), because)
+        return Forward(tuple(_hop_from(*hop) for hop in fields["forward"]), because)
     if "deliver" in fields:
         parameters = {_text(name): _text(value) for name, value in fields["parameters"].items()}
         return Deliver(_text(fields["deliver"]), parameters, because)

@@ -1,0 +1,132 @@
+"""What the dialogue must know of a consignment: some of it stands in the content, which is read as far as need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from relay.interfaces import Consignment
+from relay.mail.address import Address
+from relay.mail.dsn import NO_WISHES, Wishes
+from relay.mail.envelope import Body, DeliverBy, Envelope, Form
+from relay.mail.queue import Recipient
+from relay.smtp.features import Features
+from relay.smtp.octets import plain
+from relay.smtp.parameters import xtext
+from relay.smtp.transaction import By, Transaction
+
+#: RFC 5321 section 4.5.3.1.6, without the CRLF: what any server takes.
+_LINE: Final = 998
+
+
+def transaction_for(
+    consignment: Consignment,
+    features: Features,
+    recipients: Sequence[Recipient] | None = None,
+    *,
+    now: float = 0.0,
+    clear: bool = False,
+) -> Transaction:
+    """
+    What the dialogue must know about a consignment, for these of its recipients (all of them, if none are said), at
+    `now` by the spool's clock. `clear`: what the server is told goes no way on which anybody could listen.
+
+    The content is read only as far as the answer depends on it.
+    """
+    envelope = consignment.entry.envelope
+    recipients = consignment.recipients if recipients is None else recipients
+    body = _body(envelope, consignment, features)
+    return Transaction(
+        reverse_path=envelope.reverse_path,
+        recipients=tuple(recipient.address for recipient in recipients),
+        size=len(consignment.head) + consignment.content.size,
+        eight_bit=body is Body.EIGHT_BIT,
+        binary=body is Body.BINARY,
+        international=envelope.smtputf8 and not _has_ascii_header(consignment),
+        chunked=features.chunking,
+        wishes=tuple(map(_wishes, recipients)) if features.dsn else (),
+        returns=envelope.returns,
+        envid=envelope.envid,
+        require_tls=envelope.require_tls and not clear,
+        priority=envelope.priority,
+        by=None if envelope.deliver_by is None else _by(envelope.deliver_by, now),
+    )
+
+
+def _by(deliver_by: DeliverBy, now: float) -> By:
+    """RFC 2852 section 4.1.4: what is left of the time."""
+    seconds = max(-999_999_999, min(999_999_999, int(deliver_by.until - now)))
+    return By(seconds, deliver_by.mode, deliver_by.trace)
+
+
+def _wishes(recipient: Recipient) -> Wishes:
+    """
+    What was said of a recipient, and the address that its sender wrote: where nobody has named that in ORCPT, we know
+    it best (RFC 3461 section 5.2.1).
+    """
+    wishes = recipient.wishes
+    if wishes.orcpt:
+        return wishes
+    orcpt = _original(recipient.original)
+    return Wishes(wishes.notify, orcpt) if wishes is not NO_WISHES or orcpt else NO_WISHES
+
+
+def _original(address: Address) -> str:
+    """An address that is not ASCII has another type (RFC 6533 section 3), which who asked in ASCII cannot want."""
+    return f"rfc822;{xtext(str(address))}" if address.ascii else ""
+
+
+def _body(envelope: Envelope, consignment: Consignment, features: Features) -> Body:
+    """
+    What the content needs. Where it is offered the client's word is passed on; where it is not, all of the content is
+    read before it is refused.
+    """
+    if envelope.body is Body.SEVEN_BIT:
+        return Body.SEVEN_BIT
+    if envelope.body is Body.BINARY and (features.binary or _is_binary(_plain(consignment))):
+        return Body.BINARY
+    if features.eight_bit:
+        return Body.EIGHT_BIT
+    return Body.SEVEN_BIT if all(block.isascii() for block in _octets(consignment)) else Body.EIGHT_BIT
+
+
+def _is_binary(blocks: Iterable[bytes]) -> bool:
+    """Whether it has a CR or LF alone, a NUL, or a line that is too long for DATA (RFC 3030 section 3)."""
+    held = b""
+    for block in blocks:
+        # What is not known to be a whole line yet is kept, and is never longer than one may be.
+        octets = held + block
+        end = octets.rfind(b"\r\n") + 2 if b"\r\n" in octets else 0
+        held = octets[end:]
+        if len(held) > _LINE + 1 or any(_odd(line) for line in octets[:end].split(b"\r\n")):
+            return True
+    return _odd(held)
+
+
+def _odd(line: bytes) -> bool:
+    return len(line) > _LINE or b"\r" in line or b"\n" in line or b"\0" in line
+
+
+def _has_ascii_header(consignment: Consignment) -> bool:
+    """Whether the header section is ASCII. Reads no further than its end, and keeps nothing of it."""
+    seam = b"\r\n"  # so that a message that begins with an empty line has an empty header section
+    for block in _octets(consignment):
+        octets = seam + block
+        end = octets.find(b"\r\n\r\n")
+        if end >= 0:
+            return octets[:end].isascii()
+        if not block.isascii():
+            return False
+        seam = octets[-3:]
+    return True
+
+
+def _octets(consignment: Consignment) -> Iterator[bytes]:
+    """The message from its first octet. Stuffed dots, if there are any, do not matter to who asks."""
+    return chain((consignment.head,), consignment.content.blocks())
+
+
+def _plain(consignment: Consignment) -> Iterator[bytes]:
+    content = consignment.content
+    return chain((consignment.head,), plain(content.blocks()) if content.form is Form.WIRE else content.blocks())
