@@ -162,7 +162,7 @@ class ChangingTests(SystemTestCase):
         relay = self.started(with_tls(self.certificates, "mx, tls = 'offer'"))
         relay.expected.append("The certificates have changed and are broken")
         path = self.certificates / "a.pem"
-        path.write_text(path.read_text().replace("A", "B"))
+        path.write_text(path.read_text().replace("MII", "ABC"))
         relay.send_signal(signal.SIGHUP)
         relay.wait_for("The certificates have changed and are broken, the old ones go on: .*a.pem")
         self.assertEqual(self.shown(relay), "first.test")
