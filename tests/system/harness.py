@@ -221,12 +221,13 @@ class RelayProcess:
             if wanted.items() <= found.items():
                 return found
 
-    def relayctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `relayctl` in the folder where its configuration is."""
+    def relayctl(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `relayctl` in the folder where its configuration is. `typed` is its standard input."""
         return subprocess.run(
             [sys.executable, str(BIN / "relayctl"), *arguments],
             cwd=self.folder,
             env=self._environ,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
