@@ -16,6 +16,7 @@ from relay.delivery.destination import Limits
 from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
+from relay.delivery.retry import Schedule
 from relay.interfaces import (
     Claim,
     Consignment,
@@ -32,9 +33,10 @@ from relay.interfaces import (
 )
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement
+from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import OURSELVES, Client, Envelope, Form
 from relay.mail.outcome import Carried, Delivered, Fact, Failed, Peer, Relayed, Unresolved
-from relay.mail.queue import Entry, Pending, Recipient, destination
+from relay.mail.queue import EXPANSION, Entry, Pending, Recipient, destination
 from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Route
 from relay.net.clock import ReactorClock
 from relay.spool.memory import MemorySpool, Shelf
@@ -204,6 +206,15 @@ def forwarded(address: str, *hops: NextHop | str) -> tuple[Address, Route]:
     return parsed, Forward(hops or (parsed.domain,))
 
 
+def wishing(*what: Notify, orcpt: str = "") -> Wishes:
+    return Wishes(frozenset(what), orcpt)
+
+
+def expansion(address: str) -> tuple[Address, Route]:
+    """What reception adds for an alias that leads to several."""
+    return Address.parse(address), EXPANSION
+
+
 def local(address: str, agent: str = "maildir") -> tuple[Address, Route]:
     return Address.parse(address), Deliver(agent)
 
@@ -223,6 +234,7 @@ class DeliveryWorld:
         running: bool = True,
         shelf: Shelf | None = None,
         at: float = 0.0,
+        schedule: Schedule | None = None,
     ) -> None:
         """`shelf` is what an earlier world left, `at` how many seconds after the epoch of the tests this one begins."""
         self.reactor = Clock()
@@ -242,6 +254,7 @@ class DeliveryWorld:
             attempts=Attempts({"maildir": self.maildir}, self.hosts, self.find),
             notices=Notices("mx1.example.com", self.policies, self.clock),
             random=lambda: self.random(),
+            schedule=schedule,
             limits=limits,
             pace=pace,
         )
@@ -266,16 +279,18 @@ class DeliveryWorld:
         text: bytes = b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n",
         original: Address | None = None,
         lease: float | None = 300.0,
+        wishes: Wishes | Sequence[Wishes] = NO_WISHES,
+        **said: Any,
     ) -> tuple[str, tuple[Claim, ...]]:
-        """Keep a message as reception would."""
+        """Keep a message as reception would. `said`: what else MAIL has said."""
         draft = self.spool.begin(Form.PLAIN)
         draft.write(text)
-        entry = Entry(
-            draft.id, self.clock.now(), Envelope(reverse_path, client=Client("192.0.2.99")), b"Received: here\r\n"
-        )
+        envelope = Envelope(reverse_path, client=Client("192.0.2.99"), **said)
+        entry = Entry(draft.id, self.clock.now(), envelope, b"Received: here\r\n")
+        each = [wishes] * len(recipients) if isinstance(wishes, Wishes) else wishes
         enrolled = tuple(
-            Recipient(f"{draft.id}.{at}", address, original or address, route, destination(route), "p")
-            for at, (address, route) in enumerate(recipients)
+            Recipient(f"{draft.id}.{at}", address, original or address, route, destination(route), "p", wished)
+            for at, ((address, route), wished) in enumerate(zip(recipients, each, strict=True))
         )
         claims: list[tuple[Claim, ...]] = []
         Deferred.fromCoroutine(self.spool.commit([Enrol(entry, draft, enrolled, lease)])).addCallback(claims.append)

@@ -10,7 +10,7 @@ from relay.delivery.settlement import Settlement
 from relay.delivery.trouble import Judgement
 from relay.interfaces import Claim, Enrol, IMailLog
 from relay.mail.outcome import Delayed, Delivered, Failed
-from relay.mail.queue import Entry, Pending
+from relay.mail.queue import EXPANSION, Entry, Pending
 
 
 @frozen
@@ -24,6 +24,8 @@ class Chronicle:
         entry, event = claim.entry, self.log.event
         age = round(now - entry.arrived, 1)
         for pending, done in settlement.carried:
+            if pending.recipient.route == EXPANSION:
+                continue  # nothing was carried; that its sender is told is an event of its own
             what = "delivered" if isinstance(done, Delivered) else "relayed"
             event(what, **_of(entry, pending), by=done.by, text=done.text, attempts=pending.attempts + 1, age=age)
         for pending, due, delayed in settlement.delayed:
@@ -44,8 +46,13 @@ class Chronicle:
         """The recorded reason of law L2."""
         self.log.event("unnoticed", id=claim.entry.id, because=because)
 
+    def not_asked_for(self, claim: Claim, pending: Pending) -> None:
+        """The same where the sender did not want to hear of it."""
+        because = "the sender has not asked for it (NOTIFY)"
+        self.log.event("unnoticed", id=claim.entry.id, recipient=pending.recipient.address, because=because)
+
     def notice_waits(self, claim: Claim, because: str) -> None:
-        """Recipients have failed, and stay in the queue until their sender can be told."""
+        """Recipients are done with, and stay in the queue until their sender can be told."""
         self.log.event("notice_delayed", id=claim.entry.id, because=because)
 
     def lost(self, claim: Claim, judgements: Mapping[str, Judgement]) -> None:

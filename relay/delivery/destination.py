@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from attrs.validators import ge
 
 from relay.interfaces import Claim
+
+#: How many places one step of priority is worth (RFC 6710 section 5.1). Whoever waits is passed by so many of those
+#: that came later for each step at most, hence nobody waits for ever.
+PLACES: Final = 20
 
 
 @frozen
@@ -48,6 +52,8 @@ class Work:
 
     claim: Claim
     destination: Destination
+    #: Its place among those that wait for the destination: the lower the earlier.
+    rank: int = 0
     #: When its attempt began, by `IClock.seconds`.
     began: float = 0.0
     #: The `Deferred` of its attempt, while that waits for something.
@@ -89,6 +95,7 @@ class Destinations:
         self.held = 0
         self._destinations: dict[str, Destination] = {}
         self._row: deque[Destination] = deque()
+        self._admitted = 0
 
     def admit(self, claim: Claim, name: str) -> Work | None:
         """Take this in, or `None` where there is no place for it: it is to be given back."""
@@ -100,8 +107,9 @@ class Destinations:
         elif len(destination.waiting) >= self.share:
             return None
         self.held += 1
-        work = Work(claim, destination)
-        destination.waiting.append(work)
+        self._admitted += 1
+        work = Work(claim, destination, self._admitted - PLACES * (claim.entry.envelope.priority or 0))
+        _queue(destination.waiting, work)
         if not destination.in_row and destination.active < destination.limit:
             destination.in_row = True
             self._row.append(destination)
@@ -179,3 +187,14 @@ class Destinations:
         """The names of all destinations that have enough to do."""
         most = self.share // 2
         return frozenset(d.name for d in self._destinations.values() if len(d.waiting) > most)
+
+
+def _queue(waiting: deque[Work], work: Work) -> None:
+    """Nearly always at the end: only priorities are a reason to look for another place."""
+    at = len(waiting)
+    while at and waiting[at - 1].rank > work.rank:
+        at -= 1
+    if at == len(waiting):
+        waiting.append(work)
+    else:
+        waiting.insert(at, work)

@@ -2,8 +2,8 @@
 The dispatcher: what reception has promised and what the agenda says is due, carried, judged and written down.
 
 The way of one work: admitted (`destination`), its turn comes, one attempt (`attempt`), a settlement (`settlement`),
-a notice if somebody failed (`notices`), one commit (`ledger`), released. Of a healthy message none of these is a timer
-or a look-up.
+a notice if the sender is to be told (`telling`, `notices`), one commit (`ledger`), released. Of a healthy message none
+of these is a timer or a look-up.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedule
-from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle
+from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, salvage, settle
+from relay.delivery.telling import NOTHING, Tidings, tidings
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
+from relay.mail.notice import Action
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
 from relay.net.waiting import start
@@ -157,6 +159,12 @@ class Dispatcher:
         except Exception:
             self._log.failure("What was claimed could not be begun; it is tried again when its lease has ended")
 
+    async def hasten(self, domain: str, below: bool = False) -> int:
+        concerned = await self._spool.hasten(domain, self._clock.now(), below)
+        if concerned:
+            self._agenda.wake()
+        return concerned
+
     def wake(self) -> None:
         """Recipients in the spool may have become due by other means: an operator's word."""
         self._agenda.wake()
@@ -206,7 +214,7 @@ class Dispatcher:
         judgements: Judgements = {}
         try:
             if work.cut is None:
-                judgements = await self._attempts.carry(work.claim)
+                judgements = foregone(work.claim, self._clock.now()) or await self._attempts.carry(work.claim)
             await self._conclude(work, judgements)
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
@@ -246,22 +254,33 @@ class Dispatcher:
             stopping=work.cut is Cut.STOPPING,
         )
         letter = None
-        if settlement.failed:
-            settlement, letter = await self._tell_the_sender(work, settlement)
+        tell = tidings(claim.entry, settlement, self._schedule, self._clock.now())
+        if tell is not NOTHING:
+            settlement, letter = await self._tell_the_sender(work, settlement, tell)
         self._enter(work, settlement, letter)
         self._chronicle.attempted(claim, settlement, judgements, self._clock.now())
 
-    async def _tell_the_sender(self, work: Work, settlement: Settlement) -> tuple[Settlement, Letter | None]:
+    async def _tell_the_sender(
+        self, work: Work, settlement: Settlement, tell: Tidings
+    ) -> tuple[Settlement, Letter | None]:
         """
-        Law L2: who failed is settled in the commit that keeps the notice, or with the recorded reason why there is
-        none. Where the way to the sender is not known now, the failure waits as long as patience lasts.
+        Law L2: of whom the sender is to be told is settled in the commit that keeps the notice, or with the recorded
+        reason why there is none. Where the way to the sender is not known now, what failed waits as long as patience
+        lasts. What was carried cannot wait, lest it be carried again.
         """
         claim = work.claim
+        for pending in tell.unwanted:
+            self._chronicle.not_asked_for(claim, pending)
+        if not tell.told:
+            return settlement, None
+        can_wait = [one.pending for one in tell.told if one.action in (Action.FAILED, Action.EXPANDED)]
         try:
-            news: News = await self._notices.about(claim, settlement.failed)
+            news: News = await self._notices.about(claim, tell.told)
         except CancelledError:
             if work.cut is Cut.STOPPING:
-                return settlement.giving_back_failures(), None
+                if len(can_wait) < len(tell.told):
+                    self._chronicle.no_notice(claim, "the relay stopped")
+                return settlement.giving_back(can_wait), None
             news = NotNow("it took too long to find out")
         except Exception:
             self._log.failure("No notice could be written about {id}", id=claim.entry.id)
@@ -270,10 +289,12 @@ class Dispatcher:
         match news:
             case Letter():
                 return settlement, news
-            case NotNow(because) if now < claim.entry.arrived + self._schedule.patience(claim.entry):
-                due = now + self._schedule.pause(settlement.failed[0][0].attempts + 1, self._random())
+            case NotNow(because) if can_wait and now < self._schedule.end(claim.entry):
+                due = now + self._schedule.pause(can_wait[0].attempts + 1, self._random())
                 self._chronicle.notice_waits(claim, because)
-                return settlement.without_failures(due, evolve(OUR_FAULT, because="its notice waits")), None
+                if len(can_wait) < len(tell.told):
+                    self._chronicle.no_notice(claim, because)
+                return settlement.later(can_wait, due, evolve(OUR_FAULT, because="its notice waits")), None
             case NotDue(because) | NotNow(because):
                 self._chronicle.no_notice(claim, because)
                 return settlement, None

@@ -13,14 +13,15 @@ from typing import TypeAlias
 from attrs import field, frozen
 from twisted.logger import Logger
 
+from relay.delivery.telling import Tiding
 from relay.interfaces import Claim, Enrol, IChain, IClock, ISpool
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Placement, Refused
+from relay.mail.dsn import Return, decoded
 from relay.mail.envelope import OURSELVES, Body, Envelope, Form
 from relay.mail.header import field_body, section
 from relay.mail.notice import Action, Notice, Quoted, Told, compose
-from relay.mail.outcome import Failed
-from relay.mail.queue import Entry, Pending, recipients
+from relay.mail.queue import Entry, recipients
 from relay.mail.routing import Discard, Inquiry
 from relay.smtp.octets import plain
 
@@ -70,26 +71,30 @@ News: TypeAlias = Letter | NotDue | NotNow
 
 @frozen
 class Notices:
-    """Writes notices about recipients that have failed."""
+    """Writes notices about what became of recipients."""
 
     hostname: str
     chain: IChain
     clock: IClock
-    #: Messages up to this size are returned whole. Most senders have their own copy, and to one whose address was
-    #: forged a notice is spam: so it is small.
-    whole: int = 0
+    #: Messages up to this size are returned whole where the sender asks for that (RET=FULL; RFC 3461 section 6.2 lets
+    #: us choose it). To one whose address was forged a notice is spam: so it is small.
+    whole: int = 64 * 1024
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
 
-    async def about(self, claim: Claim, failed: Sequence[tuple[Pending, Failed]]) -> News:
+    async def about(self, claim: Claim, tidings: Sequence[Tiding]) -> News:
         """One notice for all of these, or why there is none."""
-        sender = claim.entry.envelope.reverse_path
+        envelope = claim.entry.envelope
+        sender = envelope.reverse_path
         if sender is None:
             return NotDue("null reverse-path")
-        header, quoted = self._quote(claim)
-        # RFC 3834 section 2: an answer that a program gave by itself is never answered by another; what is only
-        # `auto-generated` (a report, a newsletter) has a sender who wants to know (RFC 5321 section 6.1).
+        header, quoted = self._quote(claim, whole=_asks_for_all(envelope, tidings))
+        # RFC 3834 section 2: an answer that a program gave by itself is never answered by another, unless it says that
+        # it wants to hear. What is only `auto-generated` (a report, a newsletter) has a sender who does (RFC 5321
+        # section 6.1).
         if (field_body(header, b"auto-submitted") or b"").lower().startswith(b"auto-replied"):
-            return NotDue("the message was an automatic reply")
+            tidings = [one for one in tidings if one.pending.recipient.wishes.notify is not None]
+            if not tidings:
+                return NotDue("the message was an automatic reply")
         decision = await self.chain.route(Inquiry(sender, sender, None, OURSELVES))
         match decision:
             case Refused(reply) if reply.temporary:
@@ -99,58 +104,92 @@ class Notices:
             case Accepted(placements):
                 if all(isinstance(placement.route, Discard) for placement in placements):
                     return NotDue("mail for the sender's address is discarded")
-                notice = self._notice(claim, sender, failed, quoted, header)
-                body = Body.EIGHT_BIT if notice.smtputf8 else Body.SEVEN_BIT
-                return Letter(compose(notice), Envelope(None, body, notice.smtputf8, OURSELVES), placements)
+                notice = self._notice(claim, sender, tidings, quoted, header)
+                ours = Envelope(
+                    None,
+                    Body.EIGHT_BIT if notice.smtputf8 else Body.SEVEN_BIT,
+                    notice.smtputf8,
+                    OURSELVES,
+                    # It tells of the message: it is to be guarded like it (RFC 8689 section 5), and is as urgent
+                    # (RFC 6710 section 4.6).
+                    require_tls=envelope.require_tls,
+                    priority=envelope.priority,
+                )
+                return Letter(compose(notice), ours, placements)
 
     def _notice(
         self,
         claim: Claim,
         sender: Address,
-        failed: Sequence[tuple[Pending, Failed]],
+        tidings: Sequence[Tiding],
         quoted: Quoted,
         header: bytes,
     ) -> Notice:
         entry, now = claim.entry, self.clock.calendar()
-        told = tuple(
-            Told(
-                pending.recipient.original,
-                Action.FAILED,
-                outcome.status,
-                outcome.because,
-                outcome.diagnostic,
-                outcome.peer,
-                last_attempt=now,
-            )
-            for pending, outcome in failed
-        )
+        by = entry.envelope.deliver_by
         return Notice(
             hostname=self.hostname,
             to=sender,
-            told=told,
+            told=tuple(_told(tiding, now) for tiding in tidings),
             quoted=quoted,
             about=entry.id,
             arrived=entry.arrived,
             when=now,
-            # A recipient fails once, so this is unique; and if a duplicate is ever sent, it can be told as one.
-            id=f"notice.{failed[0][0].recipient.id}",
+            id=_notice_id(tidings[0]),
             in_reply_to=(field_body(header, b"message-id") or b"").decode("ascii", "replace"),
+            envelope_id=decoded(entry.envelope.envid),
+            deliver_by=None if by is None else by.until,
         )
 
-    def _quote(self, claim: Claim) -> tuple[bytes, Quoted]:
+    def _quote(self, claim: Claim, *, whole: bool) -> tuple[bytes, Quoted]:
         """The header section, and what is returned of the message; what the spool cannot read is left out."""
         content, head = claim.content, claim.entry.head
-        if head.endswith(b"\r\n\r\n"):
-            # The message came without a header section: ours is all of it, and the content is text.
-            return head[:-2], Quoted(head[:-2])
+        whole = whole and content.size <= self.whole
+        # A message that came without a header section has ours for all of it, and the content is text.
+        header = head[:-2] if head.endswith(b"\r\n\r\n") else b""
+        if header and not whole:
+            return header, Quoted(header)
         try:
             blocks = content.blocks()
             octets = plain(blocks) if content.form is Form.WIRE else blocks
-            if content.size <= self.whole:
+            if whole:
                 message = b"".join(octets)
-                return head + section([message], _HEADER), Quoted(head + message, whole=True)
+                return header or head + section([message], _HEADER), Quoted(head + message, whole=True)
             header = head + section(octets, _HEADER)
         except OSError:
             self.log.failure("The content of {id} cannot be quoted", id=claim.entry.id)
-            header = head
+            header = header or head
         return header, Quoted(header)
+
+
+def _asks_for_all(envelope: Envelope, tidings: Sequence[Tiding]) -> bool:
+    """RFC 3461 section 6.2: only a failure returns the message; and never one that must not travel in clear."""
+    fails = any(tiding.action is Action.FAILED for tiding in tidings)
+    return fails and envelope.returns is Return.FULL and not envelope.require_tls
+
+
+def _told(tiding: Tiding, now: float) -> Told:
+    recipient = tiding.pending.recipient
+    kind, _, address = recipient.wishes.orcpt.partition(";")
+    return Told(
+        recipient.original,
+        tiding.action,
+        tiding.status,
+        tiding.because,
+        tiding.diagnostic,
+        tiding.peer,
+        last_attempt=None if tiding.action is Action.EXPANDED else now,
+        will_retry_until=tiding.until,
+        original=f"{kind};{decoded(address)}" if address else "",
+    )
+
+
+def _notice_id(first: Tiding) -> str:
+    """
+    A recipient fails or arrives once, and is told to be late once after so many attempts: so this is unique; and if a
+    duplicate is ever sent, it can be told as one.
+    """
+    id = first.pending.recipient.id
+    if first.action is Action.DELAYED:
+        return f"delay.{first.pending.attempts}.{id}"
+    return f"notice.{id}"

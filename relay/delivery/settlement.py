@@ -6,15 +6,17 @@ Pure: a settlement is a value, and nothing has happened yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Final
 
 from attrs import evolve, frozen
 
 from relay.delivery.retry import Again, Schedule
-from relay.delivery.trouble import Judgement, judge
+from relay.delivery.trouble import About, Judgement, judge
 from relay.interfaces import Claim, GiveBack, Postpone, Settle, Step
+from relay.mail.envelope import ByMode
 from relay.mail.outcome import Delayed, Delivered, Failed, Misbehaved, Relayed
-from relay.mail.queue import Pending, Recipient
+from relay.mail.queue import EXPANSION, Pending, Recipient
 
 #: What is said of recipients whom we failed, whatever they met before.
 OUR_FAULT = Delayed("4.3.0", "an internal error")
@@ -45,15 +47,47 @@ class Settlement:
             steps.append(GiveBack(claim, self.untried))
         return steps
 
-    def without_failures(self, due: float, delayed: Delayed) -> Settlement:
-        """The same, but those that failed are tried again, since their sender cannot be told now."""
-        again = tuple((pending, due, delayed) for pending, _ in self.failed)
-        return evolve(self, failed=(), delayed=self.delayed + again)
+    def later(self, waiting: Collection[Pending], due: float, delayed: Delayed) -> Settlement:
+        """The same, but these are settled at `due` or later, since their sender cannot be told now."""
+        again = tuple((pending, due, delayed) for pending in waiting)
+        return evolve(self._without(waiting), delayed=self.delayed + again)
 
-    def giving_back_failures(self) -> Settlement:
-        """The same, but those that failed go back as they were, since there is no time to tell their sender."""
-        again = tuple(pending.recipient for pending, _ in self.failed)
-        return evolve(self, failed=(), untried=self.untried + again)
+    def giving_back(self, waiting: Collection[Pending]) -> Settlement:
+        """The same, but these go back as they were, since there is no time to tell their sender."""
+        again = tuple(pending.recipient for pending in waiting)
+        return evolve(self._without(waiting), untried=self.untried + again)
+
+    def _without(self, waiting: Collection[Pending]) -> Settlement:
+        return evolve(
+            self,
+            carried=tuple((pending, done) for pending, done in self.carried if pending not in waiting),
+            failed=tuple((pending, failed) for pending, failed in self.failed if pending not in waiting),
+        )
+
+
+def foregone(claim: Claim, now: float) -> dict[str, Judgement]:
+    """
+    What is certain of a claim's recipients before anything is tried: that their time is over, or that there is nothing
+    to carry. Of all of them, or of nobody.
+    """
+    by = claim.entry.envelope.deliver_by
+    if by is not None and by.mode is ByMode.RETURN and by.until <= now:
+        return {pending.recipient.id: Judgement(_too_late(pending), About.MESSAGE) for pending in claim.pending}
+    if claim.pending[0].recipient.destination != EXPANSION.agent:
+        return {}
+    return {one.recipient.id: _EXPANDED for one in claim.pending if one.recipient.route == EXPANSION}
+
+
+_EXPANDED: Final = Judgement(Delivered(EXPANSION.agent), About.RECIPIENT)
+
+
+def _too_late(pending: Pending, last: Delayed | None = None) -> Failed:
+    """RFC 2852 section 4.1.3, with what stood in the way."""
+    last = last or pending.last
+    if last is None:
+        return Failed("5.4.7", "the time in which it was to be delivered is over")
+    because = f"the time in which it was to be delivered is over: {last.because}"
+    return Failed("5.4.7", because, last.diagnostic, last.peer)
 
 
 def settle(
@@ -88,12 +122,27 @@ def settle(
         elif stopping:
             untried.append(pending.recipient)
         else:
-            match schedule.decide(claim.entry, pending.attempts + 1, outcome, now, chance):
-                case Again(due):
-                    delayed.append((pending, due, outcome))
-                case Failed() as given_up:
-                    failed.append((pending, given_up))
+            again = _again(claim, pending, outcome, schedule, max(now, pending.due), chance)
+            if isinstance(again, Failed):
+                failed.append((pending, again))
+            else:
+                delayed.append((pending, again, outcome))
     return Settlement(tuple(carried), tuple(failed), tuple(delayed), tuple(untried))
+
+
+def _again(
+    claim: Claim, pending: Pending, delayed: Delayed, schedule: Schedule, now: float, chance: float
+) -> float | Failed:
+    """When a copy is tried again, or that it is not."""
+    by = claim.entry.envelope.deliver_by
+    if by is not None and by.mode is ByMode.RETURN and by.until <= now:
+        return _too_late(pending, delayed)
+    decided = schedule.decide(claim.entry, pending.attempts + 1, delayed, now, chance)
+    match decided:
+        case Again(due):
+            return schedule.before(due, claim.entry, pending.recipient.wishes, now)
+        case Failed():
+            return decided
 
 
 def salvage(claim: Claim, judgements: Mapping[str, Judgement], due: float) -> Settlement:

@@ -11,6 +11,7 @@ what is quoted is encoded where its octets need it, and the boundary is chosen s
 
 from __future__ import annotations
 
+import re
 from binascii import b2a_qp
 from collections.abc import Iterator
 from enum import Enum
@@ -27,7 +28,10 @@ LINE_OCTETS = 998
 #: Where our own text and fields are folded.
 _FOLD = 76
 #: RFC 6533 section 3, `QCHAR`: what stands for itself in `utf-8-addr-xtext`.
-_QCHAR = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\\+=")
+_PRINTABLE = frozenset(map(chr, range(0x21, 0x7F)))
+_QCHAR = _PRINTABLE - frozenset("\\+=")
+#: `EmbeddedUnicodeChar`.
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 
 
 class Action(Enum):
@@ -60,7 +64,8 @@ class Told:
     last_attempt: float | None = None
     #: Until when it will be tried, for `Action.DELAYED`.
     will_retry_until: float | None = None
-    #: What the sender's own system called the recipient (the ORCPT parameter, RFC 3461), `type;address`, or "".
+    #: What the sender's own system called the recipient (the ORCPT parameter, RFC 3461), `type;address` without xtext,
+    #: or "".
     original: str = ""
 
 
@@ -94,6 +99,8 @@ class Notice:
     in_reply_to: str = ""
     #: The sender's own name for the message (the ENVID parameter, RFC 3461), or "".
     envelope_id: str = ""
+    #: When it was to be delivered (RFC 2852 section 5), or `None`.
+    deliver_by: float | None = None
 
     @told.validator
     def _tells_something(self, _attribute: object, told: tuple[Told, ...]) -> None:
@@ -130,10 +137,13 @@ def compose(notice: Notice) -> bytes:
 
 def _fields(notice: Notice, boundary: str) -> Iterator[bytes]:
     charset = "utf-8" if notice.smtputf8 else "ascii"
-    # Only those about which nothing can be done are worth alarm; RFC 3464 leaves the words to us.
+    # RFC 3464 leaves the words to us.
     subjects = {
         Action.FAILED: "Your message could not be delivered",
         Action.DELAYED: "Your message is delayed, and will be tried again",
+        Action.DELIVERED: "Your message was delivered",
+        Action.RELAYED: "Your message was handed on",
+        Action.EXPANDED: "Your message was delivered to a list of recipients",
     }
     actions = {told.action for told in notice.told}
     subject = subjects.get(next(iter(actions)), "") if len(actions) == 1 else ""
@@ -274,6 +284,7 @@ def _machine(notice: Notice) -> bytes:
         *([f"Original-Envelope-Id: {printable(notice.envelope_id)}"] if notice.envelope_id else ()),
         f"Reporting-MTA: dns; {notice.hostname}",
         f"Arrival-Date: {date(notice.arrived)}",
+        *([f"Deliver-By-Date: {date(notice.deliver_by)}"] if notice.deliver_by is not None else ()),
         f"X-Relay-Queue-Id: {printable(notice.about)}",
     ]
     for told in notice.told:
@@ -286,7 +297,7 @@ def _machine(notice: Notice) -> bytes:
 def _per_recipient(told: Told, unicode: bool) -> Iterator[str]:
     """RFC 3464 section 2.3, in its order."""
     if told.original:
-        yield f"Original-Recipient: {printable(told.original)}"
+        yield f"Original-Recipient: {_original(told.original, unicode)}"
     yield f"Final-Recipient: {_typed(told.recipient, unicode)}"
     yield f"Action: {told.action.value}"
     yield f"Status: {told.status}"
@@ -307,10 +318,32 @@ def _typed(address: Address, unicode: bool) -> str:
     """`rfc822; a@b`, or for a non-ASCII address the type of RFC 6533 section 3, in ASCII where it must be."""
     if address.ascii:
         return f"rfc822; {printable(str(address))}"
+    return f"utf-8; {address if unicode else _embedded(str(address), _QCHAR)}"
+
+
+def _original(orcpt: str, unicode: bool) -> str:
+    """
+    What ORCPT said, decoded once (RFC 3461 section 6.3 (d)). An address of RFC 6533 is in UTF-8 where that may stand,
+    and in ASCII where it may not.
+    """
+    kind, _, address = orcpt.partition(";")
+    if kind.lower() != "utf-8":
+        return f"{printable(kind)};{printable(address)}"
     if unicode:
-        return f"utf-8; {address}"
-    embedded = "".join(c if c in _QCHAR else "\\x{%02X}" % ord(c) for c in str(address))  # noqa: UP031
-    return f"utf-8; {embedded}"
+        plain = _EMBEDDED.sub(lambda found: _character(found[1]) or found[0], address)
+        return f"utf-8;{''.join(c if c.isprintable() else '?' for c in plain)}"
+    return f"utf-8;{_embedded(address, _PRINTABLE)}"
+
+
+def _embedded(text: str, as_it_is: frozenset[str]) -> str:
+    """In the notation of `EmbeddedUnicodeChar` (RFC 6533 section 3)."""
+    return "".join(c if c in as_it_is else "\\x{%02X}" % ord(c) for c in text)  # noqa: UP031
+
+
+def _character(digits: str) -> str:
+    """The character with this number, or "" if it may not be written so."""
+    number = int(digits, 16)
+    return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else ""
 
 
 # The part that returns the message.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from relay.mail.address import Address
 from relay.mail.decision import Placement
-from relay.mail.dsn import NO_WISHES, Wishes
+from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+
+#: Where a recipient goes that stands for an alias and has no copy of its own: its sender is told that the message has
+#: gone to all who stand behind it, and then it is settled (RFC 3461 section 5.2.7.3). No agent can have this name.
+EXPANSION: Final = Deliver("(expansion)")
+
+#: A mailbox by one policy's decision: it gets one copy.
+_Copy: TypeAlias = tuple[Address, str]
 
 
 @frozen
@@ -54,12 +62,17 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
     The recipients that the spool has to keep for these placements, under the queue id `id`.
 
     A mailbox that was named twice, or that two aliases lead to, gets one copy (RFC 5321 section 4.1.1.3 permits it).
-    Discarded copies are not kept: the mail log has their verdict.
+    Discarded copies are not kept: the mail log has their verdict. Where a sender wants to hear of success, an alias
+    that leads to several adds a recipient of its own, whose route is `EXPANSION`.
     """
-    kept: dict[tuple[Address, str], Placement] = {}
+    wished = False
+    copies: dict[_Copy, Placement] = {}
+    kept: list[Placement] = []
     for placement in placements:
         if not isinstance(placement.route, Discard):
-            kept.setdefault((placement.address, placement.policy), placement)
+            kept.append(placement)
+            copies.setdefault((placement.address, placement.policy), placement)
+            wished = wished or placement.wishes.notify is not None
     return tuple(
         Recipient(
             f"{id}.{number}",
@@ -70,8 +83,54 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
             placement.policy,
             placement.wishes,
         )
-        for number, placement in enumerate(kept.values())
+        for number, placement in enumerate(_as_wished(kept) if wished else copies.values())
     )
+
+
+def _as_wished(placements: Sequence[Placement]) -> Sequence[Placement]:
+    """
+    One placement for each copy, and one for each expansion, such that nobody hears of success twice or not at all.
+
+    Where several names lead to one mailbox, its copy tells of what is wished for any of them.
+    """
+    copies: dict[_Copy, list[Placement]] = {}
+    names: dict[Address, dict[_Copy, Placement]] = {}
+    for placement in placements:
+        copy = (placement.address, placement.policy)
+        copies.setdefault(copy, []).append(placement)
+        names.setdefault(placement.original, {}).setdefault(copy, placement)
+    speaking = {copy: _speaker(alike) for copy, alike in copies.items()}
+    expanded = {
+        name: next(iter(members.values()))
+        for name, members in names.items()
+        if any(placement.wishes.wants(Notify.SUCCESS) for placement in members.values())
+        and (len(members) > 1 or any(speaking[copy].original != name for copy in members))
+    }
+    return [
+        *(evolve(speaking[copy], wishes=_together(speaking[copy], alike, expanded)) for copy, alike in copies.items()),
+        *(
+            Placement(name, name, EXPANSION, placement.policy, "", placement.wishes)
+            for name, placement in expanded.items()
+        ),
+    ]
+
+
+def _speaker(alike: Sequence[Placement]) -> Placement:
+    """Whose name a notice about this copy uses: the mailbox's own, if the client has said it."""
+    return next((placement for placement in alike if placement.original == placement.address), alike[0])
+
+
+def _together(speaker: Placement, alike: Sequence[Placement], expanded: Iterable[Address]) -> Wishes:
+    """What is wished for a copy. Of the success of an expansion its members say nothing any more."""
+    if all(placement.wishes.notify is None for placement in alike):
+        return speaker.wishes
+    wanted = {
+        what
+        for placement in alike
+        for what in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
+        if placement.wishes.wants(what) and not (what is Notify.SUCCESS and placement.original in expanded)
+    }
+    return Wishes(frozenset(wanted or {Notify.NEVER}), speaker.wishes.orcpt)
 
 
 def destination(route: Route) -> str:

@@ -216,10 +216,11 @@ class SqliteSpool:
         return found
 
     async def hasten(self, domain: str, now: float, below: bool = False) -> int:
-        count, slice = 0, Hasten(domain, now, below)
-        while slice is not None:
-            done: Hastened = await self._ask(slice)
-            count, slice = count + done.count, done.next
+        done = Hastened(0, Hasten(domain, now, below))
+        count = 0
+        while done.next is not None:
+            done = await self._ask(done.next)
+            count += done.count
         return count
 
     async def census(self) -> Census:
