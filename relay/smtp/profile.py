@@ -58,11 +58,6 @@ class Profile:
     #: Made when the first client of that kind comes: there are few kinds.
     _grammars: dict[tuple[Standing, bool], Grammar] = field(init=False, factory=dict, repr=False, eq=False)
 
-    @property
-    def guarded(self) -> bool:
-        """Whether something has to come before mail."""
-        return self.requires_tls or self.requires_auth
-
     def grammar(self, standing: Standing, *, extended: bool) -> Grammar:
         """What a client of this standing may say; if it is not `extended` (HELO, or nothing), without parameters."""
         grammar = self._grammars.get((standing, extended))

@@ -132,7 +132,7 @@ _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: What a listener that requires TLS lets a client say in clear (RFC 3207 section 4).
 _IN_CLEAR: Final = (Noop, Hello, StartTls, Quit, Misspoken)
 #: What is not for everybody, or not always.
-_GUARDED: Final = (StartTls, Auth, Expand, TurnQueue, XClient)
+_GUARDED: Final = frozenset({StartTls, Auth, Expand, TurnQueue, XClient})
 #: What a listener that requires authentication wants it for.
 _FOR_USERS: Final = (Mail, Verify, Expand, TurnQueue)
 
@@ -169,6 +169,7 @@ class ServerSession:
         "_at",
         "_chunks",
         "_grammar",
+        "_guarded",
         "_idled",
         "_in_chunk",
         "_input",
@@ -201,6 +202,8 @@ class ServerSession:
         these are not offered. `greeted`: it follows another session, which had so many `errors`.
         """
         self._profile = profile
+        #: Something has to come before mail.
+        self._guarded = profile.requires_tls or profile.requires_auth
         self._limits = limits
         self._standing = standing
         self._words = words
@@ -431,7 +434,7 @@ class ServerSession:
         if self._swallowing:
             self._swallowing = False
             return self._next_command() if self._at < len(self._input) else None
-        if len(line) >= self._line_limit:
+        if len(line) >= self._limits.command_line and len(line) >= self._line_limit:
             return self._ask(self._too_long(line))
         has_cr = line.endswith(b"\r")
         if self._lf_ended is None:
@@ -483,8 +486,9 @@ class ServerSession:
             # Parameters are not offered before EHLO; that it is missing is the better answer.
             early = self._state is State.STRANGER and question.reply.code == 555
             return Misspoken(answers.HELLO_FIRST) if early else question
-        refusal = self._missing(question) if self._profile.guarded or isinstance(question, _GUARDED) else None
-        if refusal is None and (self._state, type(question)) not in MOVES:
+        kind = type(question)
+        refusal = self._missing(question) if self._guarded or kind in _GUARDED else None
+        if refusal is None and (self._state, kind) not in MOVES:
             refusal = self._out_of_order(question)
         if refusal is None:
             refusal = self._over_a_limit(question)
