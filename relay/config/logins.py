@@ -14,13 +14,9 @@ _SECRETS = ("password", "password_file", "token_file")
 class LoginSettings(Section):
     """A name for policies, and what a host is told under it: one of the last three keys."""
 
-    name: Word = Field(
-        description="What policies call it: `login` of `forward`. It is kept with the mail, and no more."
-    )
+    name: Word = Field(description="What policies call it: `login` of `forward`. It is all that is kept with mail.")
     user: str = Field(min_length=1, description="The name of the user there.")
-    password: SecretStr | None = Field(
-        default=None, description="The password. Whoever can read the configuration can read it, so rather:"
-    )
+    password: SecretStr | None = Field(default=None, description="The password. It is better in a file of its own.")
     password_file: Place | None = Field(
         default=None,
         description="A file with the password in its first line, which others cannot read. It is read for each login.",
