@@ -4,56 +4,98 @@ from __future__ import annotations
 
 import fnmatch
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.testing.world import Conversation, MailWorld
+from tests.stage import FRIEND, LOCAL, STRANGER, Client, StagedWorld
 
 HERE = Path(__file__).parent / "dialogues"
 CONFIGURATION = (Path(__file__).parents[2] / "etc" / "relay.toml").read_text()
+LISTENERS = (HERE / "listeners.toml").read_text()
 
 Cut = Callable[[bytes], Iterator[bytes]]
+_REPEATED = re.compile(r"\{(\S+) times ([0-9]+)\}")
+_CLIENTS = {"stranger": STRANGER, "trusted": FRIEND, "socket": LOCAL}
 
 
 @frozen
 class Turn:
-    """What the client sends at once, and what it must hear then."""
+    """What the client sends at once, behind a handshake if it has one, and what it must hear then."""
 
     octets: bytes
     lines: tuple[str, ...]
+    handshake: bool = False
 
 
 @frozen
 class Dialogue:
-    client: str
     turns: tuple[Turn, ...]
+    client: str = FRIEND
+    #: The name of one in `listeners.toml`; "": the first of `etc/relay.toml`.
+    listener: str = ""
+    newline: bytes = b"\r\n"
+    #: The replies are the same however the network cuts.
+    cuts: bool = True
+
+
+@frozen
+class _Reader:
+    """Puts a transcript together, line by line."""
+
+    settings: dict[str, object] = field(factory=dict)
+    turns: list[Turn] = field(factory=list)
+    said: list[str] = field(factory=list)
+    heard: list[str] = field(factory=list)
+    handshakes: list[bool] = field(factory=list)
+
+    def read(self, line: str) -> None:
+        kind, _, rest = line.partition(":")
+        rest = rest.removeprefix(" ")
+        if kind == "C":
+            if self.heard:
+                self.end_turn()
+            self.said.append(rest)
+        elif kind == "S":
+            self.heard.append(rest)
+        elif line == "(handshake)":
+            self.end_turn()
+            self.handshakes.append(True)
+        elif kind == "client":
+            self.settings["client"] = _CLIENTS.get(rest, rest)
+        elif kind == "listener":
+            self.settings["listener"] = rest
+        elif kind == "newlines":
+            self.settings["newline"] = {"LF": b"\n", "CRLF": b"\r\n"}[rest]
+        elif kind == "cuts":
+            self.settings["cuts"] = {"none": False, "any": True}[rest]
+        elif line and not line.startswith("#"):
+            raise ValueError(f"neither said by the client nor by the server: {line}")
+
+    def end_turn(self) -> None:
+        newline = self.settings.get("newline", b"\r\n")
+        assert isinstance(newline, bytes)
+        octets = b"".join(_octets(line) + newline for line in self.said)
+        self.turns.append(Turn(octets, tuple(self.heard), bool(self.handshakes)))
+        for each in (self.said, self.heard, self.handshakes):
+            each.clear()
+
+
+def _octets(line: str) -> bytes:
+    line = _REPEATED.sub(lambda found: found[1] * int(found[2]), line)
+    return line.replace(r"\r", "\r").replace(r"\n", "\n").encode()
 
 
 def read(text: str) -> Dialogue:
     """A transcript; see `dialogues/README.md`."""
-    client, newline = "127.0.0.1", b"\r\n"
-    turns: list[Turn] = []
-    octets, lines = b"", []
+    reader = _Reader()
     for line in text.splitlines():
-        kind, _, rest = line.partition(":")
-        rest = rest.removeprefix(" ")
-        if kind == "C":
-            if lines:
-                turns.append(Turn(octets, tuple(lines)))
-                octets, lines = b"", []
-            octets += rest.replace(r"\r", "\r").replace(r"\n", "\n").encode() + newline
-        elif kind == "S":
-            lines.append(rest)
-        elif kind == "client":
-            client = rest
-        elif kind == "newlines":
-            newline = {"LF": b"\n", "CRLF": b"\r\n"}[rest]
-        elif line and not line.startswith("#"):
-            raise ValueError(f"neither said by the client nor by the server: {line}")
-    return Dialogue(client, (*turns, Turn(octets, tuple(lines))))
+        reader.read(line)
+    reader.end_turn()
+    return Dialogue(tuple(reader.turns), **reader.settings)  # type: ignore[arg-type]
 
 
 def whole(octets: bytes) -> Iterator[bytes]:
@@ -85,24 +127,30 @@ class DialogueTests(SynchronousTestCase):
 
     def run_dialogue(self, path: Path) -> None:
         dialogue = read(path.read_text())
-        for name, cut in CUTS.items():
-            world = MailWorld(CONFIGURATION)
-            conversation = world.connect(dialogue.client)
-            heard = list(conversation.greeting)
+        for name, cut in CUTS.items() if dialogue.cuts else [("whole", whole)]:
+            world = StagedWorld(LISTENERS if dialogue.listener else CONFIGURATION)
+            client = world.meet(dialogue.client, dialogue.listener or 0)
+            heard = list(client.greeting)
             for turn in dialogue.turns:
+                if turn.handshake:
+                    client.handshake()
                 for piece in cut(turn.octets):
-                    conversation.send(piece)
-                    heard += self.hear(world, conversation)
-                if conversation.closed:
-                    heard.append("(closed)")
+                    client.send(piece)
+                    world.settle()
+                    heard += client.replies()
+                heard += self.hear(world, client)
                 self.compare(f"{path.name}, {name}", heard, turn.lines)
                 heard = []
 
-    def hear(self, world: MailWorld, conversation: Conversation) -> list[str]:
-        world.settle()
-        # Whoever makes many errors is answered slowly.
-        world.pass_time(1.5)
-        return conversation.replies()
+    def hear(self, world: StagedWorld, client: Client) -> list[str]:
+        """What comes by and by: whoever makes many errors is answered slowly."""
+        heard: list[str] = []
+        while True:
+            world.pass_time(1.5)
+            more = client.replies()
+            if not more:
+                return [*heard, "(closed)"] if client.closed else heard
+            heard += more
 
     def compare(self, name: str, heard: list[str], expected: tuple[str, ...]) -> None:
         matches = len(heard) == len(expected) and all(
@@ -118,7 +166,7 @@ class DialogueTests(SynchronousTestCase):
         self.compare("x", ["250-mx [127.0.0.1]", "250 Ok: queued as X"], ("250-mx [127.0.0.1]", "250 Ok: queued as *"))
 
     def test_there_is_a_transcript_for_each_dialogue_of_the_textbooks(self) -> None:
-        self.assertGreaterEqual(len(FILES), 14)
+        self.assertGreaterEqual(len(FILES), 40)
 
 
 FILES = sorted(HERE.glob("*.txt"))
