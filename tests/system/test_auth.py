@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import shutil
 import smtplib
+import ssl
 import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import scramp
 
 from relay.smtp.sasl_lines import encode
 from tests.system.encrypted import AUTHORITY, Client, ImplicitClient, believing, put, with_tls
@@ -83,6 +87,24 @@ class SubmissionTests(AuthCase):
             with self.client() as client:
                 client.esmtp_features["auth"] = mechanism
                 self.assertEqual(client.login("jon", "s3cret")[0], 235)
+
+    def test_without_showing_the_password_and_bound_to_the_connection(self) -> None:
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"):
+            with self.client() as client:
+                assert isinstance(client.sock, ssl.SSLSocket)
+                shown = client.sock.getpeercert(binary_form=True)
+                assert shown is not None
+                binding = ("tls-server-end-point", hashlib.sha256(shown).digest())
+                bound = binding if mechanism.endswith("PLUS") else None
+                peer = scramp.ScramClient([mechanism], "jon", "s3cret", channel_binding=bound)
+                first = encode(peer.get_client_first().encode()).decode()
+                code, challenge = client.docmd("AUTH", f"{mechanism} {first}")
+                self.assertEqual(code, 334, challenge)
+                peer.set_server_first(base64.b64decode(challenge).decode())
+                code, proof = client.docmd(encode(peer.get_client_final().encode()).decode())
+                self.assertEqual(code, 334, proof)
+                peer.set_server_final(base64.b64decode(proof).decode())
+                self.assertEqual(client.docmd("")[0], 235)
 
     def test_a_wrong_password_and_a_user_whom_nobody_knows_are_told_the_same(self) -> None:
         said = []
