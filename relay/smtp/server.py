@@ -129,6 +129,8 @@ REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
 _IDLE: Final = frozenset({State.STRANGER, State.READY, State.EXCHANGE, State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: In these nothing more is read by this session.
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
+#: To these a client has to hear the answer before it goes on.
+_HEARD_OUT: Final = frozenset({Connected, Data})
 #: What a listener that requires TLS lets a client say in clear (RFC 3207 section 4).
 _IN_CLEAR: Final = (Noop, Hello, StartTls, Quit, Misspoken)
 #: What is not for everybody, or not always.
@@ -291,7 +293,8 @@ class ServerSession:
             raise RuntimeError("nothing was asked")
         self._asked = None
         reply = answer.reply if isinstance(answer, Verdicts) else answer
-        if self._state is State.OPENING and self._out_of_turn and reply.positive:
+        if type(asked) in _HEARD_OUT and self._out_of_turn and reply.positive:
+            # It has come while the reply was waited for.
             asked, reply = Misspoken(answers.OUT_OF_TURN, last=True), answers.OUT_OF_TURN
         if reply.code >= 400:
             self.errors += 1

@@ -438,6 +438,60 @@ class LimitTests(SynchronousTestCase):
         self.assertLess(large, max(small, 0.002) * 80)
 
 
+class EarlyTests(SynchronousTestCase):
+    """Who has to wait for its turn (`SessionLimits.in_turn`), and does not."""
+
+    LIMITS = SessionLimits(in_turn=True)
+
+    def session(self, *, late: bool) -> ServerSession:
+        """One that asks whether content may be sent; it has been answered up to there."""
+        session = ServerSession(STRICT, self.LIMITS)
+        session.next_event()
+        session.send(OK)
+        session.receive_data(ENVELOPE + b"DATA\r\n" + (b"" if late else b"x\r\n"))
+        while not isinstance(event := session.next_event(), Data | Misspoken):
+            assert event is not None
+            assert not isinstance(event, Content)
+            session.send(OK)
+        return session
+
+    def test_who_talks_before_the_greeting_is_not_greeted(self) -> None:
+        for at_once in (True, False):
+            session = ServerSession(STRICT, self.LIMITS)
+            if not at_once:
+                self.assertEqual(session.next_event(), Connected())
+            session.receive_data(b"EHLO c\r\n")
+            event = session.next_event()
+            if at_once:
+                assert isinstance(event, Misspoken)
+                self.assertEqual(event.reply, answers.OUT_OF_TURN)
+            self.assertEqual(session.send(answers.OUT_OF_TURN if at_once else OK)[:3], b"554")
+            self.assertTrue(session.closed)
+
+    def test_who_sends_content_before_it_is_asked_for_is_cut_off(self) -> None:
+        session = self.session(late=False)
+        self.assertEqual(session.send(answers.OUT_OF_TURN)[:3], b"554")
+        self.assertTrue(session.closed)
+
+    def test_nor_may_content_come_while_the_answer_is_waited_for(self) -> None:
+        session = self.session(late=True)
+        session.receive_data(b"Subject: x\r\n")
+        self.assertEqual(session.send(answers.SEND_CONTENT)[:3], b"554")
+        self.assertTrue(session.closed)
+        session = self.session(late=True)
+        self.assertEqual(session.send(answers.SEND_CONTENT)[:3], b"354")
+
+    def test_a_refusal_stays_what_it_is(self) -> None:
+        session = self.session(late=True)
+        session.receive_data(b"RSET\r\n")
+        self.assertEqual(session.send(answers.OUR_FAULT)[:3], b"451")
+        self.assertEqual(session.next_event(), Reset())
+
+    def test_everything_else_may_be_said_ahead(self) -> None:
+        _, said = listen([ENVELOPE + b"RSET\r\nBDAT 3\r\nx\r\nDATA\r\nNOOP\r\n"], limits=self.LIMITS)
+        self.assertEqual(said, [250, 250, 250, 250, 503, 503, 250])
+
+
 class SmugglingTests(SynchronousTestCase):
     HEAD = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
