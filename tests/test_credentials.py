@@ -425,7 +425,7 @@ class VerifyingThreadsTests(SynchronousTestCase):
         self.threads._stopping = True
         self.threads.stop()
         self.reactor.turn()
-        self.assertFalse(self.successResultOf(waiting))
+        self.failureResultOf(waiting, CredentialsUnavailable)
         self.failureResultOf(self.verify("pencil"), CredentialsUnavailable)
         self.assertIn(verified, ([], ["pencil"]))
 
@@ -465,6 +465,23 @@ class CheckerTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(self.check(users, "jon", "pencil")), None)
         self.assertIs(self.successResultOf(self.check(users, "elvis", "pencil")), None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_checker_may_be_a_coroutine(self) -> None:
+        """As docs/authentication.md has it."""
+
+        class Staff(SlowChecker):
+            async def requestAvatarId(self, credentials: UsernamePassword) -> bytes:  # type: ignore[override]
+                await SlowChecker.requestAvatarId(self, credentials)
+                if credentials.password != b"pencil":
+                    raise UnauthorizedLogin
+                return credentials.username
+
+        staff = Staff()
+        users = self.wrapped(staff)
+        for password, user in ("pencil", "jon"), ("crayon", None):
+            checked = self.check(users, "jon", password)
+            staff.asked[-1].callback(None)
+            self.assertEqual(self.successResultOf(checked), user)
 
     def test_it_has_no_keys(self) -> None:
         users = self.wrapped(SlowChecker())

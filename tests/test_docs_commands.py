@@ -158,6 +158,11 @@ TRIED: Mapping[str, Callable[[Command], None]] = {
     "telnet 127.0.0.1 *": by_hand,
     "relayctl check *": by_running,
     "relayctl status": by_shape,
+    "relayctl passwd -c *": by_test(
+        "tests/test_cli_passwd.py::ConfigurationTests::"
+        "test_the_file_is_the_one_that_the_configuration_names_and_need_not_be_there_yet"
+    ),
+    "openssl s_client *": by_test("tests/system/test_tls.py::EncryptedTests::test_openssl_gets_through"),
     "pip install .": by_test(
         "tests/packaging/test_installing.py::TwistdHelpTests::test_it_is_listed_after_pip_install"
     ),

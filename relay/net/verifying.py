@@ -62,8 +62,10 @@ class VerifyingThreads:
         answered: Deferred[bool] = Deferred(lambda _: wanted.clear())
 
         def work() -> bool:
+            if self._stopping:
+                raise CredentialsUnavailable("the relay is stopping")
             # Who has hung up, or was cancelled, costs no fifth of a second.
-            return bool(wanted) and not self._stopping and verified(argon2, password)
+            return bool(wanted) and verified(argon2, password)
 
         def back(_succeeded: bool, result: bool | Failure) -> None:
             self._reactor.callFromThread(done, result)
