@@ -20,9 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from relay.interfaces import CredentialsUnavailable, ICredentials
 from relay.net import verifying
 from relay.net.clock import ReactorClock
-from relay.interfaces import CredentialsUnavailable, ICredentials
 from relay.net.credentials import CheckerCredentials
 from relay.net.password_file import PasswordFile
 from relay.net.passwords import (
