@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.net.clock import ReactorClock
 from relay.interfaces import CredentialsUnavailable, ICredentials
+from relay.net.clock import ReactorClock
 from relay.net.dovecot_auth import DovecotAuth
 
 GREETING = (
