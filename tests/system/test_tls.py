@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import smtplib
@@ -194,6 +195,44 @@ class ChangingTests(SystemTestCase):
             relay.output.text(), r"^relay\.toml:\d+: tls\.certificates\.1: .*a\.pem: others can get at this key"
         )
         self.assertEqual([path.name for path in relay.folder.iterdir()], ["relay.toml"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+class RootTests(SystemTestCase):
+    """A relay that root starts and that becomes `nobody`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.nobody = pwd.getpwnam("nobody")
+        self.everything = self.folder()
+        self.everything.chmod(0o755)
+        self.relay_folder = self.everything / "relay"
+        self.relay_folder.mkdir()
+        os.chown(self.relay_folder, self.nobody.pw_uid, self.nobody.pw_gid)
+
+    def as_nobody(self, text: str) -> RelayProcess:
+        relay = self.relay(f"{text}\n[process]\nuser = 'nobody'\n", folder=self.relay_folder)
+        relay.start()
+        return relay
+
+    def test_its_own_certificate_is_the_users_to_whom_it_belongs_and_nobody_elses(self) -> None:
+        relay = self.as_nobody(configuration(policies=MX))
+        for path in (relay.folder / "var/tls", relay.folder / "var/tls/own.pem"):
+            status = path.stat()
+            self.assertEqual((status.st_uid, status.st_mode & 0o077), (self.nobody.pw_uid, 0))
+
+    def test_what_only_root_can_read_is_shown_and_the_log_says_that_it_will_not_be_read_again(self) -> None:
+        certificates = self.everything / "certificates"
+        put(certificates / "a.pem", "first.test")
+        relay = self.as_nobody(with_tls(certificates, "mx, tls = 'offer'"))
+        relay.wait_for("Root has read this certificate, .*: it cannot be read: Permission denied")
+        relay.expected.append("The certificates have changed and are broken")
+        put(certificates / "a.pem", "second.test")
+        relay.send_signal(signal.SIGHUP)
+        relay.wait_for("the old ones go on: .*a.pem: it cannot be read: Permission denied")
+        with Client(relay.address("mx"), "first.test") as client:
+            client.encrypt()
+            self.assertEqual(subject(client), "first.test")
 
 
 MX = """
