@@ -17,7 +17,7 @@ from relay.interfaces import IClock
 from relay.mail.address import Address
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Peer, Phase
 from relay.mail.reply import Reply
-from relay.net.client import Connection, Dialer
+from relay.net.client import Connection, Dialer, Opened
 from relay.net.clock import ReactorClock
 from relay.smtp.client import QUIT_SECONDS, Deadlines
 from relay.smtp.transaction import Transaction
@@ -60,7 +60,7 @@ class NetTestCase(SynchronousTestCase):
         self.internet.add(PEER.address, self.exchange)
         self.dialer = Dialer(self.internet, clock_of(self.clock), "relay.example.org", DEADLINES)
 
-    def dial(self, peer: Peer = PEER) -> Connection | Answered | Broke:
+    def dial(self, peer: Peer = PEER) -> Opened:
         opened = self.dialer.connect(peer)
         self.clock.advance(0)
         return self.successResultOf(opened)

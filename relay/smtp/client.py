@@ -237,7 +237,7 @@ class ClientSession:
         """The connection was not made, was lost, or a deadline has passed. What is not settled yet is settled now."""
         # A server that does not like our side of the handshake (TLS 1.3) can only say so when ours is complete.
         unproved = self._unproved and breakage is Breakage.LOST
-        if self._stage is Stage.SHAKING or unproved:
+        if self.phase is Phase.STARTTLS or unproved:
             why = Unencrypted(TlsTrouble.FAILED, self._peer, (text or breakage.value)[:_TEXT])
             self._end(lambda phase: why)
         else:
@@ -377,11 +377,12 @@ class ClientSession:
         match step:
             case Say(line, said):
                 self._say(line, said)
-            case StartTls() if not self._reader.empty:
-                self._nonsense("something was said in clear behind the 220 to STARTTLS")
             case StartTls():
                 self._stage = Stage.SHAKING
-                self._events.append(step)
+                if self._reader.empty:
+                    self._events.append(step)
+                else:
+                    self._nonsense("something was said in clear behind the 220 to STARTTLS")
             case Leave(fact):
                 self._events.append(TurnedAway(fact))
                 self.quit()
