@@ -118,3 +118,19 @@ class CheckTests(SynchronousTestCase):
         result = self.check(str(self.file))
         self.assertEqual(result.exit_code, 0)
         self.assertRegex(result.stderr, r"^warning: .*/old\.pem: this certificate has expired\n$")
+
+    def test_what_a_policy_needs_is_read_as_the_relay_would(self) -> None:
+        self.file.write_text(
+            '[[policy]]\nuse = "mailbox"\ndomains = ["a.test"]\ndirectory = "mail"\nusers = { file = "absent" }\n'
+        )
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
+        absent = self.file.resolve().with_name("absent")
+        self.assertEqual(result.stderr, f"{self.file}:1: policy.1: {absent}: No such file or directory\n")
+        self.assertEqual([path.name for path in self.file.parent.iterdir()], ["relay.toml"])
+
+    def test_whom_it_would_believe_when_it_connects_to_others_is_read_too(self) -> None:
+        self.file.write_text('[delivery.tls]\nauthorities = "absent.pem"\n')
+        result = self.check(str(self.file))
+        self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
+        self.assertTrue(result.stderr.startswith(f"{self.file}:2: delivery.tls.authorities: "), result.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ def check(file: str | None, schema: bool) -> None:
     Check the configuration FILE, without starting anything.
 
     Every problem is a line on standard error, and the exit status is then 78. A warning is a line there too, and no
-    problem. Certificates and passwords are read: ask as the user that the relay runs as.
+    problem. Certificates, passwords and what policies need are read: ask as the user that the relay runs as.
     """
     if schema:
         # Here, since it imports the policies and what they need, and `relayctl --help` needs none of it.
@@ -35,7 +36,7 @@ def check(file: str | None, schema: bool) -> None:
     if file is None:
         raise click.UsageError("which configuration? Say relayctl check FILE")
     settings = loaded(file)
-    warnings = [*_open_doors(settings, file), *_files(settings, file)]
+    warnings = [*_open_doors(settings, file), *_made(settings, file)]
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     counts = [
@@ -54,36 +55,59 @@ def _open_doors(settings: Settings, file: str) -> Iterator[str]:
     return (str(settings.problem(file, door.path, door.text)) for door in open_doors(settings))
 
 
-def _files(settings: Settings, file: str) -> list[str]:
+def _made(settings: Settings, file: str) -> list[str]:
     """
-    Read the files that the relay reads before it starts, and say what it would warn about. Ends the process if one of
-    them keeps it from starting.
+    Make all that the relay is made of before it starts, which reads the files that are named, and say what it would
+    warn about. Ends the process if something keeps it from starting.
     """
     from twisted.internet.task import Clock
     from twisted.logger import Logger, formatEvent
 
+    from relay.assembly import Surroundings, assemble
     from relay.authentication import UserSource
     from relay.config.errors import ConfigurationError
     from relay.encryption import Encryption
     from relay.net.clock import ReactorClock
+    from relay.spool.memory import MemorySpool
 
     warnings: list[str] = []
     note: Any = lambda event: warnings.append(formatEvent(event))  # noqa: E731  # Twisted's type of it is an interface
     log = Logger("relay.check", observer=note)
-    # Nothing is started, so no time passes and nobody is asked anything.
-    clock, reactor = ReactorClock(Clock()), None
+    # Nothing is started: no time passes, and nobody is asked anything.
+    clock = ReactorClock(Clock())
+    absent: Any = _Absent()
+    surroundings = Surroundings(
+        clock=clock,
+        resolver=absent,
+        tcp=absent,
+        spool=MemorySpool(clock),
+        maillog=absent,
+        agents={},
+        random=random.SystemRandom(),
+        is_local=absent,
+    )
     problems: list[Problem] = []
-    try:
-        Encryption(settings, clock, file=file, log=log)
-    except ConfigurationError as error:
-        problems += error.problems
-    try:
-        UserSource(settings, clock, reactor, file=file, log=log)
-    except ConfigurationError as error:
-        problems += error.problems
+    for make in (
+        lambda: Encryption(settings, clock, file=file, log=log),
+        lambda: UserSource(settings, clock, absent, file=file, log=log),
+        lambda: assemble(settings, surroundings, file=file),
+    ):
+        try:
+            make()
+        except ConfigurationError as error:
+            problems += error.problems
     if problems:
         refuse(ConfigurationError(problems))
     return warnings
+
+
+class _Absent:
+    """What a relay has around it, and a check has not. A policy may hold it, and ask it in vain."""
+
+    def __getattr__(self, name: str) -> Any:
+        from twisted.internet.defer import Deferred
+
+        return lambda *_, **__: Deferred()
 
 
 def _count(number: int, one: str, several: str) -> str:
