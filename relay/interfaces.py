@@ -21,6 +21,7 @@ from zope.interface import Attribute, Interface
 from relay.mail.answer import Answer
 from relay.mail.decision import Decision
 from relay.mail.envelope import Form
+from relay.mail.history import Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.routing import Inquiry, NextHop, RoutingVerdict
@@ -85,6 +86,38 @@ class IMailLog(Interface):
         that is `None` or empty is left out. Never waits and never raises: lines are written together,
         later in the same turn of the reactor.
         """
+
+
+class HistoryUnavailable(Exception):
+    """The history cannot be read now. The message says why, in words for the operator."""
+
+
+class IHistory(IMailLog):
+    """
+    What happened to messages and to refusals, for people to ask. Nothing that was promised depends on it.
+
+    It is told what the mail log is told. Providers: `relay.history.sqlite`, `relay.history.memory`; both pass
+    `relay.testing.history`.
+    """
+
+    def event(what: str, /, **fields: object) -> None:
+        """
+        As `IMailLog.event`. Events are kept together, soon afterwards and behind the reply that they tell of; where
+        that cannot be done fast enough, or not at all, they are dropped and counted.
+        """
+
+    async def find(text: str, most: int = 20) -> Findings:
+        """
+        The lives of which `text` is the queue id, the Message-ID, or an address (of a sender, a recipient or a user, in
+        any letter case), or that were refused to a client of this IP address: at most `most` of them, the newest first.
+        A refusal that has no queue id is a life of its own.
+
+        Events that the history was told before are among them. What is older or more than it may keep is not; where
+        much has happened to one message, something is left out in the middle. Raises `HistoryUnavailable`.
+        """
+
+    async def close() -> None:
+        """Keep what was told, as far as that is possible now, and let go of the files."""
 
 
 @frozen
