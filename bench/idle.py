@@ -115,7 +115,9 @@ def measure(folder: Path, sessions: int, *, tls: bool = False, tree: Path = HERE
     """Start a relay, and see what so many idle sessions cost it. `OSError` if this machine does not permit it."""
     raise_file_limit(sessions + _OTHER_FILES)
     port = free_port()
-    text = _CONFIGURATION.format(port=port, connections=2 * sessions + 1000, tls=tls_settings(folder) if tls else "")
+    text = _CONFIGURATION.format(
+        port=port, connections=2 * sessions + 1000, tls=tls_settings(folder, "offer") if tls else ""
+    )
     with ExitStack() as stack:
         relay = RelayProcess(folder, text, port, tree)
         stack.callback(relay.stop)

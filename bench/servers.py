@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import ClassVar, Final
 from bench.machine import Stat, used
 from bench.scenarios import Route
 from bench.trees import HERE, OURS, Tree
+from relay.net.tls_selfmade import own_certificate
 from tests.interop.peers import Server, free_port
 from tests.interop.postfix import Postfix
 
@@ -85,9 +87,14 @@ next_hop = "127.0.0.1:{sink}"
 """
 
 
-def tls_settings(folder: Path) -> str:
-    """Lines of a listener's section by which it offers STARTTLS."""
-    raise NotImplementedError(folder)
+#: A file with a certificate and its key.
+CERTIFICATE: Final = "certificate.pem"
+
+
+def tls_settings(folder: Path, tls: str) -> str:
+    """Lines of a listener's section by which it has TLS, with a certificate of its own that is made in `folder`."""
+    own_certificate("relay.test", folder / CERTIFICATE, time.time())
+    return f'tls = "{tls}"\ncertificates = ["{CERTIFICATE}"]\n'
 
 
 class RelayProcess:
