@@ -40,7 +40,6 @@ class UserSource:
         self._reader = os.geteuid()
         self._path = settings.auth.passwords
         self._threads: VerifyingThreads | None = None
-        self._running = False
         try:
             self.credentials = self._credentials(settings, clock, reactor, file)
         except ValueError as error:
@@ -57,12 +56,10 @@ class UserSource:
             )
         if self._threads is not None:
             self._threads.start()
-            self._running = True
 
     def stop(self) -> None:
         """Wait for the password that is being verified, if any."""
-        if self._threads is not None and self._running:
-            self._running = False
+        if self._threads is not None:
             self._threads.stop()
 
     def _credentials(self, settings: Settings, clock: IClock, reactor: Any, file: str) -> ICredentials | None:

@@ -455,6 +455,14 @@ class RightTests(SynchronousTestCase):
         self.assertEqual(str(said), "relay.toml:4: tls.certificates.2: is not there")
         self.assertEqual(str(found.problem("x", ("tls", "own"), "is not there")), "x:1: tls.own: is not there")
 
+    def test_users_of_one_listener_with_tls_are_enough(self) -> None:
+        found = settings(
+            '[auth]\npasswords = "users"\n[[listener]]\naddress = "[::1]:25"\n'
+            '[[listener]]\naddress = "[::1]:465"\nprotocol = "submission"\ntls = "implicit"\n'
+        )
+        self.assertEqual(found.auth.passwords, BASE / "users")
+        self.assertEqual([listener.tls for listener in found.listener], ["none", "implicit"])
+
     def test_units_are_understood(self) -> None:
         found = settings('[limits]\nidle = "4m"\nmessage = "1 MiB"\n[delivery.retry]\ngive_up = "30d"')
         self.assertEqual((found.limits.idle, found.limits.message), (240, 1048576))
