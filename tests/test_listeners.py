@@ -238,6 +238,20 @@ class StartTlsTests(ListenerCase):
         self.assertNotIn(b"250", client.octets)
         self.assertEqual(len(self.world.relay.listeners[MX].factory.connections), 0)
 
+    def test_behind_the_handshake_a_client_has_as_long_as_any(self) -> None:
+        client = self.secured()
+        client.octets = b""
+        self.world.pass_time(299)
+        self.assertIsNone(client.lost)
+        self.world.pass_time(2)
+        self.assertEqual(client.octets[:3], b"421")
+        other = self.connect(MX)
+        self.say(other, "EHLO c")
+        self.say(other, "STARTTLS")
+        self.shake(other)
+        self.world.pass_time(299)
+        self.assertIsNone(other.lost)
+
     def test_errors_are_counted_on(self) -> None:
         client = self.connect(MX)
         self.say(client, "EHLO c.test", *["NONSENSE"] * 8)

@@ -147,6 +147,7 @@ class SmtpServer(Protocol):
         bindings = channel_bindings(connection, connection.get_certificate(as_cryptography=True))
         secured = Secured(described(connection), bindings)
         self._follow(evolve(self._arrival, secured=secured, greeted=not self._doorway.implicit))
+        self._watch(answered=True)
         self._converse([])
 
     def dataReceived(self, data: bytes) -> None:
