@@ -183,6 +183,20 @@ class ChangeTests(TlsTestCase):
         self.watched.reread()
         self.assertEqual(self.shown(), "new.test")
 
+    def test_one_in_a_folder_that_is_broken_beyond_recognition_is_not_passed_over(self) -> None:
+        first = self.file("folder/a.pem", octets(issue("a.test")))
+        self.file("folder/b.pem", octets(issue("b.test")))
+        watched = self.certificates(first.parent)
+        listener = watched.for_listener()
+        for broken in (b"", b"some words", AUTHORITY.cert_pem.bytes()):
+            first.write_bytes(broken)
+            watched.reread()
+            self.assertEqual(self.shown(listener), "a.test")
+            self.assertIn(f"{first}: there was a certificate with its key here", self.logged[-1])
+        first.unlink()  # this is meant
+        watched.reread()
+        self.assertEqual(self.shown(listener), "b.test")
+
     def test_one_that_breaks_again_is_told_again(self) -> None:
         broken, link = self.file("broken.pem", b"broken"), self.folder / "link.pem"
         link.symlink_to(self.path)

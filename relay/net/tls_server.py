@@ -198,6 +198,17 @@ def _take_note(connection: SSL.Connection, certificate: X509, error: int, depth:
     return True
 
 
+def _expect_all(before: _Material, now: _Material) -> None:
+    """
+    A file that is still there and has no certificate any more is broken: half written, perhaps. In a folder it would be
+    passed over as one that never had any. Raises `Unusable`.
+    """
+    found = {certificate.file for certificate in now.certificates}
+    emptied = [each.file for each in before.certificates if each.file not in found and os.path.lexists(each.file)]
+    if emptied:
+        raise Unusable(f"{file}: there was a certificate with its key here, and now there is none" for file in emptied)
+
+
 class Certificates:
     """
     The certificates of one or more listeners, and the watch over their files.
@@ -253,7 +264,9 @@ class Certificates:
         seen = look((*self._paths, *authorities))
         if seen != self._seen or self._complaint is not None:
             try:
-                self._use(_Material.read(self._paths, authorities))
+                material = _Material.read(self._paths, authorities)
+                _expect_all(self._material, material)
+                self._use(material)
             except Unusable as unusable:
                 self._complain(str(unusable), aloud)
             else:
