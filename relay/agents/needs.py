@@ -16,6 +16,9 @@ from relay.smtp.octets import plain
 from relay.smtp.parameters import xtext
 from relay.smtp.transaction import By, Transaction
 
+#: Up to here un-stuffing costs less than the 354 that BDAT saves: 41 instead of 46 microseconds for 1 KiB, 56 instead
+#: of 52 for 16 KiB, 1140 instead of 490 for 1 MiB.
+_UNSTUFFED: Final = 8 * 1024
 #: RFC 5321 section 4.5.3.1.6, without the CRLF: what any server takes.
 _LINE: Final = 998
 
@@ -44,7 +47,7 @@ def transaction_for(
         eight_bit=body is Body.EIGHT_BIT,
         binary=body is Body.BINARY,
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
-        chunked=features.chunking,
+        chunked=features.chunking and _suits_chunks(consignment, body),
         wishes=tuple(map(_wishes, recipients)) if features.dsn else (),
         returns=envelope.returns,
         envid=envelope.envid,
@@ -52,6 +55,15 @@ def transaction_for(
         priority=envelope.priority,
         by=None if envelope.deliver_by is None else _by(envelope.deliver_by, now),
     )
+
+
+def _suits_chunks(consignment: Consignment, body: Body) -> bool:
+    """
+    Whether it costs no more by BDAT than by DATA, if it can be had by DATA at all: large content that is kept as DATA
+    carries it would have to be un-stuffed.
+    """
+    content = consignment.content
+    return body is Body.BINARY or content.form is Form.PLAIN or content.size <= _UNSTUFFED
 
 
 def _by(deliver_by: DeliverBy, now: float) -> By:

@@ -76,12 +76,22 @@ def mail(transaction: Transaction, terms: Terms, recipients: Iterator[Address]) 
     if _needs_smtputf8(transaction) or any(not recipient.ascii for recipient in recipients):
         # Only what needs it asks for it (RFC 6531 section 3.4): the next hop then has fewer reasons to refuse.
         line += " SMTPUTF8"
-    if features.keywords:
-        line += _rarely(transaction, terms)
+    if terms.authenticated or transaction.by is not None or _is_particular(transaction):
+        line += _particulars(transaction, terms)
     return line
 
 
-def _rarely(transaction: Transaction, terms: Terms) -> str:
+def _is_particular(transaction: Transaction) -> bool:
+    """Whether its sender has said more of it than most do."""
+    return bool(
+        transaction.envid
+        or transaction.require_tls
+        or transaction.returns is not None
+        or transaction.priority is not None
+    )
+
+
+def _particulars(transaction: Transaction, terms: Terms) -> str:
     features, words = terms.features, ""
     if features.dsn and not terms.lmtp:
         if transaction.returns is not None:
