@@ -39,6 +39,18 @@ class OpennessTests(SynchronousTestCase):
             ],
         )
 
+    def test_whoever_may_say_that_he_is_somebody_else_is_let_in(self) -> None:
+        for key in ("proxy", "xclient"):
+            self.assertEqual(
+                self.doors(PUBLIC, f'{key} = ["10.0.0.0/8", "::/0"]\n'),
+                [
+                    f"x:4: listener.1.{key}: anybody can say here that he is somebody else, and is believed: name the "
+                    "hosts that may"
+                ],
+            )
+            self.assertEqual(self.doors(PUBLIC, f'{key} = ["10.0.0.0/8"]\n'), [])
+            self.assertEqual(self.doors(f'[[listener]]\naddress = "[::1]:25"\n{key} = ["::/0"]\n'), [])
+
     def test_what_is_no_condition(self) -> None:
         for when in (
             'client = ["0.0.0.0/0"]',

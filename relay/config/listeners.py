@@ -80,8 +80,8 @@ class ListenerSettings(Section):
     )
     early_talkers: EarlyTalkers = Field(
         default="refuse",
-        description="Clients that speak before the greeting, or send content before 354. `refuse`: 554, and the "
-        "connection is closed.",
+        description="Strangers that speak before the greeting, or send content before 354, where `protocol` is "
+        "`smtp`. `refuse`: 554, and the connection is closed.",
     )
     greeting_delay: Annotated[Duration, at_most(MINUTE)] | None = Field(
         default=None,

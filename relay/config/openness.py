@@ -21,7 +21,14 @@ _CONCLUSIVE: Final = frozenset({"console", "discard", "forward", "reject"})
 
 
 def open_doors(settings: Settings) -> Iterator[Complaint]:
-    """The policies by which anybody could send mail to anybody, each with what is missing."""
+    """What lets anybody send mail to anybody, with what should be there instead."""
+    for index, listener in enumerate(settings.listener):
+        for key, networks in (("proxy", listener.proxy), ("xclient", listener.xclient)):
+            if not is_local(listener.address) and any(network.prefixlen == 0 for network in networks):
+                yield Complaint(
+                    ("listener", index, key),
+                    "anybody can say here that he is somebody else, and is believed: name the hosts that may",
+                )
     listeners = frozenset(listener.name for listener in settings.listener if _is_public(listener))
     for index, policy in enumerate(settings.policy):
         reached = listeners if not policy.when.listener else listeners & set(policy.when.listener)
