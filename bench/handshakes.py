@@ -102,6 +102,11 @@ class Compared:
         return median(one.rate / other.rate for one, other in zip(self.ours, self.theirs, strict=True))
 
     @property
+    def cpu_ratio(self) -> float:
+        """The median of the rounds' ratios of CPU; it is steadier on a machine that does something else besides."""
+        return median(one.cpu / (other.cpu or 0.01) for one, other in zip(self.ours, self.theirs, strict=True))
+
+    @property
     def missed(self) -> list[str]:
         """What of the target does not hold, in words."""
         missed = []
@@ -117,7 +122,7 @@ class Compared:
                 str(self.kind),
                 _line("relay", self.ours),
                 _line("Twisted", self.theirs),
-                f"  relay : Twisted = {self.ratio:.2f} handshakes/s"
+                f"  relay : Twisted = {self.ratio:.2f} handshakes/s, {self.cpu_ratio:.2f} CPU each"
                 + (f" (Twisted resumed {sum(one.resumed for one in self.theirs)})" if self.kind.resume else ""),
             )
         )
@@ -156,7 +161,7 @@ class _Listening:
         return Shaken(handshakes, float(seconds), used(all_stats(), [self.pid]) - before, int(resumed))
 
 
-def measured(folder: Path, handshakes: int, rounds: int, version: str = "1.3") -> Iterator[Compared]:
+def measured(folder: Path, handshakes: int, rounds: int, version: str = "1.3", tree: Path = HERE) -> Iterator[Compared]:
     """Start both servers, and have them shake hands; each kind when it is done."""
     with ExitStack() as stack:
         ours = _Listening(0, free_port(), free_port())
@@ -166,7 +171,7 @@ def measured(folder: Path, handshakes: int, rounds: int, version: str = "1.3") -
             offer=tls_settings(folder, "offer"),
             immediate=tls_settings(folder, "implicit"),
         )
-        relay = RelayProcess(folder, text, ours.starttls)
+        relay = RelayProcess(folder, text, ours.starttls, tree)
         stack.callback(relay.stop)
         ours = _Listening(relay.pid, ours.starttls, ours.implicit)
         ports = free_port(), free_port()
@@ -192,11 +197,12 @@ def main() -> None:
     parser.add_argument("--handshakes", type=int, default=1000, help="of each run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--version", choices=("1.2", "1.3"), default="1.3", help="of TLS")
+    parser.add_argument("--tree", metavar="DIRECTORY", type=Path, default=HERE, help="the relay of another tree")
     said = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="relay-handshakes-"))
     missed = []
     try:
-        for compared in measured(folder, said.handshakes, said.rounds, said.version):
+        for compared in measured(folder, said.handshakes, said.rounds, said.version, said.tree):
             print(compared, flush=True)
             missed += compared.missed
     finally:
