@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from relay.mail.address import AddressError, parse_address
@@ -28,10 +29,8 @@ def key(text: str) -> str:
     """
     text = text.strip().removeprefix("<").removesuffix(">").strip()
     if "@" in text and (not text.isascii() or text.startswith('"')):
-        try:
+        with suppress(AddressError):  # then it may still be a Message-ID
             text = str(parse_address(text))
-        except AddressError:
-            pass  # then it may still be a Message-ID
     return text.casefold()[:_LONGEST_KEY]
 
 

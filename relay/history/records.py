@@ -1,0 +1,283 @@
+"""
+The thread's side of the history: everything in this module runs in one thread, which has the database.
+
+A batch is three statements, whatever there is in it. Each statement lets go of the interpreter's lock and has to
+wait for it afterwards, and the thread that it would wait for is the one that talks to all clients: so it is not done
+once for each row.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from attrs import frozen
+
+from relay.history.database import Damaged, is_damage, open_database, set_aside
+from relay.history.keys import key, keys, plain
+from relay.mail.history import Findings, Happening, Life
+
+T = TypeVar("T")
+
+#: An event as it was told: when, what, and its fields.
+Told: TypeAlias = tuple[float, str, Mapping[str, object]]
+
+#: Happenings of one life that are told from its beginning, and as many from its end.
+HALF: Final = 250
+#: Messages whose number is known without a look at the database.
+_REMEMBERED: Final = 50_000
+#: Lives that are removed at once, and how often in one go.
+_PORTION: Final = 500
+_PORTIONS: Final = 20
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False)
+
+_KEEP_LIVES = """
+    INSERT INTO lives (number, began, id)
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
+"""
+_KEEP_EVENTS = """
+    INSERT INTO events (life, at, what, fields)
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]') FROM json_each(?)
+"""
+_KEEP_KEYS = """
+    INSERT OR IGNORE INTO keys (key, life)
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+"""
+_KNOWN = "SELECT id, number FROM lives WHERE id <> '' AND id IN (SELECT value FROM json_each(?)) ORDER BY number"
+_FOUND = """
+    SELECT number, id FROM lives WHERE number IN (
+        SELECT number FROM lives WHERE id = :id AND id <> '' UNION SELECT life FROM keys WHERE key = :key
+        ORDER BY 1 DESC LIMIT :most
+    ) ORDER BY number DESC
+"""
+_OLDEST = "SELECT number, began FROM lives ORDER BY number LIMIT ?"
+
+
+@frozen
+class Bounds:
+    """How much is kept."""
+
+    #: Seconds: a life that began longer ago goes.
+    age: float = 14 * 86400.0
+    #: Octets of the database, its log and what is free in it not counted: beyond it the oldest lives go.
+    size: int = 1024 * 1024 * 1024
+    #: Octets of the disk that are left to others: below it nothing is written.
+    reserve: int = 256 * 1024 * 1024
+
+
+#: As much as a relay keeps unless it is told otherwise.
+BOUNDS: Final = Bounds()
+
+
+def free_space(path: Path) -> int:
+    """Octets that the disk under `path` has for us."""
+    there = os.statvfs(path)
+    return there.f_bavail * there.f_frsize
+
+
+class Records:
+    """The history's file. Opened at the first use; what goes wrong with it goes wrong again or not at the next."""
+
+    def __init__(self, path: Path, bounds: Bounds, free: Callable[[Path], int] = free_space) -> None:
+        self._path = path
+        self._bounds = bounds
+        self._free = free
+        self._connection: sqlite3.Connection | None = None
+        self._next_life = 1
+        #: The lives of messages, by queue id: those of which something was heard last.
+        self._lives: dict[str, int] = {}
+        self._damage = ""
+
+    # What the reactor's side asks for. Each raises `sqlite3.Error` or `OSError`; a file that is damaged is set aside,
+    # and the same is done in a new one.
+
+    def keep(self, batch: Sequence[Told], now: float) -> None:
+        """Keep these events, or none of them, and remove what is too old or too much by now."""
+        self._mending(lambda: self._keep(batch, now))
+
+    def find(self, text: str, most: int, now: float) -> Findings:
+        """`IHistory.find`, of what was kept."""
+        return self._mending(lambda: self._find(text, most, now))
+
+    def prune(self, now: float) -> None:
+        """Remove what is too old by now."""
+        self._mending(lambda: self._prune(now))
+
+    def take_damage(self) -> str:
+        """What was wrong with the file that was set aside, and where it is now; "" the next time."""
+        damage, self._damage = self._damage, ""
+        return damage
+
+    def close(self) -> None:
+        """Let go of the file. May be called again; a next use opens it anew."""
+        connection, self._connection = self._connection, None
+        self._lives.clear()
+        if connection is not None:
+            connection.close()
+
+    def _mending(self, do: Callable[[], T]) -> T:
+        try:
+            return do()
+        except (sqlite3.Error, Damaged) as problem:
+            if isinstance(problem, sqlite3.Error) and not is_damage(problem):
+                raise
+            self.close()
+            self._damage = f"{problem}; it is {set_aside(self._path)} now"
+            return do()
+
+    # Keeping.
+
+    def _keep(self, batch: Sequence[Told], now: float) -> None:
+        database = self._database()
+        if self._free(self._path.parent) < self._bounds.reserve:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        lives, events, found_by = self._rows(database, batch)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            if lives:
+                database.execute(_KEEP_LIVES, (_encode(lives),))
+            database.execute(_KEEP_EVENTS, (_encoded(events),))
+            database.execute(_KEEP_KEYS, (_encode(list(found_by)),))
+            database.execute("COMMIT")
+        except BaseException:
+            # What we thought that we know of lives is wrong now.
+            self._lives.clear()
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        self._forget()
+        self._prune(now)
+
+    def _rows(
+        self, database: sqlite3.Connection, batch: Sequence[Told]
+    ) -> tuple[list[tuple[int, float, str]], list[tuple[int, float, str, dict[str, Any]]], set[tuple[str, int]]]:
+        known = self._lives
+        self._recall(database, {id for _, _, fields in batch if (id := str(fields.get("id") or "")) not in known})
+        lives: list[tuple[int, float, str]] = []
+        events = []
+        found_by = set()
+        for at, what, fields in batch:
+            id = str(fields.get("id") or "")
+            life = known.get(id) if id else None
+            if life is None:
+                life = self._next_life
+                self._next_life += 1
+                lives.append((life, at, id))
+                if id:
+                    known[id] = life
+            events.append((life, at, what, plain(fields)))
+            for each in keys(what, fields):
+                found_by.add((each, life))
+        return lives, events, found_by
+
+    def _recall(self, database: sqlite3.Connection, ids: set[str]) -> None:
+        """Look up messages that began before, and of which nothing was heard for a while."""
+        ids.discard("")
+        if ids:
+            self._lives.update(database.execute(_KNOWN, (_encode(list(ids)),)).fetchall())
+
+    def _forget(self) -> None:
+        """Of messages that we know by heart, those that we know the longest."""
+        excess = len(self._lives) - _REMEMBERED
+        if excess > 0:
+            for id in list(self._lives)[:excess]:
+                del self._lives[id]
+
+    # Removing.
+
+    def _prune(self, now: float) -> None:
+        """Remove what is too much, a portion at a time so that no commit is long; the next call goes on."""
+        database = self._database()
+        for _ in range(_PORTIONS):
+            oldest = database.execute(_OLDEST, (_PORTION,)).fetchall()
+            if not oldest:
+                return
+            if self._size(database) > self._bounds.size:
+                last = oldest[-1][0]
+            else:
+                last = max((number for number, began in oldest if began < now - self._bounds.age), default=None)
+            if last is None:
+                return
+            self._remove(database, last)
+
+    def _remove(self, database: sqlite3.Connection, last: int) -> None:
+        """These lives and all before them."""
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            database.execute("DELETE FROM keys WHERE life <= ?", (last,))
+            database.execute("DELETE FROM events WHERE life <= ?", (last,))
+            database.execute("DELETE FROM lives WHERE number <= ?", (last,))
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        self._lives = {id: life for id, life in self._lives.items() if life > last}
+
+    @staticmethod
+    def _size(database: sqlite3.Connection) -> int:
+        pages, free, octets = (
+            database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * octets)
+
+    # Reading.
+
+    def _find(self, text: str, most: int, now: float) -> Findings:
+        self._prune(now)
+        database, wanted = self._database(), key(text)
+        asked = {"id": text.strip().upper(), "key": wanted, "most": most + 1}
+        found = database.execute(_FOUND, asked).fetchall() if wanted else []
+        lives = tuple(self._life(database, number, id) for number, id in found[:most])
+        oldest = database.execute(_OLDEST, (1,)).fetchone()
+        return Findings(lives, more=len(found) > most, since=None if oldest is None else oldest[1])
+
+    def _life(self, database: sqlite3.Connection, number: int, id: str) -> Life:
+        asked = "SELECT at, what, fields, number FROM events WHERE life = ? ORDER BY number"
+        first = database.execute(f"{asked} LIMIT ?", (number, HALF)).fetchall()
+        last: list[Any] = []
+        left_out = 0
+        if len(first) == HALF:
+            seen = first[-1][3]
+            after = "SELECT at, what, fields, number FROM events WHERE life = ? AND number > ?"
+            last = database.execute(f"{after} ORDER BY number DESC LIMIT ?", (number, seen, HALF)).fetchall()[::-1]
+            if len(last) == HALF:
+                between = "SELECT count(*) FROM events WHERE life = ? AND number > ? AND number < ?"
+                left_out = database.execute(between, (number, seen, last[0][3])).fetchone()[0]
+        happenings = tuple(Happening(at, what, json.loads(fields)) for at, what, fields, _ in first + last)
+        return Life(id, happenings, left_out)
+
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._connection = open_database(self._path)
+            self._next_life = 1 + self._connection.execute("SELECT coalesce(max(number), 0) FROM lives").fetchone()[0]
+        return self._connection
+
+
+def _encode(rows: object) -> str:
+    """Rows as JSON. What is no text in UTF-8 is shown as `?`."""
+    return _encoder.encode(rows).encode("utf-8", "replace").decode("utf-8")
+
+
+def _encoded(events: Sequence[tuple[int, float, str, dict[str, Any]]]) -> str:
+    try:
+        return _encode(events)
+    except ValueError:
+        # A number that is none, which has no form in JSON. That is our mistake, and no reason to lose the others.
+        return _encode([event for event in events if _can_be_told(event)])
+
+
+def _can_be_told(event: object) -> bool:
+    try:
+        _encode(event)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""The history on a disk of this machine: the reactor's side. `relay.history.records` has the thread's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from relay.history.records import BOUNDS, Bounds, Records, Told, free_space
+from relay.history.scribe import IsScribe, Scribe
+from relay.interfaces import HistoryUnavailable, IClock, IHistory
+from relay.mail.history import Findings
+from relay.net.clock import cancel
+
+T = TypeVar("T")
+
+#: Seconds that events wait for others, so that all of them are kept in one go.
+DELAY: Final = 0.25
+#: Seconds after which it is tried again when nothing could be kept.
+PAUSE: Final = 10.0
+#: Seconds between two looks at what has become too old.
+ROUND: Final = 3600.0
+#: Events that wait; what goes beyond is dropped.
+MOST_WAITING: Final = 20_000
+
+
+@implementer(IHistory)
+class SqliteHistory:
+    """
+    Events are kept in one transaction for all that came while the last one ran, in a thread of their own.
+
+    When they cannot be kept (a full disk, a slow one) they wait within a bound; what goes beyond is dropped and
+    counted, and the operator is told once. Nothing is touched on the disk before the first event or question.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: IClock,
+        scribe: IsScribe,
+        *,
+        bounds: Bounds = BOUNDS,
+        most_waiting: int = MOST_WAITING,
+        free: Callable[[Path], int] = free_space,
+    ) -> None:
+        self._log = Logger(namespace="relay.history")
+        self._path = path
+        self._clock = clock
+        self._calendar = clock.calendar
+        self._scribe = scribe
+        self._records = Records(path, bounds, free)
+        self._most_waiting = most_waiting
+        self._waiting: list[Told] = []
+        #: When they are handed over, if that is arranged.
+        self._next: Any = None
+        self._next_round: Any = None
+        #: Batches that the thread has.
+        self._under_way = 0
+        self._ailing = False
+        self._closed = False
+        #: How many events were dropped since the start, and how many of them the operator has not heard of.
+        self.dropped = 0
+        self._unsaid = 0
+
+    @classmethod
+    def in_thread(
+        cls,
+        path: Path,
+        clock: IClock,
+        call_from_thread: Callable[..., object],
+        *,
+        bounds: Bounds = BOUNDS,
+    ) -> SqliteHistory:
+        """The history as a relay has it: `call_from_thread` is the reactor's `callFromThread`."""
+        return cls(path, clock, Scribe(call_from_thread), bounds=bounds)
+
+    # The contract.
+
+    def event(self, what: str, /, **fields: object) -> None:
+        waiting = self._waiting
+        if len(waiting) >= self._most_waiting or self._closed:
+            self._drop(1)
+            return
+        waiting.append((self._calendar(), what, fields))
+        if self._next is None and not self._under_way:
+            self._next = self._clock.callLater(DELAY, self._hand_over)
+
+    async def find(self, text: str, most: int = 20) -> Findings:
+        if self._closed:
+            raise HistoryUnavailable("the history is closed")
+        self._hand_over()
+        now = self._clock.calendar()
+        found = await self._ask(lambda: self._records.find(text, most, now))
+        return Findings(found.lives, found.more, found.since, self.dropped)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        cancel(self._next)
+        cancel(self._next_round)
+        waiting, self._waiting = self._waiting, []
+        now = self._clock.calendar()
+        try:
+            await self._ask(lambda: self._records.keep(waiting, now) if waiting else None)
+        except HistoryUnavailable as problem:
+            self._log.warn(
+                "The last {count} events are missing in the history: {problem}", count=len(waiting), problem=problem
+            )
+        await self._ask(self._records.close)
+        self._scribe.stop()
+
+    # Keeping.
+
+    def _hand_over(self) -> None:
+        """Give the thread what waits."""
+        cancel(self._next)
+        self._next = None
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        self._under_way += 1
+        now = self._clock.calendar()
+        if self._next_round is None:
+            self._next_round = self._clock.callLater(ROUND, self._go_round)
+        self._perform(lambda: self._records.keep(batch, now), lambda result: self._handed_over(len(batch), result))
+
+    def _handed_over(self, count: int, result: Exception | None) -> None:
+        self._under_way -= 1
+        if isinstance(result, Exception):
+            self._drop(count)
+            self._complain(result)
+        else:
+            self._recovered()
+        if self._closed or self._under_way or self._next is not None:
+            return
+        if isinstance(result, Exception):
+            self._next = self._clock.callLater(PAUSE, self._hand_over)
+        elif self._waiting:
+            self._next = self._clock.callLater(DELAY, self._hand_over)
+
+    def _go_round(self) -> None:
+        """Remove what is too old also where nothing happens any more."""
+        self._next_round = self._clock.callLater(ROUND, self._go_round)
+        now = self._clock.calendar()
+        self._perform(lambda: self._records.prune(now), self._went_round)
+
+    def _went_round(self, result: Exception | None) -> None:
+        if result is not None:
+            self._complain(result)
+
+    def _ask(self, do: Callable[[], T]) -> Deferred[T]:
+        """What the thread answers. Raises `HistoryUnavailable`."""
+        asked: Deferred[T] = Deferred()
+
+        def answer(result: T | Exception) -> None:
+            if isinstance(result, Exception):
+                asked.errback(HistoryUnavailable(f"{self._path}: {result}"))
+            else:
+                asked.callback(result)
+
+        self._perform(do, answer)
+        return asked
+
+    def _perform(self, do: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
+        """Do this in the thread, and call `answer` here. Tells the operator if the file was set aside meanwhile."""
+
+        def heard(result: tuple[T, str] | Exception) -> None:
+            if isinstance(result, Exception):
+                answer(result)
+                return
+            value, damage = result
+            if damage:
+                self._log.error("The history {path} begins anew: {damage}", path=self._path, damage=damage)
+            answer(value)
+
+        self._scribe.perform(lambda: (do(), self._records.take_damage()), heard)
+
+    # Saying.
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._unsaid += count
+
+    def _complain(self, problem: Exception) -> None:
+        """Once, and not for each batch."""
+        if not self._ailing:
+            self._ailing = True
+            self._log.error(
+                "The history {path} cannot be written: {problem}. Mail goes on without it",
+                path=self._path,
+                problem=problem,
+            )
+
+    def _recovered(self) -> None:
+        if self._ailing or self._unsaid:
+            self._log.warn("The history is written again; {count} events are missing", count=self._unsaid)
+            self._ailing = False
+            self._unsaid = 0

@@ -1,0 +1,347 @@
+"""Both histories keep the one contract; and what only the one on a disk has to bear."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from relay.history.memory import MemoryHistory
+from relay.history.records import HALF, Bounds
+from relay.history.scribe import IsScribe, Scribe
+from relay.history.sqlite import DELAY, PAUSE, ROUND, SqliteHistory
+from relay.history.teed import Teed
+from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
+from relay.mail.address import Address
+from relay.mail.history import Findings
+from relay.net.clock import ReactorClock
+from relay.testing.history import BOB, ID, NOON, OTHER, HistoryContract
+from relay.testing.maillog import MemoryMailLog
+
+T = TypeVar("T")
+#: No reserve: whatever the disk of whoever tests has left.
+BOUNDS = Bounds(reserve=0)
+
+
+class AtOnce:
+    """A scribe that does its work when it is asked, or, `slow`, when the test says so."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.undone: list[Callable[[], None]] = []
+
+    def perform(self, work: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
+        def do() -> None:
+            result: Any
+            try:
+                result = work()
+            except Exception as problem:
+                result = problem
+            answer(result)
+
+        self.undone.append(do)
+        if not self.slow:
+            self.go_on()
+
+    def go_on(self) -> None:
+        while self.undone:
+            self.undone.pop(0)()
+
+    def stop(self) -> None:
+        self.go_on()
+
+
+class MemoryHistoryTests(HistoryContract, SynchronousTestCase):
+    def open(self) -> IHistory:
+        return MemoryHistory(self.calendar)
+
+    def test_of_more_than_it_may_keep_the_oldest_go(self) -> None:
+        history = MemoryHistory(self.calendar, most=2)
+        for id in (ID, OTHER, "NG79W8MRZZZZZZ"):
+            self.accept(history, id)
+        found = self.successResultOf(Deferred.fromCoroutine(history.find("ann@example.org")))
+        self.assertEqual([life.id for life in found.lives], ["NG79W8MRZZZZZZ", OTHER])
+
+
+class OnDisk(HistoryContract):
+    """A history in a directory that is gone after the test."""
+
+    addCleanup: Any
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        self.path = Path(directory) / "var" / "history.db"
+        self.free = 10**12
+
+    def clock(self) -> ReactorClock:
+        return ReactorClock(self.time, self.calendar)
+
+    def opened(self, scribe: IsScribe, **more: Any) -> SqliteHistory:
+        history = SqliteHistory(
+            self.path, self.clock(), scribe, free=lambda path: self.free, **{"bounds": BOUNDS, **more}
+        )
+        self.addCleanup(lambda: Deferred.fromCoroutine(history.close()))
+        return history
+
+
+class SqliteHistoryInThreadTests(OnDisk, TestCase):
+    """With a thread and a reactor, as in the relay."""
+
+    def open(self) -> IHistory:
+        return self.opened(Scribe(reactor.callFromThread))
+
+
+class SqliteHistoryTests(OnDisk, SynchronousTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.scribe = AtOnce()
+        self.said: list[str] = []
+        globalLogPublisher.addObserver(self.hear)
+        self.addCleanup(globalLogPublisher.removeObserver, self.hear)
+
+    def hear(self, event: Any) -> None:
+        if event.get("log_namespace") == "relay.history":
+            self.said.append(event["log_format"].format(**event))
+
+    def open(self) -> IHistory:
+        return self.opened(self.scribe)
+
+    def found(self, history: SqliteHistory, text: str, most: int = 20) -> Findings:
+        return self.successResultOf(Deferred.fromCoroutine(history.find(text, most)))
+
+    def close(self, history: SqliteHistory) -> None:
+        self.successResultOf(Deferred.fromCoroutine(history.close()))
+
+    def lives(self, history: SqliteHistory, text: str = "ann@example.org") -> list[str]:
+        return [life.id for life in self.found(history, text, 1000).lives]
+
+    # Keeping.
+
+    def test_nothing_is_touched_before_something_happens(self) -> None:
+        history = self.opened(self.scribe)
+        self.assertFalse(self.path.parent.exists())
+        self.close(history)
+
+    def test_events_are_kept_together_a_moment_later(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        history.event("delivered", id=ID, recipient=BOB)
+        self.assertFalse(self.path.exists())
+        self.time.advance(DELAY)
+        with sqlite3.connect(self.path) as other:
+            self.assertEqual(other.execute("SELECT what FROM events").fetchall(), [("accepted",), ("delivered",)])
+        other.close()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o640 & ~_umask())
+
+    def test_while_a_batch_is_under_way_the_next_one_gathers(self) -> None:
+        history = self.opened(self.scribe)
+        self.scribe.slow = True
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.accept(history, OTHER)
+        self.time.advance(100)
+        self.assertEqual(len(self.scribe.undone), 1)
+        self.scribe.go_on()
+        self.time.advance(DELAY)
+        self.assertEqual(len(self.scribe.undone), 1)
+        self.scribe.go_on()
+        self.scribe.slow = False
+        self.assertEqual(self.lives(history), [OTHER, ID])
+
+    def test_a_question_is_answered_with_what_was_told_a_moment_ago(self) -> None:
+        history = self.opened(self.scribe)
+        self.scribe.slow = True
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.accept(history, OTHER)
+        asked = Deferred.fromCoroutine(history.find("ann@example.org"))
+        self.scribe.go_on()
+        self.assertEqual([life.id for life in self.successResultOf(asked).lives], [OTHER, ID])
+
+    def test_it_outlives_a_restart_and_goes_on_with_the_same_lives(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.close(history)
+        history = self.opened(self.scribe)
+        self.accept(history, OTHER)
+        history.event("relayed", id=ID, recipient=BOB)
+        self.assertEqual(self.lives(history), [OTHER, ID])
+        self.assertEqual(len(self.found(history, ID).lives[0].happenings), 2)
+
+    def test_of_a_long_life_the_beginning_and_the_end_are_told(self) -> None:
+        history = self.opened(self.scribe)
+        for attempt in range(2 * HALF + 7):
+            history.event("delayed", id=ID, recipient=BOB, attempts=attempt)
+        (life,) = self.found(history, ID).lives
+        self.assertEqual(life.left_out, 7)
+        told = [each.number("attempts") for each in life.happenings]
+        self.assertEqual(told, [*range(HALF), *range(HALF + 7, 2 * HALF + 7)])
+
+    # Stress.
+
+    def test_under_stress_events_are_dropped_and_counted(self) -> None:
+        history = self.opened(self.scribe, most_waiting=3)
+        self.scribe.slow = True
+        for number in range(5):
+            self.accept(history, f"NG79W8MR4E21H{number}")
+        self.assertEqual(history.dropped, 2)
+        self.time.advance(DELAY)
+        self.scribe.slow = False
+        self.scribe.go_on()
+        found = self.found(history, "ann@example.org")
+        self.assertEqual((len(found.lives), found.dropped), (3, 2))
+        self.assertEqual(self.said, ["The history is written again; 2 events are missing"])
+
+    # Bounds.
+
+    def test_what_is_too_old_goes_also_when_nothing_happens_any_more(self) -> None:
+        history = self.opened(self.scribe, bounds=Bounds(age=2 * ROUND, reserve=0))
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.time.pump([ROUND] * 3)
+        with sqlite3.connect(self.path) as other:
+            counts = [other.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES]
+        other.close()
+        self.assertEqual(counts, [0, 0, 0])
+
+    def test_something_that_happens_to_a_life_that_has_gone_begins_it_anew(self) -> None:
+        history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.time.advance(3601)
+        self.assertEqual(self.lives(history), [])
+        history.event("failed", id=ID, recipient=BOB)
+        self.assertEqual([each.what for each in self.found(history, ID).lives[0].happenings], ["failed"])
+        self.assertEqual(self.lives(history, "bob@example.net"), [ID])
+
+    def test_its_size_is_bounded_and_the_newest_stay(self) -> None:
+        size = 2_000_000
+        history = self.opened(self.scribe, bounds=Bounds(size=size, reserve=0))
+        for number in range(12_000):
+            self.accept(history, f"NG79W8{number:08}", message_id=f"<{number}@example.org>")
+            if number % 500 == 0:
+                self.time.advance(DELAY)
+        self.time.advance(DELAY)
+        self.assertLessEqual(self.path.stat().st_size, size * 1.25)
+        ids = self.lives(history)
+        self.assertEqual(ids, [f"NG79W8{number:08}" for number in range(11_999, 10_999, -1)])
+        self.assertEqual(self.lives(history, "NG79W800000000"), [])
+        self.assertEqual(self.lives(history, "0@example.org"), [])
+
+    # Trouble.
+
+    def test_a_full_disk_is_said_once_and_when_there_is_room_it_goes_on(self) -> None:
+        history = self.opened(self.scribe, bounds=Bounds(reserve=1000))
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.free = 999
+        for _ in range(3):
+            self.accept(history, OTHER)
+            self.time.advance(PAUSE)
+        self.assertEqual(len(self.said), 1)
+        self.assertIn("cannot be written: [Errno 28]", self.said[0])
+        self.assertEqual(history.dropped, 3)
+        # What is there can be asked for all the same, but for what has just been told.
+        self.assertEqual(self.lives(history), [ID])
+        self.free = 1000
+        self.accept(history, "NG79W8MRZZZZZZ")
+        self.time.advance(PAUSE)
+        self.assertEqual(self.lives(history), ["NG79W8MRZZZZZZ", ID])
+        self.assertEqual(self.said[1:], ["The history is written again; 3 events are missing"])
+
+    def test_an_error_of_the_disk_in_the_midst_of_a_batch_leaves_no_half_of_it(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.time.advance(DELAY)
+        records = history._records
+        assert records._connection is not None
+        records._connection.execute("PRAGMA max_page_count = 1")  # a disk of SQLite's that is full
+        for number in range(100):
+            self.accept(history, OTHER, message_id=f"<{number}-{'x' * 400}@example.org>")
+        self.time.advance(DELAY)
+        self.assertIn("full", self.said[0])
+        self.assertEqual(self.lives(history), [ID])
+        records._connection.execute("PRAGMA max_page_count = 1000000")
+        self.accept(history, OTHER)
+        self.assertEqual(self.lives(history), [OTHER, ID])
+
+    def test_a_damaged_file_is_set_aside_and_the_history_begins_anew(self) -> None:
+        self.path.parent.mkdir()
+        self.path.write_bytes(b"this was a database once" * 1000)
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.assertEqual(self.lives(history), [ID])
+        aside = self.path.with_name("history.db.damaged")
+        self.assertTrue(aside.read_bytes().startswith(b"this was a database once"))
+        self.assertEqual(len(self.said), 1)
+        self.assertIn(str(aside), self.said[0])
+
+    def test_damage_within_the_file_is_noticed_when_it_is_met(self) -> None:
+        history = self.opened(self.scribe)
+        for number in range(2000):
+            self.accept(history, f"NG79W8{number:08}")
+        self.close(history)
+        octets = bytearray(self.path.read_bytes())
+        octets[8192:] = os.urandom(len(octets) - 8192)
+        self.path.write_bytes(octets)
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), [])
+        self.accept(history)
+        self.assertEqual(self.lives(history), [ID])
+        self.assertEqual(len(self.said), 1)
+
+    def test_a_file_of_a_newer_relay_or_of_somebody_else_is_set_aside_too(self) -> None:
+        for statement in ("PRAGMA user_version = 99", "PRAGMA application_id = 7"):
+            history = self.opened(self.scribe)
+            self.accept(history)
+            self.close(history)
+            with sqlite3.connect(self.path) as other:
+                other.execute(statement)
+            other.close()
+            history = self.opened(self.scribe)
+            self.assertEqual(self.lives(history), [])
+            self.close(history)
+        self.assertEqual(len(self.said), 2)
+        self.assertIn("format 99", self.said[0])
+
+    def test_where_it_cannot_be_at_all_the_question_says_so_and_mail_goes_on(self) -> None:
+        self.path.parent.write_text("a file, where a directory should be")
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.assertEqual(history.dropped, 1)
+        problem = self.failureResultOf(Deferred.fromCoroutine(history.find(ID)), HistoryUnavailable)
+        self.assertIn(str(self.path), problem.getErrorMessage())
+
+
+TABLES = ("lives", "events", "keys")
+
+
+class TeedTests(SynchronousTestCase):
+    def test_the_log_and_the_history_are_told_the_same(self) -> None:
+        log, history = MemoryMailLog(), MemoryHistory(lambda: NOON)
+        both = Teed(log, history)
+        verifyObject(IMailLog, both)
+        both.event("accepted", id=ID, sender=Address("ann", "example.org"), user=None)
+        self.assertEqual(log.named("accepted"), [{"id": ID, "sender": Address("ann", "example.org")}])
+        found = self.successResultOf(Deferred.fromCoroutine(history.find(ID)))
+        self.assertEqual(found.lives[0].happenings[0].fields, {"sender": "ann@example.org"})
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
