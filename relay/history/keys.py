@@ -34,39 +34,39 @@ def key(text: str) -> str:
     return text.casefold()[:_LONGEST_KEY]
 
 
-def keys(what: str, fields: Mapping[str, object]) -> Iterator[str]:
-    """By what this event is found, besides its queue id. Some may come twice."""
+def keys(what: str, fields: Mapping[str, object], told: Mapping[str, Plain]) -> Iterator[str]:
+    """By what this event is found, besides its queue id. Some may come twice. `told` is `plain(fields)`."""
     for name in _NAMES:
-        value = fields.get(name)
-        if value is not None and value != "" and value != "<>":
-            yield str(value).casefold()[:_LONGEST_KEY]
-    to = fields.get("to")
-    if to:
-        for address in _ADDRESSES(str(to)):
+        if name in told:
+            value = str(told[name])
+            if value != "<>":
+                yield value.casefold()[:_LONGEST_KEY]
+    if "to" in told:
+        # As it was before it was cut.
+        for address in _ADDRESSES(str(fields["to"])):
             yield address.casefold()
-    message_id = fields.get("message_id")
-    if message_id:
-        yield key(str(message_id))
-    client = fields.get("client")
+    if "message_id" in told:
+        yield key(str(told["message_id"]))
     # A client whose mail is accepted day by day is no question: those whom it was for are.
-    if client and (what == "refused" or "id" not in fields):
-        yield str(client).casefold()
+    if "client" in told and (what == "refused" or "id" not in fields):
+        yield str(told["client"]).casefold()
 
 
 def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
     """The fields that say something, without the queue id, as JSON can say them."""
-    return {name: _plain(value) for name, value in fields.items() if name != "id" and _says_something(value)}
-
-
-def _says_something(value: object) -> bool:
-    return value is not None and value != "" and value != ()
-
-
-def _plain(value: object) -> Plain:
-    kind = type(value)
-    if kind is int or kind is float or kind is bool:
-        return value  # type: ignore[return-value]
-    if kind is tuple or kind is list:
-        return [str(each)[:LONGEST] for each in value]  # type: ignore[attr-defined]
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    told: dict[str, Plain] = {}
+    for name, value in fields.items():
+        kind = type(value)
+        # By how often they come: this is done for everything that happens.
+        if kind is str:
+            if value and name != "id":
+                told[name] = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."  # type: ignore[arg-type,assignment,index]
+        elif kind is int or kind is float or kind is bool:
+            told[name] = value  # type: ignore[assignment]
+        elif isinstance(value, tuple | list):
+            if value:
+                told[name] = [str(each)[:LONGEST] for each in value]
+        elif value is not None:
+            text = str(value)
+            told[name] = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return told

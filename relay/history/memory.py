@@ -43,8 +43,9 @@ class MemoryHistory:
         id = str(fields.get("id") or "")
         self._refusals += not id
         life = self._lives.setdefault(id or self._refusals, _Life(id))
-        life.happenings.append(Happening(self._calendar(), what, plain(fields)))
-        life.keys.update(keys(what, fields))
+        told = plain(fields)
+        life.happenings.append(Happening(self._calendar(), what, told))
+        life.keys.update(keys(what, fields, told))
         if len(self._lives) > self._most:
             del self._lives[next(iter(self._lives))]
 

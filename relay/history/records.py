@@ -159,29 +159,38 @@ class Records:
         self, database: sqlite3.Connection, batch: Sequence[Told]
     ) -> tuple[list[tuple[int, float, str]], list[tuple[int, float, str, dict[str, Any]]], set[tuple[str, int]]]:
         known = self._lives
-        self._recall(database, {id for _, _, fields in batch if (id := str(fields.get("id") or "")) not in known})
+        self._recall(database, batch)
         lives: list[tuple[int, float, str]] = []
         events = []
         found_by = set()
         for at, what, fields in batch:
             id = str(fields.get("id") or "")
-            life = known.get(id) if id else None
-            if life is None:
+            life = known[id] if id else 0
+            if not life:
                 life = self._next_life
                 self._next_life += 1
                 lives.append((life, at, id))
                 if id:
                     known[id] = life
-            events.append((life, at, what, plain(fields)))
-            for each in keys(what, fields):
+            told = plain(fields)
+            events.append((life, at, what, told))
+            for each in keys(what, fields, told):
                 found_by.add((each, life))
         return lives, events, found_by
 
-    def _recall(self, database: sqlite3.Connection, ids: set[str]) -> None:
+    def _recall(self, database: sqlite3.Connection, batch: Sequence[Told]) -> None:
         """Look up messages that began before, and of which nothing was heard for a while."""
-        ids.discard("")
-        if ids:
-            self._lives.update(database.execute(_KNOWN, (_encode(list(ids)),)).fetchall())
+        known = self._lives
+        unknown = set()
+        for _, what, fields in batch:
+            id = str(fields.get("id") or "")
+            if id and id not in known:
+                # What is accepted begins, and the next events may be of it.
+                known[id] = 0
+                if what != "accepted":
+                    unknown.add(id)
+        if unknown:
+            known.update(database.execute(_KNOWN, (_encode(list(unknown)),)).fetchall())
 
     def _forget(self) -> None:
         """Of messages that we know by heart, those that we know the longest."""
