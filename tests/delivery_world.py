@@ -39,7 +39,7 @@ from relay.mail.outcome import Carried, Delivered, Fact, Failed, Peer, Relayed, 
 from relay.mail.queue import EXPANSION, Entry, Pending, Recipient, destination
 from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Route
 from relay.net.clock import ReactorClock
-from relay.spool.memory import MemorySpool, Shelf
+from relay.spool.memory import MemoryDraft, MemorySpool, Shelf
 
 JON = Address("jon", "example.org")
 EPOCH = 1_700_000_000.0
@@ -52,6 +52,8 @@ class RecordingSpool(MemorySpool):
         super().__init__(clock, shelf)
         self.commits: list[list[Step]] = []
         self.settled: dict[str, Delivered | Relayed | Failed] = {}
+        #: What was written into each draft, kept or not.
+        self.texts: dict[str, bytes] = {}
         #: How often it was asked what is due.
         self.looks = 0
         self.full = False
@@ -62,6 +64,9 @@ class RecordingSpool(MemorySpool):
         return super().begin(form)
 
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
+        for step in steps:
+            if isinstance(step, Enrol) and isinstance(step.draft, MemoryDraft):
+                self.texts[step.draft.id] = b"".join(step.draft._chunks or ())
         before = {id: dict(rows) for id, rows in self.shelf.recipients.items()}
         try:
             claims = await super().commit(steps)
@@ -280,13 +285,15 @@ class DeliveryWorld:
         original: Address | None = None,
         lease: float | None = 300.0,
         wishes: Wishes | Sequence[Wishes] = NO_WISHES,
+        headless: bool = False,
         **said: Any,
     ) -> tuple[str, tuple[Claim, ...]]:
         """Keep a message as reception would. `said`: what else MAIL has said."""
         draft = self.spool.begin(Form.PLAIN)
         draft.write(text)
         envelope = Envelope(reverse_path, client=Client("192.0.2.99"), **said)
-        entry = Entry(draft.id, self.clock.now(), envelope, b"Received: here\r\n")
+        head = b"Received: here\r\n\r\n" if headless else b"Received: here\r\n"
+        entry = Entry(draft.id, self.clock.now(), envelope, head)
         each = [wishes] * len(recipients) if isinstance(wishes, Wishes) else wishes
         enrolled = tuple(
             Recipient(f"{draft.id}.{at}", address, original or address, route, destination(route), "p", wished)

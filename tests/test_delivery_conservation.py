@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
+from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -12,9 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from relay.delivery.destination import Limits
-from relay.interfaces import Consignment, OutcomeUnknown, Report, SpoolError
-from relay.mail.address import Address
+from relay.interfaces import Consignment, Enrol, OutcomeUnknown, Report, Settle, SpoolError
 from relay.mail.decision import Refused
+from relay.mail.dsn import Notify, Wishes
+from relay.mail.envelope import ByMode, DeliverBy
 from relay.mail.outcome import (
     Answered,
     Breakage,
@@ -31,13 +34,17 @@ from relay.mail.outcome import (
     Unresolved,
     Unsuitable,
 )
+from relay.mail.queue import EXPANSION, Entry, Recipient
 from relay.mail.reply import Reply
-from tests.delivery_world import JON, DeliveryWorld, forwarded, local
+from relay.net.waiting import start
+from tests.delivery_world import JON, DeliveryWorld, expansion, forwarded, local, wishing
+from tests.test_notice import status_of
 
 MX = Peer("mx", "192.0.2.1")
 TAKEN = Carried(True, "mx")
 FACTS: list[Fact] = [
     TAKEN,
+    Carried(True, "mx", told=True),
     Answered(Reply.of(550, "5.1.1", "unknown"), Phase.RCPT, MX),
     Answered(Reply.of(450, "4.7.1", "greylisted"), Phase.RCPT, MX),
     Answered(Reply.of(421, "4.3.2", "busy"), Phase.GREETING, MX),
@@ -47,6 +54,26 @@ FACTS: list[Fact] = [
 ]
 DOMAINS = ["a.example", "b.example", "c.example", "example.org"]
 WAY: list[Any] = [None, ("one", "two"), Unresolved(NameTrouble.NO_SUCH_DOMAIN, "x"), KeyError("a bug")]
+WISHES = st.sampled_from(
+    [
+        Wishes(),
+        wishing(Notify.NEVER),
+        wishing(Notify.SUCCESS),
+        wishing(Notify.FAILURE, Notify.DELAY),
+        wishing(Notify.SUCCESS, Notify.FAILURE, Notify.DELAY),
+    ]
+)
+#: What else MAIL said; times are seconds from then on.
+SAID = st.sampled_from(
+    [
+        *({} for _ in range(5)),
+        {"deliver_by": DeliverBy(1000.0, ByMode.RETURN)},
+        {"deliver_by": DeliverBy(1000.0, ByMode.NOTIFY)},
+        {"deliver_by": DeliverBy(-5.0, ByMode.NOTIFY), "priority": -4},
+        {"release": 4000.0},
+        {"release": 90_000.0, "priority": 5},
+    ]
+)
 
 
 class Life(RuleBasedStateMachine):
@@ -59,6 +86,9 @@ class Life(RuleBasedStateMachine):
         for observer in self.observers:
             globalLogPublisher.removeObserver(observer)
         self.accepted: dict[str, bool] = {}
+        self.names = 0
+        #: The ids of messages with a deadline.
+        self.deadlines: set[str] = set()
         self.carried: Counter[str] = Counter()
         self.gates: list[Deferred[list[Fact]]] = []
         self.lives = 1
@@ -99,22 +129,49 @@ class Life(RuleBasedStateMachine):
         return [Report(recipient, Carried(False, "jon")) for recipient in consignment.recipients]
 
     @rule(
-        addresses=st.lists(
-            st.sampled_from([*(f"x@{domain}" for domain in DOMAINS), "bob@here"]), min_size=1, max_size=5
-        ),
+        to=st.lists(st.tuples(st.sampled_from([*DOMAINS, "here", "alias"]), WISHES), min_size=1, max_size=5),
         null=st.booleans(),
         lease=st.booleans(),
+        said=SAID,
     )
-    def mail_comes(self, addresses: list[str], null: bool, lease: bool) -> None:
+    def mail_comes(self, to: list[tuple[str, Wishes]], null: bool, lease: bool, said: dict[str, Any]) -> None:
         if not self.world.spool.accepting or self.world.spool._failures:
             return
-        recipients = [local(address) if address.endswith("@here") else forwarded(address) for address in addresses]
+        recipients, wishes = [], []
+        for domain, wished in to:
+            # No two recipients have one address: so a notice says which of them it is about.
+            self.names += 1
+            way = {"here": local, "alias": expansion}.get(domain, forwarded)
+            recipients.append(way(f"u{self.names}@{domain}"))
+            wishes.append(wishing(Notify.SUCCESS, Notify.FAILURE) if domain == "alias" else wished)
+        now = self.world.clock.now()
+        said = {
+            name: evolve(value, until=now + value.until)
+            if isinstance(value, DeliverBy)
+            else value and now + value
+            if name == "release"
+            else value
+            for name, value in said.items()
+        }
         asked = self.world.dispatcher.lease() if lease else None
-        id, claims = self.world.enrol(*recipients, reverse_path=None if null else JON, lease=asked)
-        self.accepted.update((f"{id}.{at}", null) for at in range(len(addresses)))
+        id, claims = self.world.enrol(
+            *recipients, reverse_path=None if null else JON, lease=asked, wishes=wishes, **said
+        )
+        self.accepted.update((f"{id}.{at}", null) for at in range(len(to)))
+        self.deadlines.update([id] * ("deliver_by" in said))
         self.world.dispatcher.accept(claims)
 
-    @rule(script=st.lists(st.sampled_from([*FACTS, None, KeyError("a bug")]), min_size=1, max_size=5))
+    @rule(domain=st.sampled_from(DOMAINS))
+    def somebody_is_in_haste(self, domain: str) -> None:
+        # Not at the very moment at which an attempt was due.
+        self.world.reactor.advance(0.123)
+        with suppress(SpoolError):
+            start(self.world.dispatcher.hasten(domain))
+
+    @rule(
+        script=st.lists(st.sampled_from([*FACTS, None, KeyError("a bug")]), min_size=1, max_size=5)
+        | st.just([Broke(Breakage.REFUSED, Phase.CONNECT, MX)])
+    )
     def hosts_change(self, script: list[Fact | Exception | None]) -> None:
         self.script = script
 
@@ -129,7 +186,7 @@ class Life(RuleBasedStateMachine):
         if not gate.called:
             gate.callback([fact])
 
-    @rule(seconds=st.sampled_from([0.5, 5.0, 60.0, 299.0, 301.0, 3600.0, 86400.0]))
+    @rule(seconds=st.sampled_from([0.5, 5.0, 60.0, 299.0, 301.0, 3600.0, 18000.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds, step=max(1.0, seconds / 100))
 
@@ -186,7 +243,8 @@ class Life(RuleBasedStateMachine):
     def nobody_is_settled_as_carried_who_was_not(self) -> None:
         for world in (*self.past, self.world):
             for id, outcome in world.spool.settled.items():
-                assert not isinstance(outcome, Delivered | Relayed) or self.carried[id]
+                expanded = isinstance(outcome, Delivered) and outcome.by == EXPANSION.agent
+                assert expanded or not isinstance(outcome, Delivered | Relayed) or self.carried[id]
 
     @invariant()
     def nobody_is_carried_twice_in_one_life(self) -> None:
@@ -206,28 +264,56 @@ class Life(RuleBasedStateMachine):
             assert (self.world.dispatcher.active, self.world.dispatcher.held) == (0, 0)
             assert self.world.reactor.getDelayedCalls() == []
             self.each_recipient_is_exactly_one_of_these()
-            self.every_failure_was_told_or_has_a_recorded_reason()
+            self.what_was_asked_for_was_told_once_or_has_a_recorded_reason()
         finally:
             for observer in self.observers:
                 globalLogPublisher.addObserver(observer)
 
-    def every_failure_was_told_or_has_a_recorded_reason(self) -> None:
+    def what_was_asked_for_was_told_once_or_has_a_recorded_reason(self) -> None:
         worlds = (*self.past, self.world)
         told = Counter(
-            (step.claim.entry.id, len(commit) > 1 and any(type(other).__name__ == "Enrol" for other in commit))
+            (f"{fields['X-Relay-Queue-Id']} {one['Final-Recipient'].removeprefix('rfc822; ')}", one["Action"])
             for world in worlds
-            for commit in world.spool.commits
-            for step in commit
-            if type(step).__name__ == "Settle"
-            for _, outcome in step.outcomes
-            if isinstance(outcome, Failed) and step.claim.entry.envelope.reverse_path is not None
+            for notice in world.spool.notices()
+            for fields, *about in [status_of(world.spool.texts[notice.entry.id])]
+            for one in about
         )
         unnoticed = {event["id"] for world in worlds for event in world.log.said("unnoticed")}
-        assert all(with_notice or id in unnoticed for id, with_notice in told)
+        for world in worlds:
+            for commit in world.spool.commits:
+                kept_a_notice = any(isinstance(step, Enrol) for step in commit[1:])
+                for step in commit:
+                    if isinstance(step, Settle):
+                        entry = step.claim.entry
+                        for recipient, outcome in step.outcomes:
+                            who = f"{entry.id} {recipient.address}"
+                            wanted = self.wanted(entry, recipient, outcome)
+                            if wanted is None:
+                                assert not told[who, "failed"] + told[who, "delivered"] + told[who, "expanded"]
+                                assert not told[who, "relayed"] or entry.envelope.deliver_by is not None
+                            else:
+                                assert told[who, wanted] == 1 or entry.id in unnoticed, (who, wanted)
+                                assert kept_a_notice or entry.id in unnoticed
+        assert all(count == 1 for (_, action), count in told.items() if action != "delayed"), told
+        # A delay may be told for its length, and for a deadline.
+        delays = {who: count for (who, action), count in told.items() if action == "delayed"}
+        assert all(count <= 1 + (who.partition(" ")[0] in self.deadlines) for who, count in delays.items()), delays
         # Nobody is ever told about a notice.
         senders = {step.entry.envelope.reverse_path for world in worlds for step in world.spool.notices()}
         assert senders <= {None}
-        assert isinstance(JON, Address)
+
+    def wanted(self, entry: Entry, recipient: Recipient, outcome: object) -> str | None:
+        """What the sender has to be told of this outcome, or `None` for nothing."""
+        wishes = recipient.wishes
+        if entry.envelope.reverse_path is None:
+            return None
+        if isinstance(outcome, Failed):
+            return "failed" if wishes.wants(Notify.FAILURE) else None
+        if isinstance(outcome, Delivered) and wishes.wants(Notify.SUCCESS):
+            return "expanded" if recipient.route == EXPANSION else "delivered"
+        if isinstance(outcome, Relayed) and wishes.wants(Notify.SUCCESS) and not outcome.told:
+            return "relayed"
+        return None
 
 
 LifeTests = Life.TestCase

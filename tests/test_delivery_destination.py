@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from attrs import evolve
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.delivery.destination import Destinations, Limits, Work
+from relay.delivery.destination import PLACES, Destinations, Limits, Work
 from relay.interfaces import Claim
 from tests.delivery_world import DeliveryWorld, forwarded
 
@@ -16,6 +18,10 @@ def claim() -> Claim:
 
 
 CLAIM = claim()
+
+
+def prioritized(priority: int | None) -> Claim:
+    return evolve(CLAIM, entry=evolve(CLAIM.entry, envelope=evolve(CLAIM.entry.envelope, priority=priority)))
 
 
 class DestinationsTests(SynchronousTestCase):
@@ -37,6 +43,35 @@ class DestinationsTests(SynchronousTestCase):
         for name in "aaabbc":
             destinations.admit(CLAIM, name)
         self.assertEqual(self.take_all(destinations), list("abcab"))
+
+    def order(self, *priorities: int | None) -> list[int]:
+        """In which order works with these priorities begin, by their number."""
+        destinations = Destinations(Limits(destination=1000, total=10_000, held=10_000))
+        works = [destinations.admit(prioritized(priority), "a") for priority in priorities]
+        begun = [destinations.next() for _ in priorities]
+        return [works.index(work) for work in begun]
+
+    def test_what_is_more_urgent_begins_earlier(self) -> None:
+        self.assertEqual(self.order(None, -1, 3, 0, 9, None, 3), [4, 2, 6, 0, 3, 5, 1])
+
+    def test_but_nobody_is_passed_by_more_than_so_many(self) -> None:
+        order = self.order(0, *[1] * 100)
+        self.assertEqual(order.index(0), PLACES - 1)
+        order = self.order(*[-9, 9] * 200)
+        for number, place in enumerate(map(order.index, range(400))):
+            self.assertLessEqual(place, number + 18 * PLACES)
+
+    @given(st.lists(st.none() | st.integers(-9, 9), max_size=60))
+    def test_whoever_waits_is_passed_by_a_bounded_number_of_those_that_came_later(
+        self, priorities: list[int | None]
+    ) -> None:
+        order = self.order(*priorities)
+        self.assertEqual(sorted(order), list(range(len(priorities))))
+        for place, number in enumerate(order):
+            own = priorities[number] or 0
+            for later in order[:place]:
+                if later > number:
+                    self.assertLess(later - number, PLACES * ((priorities[later] or 0) - own))
 
     def test_a_destination_has_its_limit(self) -> None:
         destinations = Destinations(Limits(destination=2))

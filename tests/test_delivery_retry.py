@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.delivery.retry import DAY, HOUR, MINUTE, Again, Schedule, spoken
 from relay.mail.address import Address
-from relay.mail.envelope import Client, Envelope
+from relay.mail.dsn import Notify, Wishes
+from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope
 from relay.mail.outcome import Delayed, Failed
 from relay.mail.queue import Entry
 
@@ -60,8 +61,28 @@ class ScheduleTests(SynchronousTestCase):
             case Failed():
                 self.assertGreaterEqual(now, LETTER.arrived + 5 * DAY)
 
+    def test_patience_begins_when_the_entry_may_be_tried(self) -> None:
+        held = evolve(LETTER, envelope=evolve(LETTER.envelope, release=1000.0 + DAY))
+        self.assertEqual(Schedule().end(held), 1000 + 6 * DAY)
+        past = evolve(LETTER, envelope=evolve(LETTER.envelope, release=500.0))
+        self.assertEqual(Schedule().end(past), 1000 + 5 * DAY)
+
+    def test_an_attempt_is_made_when_the_sender_is_to_be_told_something(self) -> None:
+        wished = Wishes(frozenset([Notify.DELAY]))
+        self.assertEqual(Schedule().before(1e6, LETTER, wished, 2000.0), 1000 + 4 * HOUR)
+        self.assertEqual(Schedule().before(3000.0, LETTER, wished, 2000.0), 3000.0)
+        self.assertEqual(Schedule().before(1e6, LETTER, wished, 1000 + 4 * HOUR), 1e6)
+        for by, wishes, moment in (
+            (DeliverBy(5000.0, ByMode.RETURN), Wishes(frozenset([Notify.NEVER])), 5000.0),
+            (DeliverBy(5000.0, ByMode.NOTIFY), Wishes(), 5000.0),
+            (DeliverBy(5000.0, ByMode.NOTIFY), Wishes(frozenset([Notify.FAILURE])), 1e6),
+            (DeliverBy(5000.0, ByMode.NOTIFY), wished, 5000.0),
+        ):
+            entry = evolve(LETTER, envelope=evolve(LETTER.envelope, deliver_by=by))
+            self.assertEqual(Schedule().before(1e6, entry, wishes, 2000.0), moment)
+
     def test_a_schedule_that_would_never_wait_cannot_be_built(self) -> None:
-        for wrong in {"first": 0}, {"factor": 0.5}, {"give_up": -1}:
+        for wrong in {"first": 0}, {"factor": 0.5}, {"give_up": -1}, {"warn": 0}:
             self.assertRaises(ValueError, Schedule, **wrong)
 
     def test_durations_are_said_as_people_say_them(self) -> None:

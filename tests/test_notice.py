@@ -178,6 +178,8 @@ class NoticeTests(SynchronousTestCase):
         self.assertIn("mailbox is full", advice("4.2.2"))
         self.assertIn("smaller", advice("5.3.4"))
         self.assertIn("could not be reached", advice("4.4.1"))
+        self.assertIn("more time", advice("5.4.7"))
+        self.assertIn("encrypted", advice("5.7.30"))
         self.assertIn("postmaster", advice("5.9.9"))
         self.assertIn("postmaster", advice(""))
 
@@ -200,8 +202,52 @@ class OtherActionsTests(SynchronousTestCase):
         self.assertEqual(status_of(octets)[0]["Original-Envelope-Id"], "QQ314159")
         self.assertEqual(status_of(octets)[1]["Original-Recipient"], "rfc822;The.King@example.net")
 
+    def test_a_deadline_is_told(self) -> None:
+        octets = compose(evolve(NOTICE, deliver_by=1_700_000_060.0))
+        self.assertEqual(status_of(octets)[0]["Deliver-By-Date"], "Tue, 14 Nov 2023 22:14:20 +0000")
+
+    def test_each_kind_has_its_subject_and_says_what_it_means(self) -> None:
+        for action, subject, words in (
+            (Action.DELIVERED, "Your message was delivered", "has been delivered to: elvis@example.net"),
+            (Action.RELAYED, "Your message was handed on", "does not say what becomes of it"),
+            (
+                Action.EXPANDED,
+                "Your message was delivered to a list of recipients",
+                "all who stand behind these addresses",
+            ),
+        ):
+            octets = compose(evolve(NOTICE, told=(Told(ELVIS.recipient, action, "2.0.0", ""),)))
+            self.assertEqual(read(octets)["Subject"], subject)
+            self.assertIn(words, people_read(octets))
+            self.assertEqual(status_of(octets)[1]["Action"], action.value)
+
 
 class InternationalTests(SynchronousTestCase):
+    def original(self, orcpt: str, *, unicode: bool) -> str:
+        to = ZOE if unicode else NOTICE.to
+        notice = evolve(NOTICE, to=to, told=(evolve(ELVIS, original=orcpt),))
+        return status_of(compose(notice))[1]["Original-Recipient"]
+
+    def test_what_the_sender_called_somebody_is_told_in_the_form_that_it_can_read(self) -> None:
+        for orcpt in "utf-8;zoë@example.net", r"UTF-8;zo\x{EB}@example.net":
+            self.assertEqual(self.original(orcpt, unicode=False), r"utf-8;zo\x{EB}@example.net")
+            self.assertEqual(self.original(orcpt, unicode=True), "utf-8;zoë@example.net")
+
+    def test_a_character_that_may_not_be_written_so_stays_as_it_is(self) -> None:
+        for wrong in r"a\x{D800}b", r"a\x{110000}b", r"a\x{}b", r"a\x{GG}b":
+            self.assertEqual(self.original(f"utf-8;{wrong}", unicode=True), f"utf-8;{wrong}")
+
+    @given(st.text(max_size=100), st.booleans())
+    def test_whatever_it_is_it_stays_in_its_field(self, address: str, unicode: bool) -> None:
+        told = evolve(ELVIS, original=f"utf-8;{address}")
+        octets = compose(evolve(NOTICE, to=ZOE if unicode else NOTICE.to, told=(told,), envelope_id=address))
+        fields = status_of(octets)
+        self.assertEqual(list(fields[1])[:2], ["Original-Recipient", "Final-Recipient"])
+        self.assertEqual(len(fields), 2)
+        if not unicode:
+            self.assertTrue(raw_parts(octets)[1].isascii())
+            self.assertIn(b"Transfer-Encoding: 7bit", raw_parts(octets)[1])
+
     def test_a_sender_with_a_plain_address_reads_of_others_in_ascii(self) -> None:
         notice = evolve(NOTICE, told=(evolve(ELVIS, recipient=ZOE),))
         octets = compose(notice)

@@ -91,8 +91,6 @@ def _of_relaying(entry: Entry, wishes: Wishes, relayed: Relayed, now: float) -> 
 
 
 def _delays(entry: Entry, settlement: Settlement, schedule: Schedule, now: float) -> Iterator[Tiding]:
-    if entry.envelope.reverse_path is None:
-        return
     for pending, _, delayed in settlement.delayed:
         late = _lateness(entry, pending, delayed, schedule, max(now, pending.due))
         if late is not None:

@@ -268,9 +268,15 @@ _ADVICE = {
     "4": "The recipient's mail servers could not be reached as they should. Please send the message again later, or "
     "tell the recipient by other means.",
     "4.6": "Mail for this address runs in a circle. Only the postmaster of the recipient's domain can mend that.",
+    "4.7": "The message was to be delivered within a certain time, and that is over. Please send it again if it still "
+    "matters, and give it more time.",
     "6": "The other side cannot take a message of this form. Please send it in a simpler form, for example as "
     "plain text.",
     "6.7": "The other side cannot take mail that has such an address in it. Please ask for one in plain letters.",
+    "7.10": "The message was to be encrypted on its whole way, and the other side cannot do that. Please send it "
+    "without that wish, or tell the recipient by other means.",
+    "7.30": "The message was to be encrypted on its whole way, and the other side does not promise that. Please send "
+    "it without that wish, or tell the recipient by other means.",
     "7": "A rule of the other side forbids it. The recipient, or the postmaster there, can say what has to change.",
     "": "Please ask the postmaster of the recipient's domain, and show this message.",
 }
