@@ -252,7 +252,7 @@ class SmtpServer(Protocol):
     def _ask(self, question: Question) -> Answer | None:
         """The reply, or `None` if it has to wait for something."""
         try:
-            answer = start(self._visit.answer(question))
+            answer: Answer | Deferred[Answer] = start(self._visit.answer(question))
         except Exception:
             return self._failed(Failure())
         if not isinstance(answer, Deferred):
