@@ -138,6 +138,14 @@ class BothSidesTests(BothSidesTestCase):
         self.assertIsInstance(self.transmit(consignment(), CLEAR_PORT, tls="encrypt")[0], Unencrypted)
         self.assertIn(b"with ESMTP ", self.behind.messages[-1].content)
 
+    def test_the_way_that_a_policy_chose_is_the_way_that_is_gone(self) -> None:
+        for level, encrypted in (("none", False), ("may", True), ("encrypt", True)):
+            self.meet(CONFIGURATION.replace('tls = "may"', f'tls = "{level}"\nwithout = ["CHUNKING"]'))
+            certificate = self.file("behind.pem", octets(issue(self.behind.name)))
+            self.behind.tls = self.certificates(certificate).for_listener()
+            message = self.through(consignment())
+            self.assertEqual((message.tls, message.by_bdat), (encrypted, False))
+
     def test_auth_by_each_mechanism(self) -> None:
         for mechanism in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
             self.meet(CONFIGURATION.replace("[auth]", f'[auth]\nmechanisms = ["{mechanism}"]'))

@@ -58,6 +58,13 @@ class FindingCase(SynchronousTestCase):
         return found.trouble
 
 
+class SocketTests(FindingCase):
+    def test_a_unix_socket_is_where_it_is_and_nobody_is_asked(self) -> None:
+        found = self.find(NextHop("unix:/run/lmtp", mx=False, lmtp=True), {})
+        self.assertEqual(found, Exchangers((Peer("unix:/run/lmtp"),)))
+        self.assertEqual(str(Peer("unix:/run/lmtp")), "unix:/run/lmtp")
+
+
 class ByMxTests(FindingCase):
     def test_the_exchanger_is_tried_at_its_address_and_at_the_destinations_port(self) -> None:
         names: dict[str, Records] = {

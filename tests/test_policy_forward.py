@@ -84,6 +84,42 @@ class ForwardTests(SynchronousTestCase):
         for value in [], [25], 25, {}, [["a"]]:
             self.assertRaises(ValidationError, forward, next_hop=value)
 
+    def test_how_a_next_hop_is_spoken_to(self) -> None:
+        self.assertEqual(hops(tls="encrypt"), (NextHop("example.net", tls="encrypt"),))
+        self.assertEqual(
+            hops(next_hop="smtp.example.net:587", tls="verify", login="smarthost", without=["DSN", "CHUNKING"]),
+            (NextHop("smtp.example.net", 587, False, "verify", "smarthost", without=("CHUNKING", "DSN")),),
+        )
+        self.assertEqual(hops(without=["CHUNKING"]), (NextHop("example.net", without=("CHUNKING",)),))
+
+    def test_lmtp_has_a_port_of_its_own_and_sockets(self) -> None:
+        self.assertEqual(
+            hops(next_hop=["192.0.2.1", "192.0.2.2:2400", "unix:/run/lmtp"], protocol="lmtp"),
+            (
+                NextHop("192.0.2.1", 24, mx=False, lmtp=True),
+                NextHop("192.0.2.2", 2400, mx=False, lmtp=True),
+                NextHop("unix:/run/lmtp", 24, mx=False, lmtp=True),
+            ),
+        )
+        self.assertEqual(hops(next_hop="192.0.2.1", protocol="lmtp", port=26)[0].port, 26)
+
+    def test_what_does_not_go_together_is_a_mistake(self) -> None:
+        for options in (
+            {"next_hop": "a.test", "login": "x"},
+            {"next_hop": "a.test", "login": "x", "tls": "encrypt"},
+            {"protocol": "lmtp"},
+            {"next_hop": "unix:/run/lmtp"},
+            {"next_hop": "unix:run/lmtp", "protocol": "lmtp"},
+            {"next_hop": "unix:", "protocol": "lmtp"},
+            {"next_hop": "unix:/" + "x" * 107, "protocol": "lmtp"},
+            {"next_hop": "unix:/run/lmtp", "protocol": "lmtp", "tls": "encrypt"},
+            {"next_hop": "unix:/run/lmtp", "protocol": "lmtp", "tls": "verify", "login": "x"},
+            {"tls": "maybe"},
+            {"without": ["STARTTLS"]},
+            {"without": ["chunking"]},
+        ):
+            self.assertRaises(ValidationError, forward, **options)
+
     def test_verdicts_are_kept_ready_but_not_without_end(self) -> None:
         policy = forward()
         self.assertIs(policy.route(inquiry("jon@example.net")), policy.route(inquiry("ann@example.net")))

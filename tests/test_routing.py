@@ -26,6 +26,11 @@ class VerdictTests(SynchronousTestCase):
             lambda: Forward([7]),  # type: ignore[list-item]
             lambda: NextHop("example.org", 0),
             lambda: NextHop("example.org", 65536),
+            lambda: NextHop("example.org", tls="some"),  # type: ignore[arg-type]
+            lambda: NextHop("example.org", login="us"),
+            lambda: NextHop("example.org", tls="encrypt", login="us"),
+            lambda: NextHop("example.org", lmtp=True),
+            lambda: NextHop("unix:/run/lmtp", mx=False),
             lambda: Rewrite([]),
             lambda: Rewrite(["jon@example.org"]),  # type: ignore[list-item]
             lambda: Deliver(None),  # type: ignore[arg-type]
@@ -42,6 +47,16 @@ class VerdictTests(SynchronousTestCase):
     def test_a_destination_is_named_as_people_write_it(self) -> None:
         names = [str(NextHop("x.test")), str(NextHop("x.test", 26)), str(NextHop("x.test", 25, mx=False))]
         self.assertEqual(names, ["x.test", "x.test:26", "[x.test]:25"])
+
+    def test_what_waits_for_a_host_in_another_way_waits_under_another_name(self) -> None:
+        for hop, name in (
+            (NextHop("x.test", tls="may", without=("CHUNKING",)), "x.test"),
+            (NextHop("x.test", tls="none"), "x.test;tls=none"),
+            (NextHop("x.test", 587, False, "verify", "us"), "[x.test]:587;tls=verify;login=us"),
+            (NextHop("192.0.2.1", 24, False, lmtp=True), "lmtp:[192.0.2.1]:24"),
+            (NextHop("unix:/run/lmtp", mx=False, lmtp=True), "unix:/run/lmtp"),
+        ):
+            self.assertEqual(str(hop), name)
 
     def test_an_alias_stands_for_addresses(self) -> None:
         jon = Address("jon", "x.test")

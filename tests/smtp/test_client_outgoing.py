@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.envelope import Form
-from relay.smtp.outgoing import PIECE, ContentDamaged, outgoing
+from relay.smtp.outgoing import CHUNK, PIECE, ContentDamaged, chunks, outgoing
 
 HEAD = b"Received: from a\r\n\tby b; now\r\n"
 
@@ -103,3 +103,67 @@ class OutgoingTests(SynchronousTestCase):
         for count in range(1, 10):
             self.assertLessEqual(len(next(pieces)), 2 * PIECE)
             self.assertLessEqual(len(drawn), count + 1)
+
+
+def unframed(pieces: Iterable[bytes]) -> tuple[bytes, list[int]]:
+    """What chunks carry, read as RFC 3030 has it, and how large each was. Only the last one is the last."""
+    content, sizes, ended = b"", [], False
+    for piece in pieces:
+        line, _, octets = piece.partition(b"\r\n")
+        verb, size, *last = line.split(b" ")
+        assert not ended
+        assert (verb, int(size)) == (b"BDAT", len(octets))
+        assert last in ([], [b"LAST"])
+        ended = bool(last)
+        content += octets
+        sizes.append(len(octets))
+    assert ended
+    return content, sizes
+
+
+class ChunkTests(SynchronousTestCase):
+    @given(contents, cuts, st.sampled_from(Form))
+    def test_chunks_carry_the_message_as_it_is(self, plain: bytes, at: list[int], form: Form) -> None:
+        kept = stuffed(plain) if form is Form.WIRE else plain
+        ended = plain if form is Form.PLAIN or not plain or plain.endswith(b"\r\n") else plain + b"\r\n"
+        self.assertEqual(unframed(chunks(HEAD, form, cut(kept, at)))[0], HEAD + ended)
+
+    def test_a_small_message_is_one_chunk(self) -> None:
+        for form, kept in ((Form.PLAIN, b"hello"), (Form.WIRE, b"hello\r\n.\r\n")):
+            self.assertEqual(len(unframed(chunks(HEAD, form, [kept[:2], kept[2:]]))[1]), 1)
+
+    def test_a_chunk_is_large_but_not_without_bound(self) -> None:
+        for block in (100, PIECE, CHUNK):
+            content, sizes = unframed(chunks(HEAD, Form.PLAIN, [b"x" * block] * (5 * CHUNK // block)))
+            self.assertEqual(content, HEAD + b"x" * (len(content) - len(HEAD)))
+            self.assertTrue(all(CHUNK <= size <= CHUNK + block + len(HEAD) for size in sizes[:-1]), sizes)
+
+    def test_blocks_are_drawn_as_chunks_are_taken(self) -> None:
+        drawn = []
+
+        def blocks() -> Iterator[bytes]:
+            for number in range(40):
+                drawn.append(number)
+                yield b"x" * PIECE
+
+        pieces = chunks(b"", Form.PLAIN, blocks())
+        for count in range(1, 9):
+            next(pieces)
+            self.assertLessEqual(len(drawn), count * CHUNK // PIECE + 1)
+
+    def test_damaged_content_never_has_a_last_chunk(self) -> None:
+        for form, kept in (
+            (Form.WIRE, b"a\r\n"),
+            (Form.WIRE, b"a\r\n.\r\nb\r\n.\r\n"),
+            (Form.PLAIN, b"a\n.\nb\r\n"),
+            (Form.PLAIN, b"a\r"),
+        ):
+            for at in ([], range(20)):
+                gone = b""
+                with self.assertRaises(ContentDamaged):
+                    for piece in chunks(HEAD, form, cut(kept, at)):
+                        gone += piece
+                self.assertNotIn(b"LAST", gone)
+
+    def test_of_binary_content_a_line_end_alone_is_a_part(self) -> None:
+        self.assertEqual(unframed(chunks(b"", Form.PLAIN, [b"a\n.\r", b"\0b"], binary=True))[0], b"a\n.\r\0b")

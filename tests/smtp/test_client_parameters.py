@@ -1,0 +1,100 @@
+"""What MAIL and RCPT say of a message, to whom."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.address import Address
+from relay.mail.dsn import Notify, Return, Wishes, decoded, is_xtext
+from relay.mail.envelope import ByMode
+from relay.mail.outcome import Need
+from relay.smtp.features import Features
+from relay.smtp.parameters import Terms, ascii_form, lacking, mail, rcpt, xtext
+from relay.smtp.transaction import By, Transaction
+
+ALL = ("SIZE", "8BITMIME", "DSN", "AUTH PLAIN", "REQUIRETLS", "MT-PRIORITY", "DELIVERBY", "CHUNKING", "BINARYMIME")
+ONE = Transaction(None, (Address("jon", "example.net"),))
+
+
+def terms(*offers: str, **more: bool) -> Terms:
+    return Terms(Features.offered(["mx", *offers]), **more)
+
+
+def said(transaction: Transaction, given: Terms) -> str:
+    return mail(transaction, given, iter(transaction.recipients))
+
+
+class MailTests(SynchronousTestCase):
+    def test_all_at_once(self) -> None:
+        transaction = Transaction(
+            Address("a", "b"),
+            (Address("jon", "example.net"),),
+            size=7,
+            binary=True,
+            returns=Return.HEADERS,
+            envid="x",
+            require_tls=True,
+            priority=3,
+            by=By(60, ByMode.RETURN, trace=True),
+        )
+        self.assertEqual(
+            said(transaction, terms(*ALL, verified=True, authenticated=True)),
+            "MAIL FROM:<a@b> SIZE=7 BODY=BINARYMIME RET=HDRS ENVID=x AUTH=<> REQUIRETLS MT-PRIORITY=3 BY=60;RT",
+        )
+
+    def test_what_was_not_offered_is_not_said(self) -> None:
+        transaction = evolve(ONE, returns=Return.FULL, envid="x", priority=3, by=By(60, ByMode.NOTIFY))
+        self.assertEqual(said(transaction, terms("HELP", authenticated=True)), "MAIL FROM:<>")
+
+    def test_who_delivers_is_not_asked_to_tell(self) -> None:
+        transaction = evolve(ONE, returns=Return.FULL, envid="x", wishes=(Wishes(frozenset(Notify)),))
+        given = terms(*ALL, lmtp=True)
+        self.assertEqual(said(transaction, given), "MAIL FROM:<>")
+        self.assertEqual(rcpt(transaction, 0, given), "RCPT TO:<jon@example.net>")
+
+    def test_time_that_is_too_short_for_a_server_is_not_said_to_it(self) -> None:
+        for seconds, words in ((59, ""), (60, " BY=60;N")):
+            transaction = evolve(ONE, by=By(seconds, ByMode.NOTIFY))
+            self.assertEqual(said(transaction, terms("DELIVERBY 60,x")), "MAIL FROM:<>" + words)
+
+    def test_what_a_message_needs_is_found_lacking(self) -> None:
+        for transaction, known, need in (
+            (evolve(ONE, binary=True), terms("BINARYMIME"), Need.BINARY),
+            (evolve(ONE, binary=True), terms("CHUNKING"), Need.BINARY),
+            (evolve(ONE, binary=True), terms(*ALL), None),
+            (evolve(ONE, require_tls=True), terms(*ALL), Need.REQUIRE_TLS),
+            (evolve(ONE, require_tls=True), terms(verified=True), Need.REQUIRE_TLS),
+            (evolve(ONE, require_tls=True), terms(*ALL, verified=True), None),
+            (evolve(ONE, by=By(60, ByMode.RETURN)), terms(), Need.DELIVER_BY),
+            (evolve(ONE, by=By(60, ByMode.RETURN)), terms("DELIVERBY 61"), Need.DELIVER_BY),
+            (evolve(ONE, by=By(60, ByMode.RETURN)), terms("DELIVERBY"), None),
+            (evolve(ONE, by=By(0, ByMode.RETURN)), terms("DELIVERBY"), Need.DELIVER_BY),
+            (evolve(ONE, by=By(-5, ByMode.NOTIFY)), terms(), None),
+        ):
+            self.assertIs(lacking(transaction, known), need, (transaction, known))
+
+
+class WishTests(SynchronousTestCase):
+    def test_notify_and_orcpt_are_said_of_each(self) -> None:
+        for wishes, words in (
+            (Wishes(), ""),
+            (Wishes(frozenset({Notify.NEVER})), " NOTIFY=NEVER"),
+            (Wishes(frozenset({Notify.DELAY, Notify.FAILURE, Notify.SUCCESS})), " NOTIFY=SUCCESS,FAILURE,DELAY"),
+            (Wishes(None, "rfc822;a+2Bb@x"), " ORCPT=rfc822;a+2Bb@x"),
+            (Wishes(None, "utf-8;jörg@x"), " ORCPT=utf-8;j\\x{F6}rg@x"),
+        ):
+            transaction = evolve(ONE, wishes=(wishes,))
+            self.assertEqual(rcpt(transaction, 0, terms("DSN")), "RCPT TO:<jon@example.net>" + words)
+            self.assertEqual(rcpt(transaction, 0, terms()), "RCPT TO:<jon@example.net>")
+
+    @given(st.text(st.characters(max_codepoint=127)))
+    def test_xtext_can_be_read_again(self, text: str) -> None:
+        self.assertTrue(is_xtext(xtext(text)))
+        self.assertEqual(decoded(xtext(text)), text)
+
+    @given(st.text())
+    def test_what_is_made_of_utf8_is_ascii(self, text: str) -> None:
+        self.assertTrue(ascii_form(text).isascii())
