@@ -24,7 +24,7 @@ class Chronicle:
         entry, event = claim.entry, self.log.event
         age = round(now - entry.arrived, 1)
         for pending, done in settlement.carried:
-            if pending.recipient.route == EXPANSION:
+            if done.by == EXPANSION.agent:
                 continue  # nothing was carried; that its sender is told is an event of its own
             what = "delivered" if isinstance(done, Delivered) else "relayed"
             event(what, **_of(entry, pending), by=done.by, text=done.text, attempts=pending.attempts + 1, age=age)

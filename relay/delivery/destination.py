@@ -108,8 +108,12 @@ class Destinations:
             return None
         self.held += 1
         self._admitted += 1
-        work = Work(claim, destination, self._admitted - PLACES * (claim.entry.envelope.priority or 0))
-        _queue(destination.waiting, work)
+        rank = self._admitted - PLACES * (claim.entry.envelope.priority or 0)
+        work = Work(claim, destination, rank)
+        if destination.waiting and destination.waiting[-1].rank > rank:
+            _advance(destination.waiting, work)
+        else:
+            destination.waiting.append(work)
         if not destination.in_row and destination.active < destination.limit:
             destination.in_row = True
             self._row.append(destination)
@@ -189,12 +193,9 @@ class Destinations:
         return frozenset(d.name for d in self._destinations.values() if len(d.waiting) > most)
 
 
-def _queue(waiting: deque[Work], work: Work) -> None:
-    """Nearly always at the end: only priorities are a reason to look for another place."""
+def _advance(waiting: deque[Work], work: Work) -> None:
+    """Queue this before those of a higher rank."""
     at = len(waiting)
     while at and waiting[at - 1].rank > work.rank:
         at -= 1
-    if at == len(waiting):
-        waiting.append(work)
-    else:
-        waiting.insert(at, work)
+    waiting.insert(at, work)

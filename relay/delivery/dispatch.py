@@ -214,7 +214,7 @@ class Dispatcher:
         judgements: Judgements = {}
         try:
             if work.cut is None:
-                judgements = foregone(work.claim, self._clock.now()) or await self._attempts.carry(work.claim)
+                judgements = foregone(work.claim, self._clock) or await self._attempts.carry(work.claim)
             await self._conclude(work, judgements)
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
@@ -245,16 +245,17 @@ class Dispatcher:
             self._release(work)
             self._chronicle.lost(claim, judgements)
             return
+        now = self._clock.now()
         settlement = settle(
             claim,
             judgements,
             schedule=self._schedule,
-            now=self._clock.now(),
+            now=now,
             chance=self._random(),
             stopping=work.cut is Cut.STOPPING,
         )
         letter = None
-        tell = tidings(claim.entry, settlement, self._schedule, self._clock.now())
+        tell = tidings(claim.entry, settlement, self._schedule, now)
         if tell is not NOTHING:
             settlement, letter = await self._tell_the_sender(work, settlement, tell)
         self._enter(work, settlement, letter)

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from relay.delivery.retry import Again, Schedule
 from relay.delivery.trouble import About, Judgement, judge
-from relay.interfaces import Claim, GiveBack, Postpone, Settle, Step
+from relay.interfaces import Claim, GiveBack, IClock, Postpone, Settle, Step
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Delayed, Delivered, Failed, Misbehaved, Relayed
 from relay.mail.queue import EXPANSION, Pending, Recipient
@@ -65,13 +65,13 @@ class Settlement:
         )
 
 
-def foregone(claim: Claim, now: float) -> dict[str, Judgement]:
+def foregone(claim: Claim, clock: IClock) -> dict[str, Judgement]:
     """
     What is certain of a claim's recipients before anything is tried: that their time is over, or that there is nothing
     to carry. Of all of them, or of nobody.
     """
     by = claim.entry.envelope.deliver_by
-    if by is not None and by.mode is ByMode.RETURN and by.until <= now:
+    if by is not None and by.mode is ByMode.RETURN and by.until <= clock.now():
         return {pending.recipient.id: Judgement(_too_late(pending), About.MESSAGE) for pending in claim.pending}
     if claim.pending[0].recipient.destination != EXPANSION.agent:
         return {}

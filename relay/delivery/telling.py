@@ -54,9 +54,12 @@ NOTHING: Final = Tidings()
 
 def tidings(entry: Entry, settlement: Settlement, schedule: Schedule, now: float) -> Tidings:
     """`NOTHING` for all but few messages."""
-    carried_alone = not (settlement.failed or settlement.delayed) and entry.envelope.deliver_by is None
-    if carried_alone and all(pending.recipient.wishes.notify is None for pending, _ in settlement.carried):
-        return NOTHING
+    if not settlement.failed and not settlement.delayed and entry.envelope.deliver_by is None:
+        for pending, _ in settlement.carried:
+            if pending.recipient.wishes.notify is not None:
+                break
+        else:
+            return NOTHING
     unwanted = tuple(pending for pending, _ in settlement.failed if not _wants(pending, Notify.FAILURE))
     told = (*_failures(settlement), *_successes(entry, settlement, now), *_delays(entry, settlement, schedule, now))
     return Tidings(told, unwanted) if told or unwanted else NOTHING
