@@ -417,6 +417,9 @@ class ReleaseTests(TellingTestCase):
         self.assertEqual(
             [round((enrol.entry.arrived - EPOCH) / HOUR) for enrol in self.notices()], [3 * 24 + 4, 8 * 24]
         )
+        self.assertEqual(
+            [status_of(text)[0]["Future-Release-Request"] for text in self.texts()], ["until;2023-11-17T22:13:20Z"] * 2
+        )
 
     def test_a_restart_changes_nothing(self) -> None:
         self.world.enrol(ANN, release=EPOCH + 5 * HOUR)

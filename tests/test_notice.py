@@ -206,6 +206,10 @@ class OtherActionsTests(SynchronousTestCase):
         octets = compose(evolve(NOTICE, deliver_by=1_700_000_060.0))
         self.assertEqual(status_of(octets)[0]["Deliver-By-Date"], "Tue, 14 Nov 2023 22:14:20 +0000")
 
+    def test_a_release_is_told(self) -> None:
+        octets = compose(evolve(NOTICE, release=1_700_000_060.5))
+        self.assertEqual(status_of(octets)[0]["Future-Release-Request"], "until;2023-11-14T22:14:20Z")
+
     def test_each_kind_has_its_subject_and_says_what_it_means(self) -> None:
         for action, subject, words in (
             (Action.DELIVERED, "Your message was delivered", "has been delivered to: elvis@example.net"),

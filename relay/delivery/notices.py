@@ -139,6 +139,7 @@ class Notices:
             in_reply_to=(field_body(header, b"message-id") or b"").decode("ascii", "replace"),
             envelope_id=decoded(entry.envelope.envid),
             deliver_by=None if by is None else by.until,
+            release=entry.envelope.release,
         )
 
     def _quote(self, claim: Claim, *, whole: bool) -> tuple[bytes, Quoted]:

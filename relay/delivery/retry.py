@@ -98,7 +98,7 @@ class Schedule:
 
 
 def _beginning(entry: Entry) -> float:
-    """When the first attempt could be made (RFC 4865 section 4: holding is not retrying)."""
+    """When the first attempt could be made: while it is held (RFC 4865), nothing has been in vain."""
     return max(entry.arrived, entry.envelope.release or 0.0)
 
 

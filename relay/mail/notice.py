@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from binascii import b2a_qp
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from enum import Enum
 
 from attrs import field, frozen
@@ -99,8 +100,9 @@ class Notice:
     in_reply_to: str = ""
     #: The sender's own name for the message (the ENVID parameter, RFC 3461), or "".
     envelope_id: str = ""
-    #: When it was to be delivered (RFC 2852 section 5), or `None`.
+    #: When it was to be delivered (RFC 2852 section 5), and until when it was held (RFC 4865 section 5.1.2), or `None`.
     deliver_by: float | None = None
+    release: float | None = None
 
     @told.validator
     def _tells_something(self, _attribute: object, told: tuple[Told, ...]) -> None:
@@ -291,6 +293,7 @@ def _machine(notice: Notice) -> bytes:
         f"Reporting-MTA: dns; {notice.hostname}",
         f"Arrival-Date: {date(notice.arrived)}",
         *([f"Deliver-By-Date: {date(notice.deliver_by)}"] if notice.deliver_by is not None else ()),
+        *([f"Future-Release-Request: until;{_timestamp(notice.release)}"] if notice.release is not None else ()),
         f"X-Relay-Queue-Id: {printable(notice.about)}",
     ]
     for told in notice.told:
@@ -318,6 +321,11 @@ def _per_recipient(told: Told, unicode: bool) -> Iterator[str]:
         yield f"Last-Attempt-Date: {date(told.last_attempt)}"
     if told.will_retry_until is not None:
         yield f"Will-Retry-Until: {date(told.will_retry_until)}"
+
+
+def _timestamp(when: float) -> str:
+    """RFC 3339, in UTC."""
+    return datetime.fromtimestamp(int(when), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _typed(address: Address, unicode: bool) -> str:
