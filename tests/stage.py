@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import evolve
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -18,7 +17,6 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.assembly import assemble
 from relay.interfaces import ICredentials
 from relay.net.server import SmtpServer
 from relay.smtp.scram import ScramKeys
@@ -64,20 +62,18 @@ class Users:
 
 
 class StagedWorld(MailWorld):
-    """A world whose relay has TLS wherever the configuration asks for it, and these users."""
+    """
+    A world whose relay has TLS wherever the configuration asks for it, and these users.
 
-    def __init__(self, configuration: str, users: Users | None = None, **kw: Any) -> None:
+    `tls` is what starts it, by the names of listeners; what stands there otherwise only `Client` can shake hands with.
+    """
+
+    def __init__(
+        self, configuration: str, users: Users | None = None, tls: Mapping[str, Any] | None = None, **kw: Any
+    ) -> None:
         self.users = users or Users()
-        super().__init__(configuration, **kw)
-
-    def start(self) -> None:
-        super().start()
-        self.relay.dispatcher.stop()
-        settings = self.relay.settings
-        tls: dict[str, Any] = {each.name: object() for each in settings.listener if each.tls != "none"}
-        surroundings = evolve(self.relay.surroundings, tls=tls, credentials=self.users)
-        self.relay = assemble(settings, surroundings, file="relay.toml")
-        self.relay.dispatcher.start()
+        started = tls or {}
+        super().__init__(configuration, tls=lambda name: started.get(name, object()), credentials=self.users, **kw)
 
     def meet(self, client: str = STRANGER, listener: str | int = 0) -> Client:
         """A client at this address connects to a listener, and has its handshake if one is due at once."""

@@ -1,7 +1,29 @@
 """
 What attackers do: each test is an attack on the relay as a whole, and fails if the defence is taken out.
 
-Smuggling by the end of content is a matrix of its own, `tests/smtp/test_smuggling.py`.
+Where each line of the list of attacks that must come to nothing has its tests:
+
+| attack | tests |
+| --- | --- |
+| smuggling by the end of content | `tests/smtp/test_smuggling.py`, a matrix of its own, in both directions |
+| smuggling of commands | `CommandSmugglingTests` |
+| STARTTLS: what was said in clear | `test_attacks_identity.StartTlsTests`, `RealTlsTests`; of our client: `test_both_sides` |
+| AUTH: in clear, bad base64, `*`, as another, too long, guessing | `test_attacks_identity.AuthTests` |
+| XCLIENT and PROXY from anybody | `test_attacks_identity.IntroductionTests`, `test_net_proxied` |
+| open relay | `OpenRelayTests`, `EightBitTests` |
+| injection: HELO, paths, parameters, headers, notices, logs | `InjectionTests`, `test_attacks_identity.WishesTests` |
+| injection: shell, paths from local parts | `OpenRelayTests` |
+| injection: SQL | `InjectionTests`, `test_spool_sqlite` |
+| state left behind; announced octets not swallowed | `StateTests`, `CommandSmugglingTests` |
+| buffers without a bound, waits without a deadline | `LimitTests`; under stress: `test_attacks_identity.StressTests` |
+| a plugin that raises, hangs or returns nonsense | `PluginTests` |
+| early talkers | `test_attacks_identity.EarlyTalkerTests`; other protocols: `OtherProtocolTests` |
+| loops | `LoopTests` |
+| DNS that lies or fails | `NameTests` |
+| replies of other servers | `OtherServerTests` |
+| backscatter | `BackscatterTests` |
+| secrets in logs | `test_attacks_identity.AuthTests` |
+| control socket, keys that others can read, root | `test_local`, `test_tls_files`, `tests/system` |
 """
 
 from __future__ import annotations
