@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import smtplib
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -73,6 +74,17 @@ def forwarding(routes: Iterable[tuple[str, Iterable[str]]]) -> str:
         f'[[policy]]\nuse = "forward"\nwhen = {{ recipient = ["{domain}"] }}\nnext_hop = {json.dumps(list(hops))}\n'
         for domain, hops in routes
     )
+
+
+def send_chunks(client: smtplib.SMTP, sender: str, recipient: str, octets: bytes, size: int = 100_000) -> None:
+    """Send a message by BDAT, which smtplib cannot. `AssertionError` if anything is refused."""
+    replies = [client.mail(sender), client.rcpt(recipient)]
+    for at in range(0, len(octets), size):
+        chunk = octets[at : at + size]
+        last = " LAST" if at + size >= len(octets) else ""
+        client.send(f"BDAT {len(chunk)}{last}\r\n".encode() + chunk)
+        replies.append(client.getreply())
+    assert {code for code, _ in replies} == {250}, replies
 
 
 class InteropTestCase(SystemTestCase):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from email.message import Message
+from email.parser import BytesParser
 from pathlib import Path
 from typing import Final
 
@@ -102,3 +104,14 @@ def messages(path: Path) -> list[Path]:
     """The files of a Maildir's messages, which may not be there yet."""
     folders = (path / name for name in ("new", "cur"))
     return [message for folder in folders if folder.is_dir() for message in folder.iterdir()]
+
+
+def report(notice: bytes) -> tuple[Message, list[Message]]:
+    """The machine's part of a notice (RFC 3464): what it says of the message, and of each recipient."""
+    parsed = BytesParser().parsebytes(notice)
+    [status] = [part for part in parsed.walk() if part.get_content_type() == "message/delivery-status"]
+    groups = status.get_payload()
+    assert isinstance(groups, list)
+    of_message, *of_recipients = groups
+    assert isinstance(of_message, Message)
+    return of_message, [group for group in of_recipients if isinstance(group, Message) and len(group)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Final
@@ -44,6 +45,11 @@ name = "modern"
 address = "127.0.0.1:0"
 tls = "offer"
 minimum_tls = "1.3"
+[[listener]]
+name = "known"
+address = "127.0.0.1:0"
+tls = "require"
+client_authorities = "people.pem"
 [[listener]]
 name = "submission"
 address = "127.0.0.1:0"
@@ -94,9 +100,11 @@ when = { authenticated = true }
 """
 
 
-def write_certificate(path: Path, *names: str, common_name: str | None = None, by: trustme.CA = AUTHORITY) -> Path:
+def write_certificate(
+    path: Path, *names: str, common_name: str | None = None, by: trustme.CA = AUTHORITY, until: datetime | None = None
+) -> Path:
     """A certificate with its key, in one file that only its owner can read."""
-    issued = by.issue_cert(*names, common_name=common_name)
+    issued = by.issue_cert(*names, common_name=common_name, not_after=until)
     path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
@@ -147,13 +155,15 @@ class OfficeTestCase(InteropTestCase):
 
     @classmethod
     def opened(
-        cls, *, tables: str = TABLES, policies: str = "", environ: Mapping[str, str] | None = None
+        cls, *, tables: str = TABLES, policies: str = "", modules: Mapping[str, str] | None = None
     ) -> RelayProcess:
-        """Such a relay, which runs until the class has ended."""
+        """Such a relay, which runs until the class has ended. Its policies come first; `modules` are theirs."""
         folder = cls.shared_folder()
         furnish(folder)
-        text = configuration(tables=tables + LISTENERS, policies=BOXES + OUTBOX + policies)
-        relay = RelayProcess(folder, text, environ=environ)
+        for name, code in (modules or {}).items():
+            (folder / f"{name}.py").write_text(code)
+        text = configuration(tables=tables + LISTENERS, policies=policies + BOXES + OUTBOX)
+        relay = RelayProcess(folder, text)
         cls.addClassCleanup(relay.close)
         relay.start()
         return relay

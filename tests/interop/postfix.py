@@ -7,6 +7,7 @@ The machine's own Postfix, if there is one, never hears of it. Postfix starts as
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 
 from attrs import frozen
 
-from tests.interop.peers import PATIENCE, Server, permit, until
+from tests.interop.peers import PATIENCE, Server, permit, run, until
 
 #: Mail for this domain goes to a Maildir, whoever it is for.
 DOMAIN: Final = "postfix.test"
@@ -73,6 +74,9 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 
+#: As in `ehlo=2 starttls=1 auth=0/1`: how often it was said, and how often refused.
+_COUNTED: Final = re.compile(r"(\w+)=(\d+(?:/\d+)?)")
+
 
 @frozen
 class Postfix:
@@ -83,8 +87,18 @@ class Postfix:
     server: Server
 
     @classmethod
-    def start(cls, folder: Path, port: int, settings: Mapping[str, str] | None = None) -> Postfix:
-        """Start it in `folder`, on a port of 127.0.0.1. `settings` are added to `MAIN`."""
+    def start(
+        cls,
+        folder: Path,
+        port: int,
+        settings: Mapping[str, str] | None = None,
+        others: Mapping[int | str, Mapping[str, str]] | None = None,
+    ) -> Postfix:
+        """
+        Start it in `folder`, on a port of 127.0.0.1. `settings` are added to `MAIN`.
+
+        `others` are further ports, and further ways out by name, each with what is different there.
+        """
         assert os.geteuid() == 0, "Postfix can only be started by root: run `make interop` as root"
         permit(folder, folder / "box")
         (folder / "queue").mkdir()
@@ -96,10 +110,13 @@ class Postfix:
         ours = {name: value.format(folder=folder, uid=uid) for name, value in MAIN.items()}
         text = "".join(f"{name} = {value}\n" for name, value in {**ours, **(settings or {})}.items())
         (etc / "main.cf").write_text(text)
-        (etc / "master.cf").write_text(MASTER.format(port=port))
+        (etc / "master.cf").write_text(
+            MASTER.format(port=port) + "".join(_service(*each) for each in (others or {}).items())
+        )
         server = Server(folder / "log", "postfix", "-c", etc, "start-fg")
         self = cls(folder, port, server)
-        server.wait_for(("127.0.0.1", port))
+        ports = [each for each in others or () if isinstance(each, int)]
+        server.wait_for(*(("127.0.0.1", each) for each in (port, *ports)))
         return self
 
     @property
@@ -123,5 +140,31 @@ class Postfix:
     def delivered(self, count: int, patience: float = PATIENCE) -> list[bytes]:
         """The messages in its Maildir, when there are so many."""
         new = self.folder / "box/all/new"
-        until(lambda: new.is_dir() and len(list(new.iterdir())) >= count, lambda: self.log, patience)
-        return [path.read_bytes() for path in sorted(new.iterdir())]
+        until(lambda: count == 0 or (new.is_dir() and len(list(new.iterdir())) >= count), lambda: self.log, patience)
+        return [path.read_bytes() for path in sorted(new.iterdir())] if new.is_dir() else []
+
+    def sendmail(self, *words: str, stdin: bytes) -> None:
+        """Hand it a message as programs of its machine do, with the options of sendmail(1)."""
+        run("sendmail", "-C", self.folder / "etc", *words, stdin=stdin)
+
+    def sessions(self, name: str = "") -> list[dict[str, int]]:
+        """
+        How often each command was said in the sessions of clients that have gone.
+
+        `name` is the `syslog_name` of a port.
+        """
+        found = re.findall(rf"{name}/smtpd\[\d+\]: disconnect from \S+ (.*)", self.log)
+        return [{verb: int(number.partition("/")[0]) for verb, number in _COUNTED.findall(line)} for line in found]
+
+
+def _service(where: int | str, settings: Mapping[str, str]) -> str:
+    """A line of master.cf."""
+    options = " ".join(f"-o {{{name}={value}}}" for name, value in settings.items())
+    if isinstance(where, int):
+        return f"127.0.0.1:{where} inet n - n - - smtpd {options}\n"
+    return f"{where} unix - - n - - smtp {options}\n"
+
+
+def inline(entries: Mapping[str, str]) -> str:
+    """A table in main.cf."""
+    return "inline:{ " + ", ".join(f"{{ {key} = {value} }}" for key, value in entries.items()) + " }"

@@ -1,0 +1,198 @@
+"""What the relay carries to a Postfix, at each level of TLS, in chunks, and with wishes for notices."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pytest
+
+from tests.interop.house import BOXES, InteropTestCase, arrived, logged, send_chunks
+from tests.interop.mails import BIG, EVERYTHING, assert_same, mail, report, subject, trace, without_trace
+from tests.interop.office import STRANGERS, write_authority, write_certificate
+from tests.interop.peers import free_port, until
+from tests.interop.postfix import Postfix
+from tests.system.harness import RelayProcess, configuration
+
+pytestmark = pytest.mark.interop
+
+#: Where a message ends: with Postfix, by TLS or in clear; or it waits, for a reason that stands in its place.
+TLS, CLEAR = "by TLS", "in clear"
+LEVELS: Final = ("none", "may", "encrypt", "verify")
+#: What is right or wrong about a Postfix, and where messages for it end at each level.
+ENDS: Final = {
+    "good": (CLEAR, TLS, TLS, TLS),
+    "plain": (CLEAR, CLEAR, "the server does not offer STARTTLS", "the server does not offer STARTTLS"),
+    "required": ("530 5.7.0 Must issue a STARTTLS command first", TLS, TLS, TLS),
+    "old": (CLEAR, CLEAR, "the TLS handshake failed", "the TLS handshake failed"),
+    "misnamed": (CLEAR, TLS, TLS, "its certificate is not for 127.0.0.1 but for other.test"),
+    "strange": (CLEAR, TLS, TLS, "its certificate comes from an authority that is not trusted"),
+    "expired": (CLEAR, TLS, TLS, "its certificate has expired"),
+}
+#: One Postfix has one key for the tickets of all its ports, so that a session of the good one would be resumed.
+FORGETFUL: Final = {"tls_ssl_options": "NO_TICKET"}
+#: How they are made so.
+PORTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "good": {"smtpd_tls_loglevel": "2"},
+    "plain": {"smtpd_tls_security_level": "none"},
+    "required": {"smtpd_tls_security_level": "encrypt"},
+    "old": {"smtpd_tls_protocols": "TLSv1.1"},
+    "misnamed": {"smtpd_tls_cert_file": "{folder}/misnamed.pem", **FORGETFUL},
+    "strange": {"smtpd_tls_cert_file": "{folder}/strange.pem", **FORGETFUL},
+    "expired": {"smtpd_tls_cert_file": "{folder}/expired.pem", **FORGETFUL},
+    "unchunked": {"smtpd_discard_ehlo_keywords": "chunking"},
+    "silent": {"smtpd_discard_ehlo_keywords": "dsn"},
+}
+LONG_AGO: Final = datetime(2020, 2, 2, tzinfo=UTC)
+
+
+class ToPostfixTests(InteropTestCase):
+    """Mail for `verify.good.test` goes to the port `good` at the level `verify`, and so on."""
+
+    relay_process: ClassVar[RelayProcess]
+    postfix: ClassVar[Postfix]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        home = cls.shared_folder()
+        ports = {name: free_port() for name in PORTS}
+        cls.relay_process = cls.share(configuration(tables=trusting(home), policies=BOXES + hops(ports)))
+        _, ours = cls.relay_process.address()
+        write_certificate(home / "good.pem", "127.0.0.1")
+        write_certificate(home / "misnamed.pem", "other.test")
+        write_certificate(home / "strange.pem", "127.0.0.1", by=STRANGERS)
+        write_certificate(home / "expired.pem", "127.0.0.1", until=LONG_AGO)
+        settings = {
+            "relayhost": f"[127.0.0.1]:{ours}",
+            "smtpd_tls_security_level": "may",
+            "smtpd_tls_cert_file": f"{home}/good.pem",
+            "smtpd_tls_received_header": "yes",
+            "virtual_mailbox_domains": ", ".join(f"{level}.{name}.test" for level in LEVELS for name in PORTS),
+        }
+        others = {
+            port: {
+                "syslog_name": f"postfix/{name}",
+                **{key: value.format(folder=home) for key, value in PORTS[name].items()},
+            }
+            for name, port in ports.items()
+        }
+        cls.postfix = Postfix.start(cls.shared_folder(), free_port(), settings, others)
+        cls.addClassCleanup(cls.postfix.stop)
+
+    def client(self) -> smtplib.SMTP:
+        client = smtplib.SMTP(*self.relay_process.address(), local_hostname="client.test")
+        self.addCleanup(client.close)
+        client.ehlo()
+        return client
+
+    def outcome(self, recipient: str) -> dict[str, Any]:
+        """What the relay says of the first attempt."""
+        outcomes = ("relayed", "delayed", "failed")
+        return logged(
+            self.relay_process,
+            lambda event: event.get("recipient") == recipient and event["event"] in outcomes,
+            f"an outcome for {recipient}\n{self.postfix.log}",
+        )[0]
+
+    def arrived(self, name: str) -> bytes:
+        """The message with this subject, when Postfix has it."""
+
+        def found() -> list[bytes]:
+            return [octets for octets in self.postfix.delivered(0) if subject(octets) == name]
+
+        until(found, lambda: f"{name} has not come\n{self.postfix.log}")
+        [octets] = found()
+        return octets
+
+    def test_each_message_goes_as_its_level_wants_or_waits_and_says_why(self) -> None:
+        client = self.client()
+        for name in ENDS:
+            for level in LEVELS:
+                client.sendmail("bob@localhost", [f"jon@{level}.{name}.test"], mail(f"{level}-{name}", b"x\r\n"))
+        for name, ends in ENDS.items():
+            for level, end in zip(LEVELS, ends, strict=True):
+                event = self.outcome(f"jon@{level}.{name}.test")
+                if end not in (TLS, CLEAR):
+                    self.assertEqual(event["event"], "delayed", event)
+                    self.assertIn(end, str(event))
+                    continue
+                self.assertEqual(event["event"], "relayed", event)
+                how = trace(self.arrived(f"{level}-{name}"))[-2]
+                self.assertRegex(
+                    how, rb"by mx\.postfix\.test \(Postfix\) with ESMTP%s id" % (b"S" if end == TLS else b"")
+                )
+
+    def test_all_messages_arrive_octet_by_octet_in_chunks_and_without(self) -> None:
+        client = self.client()
+        for name in "good", "unchunked":
+            before = len(self.postfix.delivered(0))
+            for octets in EVERYTHING.values():
+                client.sendmail("bob@client.test", [f"jon@verify.{name}.test"], octets, ["BODY=8BITMIME"])
+            for octets in self.postfix.delivered(before + len(EVERYTHING)):
+                if subject(octets) in EVERYTHING:
+                    assert_same(without_trace(octets), EVERYTHING[subject(octets)])
+        self.assertTrue(any("bdat" in session for session in self.postfix.sessions("good")))
+        self.assertFalse([session for session in self.postfix.sessions("unchunked") if "bdat" in session])
+
+    def test_what_came_in_chunks_goes_in_chunks(self) -> None:
+        octets = BIG.replace(b"Subject: big", b"Subject: huge")
+        send_chunks(self.client(), "bob@localhost", "jon@verify.good.test", octets)
+        assert_same(without_trace(self.arrived("huge")), octets)
+
+        def many() -> bool:
+            return any(
+                session.get("bdat", 0) > 10 and "data" not in session for session in self.postfix.sessions("good")
+            )
+
+        until(many, lambda: str(self.postfix.sessions("good")))
+
+    def test_wishes_for_notices_go_on_to_a_server_that_knows_of_them(self) -> None:
+        client = self.client()
+        client.mail("wishes@localhost", ["RET=HDRS", "ENVID=QQ+2B7"])
+        client.rcpt("jon@verify.good.test", ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;dee@elsewhere.test"])
+        self.assertEqual(client.data(mail("wishes", b"x\r\n"))[0], 250)
+        [notice] = arrived(self.relay_process.folder / "mail/wishes")
+        of_message, [of_recipient] = report(notice)
+        self.assertEqual(of_message["Reporting-MTA"], "dns; mx.postfix.test")
+        self.assertEqual(of_message["Original-Envelope-Id"], "QQ+7")
+        self.assertEqual(of_recipient["Action"], "delivered")
+        self.assertEqual(of_recipient["Original-Recipient"], "rfc822;dee@elsewhere.test")
+
+    def test_where_it_knows_of_none_we_tell_that_it_went_on(self) -> None:
+        client = self.client()
+        client.mail("told@localhost", ["RET=FULL", "ENVID=told"])
+        client.rcpt("jon@verify.silent.test", ["NOTIFY=SUCCESS", "ORCPT=rfc822;dee@elsewhere.test"])
+        client.rcpt("ann@verify.silent.test", ["NOTIFY=FAILURE"])
+        self.assertEqual(client.data(mail("told", b"x\r\n"))[0], 250)
+        [notice] = arrived(self.relay_process.folder / "mail/told")
+        of_message, [of_recipient] = report(notice)
+        self.assertEqual(of_message["Reporting-MTA"], "dns; mx.test")
+        self.assertEqual(of_message["Original-Envelope-Id"], "told")
+        self.assertEqual(of_recipient["Action"], "relayed")
+        self.assertEqual(of_recipient["Original-Recipient"], "rfc822;dee@elsewhere.test")
+
+    def test_it_comes_back_to_a_session_that_it_knows(self) -> None:
+        client = self.client()
+        for number in range(2):
+            client.sendmail("bob@localhost", ["jon@verify.good.test"], mail(f"again-{number}", b"x\r\n"))
+            self.arrived(f"again-{number}")
+        self.assertRegex(self.postfix.log, r"postfix/good/smtpd\S+ .*Reusing old session")
+
+
+def trusting(folder: Path) -> str:
+    """Whom the relay believes when it connects to others."""
+    write_authority(folder / "ca.pem")
+    return f'[delivery.tls]\nauthorities = "{folder}/ca.pem"\n'
+
+
+def hops(ports: Mapping[str, int]) -> str:
+    """Policies: for each port and level a domain that goes there."""
+    return "".join(
+        f'[[policy]]\nuse = "forward"\nnext_hop = "127.0.0.1:{port}"\ntls = "{level}"\n'
+        f'when = {{ recipient = ["{level}.{name}.test"] }}\n'
+        for name, port in ports.items()
+        for level in LEVELS
+    )
