@@ -15,6 +15,7 @@ from pathlib import Path
 from attrs import evolve
 
 import bench
+from bench import handshakes, idle
 from bench.machine import described, sentence
 from bench.measuring import Bench
 from bench.report import as_json, text
@@ -50,6 +51,8 @@ def main(words: list[str]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=said.path))
     try:
         report(said, extent, folder)
+        if said.smoke:
+            others(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\nIt took {time.monotonic() - begun:.0f} s.")
@@ -80,6 +83,16 @@ def report(said: argparse.Namespace, extent: Extent, folder: Path) -> None:
     if said.json:
         shown = as_json(results, machine, {server.name: server.configuration for server in servers})
         Path(said.json).write_text(json.dumps(shown, indent=2) + "\n")
+
+
+def others(folder: Path) -> None:
+    """See that the other scripts run, too. Of what they are to show only resumption does not depend on the machine."""
+    for tls in (False, True):
+        print(f"\n{idle.measure(_made(folder / f'idle{tls:d}'), 100, tls=tls)}")
+    for compared in handshakes.measured(_made(folder / "handshakes"), 20, rounds=1):
+        print(f"\n{compared}")
+        if not compared.resumes:
+            raise AssertionError("sessions are not resumed")
 
 
 def _servers(said: argparse.Namespace, folder: Path, sink: int, stack: ExitStack) -> Iterator[Measured]:

@@ -34,8 +34,6 @@ from tests.interop.peers import free_port
 #: MB are millions of octets, as in the target.
 MB: Final = 1_000_000
 _TARGET: Final = 60 * MB / 10_000
-#: A process that is at rest has a page here and a page there all the same.
-_SLACK: Final = MB
 _GREETED_WITHIN: Final = 0.1
 _GREETINGS: Final = 100
 #: Descriptors that a relay needs for other things than sessions.
@@ -87,7 +85,7 @@ class Crowd:
         if self.tls:
             return []
         missed = []
-        if self.during - self.before > self.sessions * _TARGET + _SLACK:
+        if self.during - self.before > self.sessions * _TARGET:
             missed.append(f"{_mb(self.during - self.before)} MB more than at rest")
         if max(self.greetings) > _GREETED_WITHIN:
             missed.append(f"a greeting after {max(self.greetings) * 1000:.0f} ms")
@@ -97,7 +95,7 @@ class Crowd:
         cuts = quantiles(self.greetings, n=100)
         shown = (cuts[49], cuts[89], cuts[98], max(self.greetings))
         half, most, nearly, longest = (f"{seconds * 1000:.1f}" for seconds in shown)
-        target = "no target" if self.tls else f"at most {_mb(self.sessions * _TARGET + _SLACK)}"
+        target = "no target" if self.tls else f"at most {_mb(self.sessions * _TARGET)}"
         return (
             f"{self.sessions:,} idle sessions{' in TLS' if self.tls else ''}: {_mb(self.before)} MB at rest, "
             f"{_mb(self.during)} with them, {_mb(self.after)} when they had gone\n"

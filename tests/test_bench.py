@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,9 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.client import Budget, dialogue
-from bench.machine import Stat, parsed, used
+from bench.handshakes import Compared, Kind, Shaken
+from bench.idle import MB, Crowd
+from bench.machine import Stat, parsed, raise_file_limit, used
 from bench.report import Result, Run, Series, as_json, comparisons, ratio, text
 from bench.scenarios import FULL, Load, Route, enough
 from bench.servers import Sink
@@ -115,6 +118,69 @@ class ExtentTests(SynchronousTestCase):
         self.assertEqual(enough(FULL, tried=100, seconds=0.1), 3000)
         self.assertEqual(enough(FULL, tried=100, seconds=0.001), FULL.most)
         self.assertEqual(enough(FULL, tried=100, seconds=100.0), FULL.least)
+
+
+def shaken(handshakes: int, seconds: float, resumed: int = 0) -> Shaken:
+    return Shaken(handshakes, seconds, seconds / 2, resumed)
+
+
+class HandshakeTests(SynchronousTestCase):
+    def compared(self, kind: Kind, relay: Shaken, bare: Shaken) -> Compared:
+        return Compared(kind, (relay,), (bare,), (shaken(100, 1.0),))
+
+    def test_where_tls_begins_at_once_the_relay_as_a_whole_is_judged(self) -> None:
+        kind = Kind(starttls=False, resume=False)
+        self.assertEqual(self.compared(kind, shaken(90, 1.0), shaken(10, 1.0)).missed, [])
+        self.assertEqual(
+            self.compared(kind, shaken(89, 1.0), shaken(100, 1.0)).missed,
+            ["implicit, new sessions: 0.89 of Twisted's"],
+        )
+
+    def test_by_starttls_it_is_the_tls_without_the_dialogue(self) -> None:
+        kind = Kind(starttls=True, resume=False)
+        self.assertEqual(self.compared(kind, shaken(10, 1.0), shaken(90, 1.0)).missed, [])
+        self.assertEqual(
+            self.compared(kind, shaken(100, 1.0), shaken(89, 1.0)).missed,
+            ["STARTTLS, new sessions: 0.89 of Twisted's"],
+        )
+
+    def test_of_sessions_that_are_to_be_resumed_all_have_to_be(self) -> None:
+        kind = Kind(starttls=True, resume=True)
+        all_of_them, all_but_one = shaken(100, 9.0, resumed=100), shaken(100, 9.0, resumed=99)
+        self.assertEqual(self.compared(kind, all_of_them, all_of_them).missed, [])
+        for relay, bare in (all_of_them, all_but_one), (all_but_one, all_of_them):
+            self.assertEqual(self.compared(kind, relay, bare).missed, ["STARTTLS, resumed sessions: not all of them"])
+
+    def test_a_line_says_how_far_one_is_from_the_other(self) -> None:
+        said = str(self.compared(Kind(starttls=False, resume=False), shaken(50, 1.0, resumed=5), shaken(100, 1.0)))
+        self.assertIn("  relay             50 a second   10.000 ms of CPU each   10% resumed   0.50 of", said)
+
+
+class IdleTests(SynchronousTestCase):
+    def crowd(self, more: int, *greetings: float, tls: bool = False) -> Crowd:
+        return Crowd(10_000, tls, 50 * MB, (50 + more) * MB, 60 * MB, greetings)
+
+    def test_sixty_megabytes_and_a_tenth_of_a_second_are_the_target(self) -> None:
+        self.assertEqual(self.crowd(60, 0.001, 0.099).missed, [])
+        self.assertEqual(self.crowd(61, 0.001, 0.2).missed, ["61.0 MB more than at rest", "a greeting after 200 ms"])
+
+    def test_in_tls_there_is_none(self) -> None:
+        self.assertEqual(self.crowd(600, 1.0, tls=True).missed, [])
+
+    def test_what_a_session_costs_is_said(self) -> None:
+        said = str(self.crowd(25, 0.001, 0.002))
+        self.assertIn("10,000 idle sessions: 50.0 MB at rest, 75.0 with them, 60.0 when they had gone\n", said)
+        self.assertIn("25.0 MB more (at most 60.0), 2,500 octets each", said)
+
+
+class FileLimitTests(SynchronousTestCase):
+    def test_a_limit_that_is_high_enough_is_left_alone_and_one_that_cannot_be_raised_is_said(self) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raise_file_limit(10)
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), before)
+        with self.assertRaisesRegex(OSError, "ulimit -Hn 9223372036854775000"):
+            raise_file_limit(9223372036854775000)
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), before)
 
 
 class CpuTests(SynchronousTestCase):
