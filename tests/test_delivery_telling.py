@@ -139,6 +139,12 @@ class SuccessTests(TellingTestCase):
         text = b"Auto-Submitted: auto-replied\r\n\r\nI am away.\r\n"
         self.accept(BOB, local("eve@example.com"), wishes=[wishing(SUCCESS), Wishes()], text=text)
         self.assertEqual(self.actions(), ["delivered bob@example.com"])
+        self.assertEqual(self.silences(), [])
+        eve = forwarded("eve@example.net")
+        self.world.hosts.answering("mx.example.net", UNKNOWN)
+        self.accept(ANN, eve, wishes=[wishing(FAILURE), Wishes()], text=text)
+        self.assertEqual(self.actions()[1:], ["failed ann@example.net"])
+        self.assertEqual([said["because"] for said in self.silences()], ["the message was an automatic reply"])
 
     def test_when_the_relay_stops_meanwhile_the_copy_is_settled_with_the_reason(self) -> None:
         self.world.policies.decisions[str(JON)] = Deferred()
@@ -323,6 +329,7 @@ class DeadlineTests(TellingTestCase):
         self.assertEqual(self.actions(), ["failed ann@example.net"])
         fields = status_of(self.texts()[0])
         self.assertEqual(fields[1]["Status"], "5.4.7")
+        self.assertNotIn("Last-Attempt-Date", fields[1])
         self.assertEqual(fields[0]["Deliver-By-Date"], "Tue, 14 Nov 2023 22:30:00 +0000")
         self.assertEqual(fields[1]["Remote-MTA"], "dns; mx.example.net")
         self.assertEqual((self.tries(), self.settled()), ([0.0, 300.0, 900.0], ["Failed"]))
@@ -461,7 +468,7 @@ class ExpansionTests(TellingTestCase):
         self.assertEqual(len(self.world.spool.unclaimed()), 1)
         self.assertEqual(self.silences(), [])
 
-    def test_a_deadline_that_has_passed_concerns_it_too(self) -> None:
+    def test_a_deadline_that_has_passed_does_not_concern_it(self) -> None:
         self.world.enrol(
             expansion("team@example.com"),
             wishes=wishing(SUCCESS, FAILURE),
@@ -469,7 +476,7 @@ class ExpansionTests(TellingTestCase):
             deliver_by=DeliverBy(EPOCH - 1, ByMode.RETURN),
         )
         self.world.dispatcher.wake()
-        self.assertEqual(self.actions(), ["failed team@example.com"])
+        self.assertEqual(self.actions(), ["expanded team@example.com"])
 
 
 class HasteTests(TellingTestCase):

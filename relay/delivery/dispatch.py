@@ -288,7 +288,9 @@ class Dispatcher:
             news = NotNow("an internal error")
         now = self._clock.now()
         match news:
-            case Letter():
+            case Letter(silent=silent):
+                if silent:
+                    self._chronicle.no_notice(claim, silent)
                 return settlement, news
             case NotNow(because) if can_wait and now < self._schedule.end(claim.entry):
                 due = now + self._schedule.pause(can_wait[0].attempts + 1, self._random())

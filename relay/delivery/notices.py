@@ -13,6 +13,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 from twisted.logger import Logger
 
+from relay.delivery.settlement import TOO_LATE
 from relay.delivery.telling import Tiding
 from relay.interfaces import Claim, Enrol, IChain, IClock, ISpool
 from relay.mail.address import Address
@@ -27,6 +28,7 @@ from relay.smtp.octets import plain
 
 #: What is quoted of a header section.
 _HEADER = 64 * 1024
+_AUTOMATIC = "the message was an automatic reply"
 
 
 @frozen
@@ -50,6 +52,8 @@ class Letter:
     octets: bytes
     envelope: Envelope
     placements: tuple[Placement, ...]
+    #: Why it does not tell of everything that it might have told of, or "".
+    silent: str = ""
 
     def enrol(self, spool: ISpool, now: float, lease: float | None) -> Enrol:
         """
@@ -88,13 +92,15 @@ class Notices:
         if sender is None:
             return NotDue("null reverse-path")
         header, quoted = self._quote(claim, whole=_asks_for_all(envelope, tidings))
+        silent = ""
         # RFC 3834 section 2: an answer that a program gave by itself is never answered by another, unless it says that
         # it wants to hear. What is only `auto-generated` (a report, a newsletter) has a sender who does (RFC 5321
         # section 6.1).
         if (field_body(header, b"auto-submitted") or b"").lower().startswith(b"auto-replied"):
-            tidings = [one for one in tidings if one.pending.recipient.wishes.notify is not None]
-            if not tidings:
-                return NotDue("the message was an automatic reply")
+            asked = [one for one in tidings if one.pending.recipient.wishes.notify is not None]
+            if not asked:
+                return NotDue(_AUTOMATIC)
+            silent, tidings = _AUTOMATIC if len(asked) < len(tidings) else "", asked
         decision = await self.chain.route(Inquiry(sender, sender, None, OURSELVES))
         match decision:
             case Refused(reply) if reply.temporary:
@@ -115,7 +121,7 @@ class Notices:
                     require_tls=envelope.require_tls,
                     priority=envelope.priority,
                 )
-                return Letter(compose(notice), ours, placements)
+                return Letter(compose(notice), ours, placements, silent)
 
     def _notice(
         self,
@@ -179,7 +185,7 @@ def _told(tiding: Tiding, now: float) -> Told:
         tiding.because,
         tiding.diagnostic,
         tiding.peer,
-        last_attempt=None if tiding.action is Action.EXPANDED else now,
+        last_attempt=None if tiding.action is Action.EXPANDED or tiding.status == TOO_LATE else now,
         will_retry_until=tiding.until,
         original=f"{kind};{decoded(address)}" if address else "",
     )

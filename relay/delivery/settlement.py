@@ -20,6 +20,8 @@ from relay.mail.queue import EXPANSION, Pending, Recipient
 
 #: What is said of recipients whom we failed, whatever they met before.
 OUR_FAULT = Delayed("4.3.0", "an internal error")
+#: What failed only because its time was over (RFC 2852 section 4.1.3).
+TOO_LATE: Final = "5.4.7"
 #: For recipients of which an attempt says nothing although nobody has cut it short.
 _FORGOTTEN = judge(Misbehaved("an attempt"))
 
@@ -70,12 +72,12 @@ def foregone(claim: Claim, clock: IClock) -> dict[str, Judgement]:
     What is certain of a claim's recipients before anything is tried: that their time is over, or that there is nothing
     to carry. Of all of them, or of nobody.
     """
+    if claim.pending[0].recipient.destination == EXPANSION.agent:
+        return {one.recipient.id: _EXPANDED for one in claim.pending if one.recipient.route == EXPANSION}
     by = claim.entry.envelope.deliver_by
     if by is not None and by.mode is ByMode.RETURN and by.until <= clock.now():
         return {pending.recipient.id: Judgement(_too_late(pending), About.MESSAGE) for pending in claim.pending}
-    if claim.pending[0].recipient.destination != EXPANSION.agent:
-        return {}
-    return {one.recipient.id: _EXPANDED for one in claim.pending if one.recipient.route == EXPANSION}
+    return {}
 
 
 _EXPANDED: Final = Judgement(Delivered(EXPANSION.agent), About.RECIPIENT)
@@ -85,9 +87,9 @@ def _too_late(pending: Pending, last: Delayed | None = None) -> Failed:
     """RFC 2852 section 4.1.3, with what stood in the way."""
     last = last or pending.last
     if last is None:
-        return Failed("5.4.7", "the time in which it was to be delivered is over")
+        return Failed(TOO_LATE, "the time in which it was to be delivered is over")
     because = f"the time in which it was to be delivered is over: {last.because}"
-    return Failed("5.4.7", because, last.diagnostic, last.peer)
+    return Failed(TOO_LATE, because, last.diagnostic, last.peer)
 
 
 def settle(
