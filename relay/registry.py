@@ -12,12 +12,14 @@ import importlib
 import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Final
 
+from pydantic import BaseModel
 from twisted.plugin import getPlugins
 from zope.interface.interface import InterfaceClass
 
 from relay import plugins
+from relay.interfaces import IAgentMaker
 
 _IMPORTABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 
@@ -92,3 +94,38 @@ class Registry:
 
 def _distributions(points: list[EntryPoint]) -> str:
     return " and ".join(sorted(point.dist.name if point.dist else point.value for point in points))
+
+
+#: Agents by the name that a verdict gives. (Policies have theirs in `relay.policy.registry`; of agents both those who
+#: deliver and those who decide have to know.)
+AGENTS: Final = Registry(
+    "agent",
+    {
+        "console": "relay.agents.console:ConsoleAgent",
+        "http": "relay.agents.http:HTTP",
+        "maildir": "relay.agents.maildir:MaildirAgent",
+        "mbox": "relay.agents.mbox:MboxAgent",
+        "pipe": "relay.agents.pipe:PIPE",
+    },
+    "relay.agents",
+    IAgentMaker,
+)
+
+
+def parameters_model(agent: Any, name: str) -> type[BaseModel] | None:
+    """
+    The model of an agent's parameters, for what `AGENTS.find` has found: `options` of an `IAgentMaker`, `Options` of an
+    agent's class. `None`: the agent does not say.
+
+    Raises `ValueError` where it is none that can be used.
+    """
+    model = getattr(agent, "options" if IAgentMaker.providedBy(agent) else "Options", None)
+    if model is None:
+        return None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise ValueError(f"the options of the agent {name!r} are no pydantic model")
+    if model.model_config.get("extra") != "forbid":
+        raise ValueError(
+            f"the options of the agent {name!r} should say extra='forbid': a misspelt key would go unnoticed"
+        )
+    return model

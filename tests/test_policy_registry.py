@@ -179,6 +179,7 @@ class ShippedTests(SynchronousTestCase):
         least: dict[str, dict[str, Any]] = {
             "mailbox": {"domains": ["example.org"], "directory": "/mail"},
             "alias": {"aliases": {"a@example.org": "b@example.org"}},
+            "deliver": {"agent": "console"},
         }
         for use in SHIPPED:
             model = option_model(use)

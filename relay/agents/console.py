@@ -18,6 +18,7 @@ from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from relay.agents.copies import Copy, fact_of
+from relay.agents.places import NoParameters
 from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, Report
 from relay.mail.outcome import Carried, Fact
@@ -34,6 +35,8 @@ class ConsoleAgent:
     A console that nobody reads (a pipe, a terminal that was stopped) stops one thread and not the relay; mail for it
     is tried again.
     """
+
+    Options = NoParameters
 
     def __init__(self, stream: TextIO, threads: IThreads, most: int = MOST) -> None:
         self._stream = stream

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from relay.agents.copies import Copy, carry_copies
 from relay.agents.directories import Directories
+from relay.agents.places import FolderParameters
 from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, IClock, Report
 from relay.mail.outcome import Carried, Fact
@@ -51,6 +52,8 @@ class MaildirAgent:
     The name of a file comes from the queue id, so a message that was written, but whose settlement the
     spool did not live to see, is found again and not written twice.
     """
+
+    Options = FolderParameters
 
     def __init__(self, clock: IClock, hostname: str, threads: IThreads, disk: Disk | None = None) -> None:
         self._clock = clock

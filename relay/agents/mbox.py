@@ -21,6 +21,7 @@ from relay.agents.appending import append, repair
 from relay.agents.copies import Copy, carry_copies
 from relay.agents.directories import Directories
 from relay.agents.locking import Locks
+from relay.agents.places import FileParameters
 from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, IClock, Report
 from relay.mail.address import Address
@@ -41,6 +42,8 @@ class MboxAgent:
     Copies for one file are appended in the order in which they came, one at a time, so that a file that somebody keeps
     locked has at most one thread waiting.
     """
+
+    Options = FileParameters
 
     def __init__(self, clock: IClock, threads: IThreads, disk: Disk | None = None, locks: Locks | None = None) -> None:
         self._clock = clock

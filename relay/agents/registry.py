@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -11,9 +11,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from relay.interfaces import IAgent, IAgentMaker, World
-from relay.registry import Registry
-
-_registry: Final = Registry("agent", {}, "relay.agents", IAgentMaker)
+from relay.registry import AGENTS
 
 
 @implementer(IPlugin, IAgentMaker)
@@ -25,13 +23,19 @@ class AgentPlugin:
         self.use = use
         self._agent = agent
 
+    @property
+    def options(self) -> Any:
+        """The model of its parameters, if it has one: `Options` of the class."""
+        return getattr(self._agent, "Options", None)
+
     def make(self, world: World) -> Any:
         return self._agent(world)
 
 
 class Agents(Mapping[str, IAgent]):
     """
-    The agents of a relay, by name. A third party's is loaded when the first copy is to be carried by it.
+    The agents of a relay, by name. One that was not given is made when the first copy is to be carried by it: a third
+    party's, and those of ours that need nothing which the configuration says.
 
     A name that nobody knows is a `KeyError`. What cannot be loaded, or is no agent, is a `ValueError`: the
     dispatcher delays the copy and tells the operator, so nothing is lost by an agent that was not installed.
@@ -48,13 +52,13 @@ class Agents(Mapping[str, IAgent]):
         return agent
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self._made, *_registry.names())))
+        return iter(dict.fromkeys((*self._made, *AGENTS.names())))
 
     def __len__(self) -> int:
         return len(tuple(iter(self)))
 
     def _make(self, name: str) -> IAgent:
-        found = _registry.find(name)
+        found = AGENTS.find(name)
         if found is None:
             raise KeyError(name)
         agent = found.make(self._world) if IAgentMaker.providedBy(found) else found(self._world)

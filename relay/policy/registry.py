@@ -20,6 +20,7 @@ from relay.registry import Registry
 SHIPPED: Final = {
     "alias": "relay.policy.alias:Alias",
     "console": "relay.policy.console:Console",
+    "deliver": "relay.policy.deliver:DeliverAll",
     "discard": "relay.policy.discard:DiscardAll",
     "forward": "relay.policy.forward:ForwardAll",
     "mailbox": "relay.policy.mailbox:Mailbox",

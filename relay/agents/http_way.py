@@ -1,0 +1,56 @@
+"""How a request gets to its server: one connection, over TLS that is verified, which can be broken off."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from relay.net.tls_client import PeerTls
+
+#: Seconds.
+_CONNECT = 30
+
+
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class Way:
+    """For one request. `tls` is the TLS of its connection; `None`: it goes in clear, which somebody has permitted."""
+
+    def __init__(self, reactor: Any, host: str, port: int, tls: PeerTls | None) -> None:
+        self._endpoint = _endpoint(reactor, host, port)
+        if tls is not None:
+            self._endpoint = wrapClientTLS(tls, self._endpoint)
+        self._protocol: Any = None
+
+    def endpointForURI(self, uri: Any) -> Any:
+        return self
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        connecting: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connecting.addCallback(self._connected)
+
+    def _connected(self, protocol: Any) -> Any:
+        self._protocol = protocol
+        return protocol
+
+    def close(self) -> bool:
+        """Whatever is still to be said there, nobody listens any more. False: there is no connection yet."""
+        if self._protocol is None:
+            return False
+        self._protocol.transport.abortConnection()
+        return True
+
+
+def _endpoint(reactor: Any, host: str, port: int) -> Any:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return HostnameEndpoint(reactor, host, port, timeout=_CONNECT)
+    # An address needs no look-up, for which the reactor's threads would be asked.
+    kind = TCP6ClientEndpoint if address.version == 6 else TCP4ClientEndpoint
+    return kind(reactor, host, port, timeout=_CONNECT)

@@ -1,0 +1,49 @@
+"""
+Becomes the program that the agent `pipe` runs: in a session of its own, with its limits, as its user.
+
+    python -I -S launch.py "cpu=SECONDS memory=OCTETS uid=N gid=N groups=N,N" DIRECTORY PROGRAM [ARGUMENT...]
+
+Of its first argument each part may be missing.
+
+A process of its own, since none of this may be done between fork and exec in one that has threads. It imports
+nothing of the relay, which costs time, and says EX_OSERR if the program cannot be run.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from typing import NoReturn
+
+
+def launch(words: list[str]) -> NoReturn:
+    settings, directory, *command = words
+    try:
+        _prepare(dict(each.split("=", 1) for each in settings.split()), directory)
+        os.execv(command[0], command)  # noqa: S606  # the program that the operator has named, and no shell
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        os.write(2, f"cannot run {command[0]}: {reason}\n".encode("utf-8", "replace"))
+        os._exit(os.EX_OSERR)
+
+
+def _prepare(settings: dict[str, str], directory: str) -> None:
+    # All that it starts is in its group, and can be ended with it.
+    os.setsid()
+    os.umask(0o077)
+    for key, kind in (("cpu", resource.RLIMIT_CPU), ("memory", resource.RLIMIT_AS)):
+        if key in settings:
+            limit = int(settings[key])
+            resource.setrlimit(kind, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the mail in it
+    if "uid" in settings:
+        os.setgroups([int(group) for group in settings["groups"].split(",") if group])
+        os.setgid(int(settings["gid"]))
+        os.setuid(int(settings["uid"]))
+    # As whom it then is: who may not look into the directory does not run there.
+    os.chdir(directory)
+
+
+if __name__ == "__main__":
+    launch(sys.argv[1:])
