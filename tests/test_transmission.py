@@ -248,6 +248,15 @@ class EncryptionTests(TransmissionTestCase):
         for _ in range(3):
             self.carried(consignment(), self.hop(tls="verify"))
         self.assertEqual(len(self.exchange.handshakes), 3)
+        self.assertGreater(self.tls_peers.toward("verify", PEER)._sessions._count, 0)
+
+    def test_a_connection_that_breaks_later_is_no_fault_of_tls(self) -> None:
+        self.offer_tls()
+        self.exchange.at("MAIL", Drop())
+        for level in ("may", "verify"):
+            self.assertEqual(
+                self.transmit(consignment(), self.hop(tls=level))[0], Broke(Breakage.LOST, Phase.MAIL, PEER)
+            )
 
 
 class LoginTests(TransmissionTestCase):
@@ -400,6 +409,16 @@ class ChunkTests(TransmissionTestCase):
             self.assertEqual((fact.reply.code, fact.phase), (552, Phase.CONTENT))
         self.assertIn(("C", b"QUIT\r\n"), self.exchange.transcript)
         self.assertEqual(self.exchange.messages, [])
+
+    def test_what_is_left_of_a_refused_message_is_never_taken_for_the_next_one(self) -> None:
+        self.exchange.offers = ("CHUNKING", "LIMITS RCPTMAX=1")
+        self.exchange.at("BDAT", Say("552 5.3.4 Enough"), times=1)
+        plain = b"x\r\n" * (1024 * 1024 // 3)
+        content = kept(plain, Form.PLAIN, range(0, len(plain), 64 * 1024))
+        answered, carried = self.transmit(consignment(content))
+        self.assertIsInstance(answered, Answered)
+        self.assertIsInstance(carried, Carried)
+        self.assertEqual([message.content for message in self.exchange.messages], [HEAD + plain])
 
     def test_a_refused_last_chunk_is_the_answer_for_everybody(self) -> None:
         self.exchange.at("END", Say("554 5.7.1 Spam"))
