@@ -130,7 +130,7 @@ _IDLE: Final = frozenset({State.STRANGER, State.READY, State.EXCHANGE, State.HAN
 #: In these nothing more is read by this session.
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: To these a client has to hear the answer before it goes on.
-_HEARD_OUT: Final = frozenset({Connected, Data})
+_HEARD_OUT: Final = frozenset({Connected, Data, StartTls})
 #: What a listener that requires TLS lets a client say in clear (RFC 3207 section 4).
 _IN_CLEAR: Final = (Noop, Hello, StartTls, Quit, Misspoken)
 #: What is not for everybody, or not always.
@@ -293,9 +293,9 @@ class ServerSession:
             raise RuntimeError("nothing was asked")
         self._asked = None
         reply = answer.reply if isinstance(answer, Verdicts) else answer
-        if type(asked) in _HEARD_OUT and self._out_of_turn and reply.positive:
+        if type(asked) in _HEARD_OUT and reply.positive and (refusal := self._too_early(asked)) is not None:
             # It has come while the reply was waited for.
-            asked, reply = Misspoken(answers.OUT_OF_TURN, last=True), answers.OUT_OF_TURN
+            asked, reply = Misspoken(refusal, last=True), refusal
         if reply.code >= 400:
             self.errors += 1
             if self.errors >= self._limits.errors and reply.code != 421:
@@ -543,14 +543,9 @@ class ServerSession:
                 if question.international and not transaction.smtputf8:
                     return answers.RECIPIENT_NEEDS_SMTPUTF8
             case Data():
-                if transaction.binary:
-                    return answers.ONLY_BDAT
-                # RFC 2920 section 3.1: what follows DATA waits for its reply.
-                if self._out_of_turn:
-                    return answers.OUT_OF_TURN
+                return answers.ONLY_BDAT if transaction.binary else self._too_early(question)
             case StartTls():
-                if self._at < len(self._input):
-                    return answers.BEHIND_STARTTLS
+                return self._too_early(question)
             case _ if isinstance(question, _IDLING):
                 self._idled += 1
                 if limits.idle_commands is not None and self._idled > limits.idle_commands:
@@ -558,6 +553,12 @@ class ServerSession:
             case _:
                 pass
         return None
+
+    def _too_early(self, question: Question) -> Reply | None:
+        """What stands behind this, and has not waited for its reply (RFC 2920 section 3.1)."""
+        if isinstance(question, StartTls):
+            return answers.BEHIND_STARTTLS if self._at < len(self._input) else None
+        return answers.OUT_OF_TURN if self._out_of_turn else None
 
     def _out_of_order(self, question: Question | Bdat) -> Reply:
         if self._state is State.UNWELCOME:

@@ -29,10 +29,11 @@ from relay.smtp.events import (
     Quit,
     Rcpt,
     Reset,
+    StartTls,
 )
-from relay.smtp.extensions import STRANGER
+from relay.smtp.extensions import ALL, STRANGER
 from relay.smtp.profile import Profile, SessionLimits
-from relay.smtp.server import MOVES, ServerSession
+from relay.smtp.server import MOVES, ServerSession, State
 from tests.smtp.test_octets import cut
 
 STRICT = Profile("mx.test")
@@ -480,6 +481,18 @@ class EarlyTests(SynchronousTestCase):
         self.assertTrue(session.closed)
         session = self.session(late=True)
         self.assertEqual(session.send(answers.SEND_CONTENT)[:3], b"354")
+
+    def test_nothing_may_come_while_the_answer_to_starttls_is_waited_for(self) -> None:
+        for come in (b"", b"NOOP\r\n"):
+            session = ServerSession(Profile("mx.test", extensions=ALL), SessionLimits(), greeted=True)
+            session.receive_data(b"EHLO c\r\nSTARTTLS\r\n")
+            session.next_event()
+            session.send(OK)
+            self.assertEqual(session.next_event(), StartTls())
+            session.receive_data(come)
+            self.assertEqual(session.send(answers.GO_AHEAD)[:3], b"421" if come else b"220")
+            self.assertIs(session.state, State.CLOSED if come else State.HANDSHAKE)
+            self.assertIsNone(session.next_event())
 
     def test_a_refusal_stays_what_it_is(self) -> None:
         session = self.session(late=True)
