@@ -286,9 +286,9 @@ class Enrol:
     """
     Keep this new entry: the promise behind a 250.
 
-    `lease`: seconds for which the committer at once holds a claim on those recipients that can be carried
-    (all but held ones), which spares looking up what was just written. `None`: they wait in the
-    queue, due now.
+    `lease`: seconds for which the committer at once holds a claim on those recipients that can be carried (all but
+    held ones, and none of a message that is released later), which spares looking up what was just written. `None`:
+    they wait in the queue, due now.
     """
 
     entry: Entry

@@ -534,6 +534,8 @@ class SubmissionTests(ListenerCase):
         (offer,) = [line for line in self.say(client, "EHLO c") if "FUTURERELEASE" in line]
         self.assertRegex(offer, r"^250-FUTURERELEASE 604800 [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")
         self.assertEqual(self.codes(client, "MAIL FROM:<ann@here.test> HOLDFOR=604801"), ["501"])
+        self.assertEqual(self.codes(client, "MAIL FROM:<> HOLDFOR=60"), ["501"])
+        self.assertEqual(self.codes(client, "MAIL FROM:<ann@here.test> HOLDFOR=60 BY=59;R"), ["501"])
         self.say(client, "MAIL FROM:<ann@here.test> HOLDFOR=3600", "RCPT TO:<bob@here.test>", "DATA")
         self.assertEqual(self.codes(client, "Subject: x", "", "x", "."), ["250"])
         self.world.pass_time(3590)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import evolve, frozen
 
 from relay.interfaces import IClock
@@ -10,6 +12,10 @@ from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.envelope import Client, DeliverBy, Envelope
 from relay.mail.reply import Reply
 from relay.smtp.events import Mail
+
+#: RFC 4865 sections 5.1.1 and 5.2.2.
+_HELD_NOTICE: Final = Reply.of(501, "5.5.4", "A message with the null reverse-path is not held")
+_HELD_TOO_LONG: Final = Reply.of(501, "5.5.4", "The message would be held for longer than it may take")
 
 
 @frozen
@@ -37,6 +43,10 @@ def envelope(mail: Mail, client: Client, clock: IClock, longest_hold: float) -> 
         hold = float(mail.hold_for) if mail.hold_for is not None else (mail.hold_until or 0.0) - clock.calendar()
         if hold > longest_hold:
             return Reply.of(501, "5.5.4", f"A message is held for at most {longest_hold:.0f} seconds")
+        if mail.reverse_path is None:
+            return _HELD_NOTICE
+        if mail.by is not None and hold > mail.by.seconds:
+            return _HELD_TOO_LONG
         release = clock.now() + max(0.0, hold)
     by = mail.by
     return Envelope(
