@@ -607,6 +607,7 @@ class LimitTests(TransmissionTestCase):
         ):
             features = Features.offered(["mx", malformed])
             self.assertEqual(portions(["x", "y", "z"], features, str), [["x", "y", "z"]])
+            self.assertEqual([features.limit(name) for name in ("RCPTMAX", "RCPTDOMAINMAX", "MAILMAX")], [None] * 3)
 
     def test_a_connection_that_breaks_in_the_second_transaction_leaves_the_first_one_carried(self) -> None:
         self.exchange.offers = (*OFFERS, "LIMITS RCPTMAX=1")
@@ -667,9 +668,10 @@ class LmtpTests(TransmissionTestCase):
     def test_a_unix_socket_is_where_it_is(self) -> None:
         hop = NextHop("unix:/run/lmtp", mx=False, lmtp=True)
         peer = Peer("unix:/run/lmtp")
+        self.offer_tls()
         (fact, _) = self.transmit(consignment(), hop, peer)
         assert isinstance(fact, Carried)
-        self.assertEqual(fact.by, "unix:/run/lmtp")
+        self.assertEqual((fact.by, fact.tls), ("unix:/run/lmtp", ""))
 
     def test_at_a_unix_socket_nobody_listens_on_the_way(self) -> None:
         self.exchange.offers = OFFERS

@@ -292,8 +292,6 @@ class Connection(Protocol):
                 self._draw()
                 self._send_content()
             case Settled(facts):
-                # Content is of the oldest transaction; if that was refused amid it, the rest stays here.
-                self._drop_content()
                 carried = self._carried.popleft()[0]
                 if not carried.called:
                     carried.callback(facts)

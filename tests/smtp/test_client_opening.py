@@ -166,6 +166,15 @@ class StartTlsTests(SynchronousTestCase):
             self.assertIsInstance(event.fact, Broke)
             self.assertRaises(RuntimeError, session.secured, "TLSv1.3", verified=True)
 
+    def test_nothing_is_said_in_clear_amid_a_handshake_not_even_quit(self) -> None:
+        session = ClientSession("relay.test", PEER, approach=VERIFY)
+        session.connected()
+        for octets in (GREETING, CLEAR, GO_AHEAD):
+            session.receive_data(octets)
+        session.data_to_send()
+        session.quit()
+        self.assertEqual((session.over, session.data_to_send()), (True, b""))
+
     def test_a_handshake_that_nobody_asked_for_is_our_own_fault(self) -> None:
         session = ClientSession("relay.test", PEER, approach=VERIFY)
         self.assertRaises(RuntimeError, session.secured, "TLSv1.3", verified=True)
