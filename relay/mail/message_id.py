@@ -6,8 +6,7 @@ import re
 from typing import Final
 
 #: Letter by letter, and not by `re.IGNORECASE`: with that the search for the line end in front would take ten times as
-#: long, and this is done for every message. A line has at most 998 octets (RFC 5322 section 2.1.1): what is longer is no
-#: name.
+#: long, and this is done for every message. What is longer than a line may be (RFC 5322 section 2.1.1) is no name.
 _FIELD: Final = re.compile(
     rb"\r\n[Mm][Ee][Ss][Ss][Aa][Gg][Ee]-[Ii][Dd][ \t]*+:[ \t]*+(?:\r\n[ \t]++)?+(<[^\s<>]{1,990}>)",
 )
