@@ -39,9 +39,18 @@ class RealReactor:
         deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, "it does not come to hold"
-            self.reactor.iterate(0.005)
-            # Nobody has told the kernel that this reactor wants to hear of children.
-            reapAllProcesses()
+            self.turn()
+
+    def turn(self) -> None:
+        """What there is to do now, or in a moment."""
+        self.reactor.iterate(0.005)
+        # Nobody has told the kernel that this reactor wants to hear of children.
+        reapAllProcesses()
+
+    def forget_timers(self) -> None:
+        """Of what others have left behind: a server's idle connections."""
+        for call in self.reactor.getDelayedCalls():
+            call.cancel()
 
     def close(self) -> None:
         """Let go of everything; `AssertionError` if something is still waited for."""

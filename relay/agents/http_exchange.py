@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attrs import frozen
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol
@@ -99,7 +99,7 @@ class Exchange:
     """
 
     def __init__(self, clock: IClock, way: Way, message: Message) -> None:
-        self.finished: Deferred[Answered] = Deferred(lambda _: self._give_up())
+        self.finished: Deferred[Answered] = Deferred(lambda _: self._fail(Failure(CancelledError())))
         self._clock = clock
         self._way = way
         self._message = message
@@ -122,23 +122,15 @@ class Exchange:
         self._settle(Answered(response.code, phrase, said, self._message.sent))
 
     def _fail(self, failure: Failure) -> None:
-        self._give_up()
-        self._settle(failure)
-
-    def _give_up(self) -> None:
         if self._said is not None:
             self._said.that_is_enough()
-        self._close()
+        self._settle(failure)
 
     def _settle(self, result: Answered | Failure) -> None:
         if not self.finished.called:
             self.finished.callback(result)
-        self._close()
-
-    def _close(self) -> None:
-        """Nobody listens any more."""
         cancel(self._timer)
-        # To cancel a request on a connection would end it in good order, as though the message were whole.
+        # Nobody listens any more. To cancel a request on a connection would end it in good order, as though the message were whole.
         if not self._way.close() and self._asking is not None:
             self._asking.cancel()
 
