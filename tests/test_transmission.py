@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConnector, IReactorUNIX
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
@@ -38,6 +38,7 @@ from relay.net.logins import Logins
 from relay.net.tls_peers import TlsPeers
 from relay.smtp.features import Features
 from relay.smtp.limits import portions
+from relay.smtp.transaction import Approach
 from relay.testing.internet import FakeInternet, whole
 from relay.testing.peers import OFFERS, Babble, Drop, FakeExchange, Message, Reset, Say, Stall
 from tests.test_agents_smtp import HEAD, MESSAGE, Kept, consignment, kept
@@ -213,6 +214,24 @@ class EncryptionTests(TransmissionTestCase):
         self.time.advance(1)
         self.run_on()
         self.assertIsInstance(self.successResultOf(reports)[0].fact, Carried)
+
+    def test_cancelling_amid_a_handshake_closes_the_connection(self) -> None:
+        self.offer_tls()
+        self.exchange.at("HANDSHAKE", Stall(), times=1)
+        reports = self.begin(consignment(), self.hop(tls="may"))
+        reports.cancel()
+        self.failureResultOf(reports, CancelledError)
+        self.run_on()
+        self.assertEqual((self.exchange.open, self.time.getDelayedCalls()), (0, []))
+
+    def test_what_we_cannot_start_ourselves_is_a_handshake_that_fails(self) -> None:
+        self.offer_tls()
+        opened = self.transmitter.dialer.connect(PEER, Approach(tls="encrypt"))
+        self.run_on()
+        fact = self.successResultOf(opened)
+        self.assertEqual(fact, Unencrypted(TlsTrouble.FAILED, PEER, "TLS could not be started"))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.exchange.open, 0)
 
     def test_where_clear_text_is_not_permitted_a_handshake_that_fails_is_a_fact(self) -> None:
         self.offer_tls()
@@ -515,6 +534,14 @@ class WishTests(TransmissionTestCase):
         recipients = tuple(evolve(each, original=Address.parse("a+b=c@example.org")) for each in sent.recipients)
         message = self.carried(evolve(sent, recipients=recipients))
         self.assertEqual(message.recipient_parameters, (("ORCPT=rfc822;a+2Bb+3Dc@example.org",),) * 2)
+
+    def test_an_original_that_is_too_long_for_a_command_is_left_out(self) -> None:
+        sent = consignment()
+        long = Address("+" * 64, ".".join(["x" * 62] * 3))
+        for name, count in ((long, 1), (Address("+" * 200, "x" * 200), 0)):
+            recipients = tuple(evolve(each, original=name) for each in sent.recipients)
+            message = self.carried(evolve(sent, recipients=recipients))
+            self.assertEqual(len(message.recipient_parameters[0]), count)
 
     def test_who_has_taken_over_the_duty_of_telling_is_known(self) -> None:
         (fact, _) = self.transmit(self.wishing())

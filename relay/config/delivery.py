@@ -57,7 +57,10 @@ class TimeoutSettings(Section):
     """How long another server may take. Over each: the next host, or later (RFC 5321 section 4.5.3.2)."""
 
     connect: Timeout = Field(default=30, description="To accept a connection.")
-    greeting: Timeout = Field(default=5 * MINUTE, description="To greet, and to answer EHLO, HELO, RSET and QUIT.")
+    greeting: Timeout = Field(
+        default=5 * MINUTE,
+        description="To greet, to answer EHLO, STARTTLS, AUTH, RSET and QUIT, and to shake hands for TLS.",
+    )
     mail: Timeout = Field(default=5 * MINUTE, description="To answer MAIL.")
     rcpt: Timeout = Field(default=5 * MINUTE, description="To answer RCPT.")
     data: Timeout = Field(default=2 * MINUTE, description="To answer DATA.")
