@@ -16,7 +16,9 @@ class LoginSettings(Section):
 
     name: Word = Field(description="What policies call it: `login` of `forward`. It is all that is kept with mail.")
     user: str = Field(min_length=1, description="The name of the user there.")
-    password: SecretStr | None = Field(default=None, description="The password. It is better in a file of its own.")
+    password: SecretStr | None = Field(
+        default=None, description="The password, a dollar sign in it written `$$`. It is better in a file of its own."
+    )
     password_file: Place | None = Field(
         default=None,
         description="A file with the password in its first line, which others cannot read. It is read for each login.",
