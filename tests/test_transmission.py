@@ -717,38 +717,61 @@ class LmtpTests(TransmissionTestCase):
 class WickedTests(TransmissionTestCase):
     """Whatever it does, and wherever, there is a fact for everybody, and nothing of it remains."""
 
-    def test_no_fault_anywhere_makes_mail_carried_that_was_not(self) -> None:
+    FAULTS = (
+        Drop(),
+        Reset(),
+        Stall(),
+        Babble(b"HTTP/1.1 400 Bad Request\r\n"),
+        Babble(b"\xff" * 200),
+        Babble(b"250" + b"x" * 70_000),
+        Babble(b"250-x\r\n" * 101),
+        Say("421 4.3.2 Closing"),
+        Say("550 5.5.0 No"),
+        Say("354 Go on"),
+        Say("334 "),
+        Say("200-more\n201 other"),
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
         self.offer_tls()
         self.exchange.users = {"ann": "pencil"}
-        faults = (
-            Drop(),
-            Reset(),
-            Babble(b"HTTP/1.1 400 Bad Request\r\n"),
-            Babble(b"\xff" * 200),
-            Babble(b"250" + b"x" * 70_000),
-            Say("421 4.3.2 Closing"),
-            Say("354 Go on"),
-            Say("334 "),
-            Say("200-more\n201 other"),
-        )
-        for protocol in (False, True):
-            self.exchange.lmtp = protocol
-            moments = ("GREETING", "LHLO" if protocol else "EHLO", "STARTTLS", "HANDSHAKE", "AUTH", "CHALLENGE")
-            for moment in (*moments, "MAIL", "RCPT", "END"):
-                for fault in faults:
-                    with self.subTest(moment=moment, fault=fault, lmtp=protocol):
-                        self.wicked(moment, fault, self.hop(tls="verify", login="smarthost", lmtp=protocol))
 
-    def wicked(self, moment: Any, fault: Any, hop: NextHop) -> None:
-        self.exchange._plan.clear()
-        self.exchange.at(moment, fault)
-        waiting = self.begin(consignment(), hop)
-        self.time.pump([300, 300, 0, 0])  # what is half a reply, or half a handshake, may have to be waited for
-        reports = self.successResultOf(waiting)
-        self.assertEqual(len(reports), 2)
-        carried = [report for report in reports if isinstance(report.fact, Carried)]
-        self.assertLessEqual(len(carried), sum(len(each.recipients) for each in self.exchange.messages))
-        self.exchange.messages.clear()
-        self.run_on()
-        self.assertEqual(self.exchange.open, 0)
-        self.assertEqual(self.time.getDelayedCalls(), [])
+    def hops(self, **how: Any) -> NextHop:
+        return self.hop(tls="verify", login="smarthost", **how)
+
+    def test_a_wicked_server(self) -> None:
+        moments = ("GREETING", "EHLO", "STARTTLS", "HANDSHAKE", "AUTH", "CHALLENGE", "MAIL", "RCPT", "END", "QUIT")
+        self.wicked(moments, self.hops())
+
+    def test_a_wicked_mail_store(self) -> None:
+        self.exchange.lmtp = True
+        self.wicked(("GREETING", "LHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "END"), self.hops(lmtp=True))
+
+    def test_a_wicked_server_without_chunks_or_pipelining(self) -> None:
+        self.wicked(("MAIL", "RCPT", "DATA", "CONTENT", "END"), self.hops(without=["CHUNKING"]))
+        self.wicked(("MAIL", "RCPT", "DATA", "CONTENT", "END"), self.hops(without=["CHUNKING", "PIPELINING"]))
+
+    def test_a_server_that_is_wicked_amid_the_chunks(self) -> None:
+        plain = b"x\r\n" * (700 * 1024 // 3)
+        large = consignment(kept(plain, Form.PLAIN, range(0, len(plain), 64 * 1024)))
+        self.wicked(("BDAT", "END"), self.hops(), large)
+        self.wicked(("BDAT", "END"), self.hops(without=["PIPELINING"]), large)
+
+    def wicked(self, moments: Sequence[Any], hop: NextHop, sent: Consignment | None = None) -> None:
+        for moment in moments:
+            for fault in self.FAULTS:
+                with self.subTest(moment=moment, fault=fault):
+                    self.exchange._plan.clear()
+                    self.exchange.at(moment, fault)
+                    waiting = self.begin(sent or consignment(), hop)
+                    self.time.pump(
+                        [300, 300, 100, 0, 0]
+                    )  # half a reply, or half a handshake, may have to be waited for
+                    reports = self.successResultOf(waiting)
+                    self.assertEqual(len(reports), 2)
+                    carried = [report for report in reports if isinstance(report.fact, Carried)]
+                    promised = sum(len(message.recipients) for message in self.exchange.messages)
+                    self.assertLessEqual(len(carried), promised)
+                    self.exchange.messages.clear()
+                    self.assertEqual((self.exchange.open, self.time.getDelayedCalls()), (0, []))
