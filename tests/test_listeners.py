@@ -537,7 +537,10 @@ class SubmissionTests(ListenerCase):
         self.assertEqual(self.codes(client, "MAIL FROM:<> HOLDFOR=60"), ["501"])
         self.assertEqual(self.codes(client, "MAIL FROM:<ann@here.test> HOLDFOR=60 BY=59;R"), ["501"])
         self.say(client, "MAIL FROM:<ann@here.test> HOLDFOR=3600", "RCPT TO:<bob@here.test>", "DATA")
-        self.assertEqual(self.codes(client, "Subject: x", "", "x", "."), ["250"])
+        id = self.say(client, "Subject: x", "", "x", ".")[0].rpartition(" ")[2]
+        kept = self.successResultOf(Deferred.fromCoroutine(self.world.spool.look_up(id)))
+        assert kept is not None
+        self.assertEqual(kept[0].envelope.hold_for, 3600)
         self.world.pass_time(3590)
         self.assertEqual(len(self.world.mailboxes), 0)
         self.world.pass_time(20)

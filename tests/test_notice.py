@@ -209,6 +209,8 @@ class OtherActionsTests(SynchronousTestCase):
     def test_a_release_is_told(self) -> None:
         octets = compose(evolve(NOTICE, release=1_700_000_060.5))
         self.assertEqual(status_of(octets)[0]["Future-Release-Request"], "until;2023-11-14T22:14:20Z")
+        octets = compose(evolve(NOTICE, release=1_700_000_060.5, hold_for=3600))
+        self.assertEqual(status_of(octets)[0]["Future-Release-Request"], "for;3600")
 
     def test_each_kind_has_its_subject_and_says_what_it_means(self) -> None:
         for action, subject, words in (

@@ -50,7 +50,9 @@ ENVELOPES = st.builds(
     st.none() | st.builds(DeliverBy, TIMES, st.sampled_from(ByMode), st.booleans()),
     st.none() | TIMES,
 )
-WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT)
+WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT
+    hold_for=st.none() | st.integers(1, 10**9),
+)
 ENTRIES = st.builds(Entry, TEXT, st.floats(0, 4e9), ENVELOPES, st.binary(max_size=20))
 PORTS = st.integers(1, 65535)
 KEYWORDS = st.lists(st.sampled_from(["CHUNKING", "DSN", "PIPELINING"]), max_size=3).map(tuple)
@@ -113,7 +115,7 @@ class RoundTripTests(SynchronousTestCase):
             (Entry, "id arrived envelope head"),
             (
                 Envelope,
-                "reverse_path body smtputf8 client returns envid require_tls priority deliver_by release",
+                "reverse_path body smtputf8 client returns envid require_tls priority deliver_by release hold_for",
             ),
             (DeliverBy, "until mode trace"),
             (Client, "address port helo extended listener user tls lmtp"),
@@ -207,6 +209,7 @@ class DamageTests(SynchronousTestCase):
                     ("deliver_by", '[60,"X",false]'),
                     ("deliver_by", '[60,"R"]'),
                     ("release", '"now"'),
+                    ("hold_for", '"long"'),
                 )
             ),
             (3, '{"client":{"address":null,"tls":{"protocol":"TLSv1.3"}}}'),

@@ -146,6 +146,7 @@ class Notices:
             envelope_id=decoded(entry.envelope.envid),
             deliver_by=None if by is None else by.until,
             release=entry.envelope.release,
+            hold_for=entry.envelope.hold_for,
         )
 
     def _quote(self, claim: Claim, *, whole: bool) -> tuple[bytes, Quoted]:

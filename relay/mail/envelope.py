@@ -99,3 +99,5 @@ class Envelope:
     deliver_by: DeliverBy | None = None
     #: Nothing is tried before this time (RFC 4865): seconds since the epoch, by the spool's clock.
     release: float | None = None
+    #: The seconds of HOLDFOR, where the client has said that and no time: a notice repeats what was asked for.
+    hold_for: int | None = None

@@ -103,6 +103,8 @@ class Notice:
     #: When it was to be delivered (RFC 2852 section 5), and until when it was held (RFC 4865 section 5.1.2), or `None`.
     deliver_by: float | None = None
     release: float | None = None
+    #: The seconds for which it was to be held, if that is how it was said.
+    hold_for: int | None = None
 
     @told.validator
     def _tells_something(self, _attribute: object, told: tuple[Told, ...]) -> None:
@@ -293,7 +295,7 @@ def _machine(notice: Notice) -> bytes:
         f"Reporting-MTA: dns; {notice.hostname}",
         f"Arrival-Date: {date(notice.arrived)}",
         *([f"Deliver-By-Date: {date(notice.deliver_by)}"] if notice.deliver_by is not None else ()),
-        *([f"Future-Release-Request: until;{_timestamp(notice.release)}"] if notice.release is not None else ()),
+        *([f"Future-Release-Request: {_release(notice)}"] if notice.release is not None else ()),
         f"X-Relay-Queue-Id: {printable(notice.about)}",
     ]
     for told in notice.told:
@@ -321,6 +323,11 @@ def _per_recipient(told: Told, unicode: bool) -> Iterator[str]:
         yield f"Last-Attempt-Date: {date(told.last_attempt)}"
     if told.will_retry_until is not None:
         yield f"Will-Retry-Until: {date(told.will_retry_until)}"
+
+
+def _release(notice: Notice) -> str:
+    """RFC 4865 section 5.1.2: as the client has asked for it."""
+    return f"until;{_timestamp(notice.release or 0.0)}" if notice.hold_for is None else f"for;{notice.hold_for}"
 
 
 def _timestamp(when: float) -> str:

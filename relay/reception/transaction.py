@@ -60,4 +60,5 @@ def envelope(mail: Mail, client: Client, clock: IClock, longest_hold: float) -> 
         mail.priority,
         None if by is None else DeliverBy(clock.now() + by.seconds, by.mode, by.trace),
         release,
+        mail.hold_for,
     )

@@ -38,7 +38,7 @@ _CLIENT = attrs.fields(Client)
 _HOW = attrs.fields(NextHop)[3:]
 
 #: What few messages have in their envelope, and what all the others have in its place.
-_rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release")
+_rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release", "hold_for")
 _NOTHING_RARE = _rare(Envelope(None))
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -207,13 +207,15 @@ def _rarely(envelope: Envelope) -> dict[str, Any]:
         "priority": envelope.priority,
         "deliver_by": by and [by.until, by.mode.value, by.trace],
         "release": envelope.release,
+        "hold_for": envelope.hold_for,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _envelope_from(fields: Any) -> dict[str, Any]:
     """The arguments of `Envelope`."""
-    returns, priority, by, release = (fields.get(name) for name in ("returns", "priority", "deliver_by", "release"))
+    returns, priority, by = (fields.get(name) for name in ("returns", "priority", "deliver_by"))
+    release, hold_for = (fields.get(name) for name in ("release", "hold_for"))
     return {
         "body": Body(fields.get("body", Body.SEVEN_BIT.value)),
         "smtputf8": bool(fields.get("smtputf8", False)),
@@ -224,6 +226,7 @@ def _envelope_from(fields: Any) -> dict[str, Any]:
         "priority": None if priority is None else int(priority),
         "deliver_by": None if by is None else _deliver_by_from(*by),
         "release": None if release is None else _number(release),
+        "hold_for": None if hold_for is None else int(hold_for),
     }
 
 
