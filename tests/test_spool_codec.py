@@ -49,10 +49,9 @@ ENVELOPES = st.builds(
     st.none() | st.integers(-9, 9),
     st.none() | st.builds(DeliverBy, TIMES, st.sampled_from(ByMode), st.booleans()),
     st.none() | TIMES,
+    st.none() | st.integers(1, 10**9),
 )
-WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT
-    hold_for=st.none() | st.integers(1, 10**9),
-)
+WISHES = st.builds(Wishes, st.none() | st.frozensets(st.sampled_from(Notify)), TEXT)
 ENTRIES = st.builds(Entry, TEXT, st.floats(0, 4e9), ENVELOPES, st.binary(max_size=20))
 PORTS = st.integers(1, 65535)
 KEYWORDS = st.lists(st.sampled_from(["CHUNKING", "DSN", "PIPELINING"]), max_size=3).map(tuple)
