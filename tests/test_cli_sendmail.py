@@ -44,6 +44,8 @@ class OtherRelay:
         #: Commands, and the content of each message with its dots removed.
         self.heard: list[str] = []
         self.messages: list[bytes] = []
+        #: It closes the connection instead of reading a message.
+        self.deaf = False
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(path)
         self._listening.listen()
@@ -91,6 +93,8 @@ class OtherRelay:
                 return
             recipients += command.startswith("RCPT") and reply.startswith("2")
             if reply.startswith("354"):
+                if self.deaf:
+                    return
                 self.messages.append(self._content(stream))
                 for _ in range(recipients if lmtp else 1):
                     if not self._say(stream, "."):
@@ -261,6 +265,16 @@ class RefusalTests(SendmailCase):
         relay = self.relay(offers=("SIZE 10",))
         self.assertEqual(self.sendmail("bob@example.net")[0], os.EX_DATAERR)
         self.assertEqual(relay.heard, ["EHLO mx.test", "QUIT"])
+
+    def test_a_relay_that_has_heard_enough_of_a_message_is_believed(self) -> None:
+        for reply, status in (("552 5.3.4 too large", os.EX_DATAERR), ("421 4.3.2 stopping", os.EX_TEMPFAIL)):
+            relay = OtherRelay(self.path, {"DATA": f"354 go on\r\n{reply}"})
+            relay.deaf = True
+            found, _, err = self.sendmail("bob@example.net", typed=b"x" * 5_000_000)
+            relay.stop()
+            os.unlink(self.path)
+            self.assertEqual((reply, found), (reply, status))
+            self.assertIn(reply, err)
 
     def test_of_several_troubles_one_that_lasts_is_told(self) -> None:
         self.relay({"RCPT TO:<a": "450 4.2.0 later", "RCPT TO:<b": "550 5.1.1 unknown"})

@@ -16,6 +16,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from relay.history.database import set_aside
 from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
 from relay.history.scribe import IsScribe, Scribe
@@ -203,6 +204,10 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         found = self.found(history, "ann@example.org")
         self.assertEqual((len(found.lives), found.dropped), (3, 2))
         self.assertEqual(self.said, ["The history is written again; 2 events are missing"])
+        # And not again with every batch.
+        self.accept(history)
+        self.assertEqual(len(self.found(history, "ann@example.org").lives), 4)
+        self.assertEqual(len(self.said), 1)
 
     # Bounds.
 
@@ -260,6 +265,13 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.time.advance(PAUSE)
         self.assertEqual(self.lives(history), ["NG79W8MRZZZZZZ", ID])
         self.assertEqual(self.said[1:], ["The history is written again; 3 events are missing"])
+        self.free = 999
+        self.accept(history, OTHER)
+        self.time.advance(PAUSE)
+        self.free = 1000
+        self.accept(history, OTHER)
+        self.time.advance(PAUSE)
+        self.assertEqual(self.said[3:], ["The history is written again; 1 events are missing"])
 
     def test_an_error_of_the_disk_in_the_midst_of_a_batch_leaves_no_half_of_it(self) -> None:
         history = self.opened(self.scribe)
@@ -288,6 +300,15 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertTrue(aside.read_bytes().startswith(b"this was a database once"))
         self.assertEqual(len(self.said), 1)
         self.assertIn(str(aside), self.said[0])
+
+    def test_what_belongs_to_a_file_that_is_set_aside_is_not_left_to_the_new_one(self) -> None:
+        self.path.parent.mkdir()
+        names = ("history.db", "history.db-wal", "history.db-shm", "history.db.damaged")
+        for name in names:
+            self.path.with_name(name).write_text(name)
+        self.assertEqual(set_aside(self.path), self.path.with_name("history.db.damaged"))
+        self.assertEqual(os.listdir(self.path.parent), ["history.db.damaged"])
+        self.assertEqual(self.path.with_name("history.db.damaged").read_text(), "history.db")
 
     def test_damage_within_the_file_is_noticed_when_it_is_met(self) -> None:
         history = self.opened(self.scribe)
