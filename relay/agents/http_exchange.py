@@ -130,7 +130,7 @@ class Exchange:
         if not self.finished.called:
             self.finished.callback(result)
         cancel(self._timer)
-        # Nobody listens any more. To cancel a request on a connection would end it in good order, as though the message were whole.
+        # Nobody listens any more. A connection is broken off, so that no part of a message passes for the whole of it.
         if not self._way.close() and self._asking is not None:
             self._asking.cancel()
 

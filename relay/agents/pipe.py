@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.agents import launch
-from relay.agents.child import Child, Ended
+from relay.agents.child import Child, Ended, KillGroup
 from relay.agents.copies import Copy
 from relay.agents.exits import meaning
 from relay.agents.parcels import Fate, Places, carry_parcels, octets, shown
@@ -58,8 +58,16 @@ class PipeAgent:
 
     Options = PipeParameters
 
-    def __init__(self, reactor: IReactorProcess, clock: IClock, euid: Callable[[], int] = os.geteuid) -> None:
+    def __init__(
+        self,
+        reactor: IReactorProcess,
+        clock: IClock,
+        *,
+        euid: Callable[[], int] = os.geteuid,
+        killpg: KillGroup = os.killpg,
+    ) -> None:
         self._reactor = reactor
+        self._killpg = killpg
         self._clock = clock
         self._euid = euid
         self._places = Places()
@@ -94,6 +102,7 @@ class PipeAgent:
             octets(copy, top=options.top, lf=options.newlines == "lf"),
             timeout=options.timeout,
             output=options.output,
+            killpg=self._killpg,
         )
         self._reactor.spawnProcess(child, words[0], words, {**_ENVIRONMENT, **options.environment}, None)
         return await child.ended
