@@ -5,10 +5,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from relay.mail.address import parse_address
+from relay.mail.address import canonical_domain, parse_address
 from relay.smtp.commands import Grammar
-from relay.smtp.events import Bdat, Hello, Help, Mail, Misspoken, Question, Rcpt, Verify
-from relay.smtp.extensions import STRANGER
+from relay.smtp.events import (
+    Auth,
+    Bdat,
+    Expand,
+    Hello,
+    Help,
+    Mail,
+    Misspoken,
+    Question,
+    Rcpt,
+    StartTls,
+    TurnQueue,
+    Verify,
+    XClient,
+)
+from relay.smtp.extensions import ALL, STRANGER, Standing
 from relay.smtp.help import explain
 from relay.smtp.profile import Profile
 from tests.fuzz import naive
@@ -16,18 +30,27 @@ from tests.fuzz import naive
 PROFILE: Final = Profile("mx.test")
 EXTENDED: Final = PROFILE.grammar(STRANGER, extended=True)
 PLAIN: Final = PROFILE.grammar(STRANGER, extended=False)
+#: Whoever may say everything there is, and the same by LMTP.
+KNOWN: Final = Standing(secured=True, authenticated=True, trusted=True, introducing=True)
+EVERYTHING: Final = Profile("mx.test", extensions=ALL).grammar(KNOWN, extended=True)
+LMTP: Final = Profile("mx.test", extensions=ALL, lmtp=True).grammar(KNOWN, extended=True)
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 def check(line: bytes) -> None:
     # The session hands out what stands before the LF.
     line = line.replace(b"\n", b"")
-    for grammar in (EXTENDED, PLAIN):
+    for grammar in (EXTENDED, PLAIN, EVERYTHING, LMTP):
         _is_harmless(line, grammar.read(line))
         _may_be_written_otherwise(line, grammar)
     extended, plain = EXTENDED.read(line), PLAIN.read(line)
     if not isinstance(plain, Misspoken):
         assert plain == extended, f"{plain} after HELO, {extended} after EHLO"
+    # Who may say more may say all that others may; only what HELP tells of differs.
+    everything, lmtp = EVERYTHING.read(line), LMTP.read(line)
+    if not isinstance(extended, Misspoken | Help):
+        assert everything == extended, f"{extended} to a stranger, {everything} where all is known"
+    assert isinstance(lmtp, Misspoken | Help | Hello) or lmtp == everything
 
 
 def _is_harmless(line: bytes, question: Question | Bdat) -> None:
@@ -45,6 +68,10 @@ def _is_harmless(line: bytes, question: Question | Bdat) -> None:
             assert " " not in name
             assert 0 < len(name) <= 255
         case Mail(reverse_path, size):
+            assert question.envid.isprintable()
+            assert question.envid.isascii()
+            assert question.hold_for is None or question.hold_until is None
+            assert question.priority is None or -9 <= question.priority <= 9
             assert re.match(rb" *MAIL +FROM:", line, re.IGNORECASE)
             assert reverse_path is not None or b"<>" in line
             assert (
@@ -52,6 +79,7 @@ def _is_harmless(line: bytes, question: Question | Bdat) -> None:
             )
             assert size is None or 0 <= size < 10**20
         case Rcpt(recipient):
+            assert not re.search(r"[\x00-\x20\x7f]", question.wishes.orcpt)
             assert re.match(rb" *RCPT +TO:", line, re.IGNORECASE)
             assert len(str(recipient)) > 254 or parse_address(str(recipient)) == recipient
         case Help(topic, commands):
@@ -59,8 +87,19 @@ def _is_harmless(line: bytes, question: Question | Bdat) -> None:
         case Bdat(size):
             assert re.match(rb" *BDAT +[0-9]", line, re.IGNORECASE)
             assert 0 <= size < 10**15
-        case Verify(text):
+        case Verify(text) | Expand(text):
             assert text.strip()
+        case StartTls():
+            assert line.strip(b" ").upper() == b"STARTTLS"
+        case Auth(mechanism, initial):
+            words = line.strip(b" ").split(b" ", 1)[1].lstrip(b" ").split(b" ", 1)
+            assert words[0].upper() == mechanism.encode()
+            expected = None if len(words) == 1 else b"" if words[1] == b"=" else naive.base64(words[1])
+            assert expected == initial, f"{initial!r} from {line!r}"
+        case TurnQueue(domain):
+            assert canonical_domain(domain) == domain
+        case XClient(attributes):
+            assert attributes
         case _:
             pass
 

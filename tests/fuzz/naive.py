@@ -75,6 +75,25 @@ def is_one_reply(octets: bytes) -> bool:
     return all(line[:3] == lines[0][:3] and len(line) <= 510 for line in lines)
 
 
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def base64(text: bytes) -> bytes | None:
+    """What this says (RFC 4648 section 4), or `None` where it is not the one way to say it (section 3)."""
+    digits = text.rstrip(b"=")
+    padding = len(text) - len(digits)
+    values = [_BASE64.find(digit) for digit in digits]
+    if -1 in values or len(text) % 4 or padding > 2:
+        return None
+    number = 0
+    for value in values:
+        number = number * 64 + value
+    spare = len(values) * 6 % 8
+    if padding != {0: 0, 4: 2, 2: 1}.get(spare) or number & (1 << spare) - 1:
+        return None
+    return (number >> spare).to_bytes(len(values) * 6 // 8, "big")
+
+
 def replies(octets: bytes) -> list[int]:
     """The codes of what a server has said, up to where it makes no sense or has not ended."""
     found: list[int] = []

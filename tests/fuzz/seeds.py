@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.fuzz import client as other_side
-from tests.fuzz import server
+from tests.fuzz import exchange, server
 from tests.fuzz.given import Given
-from tests.smtp.test_dialogues import FILES, read
+from tests.smtp.test_dialogues import FILES, Dialogue, read
 
 _ENVELOPE = b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"
 _HIDDEN = b"MAIL FROM:<evil@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nevil\r\n.\r\nQUIT\r\n"
@@ -76,13 +76,63 @@ _HEADERS = {
 }
 
 
+_WORDS = (
+    *("SIZE=1000", "BODY=BINARYMIME", "SMTPUTF8", "RET=HDRS", "ENVID=QQ+2B314159", "NOTIFY=SUCCESS,FAILURE,DELAY"),
+    *("NOTIFY=NEVER", "ORCPT=rfc822;bob@far.test", "ORCPT=utf-8;j\u00f6rg@far.test", "AUTH=<>", "AUTH=e+3Dmc2@a.test"),
+    *("BY=120;R", "BY=-60;NT", "MT-PRIORITY=-9", "HOLDFOR=3600", "HOLDUNTIL=2030-01-31T12:00:00Z", "REQUIRETLS"),
+    *("NAME=one.test ADDR=IPV6:2001:db8::1 PORT=4711 PROTO=ESMTP HELO=one.test LOGIN=ann", "LOGIN=[UNAVAILABLE]"),
+)
+#: Responses, decoded, and flags. The mechanisms are in the order in which EHLO shows them.
+_EXCHANGES = (
+    (b"\0ann\0pencil", 3 | 1 << exchange.INITIAL),
+    (b"\r\nann\0ann\0pencil", 3),
+    ("\r\n\0bob\0p\u00e4ssword".encode(), 3),
+    (b"\r\nann\r\npencil", 4),
+    (b"ann\r\nwrong\r\nann\r\npencil", 4 | 1 << exchange.INITIAL),
+    (b"ann", 0 | 1 << exchange.INITIAL | 1 << exchange.SUBJECT),
+    (b"n,,n=ann,r=fyko+d2lbbFgONRv9qkxdawL\r\nc=biws,r=fyko,p=AAAA", 2 | 1 << exchange.INITIAL),
+    (b"p=tls-exporter,,n=ann,r=abc\r\nc=biws,r=abc,p=AAAA", 1 | 1 << exchange.INITIAL | 1 << exchange.BOUND),
+    (b"y,a=ann,n=a=2Cn=3D,r=abc\r\nx", 2 | 1 << exchange.INITIAL | 1 << exchange.BOUND),
+    (b"AGFubgBwZW5jaWw=\r\n*\r\n=\r\nAAA=\r\nAAB=", 5),
+    (b"\0ann\0pencil", 3 | 1 << exchange.INITIAL | 1 << exchange.AWAY),
+)
+
+
+def _sessions(dialogue: Dialogue) -> Iterator[Given]:
+    """The sessions of a dialogue, each of which a handshake divides from the next."""
+    flags = (dialogue.newline == b"\n") << server.LENIENT
+    if dialogue.listener:
+        flags |= 1 << server.EVERYTHING
+    traits = {
+        "submission": 1 << server.NEEDS_TLS | 1 << server.NEEDS_AUTH,
+        "submissions": 1 << server.SECURED | 1 << server.NEEDS_AUTH,
+        "encrypted": 1 << server.NEEDS_TLS,
+        "lmtp": 1 << server.LMTP,
+    }.get(dialogue.listener, 0)
+    traits |= (dialogue.client in ("127.0.0.1", "local")) << server.TRUSTED
+    traits |= dialogue.client.startswith("192.0.2.") << server.INTRODUCING
+    octets = b""
+    for turn in dialogue.turns:
+        if turn.handshake:
+            yield _session(octets, flags, traits)
+            octets, traits = b"", traits | 1 << server.SECURED
+        octets += turn.octets
+    yield _session(octets, flags, traits)
+
+
+def _session(octets: bytes, flags: int, traits: int) -> Given:
+    # Longer ones are cut by the fuzzer, and find no more.
+    octets = octets[:2000]
+    return Given(bytes((traits,)) + octets if flags >> server.EVERYTHING & 1 else octets, flags=flags, cuts=(3, 5))
+
+
 def seeds() -> Iterator[tuple[str, str, bytes]]:
     """Of each input the target, the name, and the octets."""
     for path in FILES:
         dialogue = read(path.read_text())
         octets = b"".join(turn.octets for turn in dialogue.turns)
-        lenient = octets.partition(b"\n")[0][-1:] != b"\r"
-        yield "server", path.stem, Given(octets, flags=lenient << server.LENIENT, cuts=(3, 5)).data
+        for number, given in enumerate(_sessions(dialogue)):
+            yield "server", f"{path.stem}-{number}", given.data
         for number, line in enumerate(octets.splitlines()):
             if 0 < len(line) < 80 and line.split()[0].isupper():
                 yield "commands", f"{path.stem}-{number}", line
@@ -101,6 +151,10 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
             yield "client", f"{name}-{flags}", Given(b"220 mx\r\n" + octets, flags=flags, cuts=(9, 60, 2)).data
     for number, address in enumerate(ADDRESSES):
         yield "addresses", f"address-{number}", address.encode()
+    for number, (octets, flags) in enumerate(_EXCHANGES):
+        yield "exchange", f"exchange-{number}", Given(octets, flags=flags).data
+    for number, word in enumerate(_WORDS):
+        yield "parameters", f"word-{number}", word.encode()
     for number, line in enumerate(_COMMANDS):
         yield "commands", f"command-{number}", line
     for name, octets in _HEADERS.items():
