@@ -398,6 +398,11 @@ class DeadlineTests(TellingTestCase):
         self.accept(BOB, deliver_by=self.by(1000, ByMode.NOTIFY, trace=True))
         self.assertEqual(len(self.notices()), 2)
 
+    def test_but_not_of_a_server_that_keeps_it_itself(self) -> None:
+        self.world.hosts.answering("mx.example.net", evolve(OK, timed=True))
+        self.accept(ANN, deliver_by=self.by(1000, ByMode.NOTIFY))
+        self.assertEqual(self.actions(), [])
+
     def test_who_traces_hears_of_each_hop(self) -> None:
         self.world.hosts.answering("mx.example.net", evolve(OK, told=True))
         for mode in ByMode:

@@ -27,7 +27,15 @@ class Chronicle:
             if done.by == EXPANSION.agent:
                 continue  # nothing was carried; that its sender is told is an event of its own
             what = "delivered" if isinstance(done, Delivered) else "relayed"
-            event(what, **_of(entry, pending), by=done.by, text=done.text, attempts=pending.attempts + 1, age=age)
+            event(
+                what,
+                **_of(entry, pending),
+                by=done.by,
+                text=done.text,
+                tls=done.tls,
+                attempts=pending.attempts + 1,
+                age=age,
+            )
         for pending, due, delayed in settlement.delayed:
             trouble = _trouble(delayed, judgements.get(pending.recipient.id))
             again_in = round(due - now)

@@ -88,9 +88,8 @@ def _of_relaying(entry: Entry, wishes: Wishes, relayed: Relayed, now: float) -> 
     by = entry.envelope.deliver_by
     if by is None or (wishes.notify is not None and Notify.NEVER in wishes.notify):
         return False
-    # RFC 2852 sections 4.1.4 and 4.1.4.2. Whether the server knows deadlines is not known here, and few do: so the
-    # sender hears that from now on nobody may look at the clock.
-    return by.trace or (by.mode is ByMode.NOTIFY and now < by.until)
+    # RFC 2852 sections 4.1.4 and 4.1.4.2: the sender hears if from now on nobody may look at the clock.
+    return by.trace or (by.mode is ByMode.NOTIFY and now < by.until and not relayed.timed)
 
 
 def _delays(entry: Entry, settlement: Settlement, schedule: Schedule, now: float) -> Iterator[Tiding]:

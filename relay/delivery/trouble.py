@@ -218,7 +218,7 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
     """
     if isinstance(fact, Carried):
         if fact.onward:
-            return Judgement(Relayed(fact.by, fact.text, fact.told, fact.tls), RECIPIENT)
+            return Judgement(Relayed(fact.by, fact.text, fact.told, fact.tls, fact.timed), RECIPIENT)
         return Judgement(Delivered(fact.by, fact.text, fact.tls), RECIPIENT)
     features = _features(fact)
     if appointed:

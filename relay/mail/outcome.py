@@ -104,6 +104,8 @@ class Carried:
     told: bool = False
     #: How the connection to the other server was encrypted: `TLSv1.3:TLS_AES_256_GCM_SHA384:verified`; "": not at all.
     tls: str = ""
+    #: The other server keeps the deadline of DELIVERBY, if there is one (RFC 2852).
+    timed: bool = False
 
 
 @frozen
@@ -222,6 +224,7 @@ class Relayed:
     told: bool = False
     #: As in `Carried`.
     tls: str = ""
+    timed: bool = False
 
 
 @frozen

@@ -531,6 +531,7 @@ class ClientSession:
                 text=str(reply)[:_TEXT],
                 told=onward and self.features.dsn,
                 tls=self._opening.tls,
+                timed=onward and self.features.deliver_by is not None,
             ),
         )
 

@@ -21,6 +21,9 @@ from relay.smtp.transaction import Transaction
 _TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
 #: RFC 3461 section 4.1: in the order in which it names them.
 _NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
+#: Of nothing, and of what a server tells of that was asked for nothing (RFC 3461 section 4.1).
+_NEVER = frozenset({Notify.NEVER})
+_BY_DEFAULT = frozenset({Notify.FAILURE})
 
 
 @frozen
@@ -47,8 +50,9 @@ def lacking(transaction: Transaction, terms: Terms) -> Need | None:
         return Need.EIGHT_BIT
     if _needs_smtputf8(transaction) and not features.smtputf8:
         return Need.SMTPUTF8
-    # RFC 8689 section 4.2.1.
-    if transaction.require_tls and not (terms.verified and features.requires_tls):
+    # RFC 8689 section 4.2.1. A notice is not lost for it (section 5): it has no more than a header in it.
+    guarded = transaction.require_tls and transaction.reverse_path is not None
+    if guarded and not (terms.verified and features.requires_tls):
         return Need.REQUIRE_TLS
     if transaction.by is not None and transaction.by.mode is ByMode.RETURN:
         # RFC 2852 section 4.1.4: whoever does not promise to return it in time must not have it.
@@ -101,7 +105,7 @@ def _particulars(transaction: Transaction, terms: Terms) -> str:
     if terms.authenticated and features.authenticates:
         # RFC 4954 section 5: we are known there, and do not vouch for who gave us the message.
         words += " AUTH=<>"
-    if transaction.require_tls:
+    if transaction.require_tls and features.requires_tls:
         words += " REQUIRETLS"
     if transaction.priority is not None and features.prioritizes:
         words += f" MT-PRIORITY={transaction.priority}"
@@ -115,17 +119,24 @@ def _particulars(transaction: Transaction, terms: Terms) -> str:
 def rcpt(transaction: Transaction, index: int, terms: Terms) -> str:
     """RCPT of the recipient at this place."""
     line = f"RCPT TO:<{transaction.recipients[index]}>"
-    if transaction.wishes and terms.features.dsn and not terms.lmtp:
-        line += _wishes(transaction.wishes[index])
+    if terms.features.dsn and not terms.lmtp:
+        wishes = transaction.wishes[index] if transaction.wishes else NO_WISHES
+        by = transaction.by
+        # RFC 2852 section 4.1.4.2: a server that looks at no clock should at least say when it is late.
+        unwatched = by is not None and by.mode is ByMode.NOTIFY and terms.features.deliver_by is None
+        line += _wishes(wishes, delay=unwatched and transaction.reverse_path is not None)
     return line
 
 
-def _wishes(wishes: Wishes) -> str:
+def _wishes(wishes: Wishes, *, delay: bool) -> str:
     words = ""
-    if wishes is NO_WISHES:
+    if wishes is NO_WISHES and not delay:
         return words
-    if wishes.notify:
-        words += " NOTIFY=" + ",".join(one.value for one in _NOTIFY if one in wishes.notify)
+    notify = wishes.notify
+    if delay and notify != _NEVER:
+        notify = (notify or _BY_DEFAULT) | {Notify.DELAY}
+    if notify:
+        words += " NOTIFY=" + ",".join(one.value for one in _NOTIFY if one in notify)
     if wishes.orcpt:
         words += f" ORCPT={ascii_form(wishes.orcpt)}"
     return words

@@ -49,6 +49,25 @@ class MailTests(SynchronousTestCase):
         transaction = evolve(ONE, returns=Return.FULL, envid="x", priority=3, by=By(60, ByMode.NOTIFY))
         self.assertEqual(said(transaction, terms("HELP", authenticated=True)), "MAIL FROM:<>")
 
+    def test_a_notice_that_should_travel_in_tls_alone_asks_for_it_where_it_can(self) -> None:
+        guarded = evolve(ONE, require_tls=True)
+        self.assertEqual(said(guarded, terms(*ALL)), "MAIL FROM:<> REQUIRETLS")
+        self.assertEqual(said(guarded, terms("DSN")), "MAIL FROM:<>")
+
+    def test_a_server_that_looks_at_no_clock_is_asked_to_say_when_it_is_late(self) -> None:
+        hurried = evolve(ONE, reverse_path=Address("a", "b"), by=By(60, ByMode.NOTIFY))
+        asked = "RCPT TO:<jon@example.net>"
+        for wishes, words in (
+            ((), " NOTIFY=FAILURE,DELAY"),
+            ((Wishes(frozenset({Notify.SUCCESS})),), " NOTIFY=SUCCESS,DELAY"),
+            ((Wishes(frozenset({Notify.NEVER})),), " NOTIFY=NEVER"),
+        ):
+            self.assertEqual(rcpt(evolve(hurried, wishes=wishes), 0, terms("DSN")), asked + words)
+        self.assertEqual(rcpt(hurried, 0, terms("DSN", "DELIVERBY")), asked)
+        self.assertEqual(rcpt(hurried, 0, terms("DELIVERBY")), asked)
+        self.assertEqual(rcpt(evolve(hurried, reverse_path=None), 0, terms("DSN")), asked)
+        self.assertEqual(rcpt(evolve(hurried, by=By(60, ByMode.RETURN)), 0, terms("DSN")), asked)
+
     def test_who_delivers_is_not_asked_to_tell(self) -> None:
         transaction = evolve(ONE, returns=Return.FULL, envid="x", wishes=(Wishes(frozenset(Notify)),))
         given = terms(*ALL, lmtp=True)
@@ -65,9 +84,10 @@ class MailTests(SynchronousTestCase):
             (evolve(ONE, binary=True), terms("BINARYMIME"), Need.BINARY),
             (evolve(ONE, binary=True), terms("CHUNKING"), Need.BINARY),
             (evolve(ONE, binary=True), terms(*ALL), None),
-            (evolve(ONE, require_tls=True), terms(*ALL), Need.REQUIRE_TLS),
-            (evolve(ONE, require_tls=True), terms(verified=True), Need.REQUIRE_TLS),
-            (evolve(ONE, require_tls=True), terms(*ALL, verified=True), None),
+            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(*ALL), Need.REQUIRE_TLS),
+            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(verified=True), Need.REQUIRE_TLS),
+            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(*ALL, verified=True), None),
+            (evolve(ONE, require_tls=True), terms(), None),
             (evolve(ONE, by=By(60, ByMode.RETURN)), terms(), Need.DELIVER_BY),
             (evolve(ONE, by=By(60, ByMode.RETURN)), terms("DELIVERBY 61"), Need.DELIVER_BY),
             (evolve(ONE, by=By(60, ByMode.RETURN)), terms("DELIVERBY"), None),
