@@ -44,7 +44,7 @@ class OtherRelay:
         #: Commands, and the content of each message with its dots removed.
         self.heard: list[str] = []
         self.messages: list[bytes] = []
-        #: It closes the connection instead of reading a message.
+        #: It says "amid" when a message has begun, and closes the connection.
         self.deaf = False
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(path)
@@ -94,6 +94,8 @@ class OtherRelay:
             recipients += command.startswith("RCPT") and reply.startswith("2")
             if reply.startswith("354"):
                 if self.deaf:
+                    stream.readline(1000)
+                    self._say(stream, "amid")
                     return
                 self.messages.append(self._content(stream))
                 for _ in range(recipients if lmtp else 1):
@@ -268,13 +270,20 @@ class RefusalTests(SendmailCase):
 
     def test_a_relay_that_has_heard_enough_of_a_message_is_believed(self) -> None:
         for reply, status in (("552 5.3.4 too large", os.EX_DATAERR), ("421 4.3.2 stopping", os.EX_TEMPFAIL)):
-            relay = OtherRelay(self.path, {"DATA": f"354 go on\r\n{reply}"})
+            relay = OtherRelay(self.path, {"amid": reply})
             relay.deaf = True
             found, _, err = self.sendmail("bob@example.net", typed=b"x" * 5_000_000)
             relay.stop()
             os.unlink(self.path)
             self.assertEqual((reply, found), (reply, status))
             self.assertIn(reply, err)
+
+    def test_a_connection_that_is_lost_is_lost_for_all_who_were_still_to_come(self) -> None:
+        relay = self.relay({".": ""}, offers=(*OFFERS, "LIMITS RCPTMAX=2"))
+        status, _, err = self.sendmail(*(f"{name}@x" for name in "abcde"))
+        self.assertEqual(status, os.EX_TEMPFAIL)
+        self.assertIn("connection lost", err)
+        self.assertEqual(relay.heard[-1], "DATA")
 
     def test_of_several_troubles_one_that_lasts_is_told(self) -> None:
         self.relay({"RCPT TO:<a": "450 4.2.0 later", "RCPT TO:<b": "550 5.1.1 unknown"})
