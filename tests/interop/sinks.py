@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from aiosmtpd.controller import Controller
+from aiosmtpd.controller import Controller, UnixSocketController
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import SMTP
 from attrs import define, field
 
 from tests.interop.peers import NOBODY, Server, free_port, permit
@@ -68,25 +70,59 @@ class Sink:
         self.server.stop()
 
 
+class _Smtp(SMTP):  # type: ignore[misc]
+    def _getparams(self, params: Sequence[str]) -> dict[str, str | bool] | None:
+        """Aiosmtpd offers AUTH, and refuses the parameter that comes with it (RFC 4954 section 5; its issue 299)."""
+        result: dict[str, str | bool] | None = super()._getparams(params)
+        if result is not None:
+            result.pop("AUTH", None)
+        return result
+
+
+class _AtPort(Controller):  # type: ignore[misc]
+    def factory(self) -> SMTP:
+        return _Smtp(self.handler, **self.SMTP_kwargs)
+
+
+class _AtSocket(UnixSocketController):  # type: ignore[misc]
+    def factory(self) -> LMTP:
+        return LMTP(self.handler, **self.SMTP_kwargs)
+
+
 @define
 class Aiosmtpd:
     """An aiosmtpd in a thread of ours. It keeps the octets that it was sent."""
 
     messages: list[tuple[str, Sequence[str], Sequence[str], bytes]] = field(factory=list)
+    #: How each of them came.
+    sessions: list[Any] = field(factory=list)
     options: dict[str, Any] = field(factory=dict)
     port: int = 0
     _controller: Any = None
 
     def start(self) -> None:
         self.port = free_port()
-        options = {"enable_SMTPUTF8": True, "data_size_limit": 50 * 1024 * 1024, **self.options}
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
-        self._controller.start()
+        self._run(_AtPort(self, hostname="127.0.0.1", port=self.port, **self._all))
 
-    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+    def start_at(self, path: Path) -> None:
+        """Speak LMTP on a Unix socket."""
+        self._run(_AtSocket(self, str(path), **self._all))
+
+    @property
+    def _all(self) -> dict[str, Any]:
+        return {"enable_SMTPUTF8": True, "data_size_limit": 50 * 1024 * 1024, **self.options}
+
+    def _run(self, controller: Any) -> None:
+        self._controller = controller
+        controller.start()
+
+    async def handle_DATA(self, server: object, session: Any, envelope: Any) -> str:
         content = bytes(envelope.original_content)
+        self.sessions.append(session)
         self.messages.append((envelope.mail_from, envelope.rcpt_tos, envelope.mail_options, content))
-        return "250 2.0.0 taken"
+        # Its LMTP leaves it to us to have a reply for each recipient (RFC 2033 section 4.2).
+        replies = len(envelope.rcpt_tos) if isinstance(server, LMTP) else 1
+        return "\r\n".join(["250 2.0.0 taken"] * replies)
 
     def stop(self) -> None:
         self._controller.stop()
