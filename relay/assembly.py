@@ -222,7 +222,7 @@ def _factory(
         )
         words, offer = {}, None
         if users is not None and secured is not None:
-            offer = users.offer(Channel(secured.bindings, user_of(secured.facts.client_subject)))
+            offer = users.offer(Channel(secured.bindings(), user_of(secured.facts.client_subject)))
             words = {"AUTH": " ".join(offer.mechanisms), "FUTURERELEASE": _hold(limits.hold, reception.clock)}
         session = ServerSession(
             profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors

@@ -41,10 +41,9 @@ class Reply:
                 raise ValueError(f"a {self.code} reply cannot have the status {self.status}")
         if not self.lines:
             raise ValueError("a reply has at least one line")
-        for line in self.lines:
-            if len(line) > _LINE_TEXT or _UNPRINTABLE.search(line):
-                raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
-        object.__setattr__(self, "wire", b"".join(self._wire_lines()))
+        if max(map(len, self.lines)) > _LINE_TEXT or _UNPRINTABLE.search("".join(self.lines)):
+            raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
+        object.__setattr__(self, "wire", self._on_the_wire().encode("ascii"))
 
     @classmethod
     def of(cls, code: int, status: str | None, *lines: str) -> Reply:
@@ -75,14 +74,13 @@ class Reply:
         """5yz: asking again in the same form is useless."""
         return self.code >= 500
 
-    def _wire_lines(self) -> Iterator[bytes]:
+    def _on_the_wire(self) -> str:
         status = f"{self.status} " if self.status else ""
-        last = len(self.lines) - 1
-        for at, line in enumerate(self.lines):
-            mark = " " if at == last else "-"
-            text = f"{self.code}{mark}{status}{line}"
-            # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
-            yield (text if self.code == 334 else text.rstrip(" ")).encode("ascii") + b"\r\n"
+        before, end = f"{self.code}-{status}", f"{self.code} {status}{self.lines[-1]}"
+        # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
+        if self.code != 334:
+            end = end.rstrip(" ")
+        return "".join([f"{before}{line}".rstrip(" ") + "\r\n" for line in self.lines[:-1]]) + end + "\r\n"
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""

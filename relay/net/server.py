@@ -51,7 +51,7 @@ class Secured:
 
     facts: TlsFacts
     #: By which a proof can be bound to it (`relay.net.channel_binding`).
-    bindings: Mapping[str, bytes] = field(factory=dict, repr=False)
+    bindings: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False)
 
 
 @frozen
@@ -144,9 +144,12 @@ class SmtpServer(Protocol):
         """
         self._shaking = False
         connection = cast(Any, self.transport).getHandle()
-        bindings = channel_bindings(connection, connection.get_certificate(as_cryptography=True))
-        secured = Secured(described(connection), bindings)
-        self._follow(evolve(self._arrival, secured=secured, greeted=not self._doorway.implicit))
+        secured = Secured(
+            described(connection),
+            # To look for them takes a fifth of the time of a handshake, and few clients can use them.
+            lambda: channel_bindings(connection, connection.get_certificate(as_cryptography=True)),
+        )
+        self._follow(secured=secured, greeted=not self._doorway.implicit)
         self._watch(answered=True)
         self._converse([])
 
@@ -224,8 +227,8 @@ class SmtpServer(Protocol):
                 break
             said.append(session.send(reply))
             answered = True
-            if session.state is State.INTRODUCED:
-                self._introduce(cast(XClient, event))
+            if type(event) is XClient and session.state is State.INTRODUCED:
+                self._introduce(event)
                 session, visit = self._session, self._visit
             waiting += len(said[-1])
             if waiting > self._doorway.limits.unread_replies:
@@ -256,7 +259,8 @@ class SmtpServer(Protocol):
         except Exception:
             return self._failed(Failure())
         if not isinstance(answer, Deferred):
-            delay = self._delay(question, answer)
+            late = self._session.slow or isinstance(question, Connected)
+            delay = self._delay(question, answer) if late else 0.0
             if not delay:
                 return answer
             answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
@@ -271,24 +275,24 @@ class SmtpServer(Protocol):
     def _delay(self, question: Question, answer: Answer) -> float:
         """Seconds for which an answer that is known is kept back."""
         if isinstance(question, Connected):
-            trusted = self._doorway.admission.is_trusted(self._arrival.address)
-            return 0.0 if trusted else self._doorway.greeting_delay
+            delay = self._doorway.greeting_delay
+            return 0.0 if not delay or self._doorway.admission.is_trusted(self._arrival.address) else delay
         negative = isinstance(answer, Reply) and answer.code >= 400
         return SLOWNESS if negative and self._session.slow else 0.0
 
     # One session after another.
 
-    def _follow(self, arrival: Arrival) -> None:
+    def _follow(self, **changes: Any) -> None:
         """The session that this connection has now is over, and another one begins on it."""
         self._visit.lost()
-        self._arrival = arrival
-        self._session, self._visit = self._doorway.admit(evolve(arrival, errors=self._session.errors))
+        self._arrival = evolve(self._arrival, errors=self._session.errors, **changes)
+        self._session, self._visit = self._doorway.admit(self._arrival)
 
     def _introduce(self, introduction: XClient) -> None:
         """The host at the other end speaks for this client from now on; what it knows of it may come in parts."""
         leftover = self._session.leftover
         known = {**dict(self._arrival.introduced), **dict(introduction.attributes)}
-        self._follow(evolve(self._arrival, introduced=tuple(known.items()), greeted=True))
+        self._follow(introduced=tuple(known.items()), greeted=True)
         self._session.receive_data(leftover)
 
     def _shake_hands(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from twisted.logger import Logger
 
 from relay.config.limits import Limits
 from relay.interfaces import IChain, IClock, IDispatch, IMailLog, ISpool
+from relay.mail.reply import Reply
 from relay.reception.authentication import Users
 from relay.reception.turnstile import Turnstile
 
@@ -36,3 +37,12 @@ class Reception:
     #: VRFY has a real answer for clients that have authenticated.
     verifies: bool = False
     log: Logger = field(factory=lambda: Logger(namespace="relay.reception"))
+    #: Said to every client, so made once.
+    greets: Reply = field(
+        init=False,
+        default=Factory(lambda self: Reply.of(220, None, f"{self.hostname} {self.greeting}"), takes_self=True),
+    )
+    parts: Reply = field(
+        init=False,
+        default=Factory(lambda self: Reply.of(221, "2.0.0", f"{self.hostname} closing, goodbye"), takes_self=True),
+    )

@@ -97,7 +97,7 @@ class Visit:
                 self._log_refusal(reply)
                 return reply
             case Quit():
-                return Reply.of(221, "2.0.0", f"{self._reception.hostname} closing, goodbye")
+                return self._reception.parts
             case Noop():
                 return answers.NOTHING_DONE
             case Verify(text):
@@ -149,7 +149,7 @@ class Visit:
 
     @property
     def _greeting(self) -> Reply:
-        return Reply.of(220, None, f"{self._reception.hostname} {self._reception.greeting}")
+        return self._reception.greets
 
     def _hello(self, hello: Hello) -> Reply:
         self._forget()

@@ -57,6 +57,7 @@ class Profile:
     postmaster: Address = field(default=Factory(lambda self: Address("postmaster", self.hostname), takes_self=True))
     #: Made when the first client of that kind comes: there are few kinds.
     _grammars: dict[tuple[Standing, bool], Grammar] = field(init=False, factory=dict, repr=False, eq=False)
+    _keywords: dict[Standing, tuple[str, ...]] = field(init=False, factory=dict, repr=False, eq=False)
 
     def grammar(self, standing: Standing, *, extended: bool) -> Grammar:
         """What a client of this standing may say; if it is not `extended` (HELO, or nothing), without parameters."""
@@ -69,9 +70,17 @@ class Profile:
 
     def keywords(self, standing: Standing, words: Mapping[str, str] | None) -> tuple[str, ...]:
         """The lines of the answer to EHLO behind the first. `words`: arguments that are the session's own."""
+        if words:
+            return self._lines(standing, words)
+        lines = self._keywords.get(standing)
+        if lines is None:
+            lines = self._keywords[standing] = self._lines(standing, {})
+        return lines
+
+    def _lines(self, standing: Standing, words: Mapping[str, str]) -> tuple[str, ...]:
         lines = []
         for extension in self.extensions:
-            arguments = (words or {}).get(extension.keyword) or self.arguments.get(extension.keyword, "")
+            arguments = words.get(extension.keyword) or self.arguments.get(extension.keyword, "")
             if extension.to(standing) and (arguments or not extension.needs_arguments):
                 lines.append(f"{extension.keyword} {arguments}".rstrip(" "))
         return tuple(lines)

@@ -54,6 +54,9 @@ from relay.smtp.sasl_lines import Malformed, decode
 class State(Enum):
     """Where the dialogue stands."""
 
+    # Each is itself and nothing else. The hash that Enum has is of its name, and in Python.
+    __hash__ = object.__hash__
+
     #: Connected, and not greeted yet.
     OPENING = auto()
     #: Greeted; the client has not said its name.
@@ -150,7 +153,7 @@ class _Transaction:
 
 
 _NO_TRANSACTION: Final = _Transaction()
-_IDLING: Final = (Noop, Reset, Verify, Help, Hello, Expand, TurnQueue)
+_IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
 
 class ServerSession:
@@ -350,7 +353,8 @@ class ServerSession:
             case Mail():
                 self._transaction = _Transaction(asked.smtputf8, asked.body is Body.BINARY, asked.prdr)
             case Rcpt():
-                self._transaction = evolve(self._transaction, recipients=self._transaction.recipients + 1)
+                before = self._transaction
+                self._transaction = _Transaction(before.smtputf8, before.binary, before.prdr, before.recipients + 1)
             case Data():
                 self._intake = Intake(
                     lf_ended=bool(self._lf_ended),
@@ -465,7 +469,8 @@ class ServerSession:
         return self._limits.in_turn and self._at < len(self._input)
 
     def _unended_line(self) -> Event | None:
-        if self.buffered < self._line_limit:
+        buffered = len(self._input) - self._at
+        if not buffered or buffered < self._line_limit:
             return None
         line = self._input[self._at :]
         self._at = len(self._input)
@@ -498,7 +503,7 @@ class ServerSession:
         if refusal is not None:
             return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
         if isinstance(question, Hello) and question.extended:
-            return evolve(question, keywords=self._profile.keywords(self._standing, self._words))
+            return Hello(True, question.name, self._profile.keywords(self._standing, self._words))
         return question
 
     def _missing(self, question: Question) -> Reply | None:
@@ -546,7 +551,7 @@ class ServerSession:
                 return answers.ONLY_BDAT if transaction.binary else self._too_early(question)
             case StartTls():
                 return self._too_early(question)
-            case _ if isinstance(question, _IDLING):
+            case _ if type(question) in _IDLING:
                 self._idled += 1
                 if limits.idle_commands is not None and self._idled > limits.idle_commands:
                     return answers.TOO_MUCH_IDLING
