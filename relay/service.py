@@ -42,6 +42,7 @@ from relay.control.api import site
 from relay.encryption import Encryption
 from relay.interfaces import IClock, ISpool
 from relay.net.clock import ReactorClock
+from relay.net.descriptors import room_for
 from relay.net.listen import NoSuchSocket, is_public, listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
@@ -55,6 +56,9 @@ from relay.spool.sqlite import SqliteSpool
 
 #: Seconds that sessions and attempts get to finish when the relay stops.
 PATIENCE: Final = 5.0
+
+#: Files that are open whoever is connected: the spool, logs, libraries, sockets that listen.
+_OWN_FILES: Final = 200
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 #: What says that this machine has no such family of addresses at all.
@@ -171,6 +175,7 @@ class RelayService(Service):
         if not self._ports:
             self._bind()
         self._become_user()
+        self._make_room()
         try:
             self._maillog.start()
         except OSError as problem:
@@ -279,6 +284,19 @@ class RelayService(Service):
                 "set [process] user, or start it as another user"
             )
         self._log.warn("The relay runs as root, since only this machine can connect to it; [process] user is better")
+
+    def _make_room(self) -> None:
+        """Each connection is an open file, each content under way may be another one."""
+        settings = self._relay.settings
+        needed = 2 * settings.limits.connections + settings.delivery.concurrency.total + _OWN_FILES
+        room = room_for(needed)
+        if room < needed:
+            self._log.warn(
+                "This process may have {room} files open and its settings ask for {needed}: raise LimitNOFILE, or lower "
+                "`connections` in [limits]",
+                room=room,
+                needed=needed,
+            )
 
     def _open_control(self) -> None:
         path = self._relay.settings.control.socket
