@@ -79,8 +79,13 @@ class Chunks:
 
     def end(self) -> None:
         """The last chunk has come."""
-        if self._cr and self.fault is None:
+        if self.fault is not None:
+            return
+        if self._cr:
             self.fault = answers.BARE_NEWLINE
+        elif self._line > self._line_limit:
+            # It has no end, and so no CR that would not count.
+            self.fault = answers.CONTENT_LINE_TOO_LONG
 
     def _inspect(self, octets: bytes) -> None:
         self.size += len(octets)

@@ -326,6 +326,11 @@ class ChunkTests(SynchronousTestCase):
             (b"BDAT 52 LAST\r\n" + b"xx" + line, [250]),
             (b"BDAT 53 LAST\r\n" + b"xxx" + line, [554]),
             (b"BDAT 201 LAST\r\n", [421]),
+            # A last line without an end.
+            (b"BDAT 50 LAST\r\n" + b"x" * 50, [250]),
+            (b"BDAT 51 LAST\r\n" + b"x" * 51, [554]),
+            (b"BDAT 51\r\n" + b"x" * 51 + b"BDAT 0 LAST\r\n", [250, 554]),
+            (b"BDAT 51\r\n" + b"x" * 50 + b"\rBDAT 1 LAST\r\n\n", [250, 250]),
         ):
             _, said = listen([self.HEAD + octets], limits=limits)
             self.assertEqual(said[3:], codes, octets[:20])
