@@ -25,6 +25,7 @@ from relay.mail.history import Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.routing import Inquiry, NextHop, RoutingVerdict
+from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
 from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 from relay.smtp.scram import ScramKeys
@@ -397,6 +398,28 @@ class ISpool(Interface):
         Make due at `now` what waits for its time and either goes to a destination of this name or has a recipient in
         this domain (`below`: or in one below it), and return how many recipients those are. Held and claimed ones, and
         those that wait for their release (RFC 4865), stay as they are. Raises `SpoolError`.
+        """
+
+    async def select(selection: Selection, most: int, after: str = "") -> Page:
+        """
+        Up to `most` of the recipients that are meant, in the order of their entries' ids and then of their own, from
+        behind `after` on (`Queued.key`, or what a `Page` said). What is set aside is not among them.
+
+        A bounded piece of work: a page may have fewer, or nobody at all, and still say where to go on. Raises
+        `SpoolError`, and so do the other two.
+        """
+
+    async def tally(selection: Selection, by: Group = Group.DESTINATION, after: str = "") -> Tally:
+        """How many recipients are meant, by group and state; in pieces, as `select`."""
+
+    async def steer(act: Act, selection: Selection, after: str = "") -> Steered:
+        """
+        Do this with the recipients that are meant, a piece of them in one commit, and return when that survives a power
+        cut. What becomes of each is said by `relay.mail.selection.course`.
+
+        Who is claimed at this moment is never touched: it is counted as `busy`, and may be asked for again. A claim
+        that has expired is lost to its holder. An entry goes with its last recipient. As `commit`, it raises
+        `SpoolError` where nothing has happened, and `OutcomeUnknown` where nobody can say.
         """
 
     async def census() -> Census:

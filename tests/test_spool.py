@@ -14,20 +14,21 @@ from relay.mail.envelope import Form
 from relay.spool.memory import MemorySpool
 from relay.spool.workers import IsWorkers, Workers
 from relay.testing.spool import Shard, SpoolContract, check_spool
+from relay.testing.spool_operator import OperatorContract
 from tests.contracts.spool.shards import MemoryShard, SqliteShard
 
 
-class MemorySpoolContractTests(SpoolContract, SynchronousTestCase):
+class MemorySpoolContractTests(SpoolContract, OperatorContract, SynchronousTestCase):
     def make_shard(self) -> Shard:
         return MemoryShard()
 
 
-class SqliteSpoolContractTests(SpoolContract, SynchronousTestCase):
+class SqliteSpoolContractTests(SpoolContract, OperatorContract, SynchronousTestCase):
     def make_shard(self) -> Shard:
         return SqliteShard()
 
 
-class SqliteSpoolInThreadsContractTests(SpoolContract, TestCase):
+class SqliteSpoolInThreadsContractTests(SpoolContract, OperatorContract, TestCase):
     """The same with threads and a reactor, as in the relay."""
 
     def make_shard(self) -> Shard:

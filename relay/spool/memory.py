@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import assert_never
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, assert_never
 
 from attrs import Factory, define, evolve, frozen
 from twisted.internet.defer import Deferred
@@ -27,9 +28,27 @@ from relay.interfaces import (
 )
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending, Recipient
+from relay.mail.selection import (
+    Act,
+    Group,
+    Holder,
+    Page,
+    Queued,
+    Selection,
+    State,
+    Steered,
+    Tally,
+    Verb,
+    course,
+    group_of,
+    selects,
+)
 from relay.spool.contents import MemoryContent, plain_size
 from relay.spool.identity import Identities
 from relay.spool.steps import check, claims_of, due_at, may_be_carried, tokens_of
+
+#: How many an operator's act changes in one commit.
+STEERED_AT_ONCE: Final = 500
 
 
 @frozen
@@ -39,6 +58,8 @@ class _Row:
     pending: Pending
     wake: float | None
     token: int = 0
+    #: An operator holds it.
+    held: bool = False
 
 
 @define
@@ -195,6 +216,62 @@ class MemorySpool:
                     count += 1
         return count
 
+    async def select(self, selection: Selection, most: int, after: str = "") -> Page:
+        self._check_open()
+        found = [queued for queued in self._queued(after) if selects(selection, queued, self._clock.now())][:most]
+        return Page(tuple(found), found[-1].key if len(found) == most else "")
+
+    async def tally(self, selection: Selection, by: Group = Group.DESTINATION, after: str = "") -> Tally:
+        self._check_open()
+        now = self._clock.now()
+        counted = Counter(
+            (group_of(by, queued), queued.state) for queued in self._queued(after) if selects(selection, queued, now)
+        )
+        return Tally(dict(counted))
+
+    async def steer(self, act: Act, selection: Selection, after: str = "") -> Steered:
+        self._check_open()
+        if not self.accepting:
+            raise SpoolError("the spool waits until writing works again")
+        problem, happens = self._failures.pop(0) if self._failures else (None, True)
+        page = await self.select(selection, STEERED_AT_ONCE, after)
+        free = [queued for queued in page.queued if queued.state is not State.ACTIVE]
+        done = [queued for queued in free if self._steer(act, queued, happens)]
+        if isinstance(problem, OutcomeUnknown):
+            self.accepting = False
+            self._clock.callLater(1.0, self._probe)
+        if problem is not None:
+            raise problem
+        return Steered(tuple(done), len(page.queued) - len(free), len(free) - len(done), page.after)
+
+    def _steer(self, act: Act, queued: Queued, happens: bool) -> bool:
+        """Whether the act means anything to this one, and if it `happens`, it has."""
+        way = course(act, queued, self._clock.now())
+        if way is None and act is not Verb.DELETE:
+            return False
+        rows = self.shelf.recipients[queued.entry]
+        id = queued.pending.recipient.id
+        if happens and way is not None:
+            recipient = evolve(queued.pending.recipient, route=way.route, destination=way.destination)
+            rows[id] = _Row(evolve(queued.pending, recipient=recipient, due=way.due), way.wake, held=way.held)
+        elif happens:
+            del rows[id]
+            if not rows:
+                del self.shelf.recipients[queued.entry], self.shelf.entries[queued.entry]
+        return True
+
+    def _queued(self, after: str) -> Iterator[Queued]:
+        """All behind `after`, in their order."""
+        now = self._clock.now()
+        start = tuple(after.split(":", 1)) if after else ("", "")
+        for id, rows in sorted(self.shelf.recipients.items()):
+            if id in self.shelf.damaged or id < start[0]:
+                continue
+            entry, content = self.shelf.entries[id]
+            for recipient, row in sorted(rows.items()):
+                if (id, recipient) > start:
+                    yield _seen(entry, content, row, now)
+
     async def census(self) -> Census:
         self._check_open()
         now = self._clock.now()
@@ -326,6 +403,20 @@ class _Change:
         if row is None or row.token != claim.token:
             raise ClaimLost(f"another holder has {recipient.id} now, or it is settled")
         return row
+
+
+def _seen(entry: Entry, content: IContent, row: _Row, now: float) -> Queued:
+    holder = None
+    if row.wake is None:
+        state, holder = State.HELD, Holder.OPERATOR if row.held else Holder.POLICY
+    elif row.token and row.wake > now:
+        state = State.ACTIVE
+    else:
+        state = State.DEFERRED if row.pending.attempts else State.WAITING
+    envelope = entry.envelope
+    return Queued(
+        entry.id, entry.arrived, envelope.reverse_path, content.size, row.pending, state, holder, envelope.release
+    )
 
 
 def _concerns(row: _Row, domain: str, below: bool) -> bool:

@@ -98,6 +98,6 @@ def _restore(database: sqlite3.Connection, ids: list[str]) -> None:
     """Claims have ended, so all of an entry's recipients are due as they were, but for held ones."""
     database.executemany("UPDATE entries SET trouble = NULL WHERE id = ?", [(id,) for id in ids])
     database.executemany(
-        "UPDATE recipients SET wake = due WHERE entry = ? AND json_extract(route, '$.hold') IS NULL",
+        "UPDATE recipients SET wake = due WHERE entry = ? AND held = 0 AND json_extract(route, '$.hold') IS NULL",
         [(id,) for id in ids],
     )

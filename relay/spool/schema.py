@@ -63,6 +63,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     ),
     # What the sender wants to be told of the recipient; NULL: nothing was said.
     2: ("ALTER TABLE recipients ADD COLUMN wishes TEXT",),
+    # An operator holds it: its `wake` is NULL, whatever its route is.
+    3: ("ALTER TABLE recipients ADD COLUMN held INTEGER NOT NULL DEFAULT 0",),
 }
 
 #: The number of the format that this relay writes, kept in the database's `user_version`.

@@ -27,6 +27,7 @@ from relay.interfaces import (
 )
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
+from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
 from relay.spool.batches import Batches
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.codec import Encoder
@@ -35,6 +36,7 @@ from relay.spool.disk import SpoolDisk, remove
 from relay.spool.hastening import Hasten, Hastened
 from relay.spool.identity import Identities
 from relay.spool.layout import Layout
+from relay.spool.steering import Done, Steer
 from relay.spool.steps import check, claims_of, due_at, may_be_carried, tokens_of
 from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, Stroke, give_back, postpone, renew, settle
 from relay.spool.workers import IsWorkers, Workers
@@ -222,6 +224,22 @@ class SqliteSpool:
             done = await self._ask(done.next)
             count += done.count
         return count
+
+    async def select(self, selection: Selection, most: int, after: str = "") -> Page:
+        now = self._clock.now()
+        page: Page = await self._ask(Errand(lambda writer: writer.select(selection, now, most, after)))
+        return page
+
+    async def tally(self, selection: Selection, by: Group = Group.DESTINATION, after: str = "") -> Tally:
+        now = self._clock.now()
+        tally: Tally = await self._ask(Errand(lambda writer: writer.tally(selection, by, now, after)))
+        return tally
+
+    async def steer(self, act: Act, selection: Selection, after: str = "") -> Steered:
+        done: Done = await self._ask(Steer(act, selection, self._clock.now(), after))
+        for name in done.gone:
+            self._remove(name)
+        return done.steered
 
     async def census(self) -> Census:
         now = self._clock.now()

@@ -94,6 +94,14 @@ RENEW = Statement(
     slice(0, 3),
     present=True,
 )
+#: An operator's act changes what it finds, so that it is found again by a number that only grows.
+STEERED = Statement(
+    "UPDATE probes SET passed = ?",
+    Changes.EACH,
+    "SELECT 1 FROM probes WHERE passed >= ?",
+    slice(0, 1),
+    present=True,
+)
 
 #: These may be carried out for a whole batch, statement by statement in this order, instead of commit by commit. Two
 #: commits that both mean one recipient's claim show in the count of changed rows; the batch is then begun anew.

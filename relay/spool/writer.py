@@ -5,7 +5,8 @@ The boundary between the two threads:
 
 * The reactor's thread (`relay.spool.sqlite`) has drafts, claims, deferreds and the queue of requests. It never
   touches a connection.
-* The writer's thread runs everything in this module, in `claiming`, `hastening`, `questions`, `recovery` and `schema`.
+* The writer's thread runs everything in this module, in `claiming`, `hastening`, `questions`, `recovery`, `schema`,
+  `selecting` and `steering`.
   It has the connection and the owner's lock, and never touches a draft or a deferred.
 * What crosses are the requests below, made of texts, numbers and octets, and their results: values that nobody changes.
   A batch crosses whole, and its results come back in one call.
@@ -27,15 +28,17 @@ from attrs import frozen
 
 from relay.interfaces import ClaimLost, OutcomeUnknown, SpoolError
 from relay.mail.queue import Census, Entry, Pending
+from relay.mail.selection import Group, Page, Selection, Tally
 from relay.net.disk import sync_directory, write_all
-from relay.spool import questions, recovery
+from relay.spool import questions, recovery, selecting, steering
 from relay.spool.claiming import Shelves, Wanted
-from relay.spool.codec import Row
+from relay.spool.codec import Encoder, Row
 from relay.spool.disk import SpoolDisk, create, remove
 from relay.spool.errors import Damaged, SpoolUnusable
 from relay.spool.hastening import Hasten, hasten
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database
+from relay.spool.steering import Steer
 from relay.spool.strokes import MERGED, Changes, Statement, Stroke
 
 
@@ -54,7 +57,7 @@ class Errand:
     run: Callable[[Writer], object]
 
 
-Request: TypeAlias = Commit | Wanted | Hasten | Errand
+Request: TypeAlias = Commit | Wanted | Hasten | Steer | Errand
 
 
 @frozen(eq=False)
@@ -77,6 +80,8 @@ class Writer:
         self._layout = layout
         self._disk = disk
         self._shelves = Shelves(layout, disk, token)
+        #: One of its own: the reactor's is for the reactor's thread.
+        self._encoder = Encoder()
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         #: Since an outcome that is unknown, and until a probe has passed, nothing is written: why.
@@ -115,6 +120,12 @@ class Writer:
             return questions.look_up(self._database(), self._shelves.decoder, id)
         except Damaged as problem:
             raise SpoolError(f"{id} cannot be read: {problem}") from problem
+
+    def select(self, selection: Selection, now: float, most: int, after: str) -> Page:
+        return selecting.select(self._database(), self._shelves.decoder, selection, now, most, after)
+
+    def tally(self, selection: Selection, by: Group, now: float, after: str) -> Tally:
+        return selecting.tally(self._database(), selection, by, now, after)
 
     def probe(self) -> None:
         """See whether writing works, both to the database and to a file. Raises if not."""
@@ -178,6 +189,9 @@ class Writer:
                 results[at] = _by_itself(database, partial(self._shelves.claim, database, request))
             elif isinstance(request, Hasten):
                 results[at] = _by_itself(database, partial(hasten, database, request))
+            elif isinstance(request, Steer):
+                act = partial(steering.steer, database, self._shelves.decoder, self._encoder, request)
+                results[at] = _by_itself(database, act)
 
     def _look_for_gone_files(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
         for at in changes:
@@ -206,14 +220,15 @@ class Writer:
         """
         succeeded = [at for at in changes if not isinstance(results[at], Exception)]
         strokes = [stroke for at in succeeded if isinstance(request := batch[at], Commit) for stroke in request.strokes]
+        acts = [results[at].witness for at in succeeded if isinstance(batch[at], Steer)]
         try:
-            happened = self._prove(strokes)
+            happened = self._prove((*acts[-1:], *strokes))
         except Exception as worse:
             self._drop()
             self._refusing = f"{problem}; then {worse}"
             for at in succeeded:
                 # A claim that may have happened needs no answer: it expires. Nor does haste.
-                error = OutcomeUnknown if isinstance(batch[at], Commit) else SpoolError
+                error = OutcomeUnknown if isinstance(batch[at], Commit | Steer) else SpoolError
                 results[at] = error(self._refusing)
                 results[at].__cause__ = problem
             return

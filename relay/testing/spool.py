@@ -8,7 +8,7 @@ For those who write a spool: its contract (`relay.interfaces.ISpool`) as a test 
 A `Shard` is the spool as the contract sees it: several holders may have it, their time is a `Clock`, it outlives
 them, and things go wrong when a test says so. A spool that answers at once is tested in milliseconds; for one that
 waits for threads or for a server, the contract is mixed into trial's asynchronous `TestCase`. `check_spool` is the
-same as a function.
+same as a function, with what `relay.testing.spool_operator` adds.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def octets(content: IContent) -> bytes:
     return b"".join(content.blocks())
 
 
-class SpoolContract:
-    """The contract, one clause a test. Mix it into a test case, and say how a shard is made."""
+class SpoolCase:
+    """What clauses are made of. Say how a shard is made."""
 
     assertEqual: Any
     assertTrue: Any
@@ -169,8 +169,6 @@ class SpoolContract:
         self.shard = self.make_shard()
         self.addCleanup(self.shard.dispose)
         self._opened = False
-
-    # What clauses are made of.
 
     async def opened(self) -> ISpool:
         """A holder; the first of a process recovers."""
@@ -235,6 +233,13 @@ class SpoolContract:
         problem = await self.fails(kind, spool.commit([enrol]))
         self.assertIsNone(await spool.look_up(enrol.entry.id))
         return problem
+
+
+class SpoolContract(SpoolCase):
+    """
+    The contract, one clause a test. Mix it into a test case. What an operator asks and does is in
+    `relay.testing.spool_operator`.
+    """
 
     # Keeping.
 
@@ -872,7 +877,9 @@ def check_spool(make_shard: Callable[[], Shard]) -> None:
     Whether a spool that answers at once keeps its contract. Raises `AssertionError` if not, with all that was found.
     """
 
-    class Contract(SpoolContract, SynchronousTestCase):
+    from relay.testing.spool_operator import OperatorContract
+
+    class Contract(SpoolContract, OperatorContract, SynchronousTestCase):
         def make_shard(self) -> Shard:
             return make_shard()
 
