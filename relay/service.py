@@ -292,8 +292,8 @@ class RelayService(Service):
         room = room_for(needed)
         if room < needed:
             self._log.warn(
-                "This process may have {room} files open and its settings ask for {needed}: raise LimitNOFILE, or lower "
-                "`connections` in [limits]",
+                "This process may have {room} files open and its settings ask for {needed}: raise LimitNOFILE, or "
+                "lower `connections` in [limits]",
                 room=room,
                 needed=needed,
             )
