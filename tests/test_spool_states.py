@@ -21,7 +21,8 @@ from twisted.internet.defer import Deferred
 
 from relay.interfaces import Claim, ClaimLost, Enrol, ISpool, Renew, SpoolError
 from relay.mail.envelope import Form
-from relay.mail.routing import Hold
+from relay.mail.routing import Forward, Hold
+from relay.mail.selection import Group, Queued, Reroute, Selection, State, Verb
 from relay.net.waiting import start
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import Limits
@@ -30,6 +31,16 @@ from tests.contracts.spool.shards import MemoryShard, SqliteShard
 
 DESTINATIONS = ("a.example", "b.example", "c.example")
 LEASE = 100.0
+SELECTIONS = st.builds(
+    Selection,
+    to=st.sampled_from(["", "", "u0@*", "@b.example", "U1@A.example", "*@c.*"]),
+    sender=st.sampled_from(["", "", "jon@*", "<>"]),
+    destination=st.sampled_from(["", "", "a.example", "*.EXAMPLE", "refused"]),
+    state=st.sampled_from([None, None, None, *State]),
+    older=st.sampled_from([None, None, 0.0, 50.0]),
+    reason=st.sampled_from(["", "", "", "REFUSED", "4.4.1", "full"]),
+)
+ACTS = st.sampled_from([*Verb, Reroute(Forward("b.example"))])
 
 
 class Pair:
@@ -217,6 +228,38 @@ class TwoSpools(RuleBasedStateMachine):
         now = self.shards[0].clock.now()
         disk, memory = (self.answer(spool.hasten(domain, now, below)) for spool in self.spools)
         assert disk == memory
+
+    @rule(act=ACTS, selection=SELECTIONS)
+    def an_operator_acts(self, act: Verb | Reroute, selection: Selection) -> None:
+        disk, memory = (self.answer(spool.steer(act, selection)) for spool in self.spools)
+        assert (disk.busy, disk.unmoved) == (memory.busy, memory.unmoved)
+        self.same_recipients(disk.done, memory.done)
+
+    @rule(selection=SELECTIONS, by=st.sampled_from(Group))
+    def an_operator_asks(self, selection: Selection, by: Group) -> None:
+        disk, memory = (self.answer(spool.select(selection, 1000)) for spool in self.spools)
+        self.same_recipients(disk.queued, memory.queued)
+        disk, memory = (self.answer(spool.tally(selection, by)) for spool in self.spools)
+        assert disk == memory
+        assert sum(disk.counts.values()) == len(self.answer(self.spools[0].select(selection, 1000)).queued)
+
+    def same_recipients(self, disk: tuple[Queued, ...], memory: tuple[Queued, ...]) -> None:
+        seen = [
+            sorted(
+                (
+                    self.names[which][one.entry],
+                    one.pending.recipient.id.rpartition(".")[2],
+                    one.arrived,
+                    one.size,
+                    one.state.value,
+                    repr((one.held_by, one.release, one.pending.due, one.pending.attempts, one.pending.last)),
+                    repr((one.pending.recipient.route, one.pending.recipient.destination)),
+                )
+                for one in found
+            )
+            for which, found in ((0, disk), (1, memory))
+        ]
+        assert seen[0] == seen[1]
 
     @rule(seconds=st.sampled_from([1.0, 40.0, LEASE, 400.0]))
     def time_passes(self, seconds: float) -> None:
