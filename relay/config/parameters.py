@@ -44,8 +44,8 @@ def _with_hint(details: Any, model: type[BaseModel]) -> InitErrorDetails:
 
 
 def as_text(parameters: BaseModel) -> dict[str, str]:
-    """What was said of them, as text; what was not said is left out, so that it follows the defaults of the day."""
-    said = parameters.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    """The parameters as text; what is as by default is left out, so that it follows the defaults of the day."""
+    said = parameters.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     return {key: text_of(value) for key, value in said.items() if value is not None}
 
 
