@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,8 +42,11 @@ def main() -> int:
     shares = sum(TARGETS[target] for target in arguments.targets)
     sound = True
     for target in arguments.targets:
-        seconds = max(2, arguments.seconds * TARGETS[target] // shares)
-        sound = _fuzz(target, seconds, arguments.seed, arguments.learn) and sound
+        if arguments.runs:
+            until = f"-runs={arguments.runs * TARGETS[target]}"
+        else:
+            until = f"-max_total_time={max(2, arguments.seconds * TARGETS[target] // shares)}"
+        sound = _fuzz(target, until, arguments.seed, arguments.learn) and sound
     return 0 if sound else 1
 
 
@@ -49,6 +54,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", metavar="TARGET", nargs="*", help=f"{', '.join(TARGETS)}; without one, all of them")
     parser.add_argument("--seconds", type=int, default=600, help="how long in all (600)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=0,
+        help="how many inputs instead, for each share of a target; with a seed they are the same ones each time",
+    )
     parser.add_argument("--seed", type=int, default=0, help="choose as in another run with this seed (0: by chance)")
     parser.add_argument("--learn", action="store_true", help="keep in the corpus what was found to be interesting")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="only try this input; needs no fuzzer")
@@ -59,14 +70,14 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _fuzz(target: str, seconds: int, seed: int, learn: bool) -> bool:
-    """Whether nothing was broken in all that time."""
+def _fuzz(target: str, until: str, seed: int, learn: bool) -> bool:
+    """Whether nothing was broken until the end, which an option of libFuzzer says."""
     kept = CORPUS / target
     BROKEN.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as new, tempfile.TemporaryDirectory() as made:
         _write_seeds(target, Path(made))
         options = [
-            f"-max_total_time={seconds}",
+            until,
             f"-max_len={LONGEST}",
             f"-seed={seed}",
             f"-artifact_prefix={BROKEN / target}-",
@@ -75,13 +86,15 @@ def _fuzz(target: str, seconds: int, seed: int, learn: bool) -> bool:
             "-rss_limit_mb=1024",
             "-print_final_stats=1",
         ]
+        began = time.monotonic()
         done = _run(target, new, str(kept), made, *options)
+        seconds = time.monotonic() - began
         if done.returncode:
             _complain(target, done.stdout)
             return False
         numbers = dict(_STATISTICS.findall(done.stdout))
         print(
-            f"{target:10} {seconds:4} s  {numbers.get('number_of_executed_units', '?'):>8} inputs  "
+            f"{target:10} {seconds:4.0f} s  {numbers.get('number_of_executed_units', '?'):>8} inputs  "
             f"{numbers.get('average_exec_per_sec', '?'):>6} a second  {len(list(Path(new).iterdir())):4} new",
             flush=True,
         )
@@ -100,6 +113,8 @@ def _run(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.fuzz.one", target, *arguments],
         cwd=ROOT,
+        # The order in a set is chance, too.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -43,6 +43,39 @@ SERVERS = {
     "says-1yz": _EXTENDED + b"150 a\r\n250 b\r\n",
     "answers-before-it-is-asked": _EXTENDED + b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n250 f\r\n",
 }
+_OFFERS = (
+    b"250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-DSN\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-REQUIRETLS\r\n"
+    b"250-DELIVERBY\r\n250-MT-PRIORITY\r\n250-LIMITS RCPTMAX=1\r\n"
+)
+_TAKES = b"250 a\r\n250 b\r\n250 c\r\n250 d\r\n250 e\r\n250 f\r\n"
+#: What a server says that is met otherwise than plainly, its greeting included, the lengths of the pieces in which it
+#: says it, and the traits.
+MET = {
+    "starttls": (
+        b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n" + _OFFERS + b"250 x\r\n",
+        (7, 24, 8, 250),
+        0b1100_0011,
+    ),
+    "says-more-behind-220": (b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250 evil\r\n", (7, 24, 90), 0b0100_0001),
+    "logs-in": (
+        b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250-mx\r\n250 AUTH PLAIN\r\n235 yes\r\n250 a\r\n250 b\r\n250 c\r\n",
+        (7, 24, 8, 26, 9),
+        0b0100_1011,
+    ),
+    "asks-for-ever": (
+        b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250-mx\r\n250 AUTH SCRAM-SHA-256\r\n" + b"334 \r\n" * 5,
+        (7, 24, 8, 33, 6),
+        0b0100_1011,
+    ),
+    "takes-chunks": (b"220 a\r\n" + _OFFERS + b"250 x\r\n" + _TAKES, (7, 155, 9), 0b0010_0000),
+    "lmtp": (
+        b"220 a\r\n" + _OFFERS + b"250 x\r\n250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n450 f\r\n",
+        (7, 155, 8),
+        0b100,
+    ),
+    "has-no-tls": (b"220 a\r\n250 mx\r\n221 b\r\n", (7,), 0b10),
+    "takes-wishes": (b"220 a\r\n" + _OFFERS + b"250 x\r\n" + _TAKES, (7, 155, 9), 0b1000_0000),
+}
 ADDRESSES = (
     "jon@frogbog",
     '"jon the \\"frog\\""@x.test',
@@ -149,6 +182,10 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     for name, octets in SERVERS.items():
         for flags in (0, 0b1 << other_side.SECOND | 0b11 << other_side.AHEAD):
             yield "client", f"{name}-{flags}", Given(b"220 mx\r\n" + octets, flags=flags, cuts=(9, 60, 2)).data
+    for name, (octets, cuts, traits) in MET.items():
+        for kind in (0, 0b10 << other_side.KIND | 1 << other_side.SECOND):
+            flags = 1 << other_side.MORE | kind
+            yield "client", f"{name}-{flags}", Given(bytes((traits,)) + octets, flags=flags, cuts=cuts).data
     for number, address in enumerate(ADDRESSES):
         yield "addresses", f"address-{number}", address.encode()
     for number, (octets, flags) in enumerate(_EXCHANGES):
