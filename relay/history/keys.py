@@ -43,7 +43,8 @@ def keys(what: str, fields: Mapping[str, object], told: Mapping[str, Plain]) -> 
                 yield value.casefold()[:_LONGEST_KEY]
     if "to" in told:
         # As it was before it was cut.
-        for address in _ADDRESSES(str(fields["to"])):
+        to = str(fields["to"])
+        for address in _ADDRESSES(to if to.isascii() else to.encode("utf-8", "replace").decode("utf-8")):
             yield address.casefold()
     if "message_id" in told:
         yield key(str(told["message_id"]))
@@ -56,17 +57,22 @@ def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
     """The fields that say something, without the queue id, as JSON can say them."""
     told: dict[str, Plain] = {}
     for name, value in fields.items():
-        kind = type(value)
         # By how often they come: this is done for everything that happens.
-        if kind is str:
+        if isinstance(value, str):
             if value and name != "id":
-                told[name] = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."  # type: ignore[arg-type,assignment,index]
-        elif kind is int or kind is float or kind is bool:
-            told[name] = value  # type: ignore[assignment]
+                told[name] = value if value.isascii() and len(value) <= LONGEST else _text(value)
+        elif isinstance(value, int | float):
+            told[name] = value
         elif isinstance(value, tuple | list):
             if value:
-                told[name] = [str(each)[:LONGEST] for each in value]
+                told[name] = [_text(str(each)) for each in value]
         elif value is not None:
-            text = str(value)
-            told[name] = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+            told[name] = _text(str(value))
     return told
+
+
+def _text(text: str) -> str:
+    """As much of it as is kept, in characters that UTF-8 has."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}..."
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

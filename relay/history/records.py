@@ -1,9 +1,8 @@
 """
 The thread's side of the history: everything in this module runs in one thread, which has the database.
 
-A batch is three statements, whatever there is in it. Each statement lets go of the interpreter's lock and has to
-wait for it afterwards, and the thread that it would wait for is the one that talks to all clients: so it is not done
-once for each row.
+Rows go in a hundred at a time. Each statement lets go of the interpreter's lock and has to wait for it afterwards, and
+the thread that it would wait for is the one that talks to all clients: so it is not done once for each row.
 """
 
 from __future__ import annotations
@@ -35,21 +34,10 @@ _REMEMBERED: Final = 50_000
 _PORTION: Final = 500
 _PORTIONS: Final = 20
 
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
-_KEEP_LIVES = """
-    INSERT INTO lives (number, began, id)
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
-"""
-_KEEP_EVENTS = """
-    INSERT INTO events (life, at, what, fields)
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-        json_extract(value, '$[3]') FROM json_each(?)
-"""
-_KEEP_KEYS = """
-    INSERT OR IGNORE INTO keys (key, life)
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
-"""
+#: How many rows a statement has.
+_MANY: Final = (100, 10, 1)
 _KNOWN = "SELECT id, number FROM lives WHERE id <> '' AND id IN (SELECT value FROM json_each(?)) ORDER BY number"
 _FOUND = """
     SELECT number, id FROM lives WHERE number IN (
@@ -141,10 +129,9 @@ class Records:
         lives, events, found_by = self._rows(database, batch)
         try:
             database.execute("BEGIN IMMEDIATE")
-            if lives:
-                database.execute(_KEEP_LIVES, (_encode(lives),))
-            database.execute(_KEEP_EVENTS, (_encoded(events),))
-            database.execute(_KEEP_KEYS, (_encode(list(found_by)),))
+            _insert(database, "INTO lives (number, began, id)", lives)
+            _insert(database, "INTO events (life, at, what, fields)", events)
+            _insert(database, "OR IGNORE INTO keys (key, life)", list(found_by))
             database.execute("COMMIT")
         except BaseException:
             # What we thought that we know of lives is wrong now.
@@ -157,7 +144,7 @@ class Records:
 
     def _rows(
         self, database: sqlite3.Connection, batch: Sequence[Told]
-    ) -> tuple[list[tuple[int, float, str]], list[tuple[int, float, str, dict[str, Any]]], set[tuple[str, int]]]:
+    ) -> tuple[list[tuple[int, float, str]], list[tuple[int, float, str, str]], set[tuple[str, int]]]:
         known = self._lives
         self._recall(database, batch)
         lives: list[tuple[int, float, str]] = []
@@ -173,7 +160,7 @@ class Records:
                 if id:
                     known[id] = life
             told = plain(fields)
-            events.append((life, at, what, told))
+            events.append((life, at, what, _encode(told)))
             for each in keys(what, fields, told):
                 found_by.add((each, life))
         return lives, events, found_by
@@ -203,18 +190,16 @@ class Records:
 
     def _prune(self, now: float) -> None:
         """Remove what is too much, a portion at a time so that no commit is long; the next call goes on."""
-        database = self._database()
+        database, too_old = self._database(), now - self._bounds.age
         for _ in range(_PORTIONS):
+            first = database.execute(_OLDEST, (1,)).fetchone()
+            if first is None:
+                return
+            too_much = self._size(database) > self._bounds.size
+            if not too_much and first[1] >= too_old:
+                return
             oldest = database.execute(_OLDEST, (_PORTION,)).fetchall()
-            if not oldest:
-                return
-            if self._size(database) > self._bounds.size:
-                last = oldest[-1][0]
-            else:
-                last = max((number for number, began in oldest if began < now - self._bounds.age), default=None)
-            if last is None:
-                return
-            self._remove(database, last)
+            self._remove(database, max(number for number, began in oldest if too_much or began < too_old))
 
     def _remove(self, database: sqlite3.Connection, last: int) -> None:
         """These lives and all before them."""
@@ -271,22 +256,15 @@ class Records:
         return self._connection
 
 
-def _encode(rows: object) -> str:
-    """Rows as JSON. What is no text in UTF-8 is shown as `?`."""
-    return _encoder.encode(rows).encode("utf-8", "replace").decode("utf-8")
-
-
-def _encoded(events: Sequence[tuple[int, float, str, dict[str, Any]]]) -> str:
-    try:
-        return _encode(events)
-    except ValueError:
-        # A number that is none, which has no form in JSON. That is our mistake, and no reason to lose the others.
-        return _encode([event for event in events if _can_be_told(event)])
-
-
-def _can_be_told(event: object) -> bool:
-    try:
-        _encode(event)
-    except ValueError:
-        return False
-    return True
+def _insert(database: sqlite3.Connection, where: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows of equal width; the texts of the statements are few, so that each is compiled once."""
+    at = 0
+    for many in _MANY:
+        statement = ""
+        while len(rows) - at >= many:
+            portion = rows[at : at + many]
+            if not statement:
+                row = f"({','.join('?' * len(portion[0]))})"
+                statement = f"INSERT {where} VALUES {','.join([row] * many)}"  # noqa: S608, it is made of ours
+            database.execute(statement, [value for row in portion for value in row])
+            at += many
