@@ -16,9 +16,11 @@ from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
 from relay import __version__
+from relay.agents.pool import Keeping, Pool
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
+from relay.config.delivery import ConnectionSettings
 from relay.config.errors import ConfigurationError
 from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
@@ -218,11 +220,13 @@ def _factory(
             secured=secured is not None,
             authenticated=client.user is not None,
             trusted=trusted,
-            introducing=arrival.address is not None and is_within(arrival.address, listener.xclient),
+            introducing=_may_introduce(arrival, listener),
         )
         words, offer = {}, None
         if users is not None and secured is not None:
-            offer = users.offer(Channel(secured.bindings(), user_of(secured.facts.client_subject)))
+            # TLS is with the host that speaks for a client, and so is whatever it proves.
+            channel = Channel() if arrival.introduced else Channel(secured.bindings(), user_of(client.tls))
+            offer = users.offer(channel)
             words = {"AUTH": " ".join(offer.mechanisms), "FUTURERELEASE": _hold(limits.hold, reception.clock)}
         session = ServerSession(
             profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors
@@ -290,6 +294,7 @@ def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
     said = dict(arrival.introduced)
     return evolve(
         client,
+        tls=None if facts is None else evolve(facts, client_subject=None),
         # A host that speaks for others and knows no address of one speaks for a stranger all the same.
         address=said.get("ADDR", client.address) or _UNKNOWN,
         port=int(said.get("PORT") or 0),
@@ -297,6 +302,16 @@ def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
         extended=said.get("PROTO") == "ESMTP",
         user=said.get("LOGIN"),
     )
+
+
+def _may_introduce(arrival: Arrival, listener: ListenerSettings) -> bool:
+    """
+    Whether XCLIENT is for it. Once the host has said for whom it speaks it may pass on what that one says, and that
+    one must not become somebody else by it.
+    """
+    if arrival.address is None or any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
+        return False
+    return is_within(arrival.address, listener.xclient)
 
 
 def _hold(longest: float, clock: IClock) -> str:
@@ -397,6 +412,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
             Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump())),
             tls,
             Logins(settings.login),
+            pool=Pool(clock, _keeping(delivery.connections)),
         ),
         find=search,
         addresses=delivery.addresses,
@@ -411,4 +427,14 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         schedule=Schedule(**delivery.retry.model_dump()),
         random=surroundings.random.random,
         limits=DispatchLimits(destination=delivery.concurrency.most, total=delivery.concurrency.total),
+    )
+
+
+def _keeping(connections: ConnectionSettings) -> Keeping:
+    return Keeping(
+        idle=connections.idle,
+        most=connections.most,
+        of_host=connections.of_host,
+        transactions=connections.messages,
+        lifetime=connections.lifetime,
     )

@@ -638,9 +638,16 @@ class LimitTests(TransmissionTestCase):
 
     def test_a_connection_that_breaks_in_the_second_transaction_leaves_the_first_one_carried(self) -> None:
         self.exchange.offers = (*OFFERS, "LIMITS RCPTMAX=1")
+        self.exchange.at("RCPT", Drop(), number=2)
+        facts = self.transmit(consignment(recipients=self.names("x", "x", "x")))
+        self.assertEqual([type(fact) for fact in facts], [Carried, Broke, Carried])
+
+    def test_one_that_breaks_before_the_second_transaction_is_begun_is_followed_by_another(self) -> None:
+        self.exchange.offers = (*OFFERS, "LIMITS RCPTMAX=1")
         self.exchange.at("MAIL", Drop(), number=2)
         facts = self.transmit(consignment(recipients=self.names("x", "x", "x")))
-        self.assertEqual([type(fact) for fact in facts], [Carried, Broke, Broke])
+        self.assertEqual([type(fact) for fact in facts], [Carried] * 3)
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (3, 3))
 
 
 class LmtpTests(TransmissionTestCase):

@@ -6,14 +6,16 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.agents.needs import transaction_for
+from relay.agents.pool import Line, Pool, Way
 from relay.interfaces import Consignment, ITransmitter, Report
 from relay.mail.outcome import (
     Answered,
+    Broke,
     Fact,
     Need,
     Peer,
@@ -30,7 +32,6 @@ from relay.net.logins import Logins, NoLogin
 from relay.net.tls_peers import TlsPeers
 from relay.smtp.limits import portions
 from relay.smtp.outgoing import chunks, outgoing
-from relay.smtp.sasl_client import Login
 from relay.smtp.transaction import Approach, Refusal, Transaction
 
 #: How a host is met of which nothing was said.
@@ -41,10 +42,13 @@ _ANYHOW: Final = NextHop("localhost", mx=False, tls="none")
 @frozen
 class SmtpTransmitter:
     """
-    A connection for each call, and QUIT behind it, for whose answer nobody waits.
+    A connection for each call, unless `pool` has one that was kept; behind it, it is kept or QUIT is said, for whose
+    answer nobody waits.
 
-    An exception comes only from content that cannot be read or is damaged. Whoever keeps connections for the
-    next message would do it here: `Connection.carry` may be called again while it is `usable`.
+    A host may close a connection that it has served before at any time, and say so with 421 or with nothing. Where
+    that is all that came of MAIL, nothing of the content was sent: it is no failure, and a new connection is made.
+
+    An exception comes only from content that cannot be read or is damaged.
     """
 
     dialer: Dialer
@@ -52,6 +56,7 @@ class SmtpTransmitter:
     tls: TlsPeers | None = None
     logins: Logins = field(factory=Logins)
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+    pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
 
     async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
         hop = consignment.next_hop or _ANYHOW
@@ -62,51 +67,65 @@ class SmtpTransmitter:
             # The mail waits: a name may come back into the configuration, and a file may be mended.
             self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
             return _alike(left, Unauthenticated(peer, str(problem)))
+        level: TlsLevel = "none" if hop.unix else "verify" if consignment.entry.envelope.require_tls else hop.tls
+        way = Way(peer, hop.lmtp, level, login, hop.without)
+        line = self.pool.take(way)
         reports: list[Report] = []
         while left:
-            opened = await self._open(consignment, peer, hop, login)
-            if not isinstance(opened, Connection):
-                return [*reports, *_alike(left, self._refused(opened, consignment))]
-            carried = await self._carry(consignment, left, opened, hop)
+            if line is None:
+                opened = await self._open(way)
+                if not isinstance(opened, Connection):
+                    return [*reports, *_alike(left, self._refused(opened, consignment))]
+                line = Line(way, opened, self.dialer.clock.seconds())
+            carried = await self._carry(consignment, left, line, hop)
             reports += carried
             left = left[len(carried) :]
+            line = None
         return reports
 
-    async def _open(self, consignment: Consignment, peer: Peer, hop: NextHop, login: Login | None) -> Opened:
+    async def _open(self, way: Way) -> Opened:
         """A connection as the next hop wants it; where it may be in clear, also in clear if TLS fails."""
-        level: TlsLevel = "none" if hop.unix else "verify" if consignment.entry.envelope.require_tls else hop.tls
+        peer, level = way.peer, way.tls
         if level == "may" and (self.tls is None or self.tls.fails_with(peer)):
             level = "none"
-        opened = await self._dial(peer, hop, level, login)
+        opened = await self._dial(way, level)
         if level == "may" and isinstance(opened, Unencrypted) and self.tls is not None:
             self.tls.note_failure(peer)
             self.log.warn("TLS with {peer} fails, so it is spoken to in clear: {why}", peer=str(peer), why=opened.text)
-            opened = await self._dial(peer, hop, "none", login)
+            opened = await self._dial(way, "none")
         return opened
 
-    async def _dial(self, peer: Peer, hop: NextHop, level: TlsLevel, login: Login | None) -> Opened:
-        approach = Approach(hop.lmtp, level, login, secrets.token_urlsafe, frozenset(hop.without))
+    async def _dial(self, way: Way, level: TlsLevel) -> Opened:
+        approach = Approach(way.lmtp, level, way.login, secrets.token_urlsafe, frozenset(way.without))
         if level == "none":
-            return await self.dialer.connect(peer, approach)
+            return await self.dialer.connect(way.peer, approach)
         if self.tls is None:
             raise ValueError("there is no TLS to speak with others")
-        return await self.dialer.connect(peer, approach, self.tls.toward(level, peer))
+        return await self.dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
     async def _carry(
-        self, consignment: Consignment, recipients: Sequence[Recipient], connection: Connection, hop: NextHop
+        self, consignment: Consignment, recipients: Sequence[Recipient], line: Line, hop: NextHop
     ) -> list[Report]:
-        """As many transactions as the host takes on one connection; at least one."""
+        """
+        As many transactions as the host takes on this connection: on a new one at least one, on one that has served
+        before perhaps none.
+        """
+        connection = line.connection
         features = connection.features
         parts = portions(recipients, features, _domain)
         reports: list[Report] = []
         try:
-            for part in parts[: features.limit("MAILMAX")]:
+            for part in parts[: line.left]:
                 now = self.dialer.clock.now()
                 transaction = transaction_for(consignment, features, part, now=now, clear=bool(hop.unix))
+                served = line.transactions
+                line.transactions += 1
                 facts = await connection.carry(transaction, _content(consignment, transaction))
+                if served and any(map(_says_only_that_it_is_over, facts)):
+                    break
                 reports += [Report(recipient, fact) for recipient, fact in zip(part, facts, strict=True)]
         finally:
-            connection.quit()
+            self.pool.give_back(line)
         return reports
 
     def _refused(self, fact: Refusal, consignment: Consignment) -> Fact:
@@ -119,6 +138,17 @@ class SmtpTransmitter:
             # RFC 8689 section 4.2.1: without TLS there is no REQUIRETLS either, and waiting does not help.
             return Unsuitable(Need.REQUIRE_TLS, fact.peer)
         return fact
+
+
+def _says_only_that_it_is_over(fact: Fact) -> bool:
+    """The connection ended before MAIL was answered, or 421 was the answer (RFC 5321 section 3.8)."""
+    match fact:
+        case Broke(phase=Phase.MAIL):
+            return True
+        case Answered(phase=Phase.MAIL, reply=reply):
+            return reply.code == 421
+        case _:
+            return False
 
 
 def _content(consignment: Consignment, transaction: Transaction) -> Iterator[bytes]:

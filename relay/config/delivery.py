@@ -44,6 +44,22 @@ class ConcurrencySettings(Section):
     total: Count = Field(default=200, description="Sessions with all destinations together.")
 
 
+class ConnectionSettings(Section):
+    """Connections that have delivered and wait for the next message that goes the same way."""
+
+    idle: Timeout = Field(default=5, description="How long a connection is kept for the next message.")
+    most: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        strict=True,
+        description="How many are kept in all, besides those at work; 0: a connection for each message.",
+    )
+    of_host: Count = Field(default=20, description="How many are kept for one host.")
+    messages: Count = Field(default=100, description="After so many messages a connection is closed.")
+    lifetime: Timeout = Field(default=5 * MINUTE, description="After so long it is closed, too.")
+
+
 class TlsSettings(Section):
     """Whose word counts for who a host is, where `tls = "verify"` of a policy wants it to be known."""
 
@@ -83,6 +99,9 @@ class DeliverySettings(Section):
     retry: RetrySettings = Field(default=RetrySettings(), description="When a copy is tried again, and when no longer.")
     concurrency: ConcurrencySettings = Field(
         default=ConcurrencySettings(), description="How much is under way at once."
+    )
+    connections: ConnectionSettings = Field(
+        default=ConnectionSettings(), description="How connections are kept for the next message."
     )
     timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long another server may take.")
     tls: TlsSettings = Field(default=TlsSettings(), description="Whose word counts for who a host is.")

@@ -1,0 +1,151 @@
+"""
+Connections that have delivered, kept for a short time for the next message that goes the same way.
+
+A connection is lent to one message at a time. What is kept here is idle: it costs a socket and no more, is bounded in
+all and for each host, and has said QUIT within seconds if nobody wants it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from attrs.validators import ge, gt
+
+from relay.interfaces import IClock
+from relay.mail.outcome import Peer
+from relay.mail.routing import TlsLevel
+from relay.net.client import Connection
+from relay.net.clock import cancel
+from relay.smtp.sasl_client import Login
+
+
+@frozen
+class Keeping:
+    """How long connections are kept, and how many."""
+
+    #: How long one may wait for the next message, in seconds.
+    idle: float = field(default=5.0, validator=gt(0))
+    #: How many may wait in all; 0: a connection for each message.
+    most: int = field(default=100, validator=ge(0))
+    #: How many may wait for one way to one host.
+    of_host: int = field(default=20, validator=ge(1))
+    #: After so many transactions, and so many seconds, a connection has done its duty.
+    transactions: int = field(default=100, validator=ge(1))
+    lifetime: float = field(default=300.0, validator=gt(0))
+
+
+#: A connection for each message, and QUIT behind it.
+NONE_KEPT: Final = Keeping(most=0)
+
+
+@frozen
+class Way:
+    """What two messages must have in common if they are to share a connection."""
+
+    peer: Peer
+    lmtp: bool
+    #: What was asked for, and not what came of it: where `may` has ended in clear, the next message meets the same.
+    tls: TlsLevel
+    login: Login | None
+    without: tuple[str, ...]
+
+
+@define(eq=False)
+class Line:
+    """A connection on its way through several messages."""
+
+    way: Way
+    connection: Connection
+    #: When it was made, by `IClock.seconds`.
+    made: float
+    #: MAIL was said so often.
+    transactions: int = 0
+    #: Until when it is kept, while it is.
+    until: float = 0.0
+
+    @property
+    def left(self) -> int | None:
+        """How many transactions the server still takes on it (RFC 9422 section 4); `None`: any number."""
+        most = self.connection.features.limit("MAILMAX")
+        return None if most is None else most - self.transactions
+
+
+class Pool:
+    """Idle connections. The last one that was kept is the first to be taken, so that those that are too many age."""
+
+    def __init__(self, clock: IClock, keeping: Keeping = NONE_KEPT) -> None:
+        self._clock = clock
+        self._keeping = keeping
+        #: All of them, as a set that keeps its order: the one that has waited longest is the first.
+        self._kept: dict[Line, None] = {}
+        self._by_way: dict[Way, list[Line]] = {}
+        self._timer: Any = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, way: Way) -> Line | None:
+        """A connection that another transaction can begin on, as far as we know."""
+        while lines := self._by_way.get(way):
+            line = lines[-1]
+            self._forget(line)
+            if line.connection.usable and self._clock.seconds() < line.until:
+                return line
+            line.connection.quit()
+        return None
+
+    def give_back(self, line: Line) -> None:
+        """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
+        if self._closed or not self._keeping.most or not self._is_worth_keeping(line):
+            line.connection.quit()
+            return
+        if len(self._by_way.get(line.way, ())) >= self._keeping.of_host:
+            line.connection.quit()
+            return
+        if len(self._kept) >= self._keeping.most:
+            self._dismiss(next(iter(self._kept)))
+        line.until = self._clock.seconds() + self._keeping.idle
+        self._kept[line] = None
+        self._by_way.setdefault(line.way, []).append(line)
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._keeping.idle, self._tick)
+
+    def close(self) -> None:
+        """Say QUIT on all of them, and keep none from now on."""
+        self._closed = True
+        cancel(self._timer)
+        self._timer = None
+        for line in tuple(self._kept):
+            self._dismiss(line)
+
+    def _is_worth_keeping(self, line: Line) -> bool:
+        keeping = self._keeping
+        return (
+            line.connection.usable
+            and line.left != 0
+            and line.transactions < keeping.transactions
+            and self._clock.seconds() - line.made < keeping.lifetime
+        )
+
+    def _tick(self) -> None:
+        """One timer for all of them, since each is kept for the same time."""
+        self._timer = None
+        now = self._clock.seconds()
+        for line in tuple(self._kept):
+            if line.until > now:
+                self._timer = self._clock.callLater(line.until - now, self._tick)
+                return
+            self._dismiss(line)
+
+    def _dismiss(self, line: Line) -> None:
+        self._forget(line)
+        line.connection.quit()
+
+    def _forget(self, line: Line) -> None:
+        del self._kept[line]
+        lines = self._by_way[line.way]
+        lines.remove(line)
+        if not lines:
+            del self._by_way[line.way]

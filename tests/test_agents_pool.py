@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from relay.agents.pool import Keeping, Pool
+from relay.agents.smtp import SmtpTransmitter
+from relay.config.logins import LoginSettings
+from relay.interfaces import Consignment
+from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Peer, Phase
+from relay.mail.routing import NextHop
+from relay.net.client import Dialer
+from relay.net.clock import ReactorClock
+from relay.net.logins import Logins
+from relay.net.tls_peers import TlsPeers
+from relay.testing.internet import FakeInternet
+from relay.testing.peers import OFFERS, Drop, FakeExchange, Reset, Say, Stall
+from tests.test_agents_smtp import ANN, JON, PEER, TransmitTestCase, consignment, kept
+from tests.test_transmission import TransmissionTestCase
+
+OTHER = Peer("mx2.example.net", "192.0.2.10")
+
+
+class PoolTestCase(TransmitTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.internet = FakeInternet(self.clock)
+        self.exchange = FakeExchange()
+        self.internet.add(PEER.address, self.exchange)
+        self.keep()
+
+    def keep(self, keeping: Keeping | None = None) -> None:
+        clock = ReactorClock(self.clock, calendar=lambda: 0.0)  # type: ignore[arg-type]
+        self.pool = Pool(clock, keeping or Keeping())
+        self.transmitter = SmtpTransmitter(Dialer(self.internet, clock, "relay.example.org"), pool=self.pool)
+
+    def facts(self, consignment: Consignment, peer: Peer = PEER) -> list[Fact]:
+        reports = self.successResultOf(self.begin(consignment, peer))
+        self.assertEqual(self.exchange.complaints, [])
+        return [report.fact for report in reports]
+
+    def carry(self, times: int = 1, peer: Peer = PEER) -> None:
+        """So many messages, one after the other, and all of them are taken."""
+        for _ in range(times):
+            facts = self.facts(consignment(), peer)
+            self.assertEqual([type(fact) for fact in facts], [Carried, Carried], facts)
+
+    def said(self) -> bytes:
+        return b"".join(octets for who, octets in self.exchange.transcript if who == "C")
+
+
+class ReuseTests(PoolTestCase):
+    def test_messages_one_after_the_other_share_a_connection(self) -> None:
+        self.carry(5)
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (1, 5))
+        self.assertEqual(self.said().count(b"EHLO"), 1)
+        self.assertEqual(self.said().count(b"RSET"), 0)
+        self.assertNotIn(b"QUIT", self.said())
+
+    def test_messages_at_the_same_time_do_not(self) -> None:
+        self.exchange.at("END", Stall(), times=1)
+        waiting = self.begin(consignment())
+        self.carry()
+        self.assertEqual(self.exchange.connections, 2)
+        self.assertNoResult(waiting)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+
+    def test_nobody_waits_behind_a_kept_connection_for_long(self) -> None:
+        self.carry()
+        self.clock.advance(4.9)
+        self.assertEqual((self.exchange.open, len(self.pool)), (1, 1))
+        self.clock.advance(0.2)
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.open, len(self.pool)), (0, 0))
+        self.assertTrue(self.said().endswith(b"QUIT\r\n"))
+        self.clock.advance(5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_each_time_it_is_kept_anew(self) -> None:
+        for _ in range(5):
+            self.carry()
+            self.clock.advance(3)
+        self.assertEqual(self.exchange.connections, 1)
+
+    def test_a_transaction_that_was_left_is_ended_before_the_next(self) -> None:
+        self.exchange.at("RCPT", Say("550 5.1.1 Unknown"), times=2)
+        self.assertEqual([type(fact) for fact in self.facts(consignment())], [Answered, Answered])
+        self.carry()
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (1, 1))
+
+    def test_the_content_of_one_message_never_stands_in_the_next(self) -> None:
+        self.facts(consignment(kept(b"one\r\n")))
+        self.facts(consignment(kept(b"two\r\n"), [JON]))
+        self.assertEqual([message.content[-5:] for message in self.exchange.messages], [b"one\r\n", b"two\r\n"])
+        self.assertEqual([len(message.recipients) for message in self.exchange.messages], [2, 1])
+
+    def test_another_host_has_another_connection(self) -> None:
+        second = FakeExchange()
+        self.internet.add(OTHER.address, second)
+        self.carry()
+        self.carry(peer=OTHER)
+        self.carry(peer=evolve(PEER, name="mx9.example.net"))
+        self.assertEqual((self.exchange.connections, second.connections), (2, 1))
+
+    def test_content_that_cannot_be_read_ends_the_connection_and_harms_nobody_else(self) -> None:
+        self.carry()
+        damaged = consignment(kept(b"x"), [ANN])
+        object.__setattr__(damaged.content, "octets", (b"a\n.\nb\r\n",))
+        self.failureResultOf(self.begin(damaged), ValueError)
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.open, len(self.pool)), (0, 0))
+        self.carry()
+        self.assertEqual((self.exchange.unpromised, len(self.exchange.messages)), ([], 2))
+
+
+class BoundTests(PoolTestCase):
+    def stall_and_go(self, count: int, peer: Peer = PEER) -> None:
+        """So many messages at the same time."""
+        all_of_them = [Deferred.fromCoroutine(self.transmitter.transmit(consignment(), peer)) for _ in range(count)]
+        self.clock.advance(0)
+        for one in all_of_them:
+            self.successResultOf(one)
+
+    def test_after_so_many_messages_a_connection_has_done_its_duty(self) -> None:
+        self.keep(Keeping(transactions=3))
+        self.carry(7)
+        self.assertEqual((self.exchange.connections, self.exchange.open), (3, 1))
+
+    def test_and_after_so_long(self) -> None:
+        self.keep(Keeping(lifetime=10))
+        for _ in range(6):
+            self.carry()
+            self.clock.advance(3)
+        self.assertEqual(self.exchange.connections, 2)
+
+    def test_mailmax_counts_over_all_messages_of_a_connection(self) -> None:
+        self.exchange.offers = (*OFFERS, "LIMITS MAILMAX=3")
+        self.carry(7)
+        self.assertEqual(self.exchange.connections, 3)
+
+    def test_mailmax_counts_the_transactions_of_one_message_too(self) -> None:
+        self.exchange.offers = (*OFFERS, "LIMITS MAILMAX=3 RCPTMAX=1")
+        self.carry(3)
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 6))
+
+    def test_of_one_host_so_many_are_kept(self) -> None:
+        self.keep(Keeping(of_host=2))
+        self.stall_and_go(5)
+        self.assertEqual((self.exchange.connections, self.exchange.open, len(self.pool)), (5, 2, 2))
+
+    def test_of_all_hosts_together_so_many_and_the_oldest_makes_room(self) -> None:
+        self.keep(Keeping(most=2))
+        self.internet.add(OTHER.address, second := FakeExchange())
+        self.stall_and_go(2)
+        self.carry(peer=OTHER)
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.open, second.open, len(self.pool)), (1, 1, 2))
+
+    def test_where_none_is_kept_quit_is_said_at_once(self) -> None:
+        self.keep(Keeping(most=0))
+        self.carry(2)
+        self.assertEqual((self.exchange.connections, self.exchange.open), (2, 0))
+
+    def test_the_last_kept_is_the_first_taken_so_that_those_that_are_too_many_age(self) -> None:
+        self.stall_and_go(4)
+        for _ in range(6):
+            self.clock.advance(1)
+            self.carry()
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.connections, self.exchange.open), (4, 1))
+
+    def test_a_pool_that_is_closed_says_quit_on_all_and_keeps_none(self) -> None:
+        self.stall_and_go(3)
+        self.pool.close()
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.open, self.said().count(b"QUIT")), (0, 3))
+        self.carry()
+        self.assertEqual(self.exchange.open, 0)
+
+
+class StaleTests(PoolTestCase):
+    """A host may close what it has served, at any time; that is no failure of a message, and never a duplicate."""
+
+    def test_one_that_the_host_has_closed_meanwhile_is_not_taken(self) -> None:
+        self.carry()
+        self.internet.connections[0].other.loseConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.exchange.open, 0)
+        self.carry()
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 2))
+
+    def test_one_on_which_the_host_has_said_goodbye_is_not_taken(self) -> None:
+        self.carry()
+        self.internet.connections[0].other.write(b"421 4.4.2 Idle for too long\r\n")
+        self.clock.advance(0)
+        self.carry()
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 2))
+
+    def test_what_befalls_it_before_mail_is_answered_is_no_failure(self) -> None:
+        for fault in (Drop(), Reset(), Say("421 4.3.2 Closing")):
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.exchange.at("MAIL", fault, number=2)
+                self.carry(2)
+                self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 2))
+
+    def test_nor_is_a_silence_until_the_deadline(self) -> None:
+        self.exchange.at("MAIL", Stall(), number=2)
+        self.carry()
+        waiting = self.begin(consignment())
+        self.clock.advance(301)
+        self.clock.advance(0)
+        self.assertIsInstance(self.successResultOf(waiting)[0].fact, Carried)
+        self.assertEqual(len(self.exchange.messages), 2)
+
+    def test_all_kept_ones_may_be_dead_and_one_new_one_is_made(self) -> None:
+        self.exchange.at("MAIL", Reset(), number=2)
+        BoundTests.stall_and_go(self, 3)  # type: ignore[arg-type]
+        self.carry()
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (4, 4))
+
+    def test_what_befalls_a_new_one_is_a_failure(self) -> None:
+        self.exchange.at("MAIL", Drop())
+        self.assertEqual(self.facts(consignment()), [Broke(Breakage.LOST, Phase.MAIL, PEER)] * 2)
+        self.assertEqual(self.exchange.connections, 1)
+
+    def test_if_the_host_is_gone_the_new_one_says_so(self) -> None:
+        self.carry()
+        self.exchange.at("MAIL", Reset(), number=2)
+        self.internet.remove(PEER.address)
+        self.assertEqual([fact.phase for fact in self.facts(consignment()) if isinstance(fact, Broke)],
+                         [Phase.CONNECT] * 2)  # fmt: skip
+
+    def test_after_mail_was_answered_it_is_a_failure_as_everywhere(self) -> None:
+        for moment in ("RCPT", "DATA", "END"):
+            with self.subTest(moment=moment):
+                self.setUp()
+                self.carry()
+                self.exchange.at(moment, Drop())  # type: ignore[arg-type]
+                self.assertEqual([type(fact) for fact in self.facts(consignment())], [Broke, Broke])
+                self.assertEqual(self.exchange.connections, 1)
+
+    def test_any_other_refusal_of_the_sender_is_one(self) -> None:
+        self.exchange.at("MAIL", Say("450 4.7.1 Later"), number=2)
+        self.carry()
+        self.assertEqual([type(fact) for fact in self.facts(consignment())], [Answered, Answered])
+        self.assertEqual(self.exchange.connections, 1)
+
+
+class WayTests(TransmissionTestCase):
+    """What was asked of a connection was asked by the message that made it: another wish is another connection."""
+
+    def make(self, *logins: LoginSettings) -> SmtpTransmitter:
+        dialer = Dialer(self.internet, self.clock, "relay.example.org")
+        tls = TlsPeers(self.clock, self.authority)
+        return SmtpTransmitter(dialer, tls, Logins(logins), pool=Pool(self.clock, Keeping()))
+
+    def connections(self, consignment: Consignment, hop: NextHop) -> int:
+        reports = self.successResultOf(self.begin(consignment, hop))
+        self.assertEqual([type(report.fact) for report in reports], [Carried] * len(reports))
+        return self.exchange.connections
+
+    def test_tls_that_was_verified_is_not_shared_with_what_is_not(self) -> None:
+        self.offer_tls()
+        sent = consignment()
+        counts = [
+            self.connections(sent, self.hop(tls=level))
+            for level in ("none", "may", "encrypt", "verify", "none", "may", "encrypt", "verify")
+        ]
+        self.assertEqual(counts, [1, 2, 3, 4, 4, 4, 4, 4])
+
+    def test_what_requires_tls_takes_none_that_was_not_verified(self) -> None:
+        self.offer_tls()
+        sent = consignment()
+        strict = evolve(sent, entry=evolve(sent.entry, envelope=evolve(sent.entry.envelope, require_tls=True)))
+        self.assertEqual([self.connections(one, self.hop()) for one in (sent, strict, sent, strict)], [1, 2, 2, 2])
+        self.assertIn("REQUIRETLS", self.exchange.messages[-1].parameters)
+
+    def test_who_has_logged_in_is_nobody_else(self) -> None:
+        self.offer_tls()
+        self.exchange.users = {"ann": "pencil", "bob": "rubber"}
+        self.transmitter = self.make(
+            LoginSettings(name="one", user="ann", password="pencil"),
+            LoginSettings(name="two", user="bob", password="rubber"),
+        )
+        hops = [self.hop(tls="verify", login=login) for login in ("one", "two", "one", "")]
+        self.assertEqual([self.connections(consignment(), hop) for hop in hops], [1, 2, 2, 3])
+        self.assertEqual([message.user for message in self.exchange.messages], ["ann", "bob", "ann", None])
+
+    def test_what_is_not_to_be_used_is_not_used(self) -> None:
+        hops = [self.hop(), self.hop(without=["CHUNKING"]), self.hop()]
+        self.assertEqual([self.connections(consignment(), hop) for hop in hops], [1, 2, 2])
+        self.assertEqual([message.by_bdat for message in self.exchange.messages], [True, False, True])
+
+    def test_a_password_that_was_changed_logs_in_anew(self) -> None:
+        self.offer_tls()
+        self.exchange.users = {"ann": "pencil"}
+        file = self.file("password", b"pencil\n", 0o600)
+        self.transmitter = self.make(LoginSettings(name="one", user="ann", password_file=file))
+        hop = self.hop(tls="verify", login="one")
+        self.assertEqual(self.connections(consignment(), hop), 1)
+        file.write_bytes(b"rubber\n")
+        self.exchange.users = {"ann": "rubber"}
+        self.assertEqual(self.connections(consignment(), hop), 2)
