@@ -20,7 +20,7 @@ from relay.history.database import set_aside
 from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
 from relay.history.scribe import IsScribe, Scribe
-from relay.history.sqlite import DELAY, PAUSE, ROUND, SqliteHistory
+from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
@@ -337,6 +337,19 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
             self.close(history)
         self.assertEqual(len(self.said), 2)
         self.assertIn("format 99", self.said[0])
+
+    def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.scribe.slow = True
+        closing = Deferred.fromCoroutine(history.close())
+        self.time.advance(PATIENCE - 0.1)
+        self.assertNoResult(closing)
+        self.time.advance(0.1)
+        self.successResultOf(closing)
+        self.assertEqual(self.said, ["The disk hangs: the last 1 events are not in the history"])
+        # It may come to itself later.
+        self.scribe.go_on()
 
     def test_where_it_cannot_be_at_all_the_question_says_so_and_mail_goes_on(self) -> None:
         self.path.parent.write_text("a file, where a directory should be")

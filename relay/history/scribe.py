@@ -9,9 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-#: Seconds that a disk gets for what is under way when the relay stops. Nobody was promised it.
-PATIENCE = 5.0
-
 
 class IsScribe(Protocol):
     """What the history asks of `Scribe`; a test's double does the work at once, or when the test says so."""
@@ -20,7 +17,7 @@ class IsScribe(Protocol):
         """Do `work` elsewhere, then call `answer` here with what it returned, or with the exception it raised."""
 
     def stop(self) -> None:
-        """Wait until all work is done, within reason. Nothing more is performed."""
+        """Return when all work is done. Nothing more is performed."""
 
 
 class Scribe:
@@ -43,7 +40,7 @@ class Scribe:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._tasks.put(None)
-            thread.join(PATIENCE)
+            thread.join()
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -24,6 +24,8 @@ DELAY: Final = 0.25
 PAUSE: Final = 10.0
 #: Seconds between two looks at what has become too old.
 ROUND: Final = 3600.0
+#: Seconds that a disk gets for what is to be kept when the relay stops. Nobody was promised it.
+PATIENCE: Final = 5.0
 #: Events that wait; what goes beyond is dropped.
 MOST_WAITING: Final = 20_000
 
@@ -105,13 +107,25 @@ class SqliteHistory:
         cancel(self._next_round)
         waiting, self._waiting = self._waiting, []
         now = self._clock.calendar()
+
+        def finish() -> None:
+            try:
+                if waiting:
+                    self._records.keep(waiting, now)
+            finally:
+                self._records.close()
+
+        asked = self._ask(finish).addTimeout(PATIENCE, cast(Any, self._clock))
         try:
-            await self._ask(lambda: self._records.keep(waiting, now) if waiting else None)
+            await asked
+        except TimeoutError:
+            # A disk that hangs is not waited for: the thread ends with the process.
+            self._log.warn("The disk hangs: the last {count} events are not in the history", count=len(waiting))
+            return
         except HistoryUnavailable as problem:
             self._log.warn(
-                "The last {count} events are missing in the history: {problem}", count=len(waiting), problem=problem
+                "The last {count} events are not in the history: {problem}", count=len(waiting), problem=problem
             )
-        await self._ask(self._records.close)
         self._scribe.stop()
 
     # Keeping.
