@@ -6,6 +6,7 @@ A handshake is a word between friends here: what was wanted of it came true, or 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -72,6 +73,8 @@ def check(data: bytes) -> None:
     _replies(given)
     Conversation(given, traits).follow(given.cut(octets))
     Conversation(given, traits).follow([octets])
+    # A server that waits for us, as most do.
+    Conversation(given, traits).follow(re.findall(rb"(?:[0-9]{3}-[^\n]*\n)*[^\n]*(?:\n|\Z)", octets))
     Features.offered(given.octets.decode("latin-1").split("\r\n"))
 
 
@@ -163,7 +166,7 @@ class Conversation:
             self._send_content()
         session.break_off(Breakage.LOST)
         self._turn()
-        self._judge(naive.replies(self.heard))
+        self._judge()
 
     def _is(self, trait: int) -> bool:
         return bool(self.traits >> trait & 1)
@@ -188,6 +191,7 @@ class Conversation:
                     if not self.given.has(SLOWLY):
                         self._send_content()
                 case Settled():
+                    self._check(self.begun[len(self.settled)], event)
                     self.settled.append(event)
                     if session.idle:
                         self._begin()
@@ -196,6 +200,8 @@ class Conversation:
                     self._say(session.data_to_send())
                     assert not self.secured
                     assert self.approach.tls != "none"
+                    assert len(naive.replies(self.heard)) == self.said, "a reply that was said in clear"
+                    assert self.heard.endswith(b"\n")
                     self.secured = True
                     session.secured("TLSv1.3", verified=self._is(VERIFIED))
                 case TurnedAway(fact):
@@ -308,29 +314,32 @@ class Conversation:
             assert line == "LHLO relay.example.org"
             assert self.approach.lmtp
 
-    def _judge(self, codes: list[int]) -> None:
-        """Everybody has a fact, and nobody's copy counts as carried whom the server has not promised to carry."""
+    def _judge(self) -> None:
+        """It is over, once, and everybody has heard what came of it."""
         assert self.session.over
         assert sum(isinstance(end, Over) for end in self.ends) == 1
         assert sum(isinstance(end, TurnedAway) for end in self.ends) <= (not self.begun)
         assert len(self.settled) == len(self.begun)
-        for course, settled in zip(self.begun, self.settled, strict=True):
-            recipients = course.transaction.recipients
-            assert len(settled.facts) == len(recipients)
-            for recipient, fact in zip(recipients, settled.facts, strict=True):
-                if isinstance(fact, Carried):
-                    place = course.recipients[f"<{recipient}>"]
-                    content = course.content
-                    if self.approach.lmtp:
-                        before = [at for at in course.recipients.values() if at < place]
-                        content += sum(_digit(codes, at) == 2 for at in before)
-                    answers = [_digit(codes, at) for at in (course.mail, place, *course.chunks, content)]
-                    assert set(answers) == {2}, f"{recipient} is called carried after {answers}"
-                    assert course.transaction.chunked or _digit(codes, course.data) == 3
-                    assert not course.transaction.require_tls or (self.secured and self._is(VERIFIED))
-                elif isinstance(fact, Broke):
-                    assert len(fact.text) <= 600
-                    assert fact.text.isprintable()
+
+    def _check(self, course: Course, settled: Settled) -> None:
+        """Everybody has a fact, and nobody's copy counts as carried whom the server has not promised to carry by now."""
+        codes = naive.replies(self.heard)
+        recipients = course.transaction.recipients
+        assert len(settled.facts) == len(recipients)
+        for recipient, fact in zip(recipients, settled.facts, strict=True):
+            if isinstance(fact, Carried):
+                place = course.recipients[f"<{recipient}>"]
+                content = course.content
+                if self.approach.lmtp:
+                    before = [at for at in course.recipients.values() if at < place]
+                    content += sum(_digit(codes, at) == 2 for at in before)
+                answers = [_digit(codes, at) for at in (course.mail, place, *course.chunks, content)]
+                assert set(answers) == {2}, f"{recipient} is called carried after {answers}"
+                assert course.transaction.chunked or _digit(codes, course.data) == 3
+                assert not course.transaction.require_tls or (self.secured and self._is(VERIFIED))
+            elif isinstance(fact, Broke):
+                assert len(fact.text) <= 600
+                assert fact.text.isprintable()
 
 
 def _with_wishes(transaction: Transaction) -> Transaction:

@@ -62,6 +62,11 @@ MET = {
         (7, 24, 8, 26, 9),
         0b0100_1011,
     ),
+    "is-not-who-it-should-be": (
+        b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250-mx\r\n250 AUTH PLAIN\r\n235 yes\r\n250 a\r\n",
+        (7, 24, 8, 26, 9),
+        0b0000_1010,
+    ),
     "asks-for-ever": (
         b"220 a\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250-mx\r\n250 AUTH SCRAM-SHA-256\r\n" + b"334 \r\n" * 5,
         (7, 24, 8, 33, 6),
@@ -110,7 +115,15 @@ _HEADERS = {
 
 
 _WORDS = (
-    *("SIZE=1000", "BODY=BINARYMIME", "SMTPUTF8", "RET=HDRS", "ENVID=QQ+2B314159", "NOTIFY=SUCCESS,FAILURE,DELAY"),
+    *(
+        "SIZE=1000",
+        "BODY=BINARYMIME",
+        "SMTPUTF8",
+        "RET=HDRS",
+        "ENVID=QQ+2B314159",
+        "ENVID=a+0D+0Ab",
+        "NOTIFY=SUCCESS,FAILURE,DELAY",
+    ),
     *("NOTIFY=NEVER", "ORCPT=rfc822;bob@far.test", "ORCPT=utf-8;j\u00f6rg@far.test", "AUTH=<>", "AUTH=e+3Dmc2@a.test"),
     *("BY=120;R", "BY=-60;NT", "MT-PRIORITY=-9", "HOLDFOR=3600", "HOLDUNTIL=2030-01-31T12:00:00Z", "REQUIRETLS"),
     *("NAME=one.test ADDR=IPV6:2001:db8::1 PORT=4711 PROTO=ESMTP HELO=one.test LOGIN=ann", "LOGIN=[UNAVAILABLE]"),
@@ -119,6 +132,7 @@ _WORDS = (
 _EXCHANGES = (
     (b"\0ann\0pencil", 3 | 1 << exchange.INITIAL),
     (b"\r\nann\0ann\0pencil", 3),
+    (b"bob\0ann\0pencil", 3 | 1 << exchange.INITIAL),
     ("\r\n\0bob\0p\u00e4ssword".encode(), 3),
     (b"\r\nann\r\npencil", 4),
     (b"ann\r\nwrong\r\nann\r\npencil", 4 | 1 << exchange.INITIAL),

@@ -15,6 +15,8 @@ from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
 from relay.smtp import answers
 from relay.smtp.events import (
+    Auth,
+    Cancelled,
     ChunkEnded,
     Connected,
     Content,
@@ -31,7 +33,7 @@ from relay.smtp.events import (
     Reset,
     StartTls,
 )
-from relay.smtp.extensions import ALL, STRANGER
+from relay.smtp.extensions import ALL, STRANGER, Standing
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.server import MOVES, ServerSession, State
 from tests.smtp.test_octets import cut
@@ -442,6 +444,79 @@ class LimitTests(SynchronousTestCase):
         small, large = seconds(200_000), seconds(3_200_000)
         # Sixteen times as much may take forty times as long on a busy machine; a quadratic way takes 256 times.
         self.assertLess(large, max(small, 0.002) * 80)
+
+
+class LinearTests(SynchronousTestCase):
+    """Whoever sends twice as much costs us twice as much, and not four times. Limits that would hide that are off."""
+
+    LIMITS = SessionLimits(command_line=10**8, auth_line=10**8, idle_commands=None, messages=None, errors=10**8)
+    KNOWN = Standing(secured=True, trusted=True, introducing=True)
+    #: The beginning of a line, what is repeated, and the end.
+    LINES = (
+        *(
+            (b"NOOP ", b"x", b""),
+            (b"", b" ", b"NOOP"),
+            (b"", b"x ", b""),
+            (b"EHLO ", b"a.", b""),
+            (b"HELP ", b"\0", b""),
+        ),
+        *((b"MAIL FROM:<", b"a", b"@b>"), (b"MAIL FROM:<a@", b"b.", b"c>"), (b'MAIL FROM:<"', b'\\"', b'"@b>')),
+        *(
+            (b'RCPT TO:<"', b"\\", b""),
+            (b"RCPT TO:<", b"<", b""),
+            (b"MAIL FROM:<> ", b"X=1 ", b""),
+            (b"VRFY ", b"<@", b""),
+        ),
+        *((b"MAIL FROM:<> ", b"A" * 7 + b"1", b"=1"), (b"MAIL FROM:<> SIZE=", b"9", b""), (b"ETRN ", b"a.", b"b")),
+        *(
+            (b"MAIL FROM:<> ENVID=", b"+41", b""),
+            (b"MAIL FROM:<> AUTH=", b"+41", b"@b"),
+            (b"MAIL FROM:<> BY=", b"9", b";R"),
+        ),
+        *((b"MAIL FROM:<> HOLDUNTIL=", b"2030-", b""), (b"MAIL FROM:<> MT-PRIORITY=", b"-", b"1")),
+        *((b"XCLIENT ", b"NAME=a ", b""), (b"XCLIENT HELO=", b"+41", b""), (b"XCLIENT ADDR=", b"1.", b"1")),
+        *((b"AUTH PLAIN ", b"AAAA", b""), (b"AUTH PLAIN ", b"=", b""), (b"AUTH ", b"X", b""), (b"BDAT ", b"0", b"")),
+        (b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b> ORCPT=rfc822;", b"+41", b""),
+        (b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b> NOTIFY=", b"DELAY,", b"DELAY"),
+        *((b"", b"NOOP\r\n", b""), (b"", b"\r\n", b""), (b"", b"AUTH\r\n", b""), (b"", b"XCLIENT NAME\r\n", b"")),
+        *((b"EHLO c\r\n", b"AUTH LOGIN\r\n*\r\n", b""), (b"EHLO c\r\nAUTH LOGIN\r\n", b"AAAA", b"")),
+        (b"EHLO c\r\nMAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@b>\r\n", b"BDAT 1\r\n\n", b""),
+    )
+
+    def seconds(self, line: tuple[bytes, bytes, bytes], octets: int) -> float:
+        begin, unit, end = line
+        profile = Profile("mx.test", extensions=ALL)
+        said = begin + unit * (octets // len(unit)) + end + b"\r\n"
+        best = []
+        for _ in range(3):
+            session = ServerSession(profile, self.LIMITS, self.KNOWN, {"AUTH": "PLAIN LOGIN"}, greeted=True)
+            began = time.thread_time()
+            session.receive_data(said)
+            while (event := session.next_event()) is not None:
+                if isinstance(event, Cancelled):
+                    session.send(event.reply)
+                elif not isinstance(event, Content):
+                    session.send(Reply.of(334, None, "") if isinstance(event, Auth) else agree(event))
+            best.append(time.thread_time() - began)
+        return min(best)
+
+    def test_time_is_linear_in_what_is_said(self) -> None:
+        for line in self.LINES:
+            small, large = self.seconds(line, 4_000), self.seconds(line, 64_000)
+            with self.subTest(line):
+                # Sixteen times as much may take forty times as long on a busy machine; a quadratic way takes 256 times.
+                self.assertLess(large, max(small, 0.001) * 80)
+
+    def test_it_means_nothing_for_the_time_how_small_the_pieces_are(self) -> None:
+        """Up to the limits, that is: what has not ended is looked at again with each piece."""
+        session = ServerSession(Profile("mx.test", extensions=ALL), SessionLimits(), self.KNOWN, greeted=True)
+        began = time.thread_time()
+        for octet in b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" + b"x" * 30_000:
+            session.receive_data(bytes((octet,)))
+            while (event := session.next_event()) is not None:
+                if not isinstance(event, Content):
+                    session.send(agree(event))
+        self.assertLess(time.thread_time() - began, 5)
 
 
 class EarlyTests(SynchronousTestCase):
