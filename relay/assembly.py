@@ -7,7 +7,7 @@ in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +15,6 @@ from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
-from relay import __version__
 from relay.agents.pool import Keeping, Pool
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
@@ -26,6 +25,10 @@ from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
 from relay.config.logins import missing
 from relay.config.settings import Settings
+from relay.control.api import Desk
+from relay.control.desk import desk
+from relay.control.dispatching import Dispatching
+from relay.control.running import Running
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.dispatch import Dispatcher
@@ -143,40 +146,33 @@ def hostname(settings: Settings) -> str:
     return settings.hostname
 
 
-def answers_for_control(
-    relay: Relay, pid: int, bound: Mapping[str, str]
-) -> Mapping[str, Callable[[], Awaitable[Mapping[str, Any]]]]:
-    """What `relayctl` may ask. `bound`: the address of each listener that listens, by its name."""
+def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str]) -> Desk:
+    """What `relayctl` may ask and do. `bound`: the address of each listener that listens, by its name."""
 
-    async def status() -> Mapping[str, Any]:
-        clock, spool = relay.surroundings.clock, relay.surroundings.spool
-        census = await spool.census()
-        return {
-            "version": __version__,
-            "hostname": relay.settings.hostname,
-            "pid": pid,
-            "up": clock.seconds() - relay.started,
-            "accepting": spool.accepting,
-            "listeners": [
-                {
-                    "name": listener.settings.name,
-                    "address": bound[listener.settings.name],
-                    "connections": len(listener.factory.connections),
-                }
-                for listener in relay.listeners
-                if listener.settings.name in bound
-            ],
-            "queue": {
-                "entries": census.entries,
-                "waiting": census.waiting,
-                "active": census.active,
-                "held": census.held,
-                "corrupt": census.corrupt,
-                "oldest_age": None if census.oldest is None else max(0.0, clock.now() - census.oldest),
-            },
-        }
+    def listeners() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": listener.settings.name,
+                "address": bound[listener.settings.name],
+                "connections": len(listener.factory.connections),
+            }
+            for listener in relay.listeners
+            if listener.settings.name in bound
+        ]
 
-    return {"status": status}
+    given = relay.surroundings
+    return desk(
+        Running(
+            clock=given.clock,
+            spool=given.spool,
+            maillog=given.maillog,
+            delivery=Dispatching(relay.dispatcher),
+            hostname=hostname(relay.settings),
+            pid=pid,
+            started=relay.started,
+            listeners=listeners,
+        )
+    )
 
 
 def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dispatcher: Dispatcher) -> Reception:

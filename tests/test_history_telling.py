@@ -142,7 +142,7 @@ class TellingTests(SynchronousTestCase):
         self.assertEqual(set(_SENTENCES), EVENTS)
 
     def test_an_event_of_another_relay_is_told_as_it_is(self) -> None:
-        self.assertEqual(sentence(happening(0, "rerouted", recipient="a@x")), "rerouted recipient=a@x")
+        self.assertEqual(sentence(happening(0, "beamed", recipient="a@x")), "beamed recipient=a@x")
 
     def test_nothing_found_says_how_far_back_it_looked(self) -> None:
         self.assertEqual(

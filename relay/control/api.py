@@ -1,76 +1,187 @@
 """
 The control socket: HTTP with JSON on a Unix socket, for `relayctl`.
 
-Who may open the socket may ask: its mode is 0600. Nothing that changes anything is a GET.
+Who may open the socket may ask and act: its mode is 0600. A question is a GET with its words in the query; an act is a
+POST with a JSON object. Nothing that changes anything is a GET. An answer is a JSON object; one whose status is not 200
+has a sentence in `error`. What may be long comes in pages: `next`, if it is not "", is what to ask for the next one
+with, as `after`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final, TypeAlias
 
+from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web import server
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from relay.interfaces import HistoryUnavailable, OutcomeUnknown, SpoolError
+from relay.net.peer_user import user_at
 from relay.net.waiting import start
 
-#: What a path answers: any value that JSON can say.
-Answer = Callable[[], Awaitable[Mapping[str, Any]]]
+#: What somebody may say, in octets.
+MOST_SAID: Final = 256 * 1024
 
 _log = Logger(namespace="relay.control")
 
 
-class _Question(Resource):
+class Refused(Exception):
+    """What was asked cannot be answered, and the sentence says why. `status` is HTTP's."""
+
+    def __init__(self, sentence: str, status: int = 400) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.status = status
+
+
+@frozen
+class Asked:
+    """A question, or an act that is asked for."""
+
+    words: Mapping[str, Any]
+    #: Who is at the other end, by the kernel's word; `None` where it does not know.
+    user: str | None = None
+
+    def text(self, name: str) -> str:
+        """A word; "" if it is not said. Raises `Refused` if it is no text."""
+        value = self.words.get(name, "")
+        if not isinstance(value, str):
+            raise Refused(f"'{name}' should be a text")
+        return value
+
+
+#: An answer is any object that JSON can say. Raises `Refused`.
+Answer: TypeAlias = Callable[[Asked], Awaitable[Mapping[str, Any]]]
+
+
+@frozen
+class Desk:
+    """What may be asked, and what may be done, each by its path."""
+
+    questions: Mapping[str, Answer] = Factory(dict)
+    acts: Mapping[str, Answer] = Factory(dict)
+
+
+class _Request(server.Request):
+    """One that keeps no more of what is said than it may."""
+
+    too_long = False
+
+    content: Any
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.too_long = self.too_long or self.content.tell() + len(data) > MOST_SAID
+        if not self.too_long:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+
+class _Counter(Resource):
+    """All paths."""
+
     isLeaf = True
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._answer = answer
+        self._desk = desk
 
-    def render_GET(self, request: Request) -> bytes | int:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def say(status: int, value: Mapping[str, Any]) -> None:
-            if gone:
-                return
-            request.setResponseCode(status)
-            request.setHeader(b"content-type", b"application/json")
-            request.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-            request.finish()
-
-        def fail(failure: Failure) -> None:
-            _log.failure("A question on the control socket failed", failure)
-            say(500, {"error": "the relay could not answer; its log says why"})
-
+    def render(self, request: _Request) -> int:
+        reply = _Reply(request)
         try:
-            answer: Mapping[str, Any] | Deferred[Mapping[str, Any]] = start(self._answer())
+            answer, asked = self._understood(request)
+            said: Mapping[str, Any] | Deferred[Mapping[str, Any]] = start(answer(asked))
         except Exception:
-            fail(Failure())
+            reply.fail(Failure())
         else:
-            if isinstance(answer, Deferred):
-                answer.addCallbacks(lambda value: say(200, value), fail)
+            if isinstance(said, Deferred):
+                said.addCallbacks(reply.say, reply.fail)
             else:
-                say(200, answer)
+                reply.say(said)
         return NOT_DONE_YET
+
+    def _understood(self, request: _Request) -> tuple[Answer, Asked]:
+        path = request.path.decode("ascii", "replace").strip("/")
+        if request.method not in (b"GET", b"POST"):
+            raise Refused("only GET and POST are understood", 405)
+        asking = request.method == b"GET"
+        here, there = (self._desk.questions, self._desk.acts) if asking else (self._desk.acts, self._desk.questions)
+        if path not in here:
+            if path in there:
+                raise Refused(f"/{path} is {'an act: POST it' if asking else 'a question: GET it'}", 405)
+            raise Refused(f"there is no /{path}", 404)
+        return here[path], Asked(_query(request) if asking else _body(request), user_at(request.transport))
+
+
+class _Reply:
+    """Said once, unless whoever asked has gone."""
+
+    def __init__(self, request: _Request) -> None:
+        self._request: Any = request
+        self._gone = False
+        request.notifyFinish().addErrback(self._went)
+
+    def _went(self, _failure: Failure) -> None:
+        self._gone = True
+
+    def say(self, value: Mapping[str, Any], status: int = 200) -> None:
+        if self._gone:
+            return
+        octets = json.dumps(value, ensure_ascii=True).encode() + b"\n"
+        self._request.setResponseCode(status)
+        self._request.setHeader(b"content-type", b"application/json")
+        self._request.setHeader(b"content-length", str(len(octets)).encode())
+        self._request.write(octets)
+        self._request.finish()
+
+    def fail(self, failure: Failure) -> None:
+        match failure.value:
+            case Refused(sentence=sentence, status=status):
+                self.say({"error": sentence}, status)
+            case OutcomeUnknown():
+                self.say({"error": "nobody can say whether this has happened: look, and say it again"}, 503)
+            case SpoolError() as problem:
+                self.say({"error": f"the spool cannot do this now: {problem}"}, 503)
+            case HistoryUnavailable() as problem:
+                self.say({"error": f"the history cannot be read now: {problem}"}, 503)
+            case _:
+                _log.failure("A question on the control socket failed", failure)
+                self.say({"error": "the relay could not answer; its log says why"}, 500)
+
+
+def _query(request: _Request) -> Mapping[str, str]:
+    try:
+        return {name.decode(): values[-1].decode() for name, values in request.args.items()}
+    except UnicodeDecodeError:
+        raise Refused("what is asked should be in UTF-8") from None
+
+
+def _body(request: _Request) -> Mapping[str, Any]:
+    if request.too_long:
+        raise Refused(f"no more than {MOST_SAID} octets may be said at once", 413)
+    try:
+        value = json.loads(request.content.read() or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused("what is said should be JSON") from None
+    if not isinstance(value, dict):
+        raise Refused("what is said should be an object of JSON")
+    return value
 
 
 class _QuietSite(Site):
+    requestFactory = _Request
+
     def log(self, request: Any) -> None:
-        """Who asked for the status how often is no news."""
+        """Who asked for the status how often is no news. Acts are in the mail log."""
 
 
-def site(answers: Mapping[str, Answer]) -> Site:
-    """The factory for the control socket: one GET for each name in `answers`."""
-    root = Resource()
-    for name, answer in answers.items():
-        root.putChild(name.encode(), _Question(answer))
-    factory = _QuietSite(root)  # type: ignore[no-untyped-call]
+def site(desk: Desk) -> Site:
+    """The factory for the control socket."""
+    factory = _QuietSite(_Counter(desk))  # type: ignore[no-untyped-call]
     factory.noisy = False
     factory.displayTracebacks = False
     return factory

@@ -21,6 +21,11 @@ _OUTCOMES: Final = {
     "failed": "has failed",
     "discarded": "was thrown away",
     "held": "is held until the operator decides",
+    "released": "is in the queue",
+    "hastened": "is in the queue",
+    "rerouted": "is in the queue",
+    "deleted": "was deleted by the operator",
+    "given_up": "was given up by the operator",
     "delayed": "is in the queue",
 }
 _ADDRESSES: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s",@]+)@[^\s,]+').findall
@@ -142,7 +147,37 @@ def _discarded(it: Happening) -> str:
 
 
 def _held(it: Happening) -> str:
+    if it.text("operator"):
+        return f"{_whose(it)}: held{_by_operator(it)}"
     return f"{it.text('recipient')}: kept until the operator decides{_by_policy(it)}"
+
+
+def _released(it: Happening) -> str:
+    return f"{_whose(it)}: released{_by_operator(it)}"
+
+
+def _hastened(it: Happening) -> str:
+    return f"{_whose(it)}: to be tried now{_by_operator(it)}"
+
+
+def _rerouted(it: Happening) -> str:
+    return f"{_whose(it)}: sent another way, by {it.text('via') or 'this machine'}{_by_operator(it)}"
+
+
+def _deleted(it: Happening) -> str:
+    return f"{_whose(it)}: deleted{_by_operator(it)}"
+
+
+def _given_up(it: Happening) -> str:
+    return f"{_whose(it)}: given up{_by_operator(it)}, so that the sender is told"
+
+
+def _paused(it: Happening) -> str:
+    return f"the destination {it.text('destination')} was paused{_by_operator(it)}"
+
+
+def _resumed(it: Happening) -> str:
+    return f"the destination {it.text('destination')} goes on{_by_operator(it)}"
 
 
 def _delivered(it: Happening) -> str:
@@ -197,6 +232,13 @@ _SENTENCES: Final[Mapping[str, Callable[[Happening], str]]] = {
     "authenticated": _authenticated,
     "discarded": _discarded,
     "held": _held,
+    "released": _released,
+    "hastened": _hastened,
+    "rerouted": _rerouted,
+    "deleted": _deleted,
+    "given_up": _given_up,
+    "paused": _paused,
+    "resumed": _resumed,
     "delivered": _delivered,
     "relayed": _relayed,
     "delayed": _delayed,
@@ -235,6 +277,10 @@ def _client(it: Happening) -> str:
 def _by_policy(it: Happening) -> str:
     policy, because = it.text("policy"), it.text("because")
     return (f" by policy '{policy}'" if policy else "") + (f" because {because}" if because else "")
+
+
+def _by_operator(it: Happening) -> str:
+    return f" by the operator ({it.text('operator')})" if it.text("operator") else " by the operator"
 
 
 def _trouble(it: Happening) -> str:

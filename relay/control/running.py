@@ -1,0 +1,45 @@
+"""A relay as an operator sees it: what the control socket's answers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from relay.interfaces import IClock, IHistory, IMailLog, ISpool
+from relay.mail.waiting import DestinationView
+
+
+class HasDestinations(Protocol):
+    """What an operator asks of the dispatcher."""
+
+    def destinations(self) -> Sequence[DestinationView]:
+        """All of which something is known, in the order of their names."""
+
+    def pause(self, name: str) -> None:
+        """Begin nothing more for this destination until `resume`. May be said again."""
+
+    def resume(self, name: str) -> None:
+        """Whatever stands in this destination's way (`pause`, rest after failures): try now."""
+
+    def wake(self) -> None:
+        """Recipients in the spool may have become due by other means."""
+
+
+@frozen
+class Running:
+    """A relay that runs."""
+
+    clock: IClock
+    spool: ISpool
+    maillog: IMailLog
+    delivery: HasDestinations
+    hostname: str
+    pid: int
+    #: When it was put together, by `IClock.seconds`.
+    started: float
+    #: The address of each listener that listens, its name, and who is connected.
+    listeners: Callable[[], Sequence[dict[str, Any]]]
+    #: `None`: it keeps none.
+    history: IHistory | None = None
