@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -359,6 +362,60 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(history.dropped, 1)
         problem = self.failureResultOf(Deferred.fromCoroutine(history.find(ID)), HistoryUnavailable)
         self.assertIn(str(self.path), problem.getErrorMessage())
+
+
+IDS = (ID, OTHER, "NG79W8MRZZZZZZ", "")
+ADDRESSES = (Address("Ann", "example.org"), BOB, Address("\u00fc", "xn--bcher-kva.example"), None, "<>", "")
+EVENT = st.tuples(
+    st.sampled_from(["accepted", "refused", "delayed", "relayed", "noticed", "authenticated"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": st.sampled_from(IDS),
+            "sender": st.sampled_from(ADDRESSES),
+            "recipient": st.sampled_from(ADDRESSES),
+            "to": st.sampled_from(["bob@example.net", 'Ann@example.org, "a, b"@c', ""]),
+            "message_id": st.sampled_from(["<1@x>", "<\u00fc@x>", ""]),
+            "notice": st.sampled_from(IDS),
+            "client": st.sampled_from(["192.0.2.7", "2001:db8::7", None]),
+            "because": st.text() | st.floats(allow_nan=False) | st.lists(st.text(), max_size=2),
+        },
+    ),
+)
+QUESTION = st.sampled_from(
+    [*IDS, "ann@example.org", "BOB@example.net", "\u00fc@b\u00fccher.example", '"a, b"@c', "1@X", "<\u00fc@x>"]
+)
+BREAK = st.sampled_from(["a moment", "a restart", "a question"])
+
+
+class AgreementTests(SynchronousTestCase):
+    @settings(max_examples=40)
+    @given(st.lists(EVENT | BREAK, max_size=30), QUESTION, st.integers(1, 5))
+    def test_both_histories_answer_alike_whatever_happened(self, story: list[Any], asked: str, most: int) -> None:
+        time = Clock()
+        clock = ReactorClock(time, lambda: NOON + time.seconds())
+        memory = MemoryHistory(clock.calendar)
+        with tempfile.TemporaryDirectory() as folder:
+
+            def opened() -> SqliteHistory:
+                return SqliteHistory(Path(folder, "history.db"), clock, AtOnce(), bounds=BOUNDS)
+
+            def found(history: IHistory) -> Findings:
+                return self.successResultOf(Deferred.fromCoroutine(history.find(asked, most)))
+
+            disk = opened()
+            for chapter in story:
+                if chapter == "a moment":
+                    time.advance(DELAY)
+                elif chapter == "a question":
+                    self.assertEqual(found(disk), found(memory))
+                elif chapter == "a restart":
+                    self.successResultOf(Deferred.fromCoroutine(disk.close()))
+                    disk = opened()
+                else:
+                    Teed(memory, disk).event(chapter[0], **chapter[1])
+            self.assertEqual(found(disk), found(memory))
+            self.successResultOf(Deferred.fromCoroutine(disk.close()))
 
 
 TABLES = ("lives", "events", "keys")
