@@ -449,21 +449,42 @@ class IntroductionTests(IdentityCase):
         self.is_nobody(self.meet())
         self.assertEqual(self.meet("submissions").codes("XCLIENT LOGIN=ann"), [502])
 
-    def test_what_is_said_of_a_client_replaces_the_one_before_and_nothing_is_left_of_it(self) -> None:
+    def test_whoever_was_introduced_introduces_nobody(self) -> None:
+        """What a host passes on of its client must not make that one somebody else."""
+        for said in ("ADDR=198.51.100.77", "LOGIN=ann", "ADDR=[UNAVAILABLE]", "NAME=a ADDR=198.51.100.77 LOGIN=bob"):
+            met = self.meet(client=INTRODUCER)
+            self.assertEqual(met.codes(f"XCLIENT {said}"), [220])
+            self.assertNotIn("XCLIENT", met.offers())
+            self.assertEqual(met.codes("XCLIENT ADDR=127.0.0.1", "XCLIENT LOGIN=ann"), [550, 550])
+
+    def test_nothing_is_left_of_what_the_host_has_said_for_itself(self) -> None:
         met = self.meet(client=INTRODUCER)
-        self.assertEqual(met.codes("XCLIENT ADDR=127.0.0.1 LOGIN=ann HELO=evil.test", "EHLO c"), [220, 250])
-        self.assertEqual(self.answer(met, LETTER[:-6] + b"RSET\r\n"), [250] * 3)
-        self.assertEqual(met.codes("XCLIENT ADDR=198.51.100.77 LOGIN=[UNAVAILABLE]"), [220])
-        self.assertEqual(met.codes("RCPT TO:<jon@here.test>", "MAIL FROM:<>"), [503, 503])
+        self.assertEqual(self.answer(met, LETTER.replace(b"bob@far", b"jon@here")[:-6] + b"RSET\r\n"), [250] * 3)
+        self.assertEqual(met.codes("XCLIENT ADDR=198.51.100.77"), [220])
+        self.assertEqual(met.codes("RCPT TO:<jon@here.test>", "MAIL FROM:<> SIZE=1"), [503, 503])
         self.is_nobody(met)
 
     def test_a_client_of_whom_no_address_is_known_is_not_the_host_that_speaks_for_it(self) -> None:
-        world = self.world = StagedWorld(CONFIGURATION.replace('"192.0.2.200/32"', '"127.0.0.1/32"'))
-        met = world.meet(FRIEND)
-        self.assertEqual(met.codes("EHLO c", "MAIL FROM:<>", "RCPT TO:<bob@far.test>", "RSET"), [250] * 4)
+        self.trust_the_introducer()
         for nobody in ("[UNAVAILABLE]", "[TEMPUNAVAIL]", "[unavailable]"):
-            self.assertEqual(met.codes("RSET", f"XCLIENT ADDR={nobody}"), [250, 220])
+            met = self.meet(client=FRIEND)
+            self.assertEqual(met.codes("MAIL FROM:<>", "RCPT TO:<bob@far.test>", "RSET"), [250] * 3)
+            self.assertEqual(met.codes(f"XCLIENT ADDR={nobody}"), [220])
             self.is_nobody(met)
+
+    def test_nor_does_a_client_become_that_host_by_a_handshake(self) -> None:
+        self.trust_the_introducer()
+        met = self.meet(client=FRIEND)
+        self.assertEqual(met.codes("XCLIENT ADDR=198.51.100.77", "EHLO evil.test"), [220, 250])
+        if met.codes("STARTTLS") == [220]:
+            met.handshake()
+            self.assertEqual(met.codes("EHLO evil.test"), [250])
+        self.assertEqual(met.codes("XCLIENT LOGIN=ann"), [550])
+        self.is_nobody(met)
+
+    def trust_the_introducer(self) -> None:
+        """The host that speaks for others may send mail itself: a proxy on this machine."""
+        self.world = StagedWorld(CONFIGURATION.replace('"192.0.2.200/32"', '"127.0.0.1/32"'))
 
     def test_no_attribute_ends_our_field_or_a_line_of_the_log(self) -> None:
         for attribute in (
