@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import ContextFactory
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols import tls
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -370,6 +371,15 @@ class BreakageTests(HttpCase):
         self.asked.breaks(ResponseFailed([Failure(ConnectionLost())]))
         self.assertEqual(self.broke(carrying), (Breakage.LOST, Phase.END))
 
+    def test_a_connection_that_nobody_waits_for_any_more_is_not_made(self) -> None:
+        reactor = MemoryReactorClock()
+        self.agent = HttpAgent(reactor, ReactorClock(reactor, lambda: NOW))
+        carrying = self.carry(url="http://192.0.2.80/", plain="true", timeout="5s")
+        (connector,) = reactor.connectors
+        reactor.advance(6)
+        self.assertTrue(connector.stoppedConnecting)
+        self.assertEqual(self.broke(carrying), (Breakage.TIMEOUT, Phase.CONNECT))
+
     def test_content_that_cannot_be_read_is_never_whole(self) -> None:
         carrying = self.carry(content=Text(error=OSError(5, "Input/output error")))
         self.assertEqual(self.fact(carrying), Unwritten("the content of 4Q2x7", "Input/output error", "EIO"))
@@ -444,9 +454,11 @@ class RealTests(SynchronousTestCase):
         self.patch(tls, "_get_default_clock", lambda: self.real.reactor)
         self.agent = HttpAgent(self.real.reactor, self.real.clock)
         self.posted: list[tuple[Any, bytes]] = []
+        #: Requests of which the client has gone before they were answered.
+        self.left: list[Any] = []
 
     def listen(self, context: Any = None) -> int:
-        reactor, site = self.real.reactor, Site(Application(self.posted))
+        reactor, site = self.real.reactor, Site(Application(self.posted, self.left))
         if context is None:
             port = reactor.listenTCP(0, site, interface="127.0.0.1")
         else:
@@ -456,7 +468,7 @@ class RealTests(SynchronousTestCase):
         return number
 
     def post(self, url: str, content: Any = None, **more: Any) -> Fact:
-        given = consignment(to("jon@example.net", "http", url=url, timeout="20s", **more), content=content)
+        given = consignment(to("jon@example.net", "http", url=url, **{"timeout": "20s", **more}), content=content)
         (report,) = self.real.result(Deferred.fromCoroutine(self.agent.carry(given)))  # type: ignore[arg-type]
         fact: Fact = report.fact
         return fact
@@ -490,6 +502,12 @@ class RealTests(SynchronousTestCase):
         fact = self.post(f"http://127.0.0.1:{self.listen()}/drop")
         assert isinstance(fact, Broke)
         self.assertEqual((fact.breakage, fact.phase), (Breakage.LOST, Phase.END))
+
+    def test_a_server_that_takes_too_long_is_left(self) -> None:
+        fact = self.post(f"http://127.0.0.1:{self.listen()}/hang", timeout="0.2s")
+        assert isinstance(fact, Broke)
+        self.assertEqual((fact.breakage, fact.phase), (Breakage.TIMEOUT, Phase.END))
+        self.real.until(lambda: bool(self.left))
 
     def test_what_is_no_http_is_a_conversation_that_broke(self) -> None:
         fact = self.post(f"http://127.0.0.1:{self.listen()}/nonsense")
@@ -541,14 +559,18 @@ class Application(Resource):
 
     isLeaf = True
 
-    def __init__(self, posted: list[tuple[Any, bytes]]) -> None:
+    def __init__(self, posted: list[tuple[Any, bytes]], left: list[Any]) -> None:
         super().__init__()
         self._posted = posted
+        self._left = left
 
     def render_POST(self, request: Any) -> Any:
         self._posted.append((request.requestHeaders, request.content.read()))
         if request.path == b"/drop":
             request.transport.abortConnection()
+            return NOT_DONE_YET
+        if request.path == b"/hang":
+            request.notifyFinish().addErrback(self._left.append)
             return NOT_DONE_YET
         if request.path == b"/nonsense":
             request.transport.write(b"220 mail.example ESMTP\r\n\r\n")

@@ -110,7 +110,7 @@ class PipeAgent:
     def _fact(self, options: PipeParameters, copy: Copy, ended: Ended) -> Fact:
         program, said = options.command[0], shown(ended.output)
         if said:
-            whole = shown(ended.output, most=len(ended.output))
+            whole = shown(ended.output, most=3 * options.output)  # no line is cut that was kept
             log.info("{program} said of {id}: {said}", program=program, id=copy.entry.id, said=whole)
         fate, text, errno_name = self._judged(options, ended)
         if fate is Fate.DELIVERED:
