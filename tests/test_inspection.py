@@ -36,6 +36,14 @@ BODY = b"\r\nbody\r\n.\r\n"
 
 
 class InspectionTests(SynchronousTestCase):
+    def test_the_message_id_is_noted_however_it_came(self) -> None:
+        section = b"Subject: x\r\nMessage-Id: <1@example.org>\r\n"
+        for cut in (1, 7, 10**6):
+            self.assertEqual(inspected(section + BODY, cut).message_id, "<1@example.org>")
+            self.assertEqual(inspected(b"Subject: x\r\n" + BODY + section, cut).message_id, "")
+        self.assertEqual(inspected(section).message_id, "<1@example.org>")
+        self.assertEqual(inspected(b"text\r\n" + section).message_id, "")
+
     def test_fields_up_to_the_limit_are_taken(self) -> None:
         self.assertIsNone(fault(fields(20) + BODY))
         self.assertEqual(fault(fields(21) + BODY), answers.HEADER_TOO_LARGE)

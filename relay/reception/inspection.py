@@ -8,6 +8,7 @@ from typing import Final
 
 from relay.config.limits import Limits
 from relay.mail.header import count_received, has_field, section_end
+from relay.mail.message_id import message_id
 from relay.mail.reply import Reply
 from relay.smtp import answers
 
@@ -23,7 +24,7 @@ class Inspection:
     Memory is bounded by the limit of a header section, time is linear in it.
     """
 
-    __slots__ = ("_done", "_limits", "_section", "_sought", "fault", "headless", "lacking")
+    __slots__ = ("_done", "_limits", "_section", "_sought", "fault", "headless", "lacking", "message_id")
 
     def __init__(self, limits: Limits, sought: tuple[bytes, ...] = ()) -> None:
         """`sought`: names of fields, in lower case, that the message should have."""
@@ -37,6 +38,8 @@ class Inspection:
         self.headless = False
         #: Those that it has not.
         self.lacking: tuple[bytes, ...] = ()
+        #: The Message-ID, or "".
+        self.message_id = ""
 
     def take(self, octets: bytes) -> None:
         """A piece of the content in wire form."""
@@ -62,7 +65,9 @@ class Inspection:
         self.headless = not (_FIELD.match(section) or section.startswith(b"\r\n"))
         self.lacking = tuple(name for name in self._sought if self.headless or not has_field(section, name))
         # Of text there is nothing to inspect.
-        self.fault = None if self.headless else self._judge(section)
+        if not self.headless:
+            self.fault = self._judge(section)
+            self.message_id = message_id(section)
 
     def _judge(self, section: bytearray) -> Reply | None:
         limits = self._limits

@@ -49,6 +49,13 @@ class Intake:
         """The queue id that the message has, or will have."""
         return self._draft.id
 
+    @property
+    def message_id(self) -> str:
+        """The Message-ID that the message has, ours if it gets one from us, or "". Known when all of it is here."""
+        if b"message-id" in self._inspection.lacking:
+            return f"<{self._draft.id}@{self._reception.hostname}>"
+        return self._inspection.message_id
+
     def take(self, octets: bytes) -> None:
         """A piece of content, in the form with which it began."""
         if self.fault is not None:
@@ -122,7 +129,7 @@ class Intake:
         """What a message has to have and this one lacks (RFC 6409 sections 8.2 and 8.3); the rest is its author's."""
         fields = {
             b"date": f"Date: {date(reception.clock.calendar())}\r\n",
-            b"message-id": f"Message-ID: <{self._draft.id}@{reception.hostname}>\r\n",
+            b"message-id": f"Message-ID: {self.message_id}\r\n",
         }
         return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
 
@@ -135,6 +142,7 @@ class Intake:
             recipients=transaction.recipients,
             to=_named(transaction),
             size=size,
+            message_id=self.message_id,
             client=envelope.client.address,
             helo=envelope.client.helo,
             listener=envelope.client.listener,
