@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.config.limits import Limits
 from relay.interfaces import CredentialsUnavailable, ICredentials
 from relay.mail.envelope import ByMode
 from relay.net.channel_binding import channel_bindings
@@ -411,6 +413,13 @@ class AuthTests(ListenerCase):
         self.people.waiting = None
         self.assertEqual(self.codes(self.secured(SUBMISSION), f"AUTH PLAIN {plain('ann', 'secret')}"), ["421"])
 
+    def test_a_source_of_users_that_names_nobody_has_let_nobody_in(self) -> None:
+        async def nobody(user: str, password: str) -> str | None:
+            return ""
+
+        self.people.check_password = nobody  # type: ignore[method-assign]
+        self.assertEqual(self.codes(self.secured(SUBMISSION), f"AUTH PLAIN {plain('ann', 'x')}"), ["535"])
+
     def test_a_response_is_never_taken_for_a_command(self) -> None:
         client = self.secured(SUBMISSION)
         self.assertEqual(self.codes(client, "AUTH PLAIN", "QUIT", "NOOP"), ["334", "501", "250"])
@@ -458,6 +467,22 @@ class ScramTests(ListenerCase):
                 flag = f"p={name}".encode()
                 self.assertEqual(self.exchange(client, "SCRAM-SHA-256-PLUS", flag, bindings[name]), ["235"])
 
+    def test_what_no_program_sends_is_refused_before_it_costs_anything(self) -> None:
+        began = time.process_time()
+        for name in ("\ufdfa" * 2800, "n" * 256):
+            client = self.secured(SUBMISSION)
+            first = base64.b64encode(f"n,,n={name},r=abc".encode()).decode()
+            self.assertEqual(self.codes(client, "AUTH SCRAM-SHA-256", first), ["334", "535"])
+            self.assertEqual(self.codes(client, f"AUTH PLAIN {plain('ann', 'x' * 1025)}"), ["535"])
+        self.assertLess(time.process_time() - began, 0.5)
+
+    def test_a_nonce_is_not_longer_than_our_answer_can_be(self) -> None:
+        client = self.secured(SUBMISSION)
+        first = base64.b64encode(b"n,,n=ann,r=" + b"x" * 201).decode()
+        self.assertEqual(self.codes(client, f"AUTH SCRAM-SHA-256 {first}"), ["501"])
+        first = base64.b64encode(b"n,,n=ann,r=" + b"x" * 200).decode()
+        self.assertEqual(self.codes(client, f"AUTH SCRAM-SHA-256 {first}", "*"), ["334", "501"])
+
     def test_one_of_another_channel_is_worth_nothing(self) -> None:
         other = self.secured(SUBMISSION).transport.getHandle()
         client = self.secured(SUBMISSION)
@@ -488,6 +513,31 @@ class CertificateTests(ListenerCase):
         )
         self.assertEqual(self.codes(client, f"AUTH EXTERNAL {base64.b64encode(b'bob').decode()}"), ["535"])
         self.assertEqual(self.codes(client, "AUTH EXTERNAL ="), ["235"])
+
+    def certified(self, leaf: Any, source: str = "192.0.2.77", *, introducing: str = "") -> Client:
+        client = self.connect(MX, source)
+        self.say(client, "EHLO c")
+        self.say(client, "STARTTLS")
+        peer = self.tls("verify").toward(HERE)
+        context: SSL.Context = peer._context
+        path = str(self.file("client.pem", octets(leaf)))
+        context.use_certificate_chain_file(path)
+        context.use_privatekey_file(path)
+        self.shake(client, peer)
+        if introducing:
+            self.assertEqual(self.codes(client, "EHLO c", introducing), ["250", "220"])
+        return client
+
+    def test_what_a_front_host_shows_says_nothing_of_its_client(self) -> None:
+        front = issue("front@here.test", common_name="front")
+        self.assertIn("EXTERNAL", str(self.say(self.certified(front, "198.51.100.9"), "EHLO c")))
+        client = self.certified(front, "198.51.100.9", introducing="XCLIENT ADDR=203.0.113.66")
+        self.assertNotIn("EXTERNAL", str(self.say(client, "EHLO c")))
+        self.assertEqual(self.codes(client, "AUTH EXTERNAL ="), ["504"])
+
+    def test_a_name_of_which_we_see_only_a_part_is_nobodys(self) -> None:
+        for leaf in (issue("a.example", common_name="j\u00f6rg"), issue("a.example", common_name="j?rg")):
+            self.assertNotIn("EXTERNAL", str(self.say(self.certified(leaf), "EHLO c")))
 
     def test_who_shows_none_is_served_and_has_to_say_more(self) -> None:
         client = self.secured(SUBMISSION)
@@ -575,6 +625,9 @@ class InquiryTests(ListenerCase):
         self.say(client, "Subject: x", "", "x", ".")
         self.world.pass_time(1)
         self.world.internet.add("192.0.2.88", exchange)
+        self.assertEqual(self.codes(client, "ETRN example.org"), ["550"])  # users have no say in our queue
+        client = self.connect(MX, "127.0.0.1")
+        self.say(client, "EHLO c")
         self.assertEqual(self.codes(client, "ETRN elsewhere.test", "ETRN @@"), ["251", "501"])
         self.assertEqual(len(exchange.messages), 0)
         self.assertEqual(self.say(client, "ETRN example.org")[0][:5], "253 2")
@@ -645,6 +698,108 @@ class XClientTests(ListenerCase):
         self.say(client, "EHLO c")
         for wrong in ("ADDR=x", "ADDR", "PORT=99999", "FOO=1", "ADDR=1.2.3.4 ADDR=1.2.3.5", "HELO=a+20b", "PROTO=QMTP"):
             self.assertEqual(self.codes(client, f"XCLIENT {wrong}"), ["501"], wrong)
+
+    def test_whom_it_speaks_for_cannot_become_somebody_else(self) -> None:
+        client = self.connect(MX, "198.51.100.9")
+        self.say(client, "EHLO front.test")
+        lines = self.say(client, "XCLIENT ADDR=203.0.113.5", "EHLO evil.test")
+        self.assertFalse([line for line in lines if "XCLIENT" in line])
+        self.assertEqual(self.codes(client, "XCLIENT ADDR=127.0.0.1 LOGIN=ann"), ["550"])
+        self.assertEqual(self.codes(client, "MAIL FROM:<>", "RCPT TO:<a@x.test>"), ["250", "550"])
+
+    def test_what_was_said_in_clear_does_not_count_in_tls(self) -> None:
+        client = self.connect(MX, "198.51.100.9")
+        self.say(client, "EHLO front.test", "XCLIENT ADDR=203.0.113.5 LOGIN=ann")
+        self.say(client, "EHLO c")
+        self.assertEqual(self.codes(client, "STARTTLS"), ["220"])
+        self.shake(client)
+        self.assertIn("[198.51.100.9]", self.say(client, "EHLO c")[0])
+        self.assertEqual(self.codes(client, "MAIL FROM:<>", "RCPT TO:<a@x.test>"), ["250", "550"])
+
+    def test_an_address_is_one_in_whatever_form(self) -> None:
+        for wrong in ("fe80::1%a(b)c", "fe80::1%+C3+A9", "IPV6:192.0.2.1", "IPV6:fe80::1%1"):
+            client = self.connect(MX, "198.51.100.9")
+            self.assertEqual(self.codes(client, "EHLO c", f"XCLIENT ADDR={wrong}"), ["250", "501"], wrong)
+        self.say(client, "XCLIENT ADDR=::ffff:192.0.2.3")
+        self.assertIn("[192.0.2.3]", self.say(client, "EHLO c")[0])
+
+
+class FloodTests(ListenerCase):
+    configuration = CONFIGURATION.replace('trusted = ["127.0.0.0/8"]', "trusted = []") + "[limits]\nconnections = 4\n"
+
+    def test_nobody_is_kept_in_a_handshake_who_may_not_stay(self) -> None:
+        clients = [self.connect(SUBMISSIONS, f"192.0.2.{30 + each}") for each in range(10)]
+        self.assertEqual([client.lost is None for client in clients], [True] * 4 + [False] * 6)
+
+    def test_nor_for_a_greeting(self) -> None:
+        clients = [self.connect(FRONT, f"192.0.2.{30 + each}") for each in range(10)]
+        self.assertEqual([client.octets[:3] for client in clients], [b""] * 4 + [b"421"] * 6)
+
+    def test_nor_in_front_of_a_proxys_header(self) -> None:
+        clients = [self.connect(SUBMISSIONS, "198.51.100.9") for each in range(10)]
+        self.assertEqual([client.lost is None for client in clients], [True] * 4 + [False] * 6)
+        for client in clients[:4]:
+            client.transport.abortConnection()
+        self.world.settle()
+        self.assertEqual(self.connect(MX).octets[:3], b"220")
+
+    def test_of_ipv6_a_network_counts_as_one(self) -> None:
+        self.world.relay.admission._limits = Limits()
+        clients = [self.connect(MX, f"2001:db8::{each:x}") for each in range(1, 61)]
+        self.assertEqual(sum(client.octets.startswith(b"220") for client in clients), 50)
+        self.assertEqual(self.connect(MX, "2001:db8:0:1::1").octets[:3], b"220")
+
+
+class PatientTests(ListenerCase):
+    configuration = CONFIGURATION.replace('greeting_delay = "6s"', 'greeting_delay = "45s"')
+
+    def test_a_long_delay_is_no_fault_of_ours(self) -> None:
+        client = self.connect(FRONT)
+        self.world.pass_time(44)
+        self.assertEqual(client.octets, b"")
+        self.world.pass_time(2)
+        self.assertEqual(client.octets[:3], b"220")
+
+    def test_who_answers_and_does_not_let_go_is_given_up(self) -> None:
+        async def stubborn(user: str, password: str) -> str | None:
+            for _ in range(100):
+                try:
+                    await Deferred()
+                except Exception:  # that is the mistake
+                    continue
+            return None
+
+        self.people.check_password = stubborn  # type: ignore[method-assign]
+        client = self.secured(SUBMISSION)
+        self.assertEqual(self.codes(client, f"AUTH PLAIN {plain('ann', 'secret')}"), [])
+        self.world.pass_time(31)
+        self.assertEqual(client.octets[:3], b"421")
+        self.assertIsNotNone(client.lost)
+
+    def test_an_answer_that_we_have_not_found_in_time_is_no_failure_of_the_clients(self) -> None:
+        right = f"AUTH PLAIN {plain('ann', 'secret')}"
+        for _ in range(12):
+            self.people.waiting = Deferred()
+            client = self.secured(SUBMISSION)
+            self.say(client, right)
+            self.world.pass_time(31)
+            self.assertEqual(client.octets[:3], b"451")
+            client.transport.abortConnection()
+            self.world.settle()
+        self.people.waiting = None
+        self.assertEqual(self.codes(self.secured(SUBMISSION), right), ["235"])
+
+    def test_answers_that_waited_come_slowly_too_after_many_errors(self) -> None:
+        client = self.secured(SUBMISSION)
+        self.say(client, *["NONSENSE"] * 11)
+        self.world.pass_time(30)
+        self.people.waiting = Deferred()
+        self.assertEqual(self.codes(client, f"AUTH PLAIN {plain('ann', 'wrong')}"), [])
+        self.people.waiting.callback(None)
+        self.world.settle()
+        self.assertEqual(client.octets, b"")
+        self.world.pass_time(1)
+        self.assertEqual(client.octets[:3], b"535")
 
 
 class EarlyTalkerTests(ListenerCase):

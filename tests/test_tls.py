@@ -249,7 +249,7 @@ class SubjectTests(SynchronousTestCase):
         subject = subject_of(shown)
         self.assertTrue((subject.name + "".join(subject.hosts)).isprintable())
         self.assertLessEqual(len(subject.name), 255)
-        self.assertEqual(subject.hosts[:2], ("a??b", "0.example"))
+        self.assertEqual(subject.hosts[:3], ("a??b", "?", "0.example"))
         self.assertLessEqual(len(subject.hosts), 20)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from relay.config.addresses import Inet
+from relay.config.addresses import Inet, Unix
 from relay.config.listeners import ListenerSettings
 from relay.config.settings import Settings
 from relay.config.wording import Complaint
@@ -30,6 +30,10 @@ def contradictions(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(
             ("auth", source), "nobody would ever be asked: AUTH is not offered without TLS, and no listener has 'tls'"
         )
+    elif settings.listener and all(
+        (each.tls == "none" or "AUTH" in each.without) and each.protocol != "submission" for each in settings.listener
+    ):
+        yield Complaint(("auth", source), "nobody would ever be asked: no listener with 'tls' offers AUTH")
     if source != "passwords" and not {"PLAIN", "LOGIN"} & set(settings.auth.mechanisms):
         yield Complaint(("auth", "mechanisms"), f"'{source}' knows PLAIN and LOGIN only")
 
@@ -44,6 +48,17 @@ def _of_listener(listener: ListenerSettings, settings: Settings) -> Iterator[tup
         for key in _ABOUT_TLS:
             if key in listener.model_fields_set:
                 yield key, "means nothing here: the listener's 'tls' is \"none\""
+        for key in ("expand", "verify"):
+            if getattr(listener, key) in (True, "authenticated"):
+                yield key, "nobody could ask: that is for clients that have authenticated, and needs 'tls'"
+    if "AUTH" in listener.without:
+        for key in ("expand", "verify"):
+            if getattr(listener, key) in (True, "authenticated"):
+                yield key, "nobody could ask: that is for clients that have authenticated, and AUTH is not offered here"
+    if isinstance(listener.address, Unix):
+        for key in ("proxy", "xclient"):
+            if getattr(listener, key):
+                yield key, "means nothing here: whoever connects to a Unix socket has no address"
     if "BINARYMIME" in listener.also and "CHUNKING" in listener.without:
         yield "also", "BINARYMIME may not be offered without CHUNKING (RFC 3030 section 3)"
 
@@ -52,7 +67,8 @@ def _of_submission(listener: ListenerSettings, settings: Settings) -> Iterator[t
     if listener.tls == "none":
         yield "protocol", "'submission' needs 'tls': people prove who they are, and that is not offered without"
     by_certificate = listener.client_authorities is not None and "EXTERNAL" in settings.auth.mechanisms
-    if settings.auth.source is None and not by_certificate:
+    by_password = settings.auth.source is not None and set(settings.auth.mechanisms) != {"EXTERNAL"}
+    if not by_password and not by_certificate:
         yield (
             "protocol",
             "'submission' needs users: set 'passwords', 'dovecot' or 'checker' in [auth], or 'client_authorities' here",

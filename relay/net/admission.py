@@ -29,6 +29,17 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
     return any(parsed in network for network in networks if network.version == parsed.version)
 
 
+@lru_cache(4096)
+def counted_as(address: str) -> str:
+    """What an address is counted as: of IPv6 the network of 64 bits, of which one person has all."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip.version == 4:
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((int(ip), 64), strict=False))
+
+
 class Admission:
     """
     Counts connections over all listeners of a relay.
@@ -70,17 +81,18 @@ class Admission:
         Either way `leave` must be called once when it is gone.
         """
         self._connected += 1
-        if address is not None:
+        whom = None if address is None else counted_as(address)
+        if whom is not None:
             # Counted whatever comes of it, since `leave` counts it off.
-            self._at_once[address] = self._at_once.get(address, 0) + 1
+            self._at_once[whom] = self._at_once.get(whom, 0) + 1
         if self._connected > self._limits.connections:
             return TOO_MANY
-        if address is None or self.is_trusted(address):
+        if address is None or whom is None or self.is_trusted(address):
             return None
         now = self._clock.seconds()
         self._sweep(now)
-        at_once = self._at_once[address]
-        recent = self._recent.setdefault(address, deque())
+        at_once = self._at_once[whom]
+        recent = self._recent.setdefault(whom, deque())
         while recent and recent[0] <= now - _MINUTE:
             recent.popleft()
         if at_once > self._limits.connections_per_address:
@@ -93,10 +105,11 @@ class Admission:
     def leave(self, address: str | None) -> None:
         """A client that entered is gone."""
         self._connected -= 1
-        if address in self._at_once:
-            self._at_once[address] -= 1
-            if not self._at_once[address]:
-                del self._at_once[address]
+        whom = None if address is None else counted_as(address)
+        if whom in self._at_once:
+            self._at_once[whom] -= 1
+            if not self._at_once[whom]:
+                del self._at_once[whom]
 
     def _sweep(self, now: float) -> None:
         """Forget addresses that have not connected for a minute, once a minute: memory follows the last one."""

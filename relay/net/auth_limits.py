@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 from typing import Final
 
 from attrs import field, frozen, validators
 
 from relay.interfaces import IClock
+from relay.net.admission import counted_as
 
 #: Addresses that are remembered at once. Beyond that the one that failed the longest ago is forgotten.
 _MOST: Final = 100_000
@@ -41,7 +41,7 @@ class Limiter:
 
     def session(self, address: str | None) -> Attempts:
         """The attempts of one session. Without an address (a Unix socket) only the session's own limit binds."""
-        return Attempts(self, None if address is None else _counted(address))
+        return Attempts(self, None if address is None else counted_as(address))
 
     def _may_try(self, whom: str | None) -> bool:
         if whom is None:
@@ -116,13 +116,3 @@ class Attempts:
     def withdrawn(self) -> None:
         """The client cancelled it, or we could not find out: nobody has learned anything."""
         self._limiter._ended(self._whom, failed=False)
-
-
-def _counted(address: str) -> str:
-    """What an address is counted as."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if ip.version == 4:
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((int(ip), 64), strict=False))

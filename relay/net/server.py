@@ -132,7 +132,10 @@ class SmtpServer(Protocol):
         # Over this the transport asks us, its producer, to pause.
         transport.bufferSize = self._doorway.limits.unread_replies
         transport.registerProducer(self, True)
-        if self._doorway.implicit:
+        if self._doorway.implicit and self._arrival.refusal is not None:
+            # It could only be told in TLS, and that costs us more than a flood costs them.
+            self._abort()
+        elif self._doorway.implicit:
             self._shake_hands()
         else:
             self._converse([])
@@ -149,7 +152,7 @@ class SmtpServer(Protocol):
             # To look for them takes a fifth of the time of a handshake, and few clients can use them.
             lambda: channel_bindings(connection, connection.get_certificate(as_cryptography=True)),
         )
-        self._follow(secured=secured, greeted=not self._doorway.implicit)
+        self._follow(secured=secured, greeted=not self._doorway.implicit, introduced=())
         self._watch(answered=True)
         self._converse([])
 
@@ -184,10 +187,11 @@ class SmtpServer(Protocol):
         self._deadline.close()
         self._doorway.admission.leave(self._arrival.address)
         owed, self._owed = self._owed, None
+        # First: so it can tell a client that has gone from an answer that took too long.
+        self._visit.lost()
         if owed is not None and not isinstance(self._asked, ContentEnded):
             # Nobody waits for a verdict any more. A commit is another matter: it goes on (`IVisit.lost`).
             owed.cancel()
-        self._visit.lost()
         self._gone(self)
 
     # The transport's view of us: we produce replies.
@@ -258,25 +262,35 @@ class SmtpServer(Protocol):
             answer: Answer | Deferred[Answer] = start(self._visit.answer(question))
         except Exception:
             return self._failed(Failure())
+        limits, delay = self._doorway.limits, 0.0
         if not isinstance(answer, Deferred):
-            late = self._session.slow or isinstance(question, Connected)
-            delay = self._delay(question, answer) if late else 0.0
+            if self._session.slow or isinstance(question, Connected):
+                delay = self._delay(question, answer)
             if not delay:
                 return answer
             answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
+        elif self._session.slow:
+            answer.addCallback(self._slowed, question)
+            delay = SLOWNESS
         self._owed, self._asked = answer, question
-        limits = self._doorway.limits
         patience = limits.final_reply if isinstance(question, ContentEnded) else limits.policies_at_command
-        self._owed_until = self._doorway.clock.seconds() + patience
-        self._deadline.within(patience)
+        self._owed_until = self._doorway.clock.seconds() + delay + patience
+        self._deadline.within(delay + patience)
         answer.addErrback(self._failed).addCallback(self._answered)
         return None
+
+    def _slowed(self, answer: Answer, question: Question) -> Answer | Deferred[Answer]:
+        """The answer, after the time that it has to wait for."""
+        delay = self._delay(question, answer)
+        return deferLater(cast(Any, self._doorway.clock), delay, lambda: answer) if delay else answer
 
     def _delay(self, question: Question, answer: Answer) -> float:
         """Seconds for which an answer that is known is kept back."""
         if isinstance(question, Connected):
-            delay = self._doorway.greeting_delay
-            return 0.0 if not delay or self._doorway.admission.is_trusted(self._arrival.address) else delay
+            delay, arrival = self._doorway.greeting_delay, self._arrival
+            # Who may not stay is not kept here for it.
+            waits = delay and arrival.refusal is None and not self._doorway.admission.is_trusted(arrival.address)
+            return delay if waits else 0.0
         negative = isinstance(answer, Reply) and answer.code >= 400
         return SLOWNESS if negative and self._session.slow else 0.0
 
@@ -367,12 +381,26 @@ class SmtpServer(Protocol):
                 self._doorway.log.error("A message was not kept in time: closing without a reply")
                 self._abort()
             else:
-                self._owed.cancel()
+                owed = self._owed
+                owed.cancel()
+                if self._owed is owed:
+                    self._give_up()
         elif self._content_since is not None and self._content_goes_on():
             self._deadline.within(self._doorway.limits.progress_window)
         else:
             self._write(self._session.farewell(answers.IDLE))
             self._close()
+
+    def _give_up(self) -> None:
+        """
+        Whoever answers does not let go even when it is cancelled, and what it says later must not be taken for the
+        answer to something else: so nothing is asked any more on this connection.
+        """
+        asked = type(self._asked).__name__
+        self._doorway.log.error("The answer to {asked} takes too long and cannot be cancelled: closing", asked=asked)
+        self._owed = None
+        self._write(self._session.send(answers.GIVEN_UP))
+        self._close()
 
     def _content_goes_on(self) -> bool:
         """Whether content comes fast enough; asked once in each `progress_window`."""
@@ -437,7 +465,7 @@ class SmtpServerFactory(Factory):
         self._introductions: set[Introduction] = set()
         self._empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction:
+    def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction | None:
         address = getattr(addr, "host", None)
         if address is not None and address.startswith("::ffff:"):
             address = address[7:]
@@ -445,16 +473,25 @@ class SmtpServerFactory(Factory):
         doorway = self._doorway
         if address is None or not doorway.proxies or not is_within(address, doorway.proxies):
             return self._welcome(address, port)
+        # Until it is known for whom it is, it counts in all, and for nobody.
+        if doorway.admission.enter(None) is not None:
+            doorway.admission.leave(None)
+            return None
         introduction = Introduction(
             address,
             port,
             clock=doorway.clock,
             patience=doorway.limits.idle_stressed,
             welcome=self._welcome,
-            gone=self._introductions.discard,
+            gone=self._introduced,
         )
         self._introductions.add(introduction)
         return introduction
+
+    def _introduced(self, introduction: Introduction) -> None:
+        if introduction in self._introductions:
+            self._introductions.discard(introduction)
+            self._doorway.admission.leave(None)
 
     def _welcome(self, address: str | None, port: int) -> SmtpServer:
         connection = SmtpServer(self._doorway, address, port, self._gone)

@@ -102,4 +102,5 @@ def alternative_names(certificate: x509.Certificate) -> tuple[list[str], list[st
 
 
 def _bounded(names: list[str]) -> tuple[str, ...]:
-    return tuple(printable(name) for name in names[:_MOST_NAMES] if len(name) <= _LONGEST)
+    """What is too long is shown as `?`, so that there are still as many."""
+    return tuple(printable(name) if len(name) <= _LONGEST else "?" for name in names[:_MOST_NAMES])

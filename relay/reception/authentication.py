@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 from attrs import field, frozen
@@ -11,7 +12,7 @@ from twisted.logger import Logger
 
 from relay.interfaces import CredentialsUnavailable, ICredentials
 from relay.mail.reply import Reply
-from relay.mail.tls import Subject
+from relay.mail.tls import TlsFacts
 from relay.net.auth_limits import Attempts, Limiter
 from relay.smtp import answers, sasl
 from relay.smtp.sasl import Ask, Challenge, CheckPassword, Denied, Exchange, Proved
@@ -44,15 +45,18 @@ class Users:
         return sasl.Offer.of(possible, channel, credentials.secret)
 
 
-def user_of(subject: Subject | None) -> str | None:
+def user_of(tls: TlsFacts | None) -> str | None:
     """
     The user for whom a client's certificate stands: its one mail address, else its common name. `None`: nobody.
 
-    The authorities that are believed here were named by the operator for this, so what they have signed is true.
+    The authorities that are believed here were named by the operator for this, so what they have signed is true. A
+    name of which we see only a part (`?` stands for what is not printable ASCII) is nobody's: two might look alike.
     """
+    subject = None if tls is None else tls.client_subject
     if subject is None:
         return None
-    return subject.addresses[0] if len(subject.addresses) == 1 else subject.common_name
+    name = subject.addresses[0] if len(subject.addresses) == 1 else subject.common_name
+    return None if name is None or "?" in name else name
 
 
 class Authentication:
@@ -77,6 +81,7 @@ class Authentication:
     async def begin(self, mechanism: str, initial: bytes | None) -> Reply:
         """AUTH: the reply is 334, 235, or a refusal."""
         self.denied = None
+        self.cancel()  # one whose answer took too long
         if not self._attempts.may_try:
             return answers.TOO_MANY_FAILURES
         exchange = self._offer.exchange(mechanism, _nonce)
@@ -84,14 +89,14 @@ class Authentication:
             return sasl.UNKNOWN_MECHANISM
         self._exchange = exchange
         self._attempts.begin()
-        return await self._go_on(exchange, exchange.begin(initial))
+        return await self._go_on(exchange, lambda: exchange.begin(initial))
 
     async def respond(self, octets: bytes) -> Reply:
         """What the client says to a 334."""
         exchange = self._exchange
         if exchange is None:
             raise RuntimeError("no exchange is under way")
-        return await self._go_on(exchange, exchange.respond(octets))
+        return await self._go_on(exchange, lambda: exchange.respond(octets))
 
     def cancel(self) -> None:
         """The client does not want to go on."""
@@ -105,12 +110,20 @@ class Authentication:
             self._exchange = None
             self._attempts.failed()
 
-    async def _go_on(self, exchange: Exchange, step: sasl.Step) -> Reply:
+    async def _go_on(self, exchange: Exchange, first: Callable[[], sasl.Step]) -> Reply:
+        """Whatever happens, the attempt is over or goes on by a 334; what a client can do about it is not to ask."""
         try:
+            step = first()
             while isinstance(step, Ask):
-                step = exchange.answer(await self._find_out(step.question))
+                found = await self._find_out(step.question)
+                if self._exchange is not exchange:  # given up meanwhile, and accounted for
+                    return sasl.UNAVAILABLE
+                step = exchange.answer(found)
+            if isinstance(step, Challenge):
+                return Reply.of(334, None, encode(step.octets).decode("ascii"))
         except CancelledError:
-            self.lost()
+            # Our patience has ended, which is no failure of the client's; if the client has, `lost` was called before.
+            self.cancel()
             raise
         except CredentialsUnavailable as problem:
             self._log.error("Nobody can be authenticated now: {problem}", problem=str(problem))
@@ -119,8 +132,6 @@ class Authentication:
             self._log.failure("Whoever knows the users has failed, the client is told 454")
             return self._cannot_say()
         match step:
-            case Challenge(octets):
-                return Reply.of(334, None, encode(octets).decode("ascii"))
             case Proved(user):
                 self._exchange = None
                 self._attempts.succeeded()

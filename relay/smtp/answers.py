@@ -69,6 +69,8 @@ HOLD_IS_HOLD: Final = Reply.of(501, "5.5.4", "HOLDFOR and HOLDUNTIL exclude each
 IDLE: Final = Reply.of(421, "4.4.2", "Timed out waiting for you")
 STOPPING: Final = Reply.of(421, "4.3.2", "The service is stopping, please try again later")
 OUR_FAULT: Final = Reply.of(451, "4.3.0", "Local error, please try again later")
+#: Nobody knows what the part of us that should have answered will do yet.
+GIVEN_UP: Final = Reply.of(421, "4.3.0", "Local error, closing")
 NO_ROOM: Final = Reply.of(452, "4.3.1", "Insufficient system storage, please try again later")
 HEADER_TOO_LARGE: Final = Reply.of(552, "5.3.4", "The header section is too large")
 TOO_MANY_HOPS: Final = Reply.of(554, "5.4.6", "Too many Received fields: the message is looping")

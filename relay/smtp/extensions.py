@@ -106,7 +106,7 @@ FUTURERELEASE = Extension(
 #: A reply for each recipient behind the content, in SMTP: draft-hall-prdr, as Exim has it.
 PRDR = Extension("PRDR", mail={"PRDR": esmtp.prdr})
 #: RFC 1985.
-ETRN = Extension("ETRN", to=_known)
+ETRN = Extension("ETRN", to=lambda standing: standing.trusted)
 #: Postfix's, for a host that speaks for its own clients.
 XCLIENT = Extension("XCLIENT", to=lambda standing: standing.introducing)
 

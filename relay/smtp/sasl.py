@@ -35,6 +35,10 @@ NEEDS_TLS: Final = Reply.of(538, "5.7.11", "Encryption required for requested au
 #: The users' file cannot be read, Dovecot is away, or our own code has failed.
 UNAVAILABLE: Final = Reply.of(454, "4.7.0", "Temporary authentication failure")
 
+#: Characters of a name and of a password. To prepare a long one takes a while, in which the relay does nothing else.
+_LONGEST_NAME: Final = 255
+_LONGEST_PASSWORD: Final = 1024
+
 # Questions to whoever knows the users.
 
 
@@ -217,12 +221,14 @@ def _login(initial: bytes | None) -> _Run:
 
 def _checked(authzid: str, user: str, password: str) -> _Run:
     prepared = _prepared(user)
-    if not prepared or not password:
+    if not prepared or not 0 < len(password) <= _LONGEST_PASSWORD:
         return Denied(INVALID, "the user's name or the password is empty or has prohibited characters", user)
     if authzid and _prepared(authzid) != prepared:
         return Denied(INVALID, "nobody may act as somebody else", prepared)
     answer = yield Ask(CheckPassword(prepared, password))
-    return Proved(answer) if isinstance(answer, str) else Denied(INVALID, "no such user, or another password", prepared)
+    if isinstance(answer, str) and answer:
+        return Proved(answer)
+    return Denied(INVALID, "no such user, or another password", prepared)
 
 
 def _external(subject: str | None, initial: bytes | None) -> _Run:
@@ -293,6 +299,8 @@ def _text(octets: bytes) -> str | None:
 
 def _prepared(name: str) -> str:
     """A user's name as it is compared; empty where there is none such."""
+    if len(name) > _LONGEST_NAME:
+        return ""
     try:
         return prepare(name)
     except Unpreparable:

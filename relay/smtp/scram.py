@@ -148,6 +148,10 @@ def client_first(flag: str, user: str, nonce: str) -> ClientFirst:
     return ClientFirst(flag[0], flag[2:], "", user, nonce, header, f"n={escaped},r={nonce}".encode())
 
 
+#: A client's: so that our answer, which repeats it, is one line of a reply. Programs make some twenty characters.
+_LONGEST_NONCE: Final = 200
+
+
 def read_client_first(octets: bytes) -> ClientFirst | Garbled:
     pieces = _text(octets).split(",", 2)
     if len(pieces) < 3:
@@ -159,7 +163,7 @@ def read_client_first(octets: bytes) -> ClientFirst | Garbled:
         return Garbled("a malformed authorization identity")
     match _attributes(bare):
         # Before the name there may only be `m=`, an extension that has to be understood, and there are none.
-        case [("n", name), ("r", nonce), *_] if _is_nonce(nonce):
+        case [("n", name), ("r", nonce), *_] if _is_nonce(nonce) and len(nonce) <= _LONGEST_NONCE:
             user, authorized = _name(name), _name(authzid[2:])
             if user is None or authorized is None:
                 return Garbled("a malformed name")

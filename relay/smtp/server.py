@@ -524,7 +524,7 @@ class ServerSession:
                 return answers.NO_AUTH
             case Expand() if not standing.authenticated:
                 return answers.AUTH_FIRST
-            case TurnQueue() if not standing.known:
+            case TurnQueue() if not standing.trusted:
                 return answers.NOT_FOR_YOU
             case XClient() if not standing.introducing:
                 return answers.NOT_FOR_YOU

@@ -68,10 +68,12 @@ def _value(name: str, xtext: str) -> str | None:
 
 
 def _address(text: str) -> str:
-    if text[:5].upper() == "IPV6:":
-        text = text[5:]
-        address = ip_address(text)
-        if not isinstance(address, IPv6Address) or address.scope_id is not None:
-            raise ValueError("no IPv6 address")
+    marked = text[:5].upper() == "IPV6:"
+    address = ip_address(text[5:] if marked else text)
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError("an address with a zone")
         return str(address.ipv4_mapped or address)
-    return str(ip_address(text))
+    if marked:
+        raise ValueError("no IPv6 address")
+    return str(address)

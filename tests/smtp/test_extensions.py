@@ -26,7 +26,7 @@ TO = {
     "DELIVERBY": lambda standing: standing.authenticated or standing.trusted,
     "MT-PRIORITY": lambda standing: standing.authenticated or standing.trusted,
     "FUTURERELEASE": lambda standing: standing.authenticated,
-    "ETRN": lambda standing: standing.authenticated or standing.trusted,
+    "ETRN": lambda standing: standing.trusted,
     "EXPN": lambda standing: standing.authenticated,
     "XCLIENT": lambda standing: standing.introducing,
 }
@@ -77,7 +77,7 @@ class OfferTests(SynchronousTestCase):
     def test_what_a_listener_does_without_is_neither_offered_nor_understood(self) -> None:
         for missing in ALL:
             profile = evolve(EVERYTHING, extensions=tuple(each for each in ALL if each is not missing))
-            standing = Standing(secured=missing.keyword != "STARTTLS", authenticated=True, introducing=True)
+            standing = Standing(missing.keyword != "STARTTLS", authenticated=True, trusted=True, introducing=True)
             self.assertIn(missing.keyword, keywords(EVERYTHING, standing))
             self.assertNotIn(missing.keyword, keywords(profile, standing))
             line = SAID.get(missing.keyword)
