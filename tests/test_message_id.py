@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from email.parser import BytesHeaderParser
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.message_id import message_id
+from tests.test_listeners import MX, ListenerCase
 
 NAME = b"<1234.Abc+x=%@mail.example.org>"
 FOUND = NAME.decode()
@@ -54,3 +56,26 @@ class MessageIdTests(SynchronousTestCase):
         section = f"X: {before}\r\nMessage-ID:{blank}<{name}>\r\nY: z\r\n\r\n".encode()
         known = BytesHeaderParser().parsebytes(section)["Message-ID"]
         self.assertEqual(message_id(section), " ".join(known.split()))
+
+
+class MailLogTests(ListenerCase):
+    """The mail log names it, and so the history can find it."""
+
+    def accepted(self, client: Any, *content: str) -> dict[str, object]:
+        self.say(client, "EHLO c", "MAIL FROM:<ann@here.test>", "RCPT TO:<bob@here.test>", "DATA")
+        self.assertEqual(self.codes(client, *content, "."), ["250"])
+        [event] = self.world.log.named("accepted")
+        return event
+
+    def test_the_message_id_of_what_is_accepted_is_noted(self) -> None:
+        event = self.accepted(self.connect(MX), "Message-ID: <1@example.org>", "", "x")
+        self.assertEqual(event["message_id"], "<1@example.org>")
+
+    def test_what_has_none_is_noted_without(self) -> None:
+        self.assertNotIn("message_id", self.accepted(self.connect(MX), "Subject: x", "", "Message-ID: <1@x>"))
+
+    def test_the_one_that_we_have_given_it_is_noted(self) -> None:
+        event = self.accepted(self.authenticated(), "Subject: x", "", "x")
+        self.assertEqual(event["message_id"], f"<{event['id']}@mx.test>")
+        ((mail,),) = self.world.mailboxes.values()
+        self.assertIn(f"Message-ID: {event['message_id']}".encode(), mail.octets)
