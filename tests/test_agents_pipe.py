@@ -12,6 +12,9 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IReactorProcess
@@ -22,12 +25,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.agents import launch
+from relay.agents.copies import Copy
 from relay.agents.exits import EXITS
 from relay.agents.parcels import Fate
-from relay.agents.pipe import PIPE, PipeAgent
+from relay.agents.pipe import PIPE, PipeAgent, Undeliverable, arguments
 from relay.interfaces import IAgent, IAgentMaker
-from relay.mail.envelope import Form
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope, Form
 from relay.mail.outcome import Carried, Fact, Unwritten
+from relay.mail.queue import Recipient
+from relay.mail.routing import Deliver
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from tests.local_mail import HEAD, MESSAGE, NOW, Text, consignment, is_put_off, to
@@ -236,6 +243,44 @@ class ArgumentsTests(PipeCase):
         self.assertTrue(is_put_off(facts["ann@x"]))
         self.assertIn("command: 'program' should be the absolute path of a program", facts["ann@x"].text)
         self.assertIn("timeout: should be a duration", facts["ann@x"].text)
+
+
+#: Local parts as clients may have quoted them: anything that can be printed.
+_LOCALS = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_categories=["Cc"]), min_size=1, max_size=30
+)
+_TEMPLATES = st.lists(
+    st.lists(
+        st.sampled_from(
+            ["{recipient}", "{local}", "{sender}", "{original}", "{id}", "-", "--", "=", "x", "$", "{", "}"]
+        ),
+        max_size=4,
+    ).map("".join),
+    max_size=5,
+)
+
+
+class AnyMailTests(SynchronousTestCase):
+    @given(_TEMPLATES, _LOCALS, _LOCALS)
+    def test_no_mail_adds_an_argument_takes_one_away_or_makes_an_option(
+        self, templates: list[str], local: str, sender: str
+    ) -> None:
+        recipient = Address(local, "example.net")
+        carried = consignment(Recipient("r", recipient, recipient, Deliver("pipe"), "pipe"))
+        entry = evolve(carried.entry, envelope=Envelope(Address(sender, "example.org")))
+        try:
+            made = arguments(["/bin/program", *templates], Copy(entry, carried.recipients, carried.content, HEAD))
+        except Undeliverable as reason:
+            self.assertTrue(reason.permanent)
+            self.assertTrue(any("{" in template for template in templates))
+            return
+        self.assertEqual(len(made), len(templates))
+        end = templates.index("--") if "--" in templates else len(templates)
+        for at, (argument, template) in enumerate(zip(made, templates, strict=True)):
+            if argument.startswith("-") and at < end:
+                self.assertTrue(template.startswith("-"))
+            if "{" not in template:
+                self.assertEqual(argument, template)
 
 
 class LaunchTests(PipeCase):
