@@ -258,6 +258,13 @@ class RewritingTests(PasswdCase):
         self.assertEqual(os.listdir(self.folder), ["users"])
         self.assertEqual(self.path.read_text(), "after\n")
 
+    def test_but_not_into_a_file_that_has_another_name_elsewhere(self) -> None:
+        victim = self.folder / "victim"
+        victim.write_text("precious")
+        (self.folder / ".users.new").hardlink_to(victim)
+        rewrite(Disk(), str(self.path), lambda text: "after\n")
+        self.assertEqual(victim.read_text(), "precious")
+
     def test_who_waited_for_a_file_that_was_replaced_reads_the_new_one(self) -> None:
         self.path.write_text("old\n")
         path = str(self.path)

@@ -347,6 +347,9 @@ class PasswordFileTests(FolderCase):
         self.write("jon")
         self.assertRaises(ValueError, PasswordFile, self.path, self.verifier, clock)
         self.assertRaises(OSError, PasswordFile, self.folder, self.verifier, clock)
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe, 0o600)  # nobody waits for its other end
+        self.assertRaises(ValueError, PasswordFile, pipe, self.verifier, clock)
 
     def test_words_for_the_operator_have_no_secret_in_them(self) -> None:
         users = self.users(record("jon", "pencil"))

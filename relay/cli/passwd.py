@@ -7,7 +7,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -106,7 +106,10 @@ def rewrite(disk: Disk, path: str, change: Callable[[str], str], create: bool = 
     with _locked(disk, path, os.O_CREAT if create else 0) as fd:
         status = disk.fstat(fd)
         text = change(_whole(disk, fd))
-        new = disk.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # What lies there is left of one of us who was killed, or is somebody's trap: it is never written to.
+        with suppress(FileNotFoundError):
+            disk.unlink(beside)
+        new = disk.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             made = disk.fstat(new)
             if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):

@@ -108,7 +108,8 @@ class PasswordFile:
 
 
 def _read(path: Path) -> Passwords:
-    with path.open("rb") as file:
+    # It does not wait for the other end of a pipe.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path}: not a file")
