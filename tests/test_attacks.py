@@ -13,7 +13,7 @@ Where each line of the list of attacks that must come to nothing has its tests:
 | open relay | `OpenRelayTests`, `EightBitTests` |
 | injection: HELO, paths, parameters, headers, notices, logs | `InjectionTests`, `test_attacks_identity.WishesTests` |
 | injection: shell, paths from local parts | `OpenRelayTests` |
-| injection: SQL | `InjectionTests`, `test_spool_sqlite` |
+| injection: SQL | `SqlTests` |
 | state left behind; announced octets not swallowed | `StateTests`, `CommandSmugglingTests` |
 | buffers without a bound, waits without a deadline | `LimitTests`; under stress: `test_attacks_identity.StressTests` |
 | a plugin that raises, hangs or returns nonsense | `PluginTests` |
@@ -40,13 +40,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.config.limits import Limits
-from relay.interfaces import IRoutingPolicy, World
+from relay.interfaces import Enrol, IRoutingPolicy, World
+from relay.mail.address import Address
 from relay.mail.answer import Unanswered
+from relay.mail.envelope import Envelope, Form
 from relay.mail.header import SECTION_OCTETS
+from relay.mail.queue import Entry, Recipient
 from relay.mail.routing import Forward, Inquiry
 from relay.net.logline import json_lines, text_lines
+from relay.net.waiting import start
 from relay.testing.peers import Babble, Fault, Moment, Say, Stall
-from relay.testing.world import Conversation, MailWorld
+from relay.testing.world import Conversation, MailWorld, done
+from tests.contracts.spool.shards import SqliteShard
 
 LISTENERS = """
 [[listener]]
@@ -557,6 +562,33 @@ class InjectionTests(AttackCase):
             line = as_json(0.0, what, fields)
             self.assertTrue(line[:-1].isprintable() and line.isascii(), line)
             self.assertEqual(list(json.loads(line)), ["time", "event", *fields])
+
+
+class SqlTests(SynchronousTestCase):
+    """SQL only with bound parameters: what is written in an address is kept, and executed by nobody."""
+
+    WORDS = ("'; DROP TABLE entries; --", "' OR 1=1 --", '") OR (1=1', "%", "_", "\\", "?1", ":domain", "x'41'")
+
+    def test_no_address_is_a_statement(self) -> None:
+        shard = SqliteShard()
+        self.addCleanup(shard.dispose)
+        spool = shard.open()
+        done(start(spool.recover()))
+        addresses = [Address(words, "here.test") for words in self.WORDS]
+        for address in addresses:
+            draft = spool.begin(Form.WIRE)
+            draft.write(b"x\r\n.\r\n")
+            kept = Recipient(f"{draft.id}.0", address, address, Forward("here.test"), "here.test")
+            entry = Entry(draft.id, shard.clock.now(), Envelope(address), b"")
+            done(start(spool.commit([Enrol(entry, draft, (kept,), None)])))
+        # Nor is what somebody says with ETRN.
+        for words in (*self.WORDS, "here.test' OR '1'='1"):
+            self.assertEqual(done(start(spool.hasten(words, True))), 0, words)
+        claims = done(start(spool.claim(shard.clock.now() + DAY, 100, 60.0)))
+        found = [
+            (claim.entry.envelope.reverse_path, each.recipient.address) for claim in claims for each in claim.pending
+        ]
+        self.assertEqual(sorted(map(str, found)), sorted(str((address, address)) for address in addresses))
 
 
 class StateTests(AttackCase):

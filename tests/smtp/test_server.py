@@ -15,6 +15,7 @@ from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
 from relay.smtp import answers
 from relay.smtp.events import (
+    Answer,
     Auth,
     Cancelled,
     ChunkEnded,
@@ -32,6 +33,7 @@ from relay.smtp.events import (
     Rcpt,
     Reset,
     StartTls,
+    Verdicts,
 )
 from relay.smtp.extensions import ALL, STRANGER, Standing
 from relay.smtp.profile import Profile, SessionLimits
@@ -444,6 +446,60 @@ class LimitTests(SynchronousTestCase):
         small, large = seconds(200_000), seconds(3_200_000)
         # Sixteen times as much may take forty times as long on a busy machine; a quadratic way takes 256 times.
         self.assertLess(large, max(small, 0.002) * 80)
+
+
+class VerdictTests(SynchronousTestCase):
+    """Replies behind a content where recipients differ: LMTP (RFC 2033 section 4.2) and PRDR."""
+
+    NO = Reply.of(450, "4.2.1", "not this one")
+    EACH = (OK, NO, OK)
+
+    def said(self, verdict: Answer, *, lmtp: bool = False, prdr: bool = False, bdat: bool = False) -> list[bytes]:
+        """What is said behind the content of a message for three; and to NOOP, which follows."""
+        session = ServerSession(Profile("mx.test", extensions=ALL, lmtp=lmtp), SessionLimits(), greeted=True)
+        hello, mail = b"LHLO" if lmtp else b"EHLO", b" PRDR" if prdr else b""
+        opening = hello + b" c\r\nMAIL FROM:<a@b>" + mail + b"\r\n" + b"RCPT TO:<c@d>\r\n" * 4
+        content = b"BDAT 3\r\nx\r\nBDAT 0 LAST\r\n" if bdat else b"DATA\r\nx\r\n.\r\n"
+        session.receive_data(opening + content + b"NOOP\r\n")
+        behind = []
+        refused = False
+        while (event := session.next_event()) is not None:
+            if isinstance(event, Content):
+                continue
+            if isinstance(event, ContentEnded):
+                behind.append(session.send(verdict))
+            elif isinstance(event, Rcpt) and not refused:
+                # One is no recipient at all, and is not heard of any more.
+                refused = True
+                session.send(self.NO)
+            elif isinstance(event, Noop):
+                behind.append(session.send(OK))
+            else:
+                session.send(agree(event))
+        return [line for octets in behind for line in octets.splitlines(keepends=True)]
+
+    def test_lmtp_hears_of_each_and_of_no_other(self) -> None:
+        for bdat in (False, True):
+            said = self.said(Verdicts(self.EACH, self.NO), lmtp=True, bdat=bdat)
+            self.assertEqual(said, [OK.wire, self.NO.wire, OK.wire, OK.wire])
+            # Where there is one answer for all, each hears that.
+            self.assertEqual(self.said(self.NO, lmtp=True, bdat=bdat), [self.NO.wire] * 3 + [OK.wire])
+
+    def test_prdr_hears_of_each_and_then_of_all(self) -> None:
+        for bdat in (False, True):
+            for over_all in (OK, self.NO):
+                said = self.said(Verdicts(self.EACH, over_all), prdr=True, bdat=bdat)
+                each = [one.wire for one in (answers.EACH_FOLLOWS, *self.EACH, over_all)]
+                self.assertEqual(said, [*each, OK.wire])
+            self.assertEqual(self.said(OK, prdr=True, bdat=bdat), [OK.wire] * 2)
+
+    def test_who_has_asked_for_neither_hears_one_reply(self) -> None:
+        self.assertEqual(self.said(Verdicts(self.EACH, self.NO)), [self.NO.wire, OK.wire])
+
+    def test_a_421_is_said_once_and_nothing_behind_it(self) -> None:
+        for options in ({"lmtp": True}, {"prdr": True}, {}):
+            for verdict in (answers.STOPPING, Verdicts(self.EACH, answers.STOPPING)):
+                self.assertEqual(self.said(verdict, **options), [answers.STOPPING.wire])
 
 
 class LinearTests(SynchronousTestCase):
