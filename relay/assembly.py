@@ -28,6 +28,7 @@ from relay.config.settings import Settings
 from relay.control.api import Desk
 from relay.control.desk import desk
 from relay.control.dispatching import Dispatching
+from relay.control.meter import Meter
 from relay.control.running import Running
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
@@ -108,6 +109,7 @@ class Relay:
     turnstile: Turnstile
     #: When it was put together, by `IClock.seconds`.
     started: float
+    meter: Meter
 
 
 def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Relay:
@@ -118,6 +120,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     that policies read.
     """
     clock = surroundings.clock
+    meter = Meter(surroundings.maillog)
+    surroundings = evolve(surroundings, maillog=meter)
     world = World(
         clock=clock,
         resolver=surroundings.resolver,
@@ -136,7 +140,7 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
         for each in settings.listener
     )
     turnstile = reception.turnstile
-    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds())
+    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter)
 
 
 def hostname(settings: Settings) -> str:
@@ -171,6 +175,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str]) -> Des
             pid=pid,
             started=relay.started,
             listeners=listeners,
+            counts=relay.meter.counts,
         )
     )
 

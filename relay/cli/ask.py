@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -20,17 +20,6 @@ class Unavailable(click.ClickException):
     exit_code = os.EX_UNAVAILABLE
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     """
     The relay's answer to `GET /question`.
@@ -38,10 +27,42 @@ def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     `path` is the socket's, or `None` for the first of the usual ones that exists. Raises
     `click.ClickException` with words for the operator; `Unavailable` (exit status 69) if no relay answers.
     """
+    return _said(path, "GET", question, None, timeout)
+
+
+def question(name: str, words: Mapping[str, str]) -> str:
+    """What `ask` is asked with: the words that say something, behind the name."""
+    # Here, since `relayctl --help` does not need it.
+    from urllib.parse import urlencode
+
+    said = urlencode({word: value for word, value in words.items() if value != ""})
+    return f"{name}?{said}" if said else name
+
+
+def pages(path: str | None, name: str, words: Mapping[str, str]) -> Iterator[Any]:
+    """The relay's answers to a question whose answer comes in pages."""
+    after = ""
+    while True:
+        answer = ask(path, question(name, {**words, "after": after}))
+        yield answer
+        after = answer["next"]
+        if not after:
+            return
+
+
+def bid(path: str | None, act: str, words: Mapping[str, Any], timeout: float = 60.0) -> Any:
+    """What the relay says when it was told to do this: `POST /act`. Raises as `ask` does."""
+    return _said(path, "POST", act, json.dumps(words), timeout)
+
+
+def _said(path: str | None, method: str, what: str, body: str | None, timeout: float) -> Any:
+    import http.client
+
     found = path or next((usual for usual in USUAL_SOCKETS if os.path.exists(usual)), USUAL_SOCKETS[0])
-    connection = _UnixConnection(found, timeout)
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
     try:
-        connection.request("GET", f"/{question}")
+        connection.sock = _connected(found, timeout)
+        connection.request(method, f"/{what}", body, {"Content-Type": "application/json"} if body else {})
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as problem:
@@ -52,3 +73,14 @@ def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     if response.status != 200:
         raise click.ClickException(answer.get("error", f"the relay answered {response.status}"))
     return answer
+
+
+def _connected(path: str, timeout: float) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(timeout)
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made

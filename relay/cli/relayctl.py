@@ -6,16 +6,24 @@ import click
 
 from relay import __version__
 from relay.cli.check import check
+from relay.cli.dest import dest
 from relay.cli.passwd import passwd
+from relay.cli.queue import queue
 from relay.cli.status import status
+from relay.cli.top import top
+from relay.cli.trace import trace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="relayctl", message="%(prog)s %(version)s")
 def main() -> None:
-    """Ask a running relay, or check a configuration before it runs."""
+    """
+    Ask a running relay, steer its queue, or check a configuration before it runs.
+
+    Exit status: 0 done; 1 nothing was found, or the relay said no; 2 not understood; 69 no relay answers; 75 some of
+    those who were meant are being carried at this moment, so say it again; 78 the configuration is wrong.
+    """
 
 
-main.add_command(check)
-main.add_command(passwd)
-main.add_command(status)
+for command in (status, queue, dest, trace, top, check, passwd):
+    main.add_command(command)

@@ -49,6 +49,7 @@ async def status_of(running: Running) -> Mapping[str, Any]:
         "up": clock.seconds() - running.started,
         "accepting": spool.accepting,
         "listeners": list(running.listeners()),
+        "counts": dict(running.counts),
         "queue": {
             "entries": census.entries,
             "waiting": census.waiting,

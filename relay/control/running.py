@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -41,5 +41,7 @@ class Running:
     started: float
     #: The address of each listener that listens, its name, and who is connected.
     listeners: Callable[[], Sequence[dict[str, Any]]]
+    #: How often what has happened since then, by the words of the mail log.
+    counts: Mapping[str, int]
     #: `None`: it keeps none.
     history: IHistory | None = None
