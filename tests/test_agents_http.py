@@ -310,6 +310,14 @@ class AnswerTests(HttpCase):
         self.assertTrue(fact.text.startswith("500 Phrase: <b>No | ?[2Jdiskxx"))
         self.assertLess(len(fact.text), 400)
 
+    def test_nor_does_the_phrase_say_more_than_it_may(self) -> None:
+        carrying = self.carry()
+        self.asked.phrase = b"Fine\x1b[2J\xff" + b"x" * 1000
+        self.asked.says(200)
+        fact = self.fact(carrying)
+        assert isinstance(fact, Carried)
+        self.assertEqual(fact.text, "200 Fine?[2J?" + "x" * 41 + "...")
+
     def test_an_answer_without_an_end_is_not_waited_for(self) -> None:
         carrying = self.carry()
         self.asked.says(200, b"x" * 5000, end=False)
@@ -509,6 +517,11 @@ class RealTests(SynchronousTestCase):
         self.assertEqual((fact.breakage, fact.phase), (Breakage.TIMEOUT, Phase.END))
         self.real.until(lambda: bool(self.left))
 
+    def test_an_endless_header_section_is_not_listened_to(self) -> None:
+        fact = self.post(f"http://127.0.0.1:{self.listen()}/endless")
+        assert isinstance(fact, Broke)
+        self.assertEqual((fact.breakage, fact.phase), (Breakage.LOST, Phase.END))
+
     def test_what_is_no_http_is_a_conversation_that_broke(self) -> None:
         fact = self.post(f"http://127.0.0.1:{self.listen()}/nonsense")
         self.assertIsInstance(fact, Broke)
@@ -571,6 +584,9 @@ class Application(Resource):
             return NOT_DONE_YET
         if request.path == b"/hang":
             request.notifyFinish().addErrback(self._left.append)
+            return NOT_DONE_YET
+        if request.path == b"/endless":
+            request.transport.write(b"HTTP/1.1 200 OK\r\n" + b"X-More: and more\r\n" * 20_000)
             return NOT_DONE_YET
         if request.path == b"/nonsense":
             request.transport.write(b"220 mail.example ESMTP\r\n\r\n")

@@ -179,7 +179,7 @@ def read_token(file: Path) -> str:
 
 
 def _fact(url: Url, answered: Answered) -> Fact:
-    status = f"{answered.status} {answered.phrase}"
+    status = f"{answered.status} {shown(answered.phrase, beginning=True, most=50)}"
     said = shown(answered.said, beginning=True)
     line = meaning(answered.status)
     if line.fate is not Fate.DELIVERED:

@@ -34,7 +34,7 @@ class Answered:
     """The server has answered."""
 
     status: int
-    phrase: str
+    phrase: bytes
     #: The beginning of what stands behind it.
     said: bytes
     #: It was given all of the message before.
@@ -118,8 +118,7 @@ class Exchange:
         self._said = _Said(self._clock)
         response.deliverBody(self._said)
         said = await self._said.enough
-        phrase = response.phrase.decode("ascii", "replace")
-        self._settle(Answered(response.code, phrase, said, self._message.sent))
+        self._settle(Answered(response.code, response.phrase, said, self._message.sent))
 
     def _fail(self, failure: Failure) -> None:
         if self._said is not None:

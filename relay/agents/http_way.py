@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
@@ -14,7 +15,9 @@ from zope.interface import implementer
 from relay.net.tls_client import PeerTls
 
 #: Seconds.
-_CONNECT = 30
+_CONNECT: Final = 30
+#: Octets that are listened to, of a header section and what of the rest is wanted.
+_MOST: Final = 256 * 1024
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
@@ -26,6 +29,8 @@ class Way:
         if tls is not None:
             self._endpoint = wrapClientTLS(tls, self._endpoint)
         self._protocol: Any = None
+        self._take: Callable[[bytes], None]
+        self._heard = 0
 
     def endpointForURI(self, uri: Any) -> Any:
         return self
@@ -36,7 +41,16 @@ class Way:
 
     def _connected(self, protocol: Any) -> Any:
         self._protocol = protocol
+        # twisted.web takes any number of lines in a header section.
+        self._take, protocol.dataReceived = protocol.dataReceived, self._bounded
         return protocol
+
+    def _bounded(self, octets: bytes) -> None:
+        self._heard += len(octets)
+        if self._heard > _MOST:
+            self.close()
+        else:
+            self._take(octets)
 
     def close(self) -> bool:
         """Whatever is still to be said there, nobody listens any more. False: there is no connection yet."""
