@@ -32,8 +32,10 @@ from relay.smtp.events import (
     Quit,
     Rcpt,
     Reset,
+    Response,
     StartTls,
     Verdicts,
+    XClient,
 )
 from relay.smtp.extensions import ALL, STRANGER, Standing
 from relay.smtp.profile import Profile, SessionLimits
@@ -43,13 +45,34 @@ from tests.smtp.test_octets import cut
 STRICT = Profile("mx.test")
 LENIENT = Profile("mx.test", lenient=True)
 OK = answers.NOTHING_DONE
+MECHANISMS = {"AUTH": "PLAIN LOGIN"}
+_EVERYTHING = Profile("mx.test", extensions=ALL)
+#: Any listener, and any client.
+PROFILES = st.sampled_from(
+    [
+        STRICT,
+        LENIENT,
+        _EVERYTHING,
+        evolve(_EVERYTHING, lmtp=True),
+        evolve(_EVERYTHING, requires_tls=True),
+        evolve(_EVERYTHING, requires_auth=True),
+        evolve(_EVERYTHING, lenient=True, requires_tls=True, requires_auth=True),
+    ]
+)
+STANDINGS = st.builds(Standing, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 
 
 def agree(question: Question) -> Reply:
     """The friendliest answer there is."""
     match question:
-        case Misspoken(reply):
+        case Misspoken(reply) | Cancelled(reply):
             return reply
+        case StartTls() | XClient():
+            return answers.GO_AHEAD
+        case Auth(initial=None):
+            return Reply.of(334, None, "")
+        case Auth() | Response():
+            return Reply.of(235, "2.7.0", "It is you")
         case Data():
             return answers.SEND_CONTENT
         case ContentEnded(_, fault) | ChunkEnded(_, fault):
@@ -65,9 +88,10 @@ def listen(
     answer: Callable[[Question], Reply] = agree,
     profile: Profile = STRICT,
     limits: SessionLimits = SessionLimits(),  # noqa: B008  # frozen
+    standing: Standing = STRANGER,
 ) -> tuple[list[Event], list[int]]:
     """What a session hears, with its content in one piece, and the codes of what it says, greeting excluded."""
-    session = ServerSession(profile, limits)
+    session = ServerSession(profile, limits, standing, MECHANISMS)
     assert session.next_event() == Connected()
     session.send(OK)
     heard: list[Event] = []
@@ -106,6 +130,17 @@ WORDS = st.sampled_from(
         b"NOOP\r\n",
         b"HELP MAIL\r\n",
         b"VRFY x\r\n",
+        b"LHLO c\r\n",
+        b"STARTTLS\r\n",
+        b"AUTH LOGIN\r\n",
+        b"AUTH PLAIN AGEAYg==\r\n",
+        b"YQ==\r\n",
+        b"*\r\n",
+        b"EXPN x\r\n",
+        b"ETRN x.test\r\n",
+        b"XCLIENT LOGIN=ann\r\n",
+        b"MAIL FROM:<> BODY=BINARYMIME PRDR\r\n",
+        b"RCPT TO:<c@d.test> NOTIFY=NEVER\r\n",
         b"NONSENSE\r\n",
         b"QUIT\r\n",
         b"\r\n",
@@ -149,15 +184,21 @@ class ServerSessionTests(SynchronousTestCase):
         )
         self.assertEqual(said, [250, 250, 250, 250, 354, 250, 250, 250, 221])
 
-    @given(TALKS, st.lists(st.integers(0, 9), max_size=30), st.sampled_from([STRICT, LENIENT]))
-    def test_where_the_network_cuts_means_nothing(self, octets: bytes, cuts: list[int], profile: Profile) -> None:
-        # But for overlong lines, of which we have only seen the beginning when we complain.
-        octets = octets.replace(b"x" * 3000, b"")
-        self.assertEqual(listen(cut(octets, cuts), profile=profile), listen([octets], profile=profile))
+    @given(TALKS, st.lists(st.integers(0, 9), max_size=30), PROFILES, STANDINGS)
+    def test_where_the_network_cuts_means_nothing(
+        self, octets: bytes, cuts: list[int], profile: Profile, standing: Standing
+    ) -> None:
+        # But for overlong lines, of which we have only seen the beginning when we complain; and for STARTTLS, behind
+        # which nothing may come.
+        octets = octets.replace(b"x" * 3000, b"").replace(b"STARTTLS\r\n", b"")
+        whole = listen([octets], profile=profile, standing=standing)
+        self.assertEqual(listen(cut(octets, cuts), profile=profile, standing=standing), whole)
 
-    @given(st.lists(st.one_of(WORDS, st.binary(max_size=40)), max_size=30), st.sampled_from([STRICT, LENIENT]))
-    def test_no_input_raises_and_each_question_gets_one_reply(self, pieces: list[bytes], profile: Profile) -> None:
-        heard, said = listen(pieces, profile=profile)
+    @given(st.lists(st.one_of(WORDS, st.binary(max_size=40)), max_size=30), PROFILES, STANDINGS)
+    def test_no_input_raises_and_each_question_gets_one_reply(
+        self, pieces: list[bytes], profile: Profile, standing: Standing
+    ) -> None:
+        heard, said = listen(pieces, profile=profile, standing=standing)
         self.assertEqual(len(said), sum(not isinstance(event, Content) for event in heard))
 
     @given(st.lists(st.sampled_from([b"NOOP\r\n", b"RSET\r\n", b"FOO\r\n", b"MAIL\r\n", b"HELP\r\n"]), max_size=15))
@@ -165,9 +206,11 @@ class ServerSessionTests(SynchronousTestCase):
         _, said = listen([b"".join(commands)])
         self.assertEqual(len(said), len(commands))
 
-    @given(TALKS, st.data())
-    def test_nothing_is_asked_in_a_state_that_has_no_row_for_it(self, octets: bytes, data: st.DataObject) -> None:
-        session = ServerSession(STRICT, SessionLimits())
+    @given(TALKS, PROFILES, STANDINGS, st.data())
+    def test_nothing_is_asked_in_a_state_that_has_no_row_for_it(
+        self, octets: bytes, profile: Profile, standing: Standing, data: st.DataObject
+    ) -> None:
+        session = ServerSession(profile, SessionLimits(), standing, MECHANISMS)
         session.receive_data(octets)
         while (event := session.next_event()) is not None:
             if isinstance(event, Content):
@@ -182,7 +225,7 @@ class ServerSessionTests(SynchronousTestCase):
             session.send(reply)
             if (
                 not reply.positive
-                and not isinstance(event, Connected | ChunkEnded | ContentEnded)
+                and not isinstance(event, Connected | ChunkEnded | ContentEnded | Response | Cancelled)
                 and not session.closed
             ):
                 self.assertIs(session.state, state)
