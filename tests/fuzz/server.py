@@ -210,7 +210,7 @@ class Dialogue:
             case Expand():
                 assert standing.authenticated
             case TurnQueue():
-                assert known
+                assert standing.trusted
             case XClient():
                 assert standing.introducing
             case Mail():
