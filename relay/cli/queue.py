@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -53,14 +52,14 @@ def list_(
     With --json a line is an object that is a message.
     """
     path, words = socket_of(config, socket), words_of(ids, **chosen)
-    now, count = time.time(), 0
+    count = 0
     try:
         for page in pages(path, "queue", {**words, "most": str(min(most, 500)) if most else ""}):
             for entry in page["entries"]:
                 if count == most:
                     return
                 count += 1
-                for line in queue_text.json_line(entry) if as_json else queue_text.entry_lines(entry, now):
+                for line in queue_text.json_line(entry) if as_json else queue_text.entry_lines(entry, page["now"]):
                     click.echo(line)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -106,7 +105,7 @@ def show(id: str, as_json: bool, config: str | None, socket: str | None) -> None
     if as_json:
         print_json(entry)
     else:
-        for line in queue_text.show_lines(entry, time.time()):
+        for line in queue_text.show_lines(entry, entry["now"]):
             click.echo(line)
 
 

@@ -55,7 +55,7 @@ class QueueDesk:
         """A page of whole entries, with those of their recipients that are meant."""
         selection = selection_of(asked.words, _PAGING)
         queued, after = await self._page(selection, most_of(asked, PAGE, LONGEST_PAGE), asked.text("after"))
-        return {"entries": self._entries(queued), "next": after}
+        return {"now": self.running.clock.now(), "entries": self._entries(queued), "next": after}
 
     async def counted(self, asked: Asked) -> Mapping[str, Any]:
         """How many there are by state, in groups. Whoever asks adds up the pages."""
@@ -85,7 +85,7 @@ class QueueDesk:
             raise Refused(f"there is no message {id} in the queue; 'relayctl trace {id}' may know it", 404)
         queued, _ = await self._page(Selection(ids=(id,)), LONGEST_PAGE, "")
         [entry] = self._entries(queued) or [{}]
-        return {**entry, **_envelope(found[0])}
+        return {"now": self.running.clock.now(), **entry, **_envelope(found[0])}
 
     async def _page(self, selection: Selection, most: int, after: str) -> tuple[list[Queued], str]:
         """Recipients, and where the next page begins. An entry is never torn."""

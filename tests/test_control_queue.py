@@ -1,0 +1,344 @@
+"""What an operator may ask of the queue of a relay that runs, and do with it, over the control socket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.assembly import answers_for_control
+from relay.control.api import MOST_SAID, Desk, site
+from relay.interfaces import OutcomeUnknown, SpoolError
+from relay.mail.selection import Verb
+from relay.mail.waiting import OBSTACLES, Reason
+from relay.testing.world import MailWorld
+
+SICK = """
+[[listener]]
+address = "127.0.0.1:2525"
+[[policy]]
+use = "forward"
+"""
+
+
+class Socket:
+    """The control socket of a relay: what HTTP says, and what it answers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._site = site(desk)
+
+    def say(self, octets: bytes) -> tuple[int, Any]:
+        """The status, and the object."""
+        channel = self._site.buildProtocol(UNIXAddress("client"))
+        transport = StringTransport(peerAddress=UNIXAddress("client"))
+        channel.makeConnection(transport)
+        channel.dataReceived(octets)
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        channel.connectionLost(None)
+        assert b"application/json" in head, head
+        return int(head.split()[1]), json.loads(body)
+
+    def get(self, path: str, **words: str) -> tuple[int, Any]:
+        query = f"?{urlencode(words)}" if words else ""
+        return self.say(f"GET /{path}{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    def post(self, path: str, body: bytes | None = None, **words: Any) -> tuple[int, Any]:
+        octets = json.dumps(words).encode() if body is None else body
+        return self.say(
+            b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(octets)) + octets
+        )
+
+
+class ControlCase(SynchronousTestCase):
+    """A relay with mail for three destinations of which nobody answers."""
+
+    def setUp(self) -> None:
+        self.world = MailWorld(SICK)
+        for domain in ("a", "b", "c"):
+            self.world.names[f"{domain}.example"] = {"MX": [(10, f"mx.{domain}.example")]}
+            self.world.names[f"mx.{domain}.example"] = {"A": ["192.0.2.9"]}
+        self.socket = Socket(answers_for_control(self.world.relay, 42, {"127.0.0.1:2525": "127.0.0.1:2525"}))
+
+    def post_mail(self, *to: str, sender: str = "jon@example.net") -> str:
+        id = self.world.send(sender, to, b"Subject: hello\r\n\r\nHello.\r\n")
+        self.world.pass_time(60)
+        return id
+
+    def get(self, path: str, **words: str) -> Any:
+        status, said = self.socket.get(path, **words)
+        self.assertEqual(status, 200, said)
+        return said
+
+    def post(self, path: str, **words: Any) -> Any:
+        status, said = self.socket.post(path, **words)
+        self.assertEqual(status, 200, said)
+        return said
+
+    def refused(self, status_and_said: tuple[int, Any], status: int, words: str) -> None:
+        self.assertEqual(status_and_said[0], status, status_and_said)
+        self.assertIn(words, status_and_said[1]["error"])
+
+    def events(self, what: str) -> list[dict[str, Any]]:
+        return [fields for event, fields in self.world.log.events if event == what]
+
+    def reasons(self) -> set[str]:
+        entries = self.get("queue")["entries"]
+        return {recipient["why"] for entry in entries for recipient in entry["recipients"]}
+
+
+class AskingTests(ControlCase):
+    def test_the_queue_is_listed_by_message_with_the_reason_why_each_recipient_waits(self) -> None:
+        first = self.post_mail("x@a.example", "y@b.example")
+        second = self.post_mail("z@a.example", sender="")
+        said = self.get("queue")
+        self.assertEqual([entry["id"] for entry in said["entries"]], [first, second])
+        self.assertEqual(said["next"], "")
+        entry = said["entries"][0]
+        self.assertEqual((entry["sender"], entry["queue"]), ("jon@example.net", "deferred"))
+        self.assertEqual([each["address"] for each in entry["recipients"]], ["x@a.example", "y@b.example"])
+        for recipient in entry["recipients"]:
+            self.assertEqual((recipient["state"], recipient["attempts"]), ("deferred", 1))
+            self.assertEqual(recipient["why"], Reason.NEXT_ATTEMPT.value)
+            self.assertIn("4.4.1", recipient["delay_reason"])
+        self.assertEqual(said["entries"][1]["sender"], "")
+
+    def test_only_the_recipients_that_are_meant_are_listed(self) -> None:
+        self.post_mail("x@a.example", "y@b.example")
+        self.post_mail("z@c.example")
+        [entry] = self.get("queue", to="@b.example")["entries"]
+        self.assertEqual([each["address"] for each in entry["recipients"]], ["y@b.example"])
+        self.assertEqual(self.get("queue", **{"from": "<>"})["entries"], [])
+
+    def test_pages_come_one_after_the_other_and_no_message_is_torn(self) -> None:
+        ids = [self.post_mail(*(f"u{n}@{d}.example" for n in range(3) for d in "ab")) for _ in range(4)]
+        for most in ("1", "5", "6", "7", "24", "100"):
+            listed: list[str] = []
+            after = ""
+            while True:
+                said = self.get("queue", most=most, **({"after": after} if after else {}))
+                for entry in said["entries"]:
+                    self.assertEqual(len(entry["recipients"]), 6)
+                    listed.append(entry["id"])
+                after = said["next"]
+                if not after:
+                    break
+            self.assertEqual(listed, ids, most)
+
+    def test_it_is_counted_by_destination_and_by_what_was_met(self) -> None:
+        for domain, many in (("a", 3), ("b", 2), ("c", 1)):
+            for n in range(many):
+                self.post_mail(f"u{n}@{domain}.example")
+        said = self.get("queue/count")
+        expected = {"a.example": {"deferred": 3}, "b.example": {"deferred": 2}, "c.example": {"deferred": 1}}
+        self.assertEqual((said["groups"], said["next"]), (expected, ""))
+        groups = self.get("queue/count", by="reason", reason="4.4.1")["groups"]
+        self.assertEqual(sum(states["deferred"] for states in groups.values()), 6)
+        for reason in groups:
+            self.assertTrue(reason.endswith(" (4.4.1)"), reason)
+        self.refused(self.socket.get("queue/count", by="weather"), 400, "destination, reason, sender, policy")
+
+    def test_a_message_is_shown_with_all_that_is_known(self) -> None:
+        id = self.post_mail("x@a.example", "y@b.example")
+        said = self.get("queue/show", id=id.lower())
+        self.assertEqual((said["id"], said["helo"], said["client"]), (id, "client.test", "127.0.0.1"))
+        self.assertEqual(len(said["recipients"]), 2)
+        self.assertIn("Received:", said["head"])
+        self.refused(self.socket.get("queue/show", id="NOBODY"), 404, "relayctl trace NOBODY")
+        self.refused(self.socket.get("queue/show"), 400, "which message?")
+
+    def test_how_the_relay_is(self) -> None:
+        self.post_mail("x@a.example")
+        said = self.get("status")
+        self.assertEqual((said["pid"], said["queue"]["waiting"], said["counts"]["accepted"]), (42, 1, 1))
+
+    def test_a_word_that_is_not_understood_is_refused_lest_more_be_meant_than_said(self) -> None:
+        for words, said in (
+            ({"too": "x@a.example"}, "'too' is not understood"),
+            ({"state": "sick"}, "waiting, deferred, active, held"),
+            ({"older": "a while"}, "number of seconds"),
+            ({"older": "-1"}, "number of seconds"),
+            ({"older": "nan"}, "number of seconds"),
+            ({"most": "0"}, "'most' is a number"),
+            ({"most": "100000"}, "'most' is a number"),
+            ({"to": "x" * 3000}, "longer than anything"),
+            ({"id": ",".join(["A"] * 1001)}, "no more than 1000"),
+        ):
+            self.refused(self.socket.get("queue", **words), 400, said)
+
+    def test_without_a_history_nothing_is_traced(self) -> None:
+        self.refused(self.socket.get("trace", text="x@a.example"), 404, "keeps no history")
+        self.refused(self.socket.get("trace"), 400, "what is to be traced?")
+
+
+class ActingTests(ControlCase):
+    def test_each_act_is_in_the_mail_log_with_who_it_was_done_to(self) -> None:
+        id = self.post_mail("x@a.example")
+        for act, event in (("hold", "held"), ("release", "released"), ("hold", "held"), ("release", "released")):
+            self.assertEqual(self.post(f"queue/{act}", id=id), {"done": 1, "busy": 0, "unmoved": 0, "next": ""})
+            self.assertEqual(self.events(event)[-1]["id"], id)
+            self.assertEqual(self.events(event)[-1]["operator"], "unknown")
+            self.world.pass_time(60)
+        self.assertEqual(self.post("queue/delete", to="@a.example")["done"], 1)
+        self.assertEqual([str(each["recipient"]) for each in self.events("deleted")], ["x@a.example"])
+        self.assertEqual(self.get("queue")["entries"], [])
+
+    def test_who_is_held_waits_until_it_is_released(self) -> None:
+        self.post_mail("x@a.example")
+        self.post("queue/hold", dest="a.example")
+        self.assertEqual(self.reasons(), {Reason.HELD_BY_OPERATOR.value})
+        attempts = len(self.events("delayed"))
+        self.world.pass_time(86400)
+        self.assertEqual(len(self.events("delayed")), attempts)
+        mx = self.world.exchange("a.example", "192.0.2.1", preference=1)
+        self.post("queue/release", all=True)
+        self.world.settle()
+        self.assertEqual(len(mx.messages), 1)
+
+    def test_who_is_to_be_tried_now_is(self) -> None:
+        self.post_mail("x@a.example", "y@b.example")
+        self.post("queue/retry", to="@a.example")
+        self.world.pass_time(1)
+        self.assertEqual([str(each["recipient"]) for each in self.events("delayed")][2:], ["x@a.example"])
+        self.assertEqual(self.events("hastened")[0]["destination"], "a.example")
+
+    def test_who_is_rerouted_goes_there_at_once(self) -> None:
+        self.post_mail("x@a.example", "y@b.example")
+        other = self.world.exchange("other.example", "192.0.2.1")
+        self.assertEqual(self.post("queue/reroute", dest="a.example", via="other.example")["done"], 1)
+        self.world.settle()
+        self.assertEqual(len(other.messages), 1)
+        self.assertEqual(self.events("rerouted")[0]["via"], "other.example")
+        self.assertEqual(list(self.get("queue/count")["groups"]), ["b.example"])
+
+    def test_who_is_given_up_fails_and_its_sender_is_told_in_the_same_commit(self) -> None:
+        sender = self.world.exchange("example.net", "192.0.2.1")
+        self.post_mail("x@a.example", "y@b.example")
+        self.assertEqual(self.post("queue/fail", dest="a.example")["done"], 1)
+        self.world.pass_time(60)
+        [failed] = self.events("failed")
+        self.assertEqual((str(failed["recipient"]), failed["status"]), ("x@a.example", "5.0.0"))
+        [notice] = sender.messages
+        self.assertIn(b"operator of this relay has ended the attempts", notice.content)
+        self.assertNotIn(b"y@b.example", notice.content)
+        self.assertEqual(list(self.get("queue/count")["groups"]), ["b.example"])
+
+    def test_a_bounce_that_is_given_up_is_noted_and_nobody_is_told(self) -> None:
+        self.post_mail("x@a.example", sender="")
+        self.post("queue/fail", all=True)
+        self.world.pass_time(60)
+        self.assertEqual(len(self.events("failed")), 1)
+        self.assertEqual(self.events("unnoticed")[0]["because"], "null reverse-path")
+        self.assertEqual(self.get("queue")["entries"], [])
+
+    def test_who_is_being_carried_is_busy(self) -> None:
+        claim = self.world.send("jon@example.net", ["x@a.example"], b"Subject: x\r\n\r\n")
+        [entry] = self.get("queue")["entries"]
+        self.assertEqual((entry["queue"], self.reasons()), ("active", {Reason.CARRIED.value}))
+        said = self.post("queue/delete", id=claim)
+        self.assertEqual((said["done"], said["busy"]), (0, 1))
+        self.world.pass_time(60)
+        self.assertEqual(self.post("queue/delete", id=claim)["done"], 1)
+
+    def test_the_whole_queue_is_meant_only_if_that_is_said(self) -> None:
+        self.post_mail("x@a.example")
+        for verb in [*(verb.value for verb in Verb)]:
+            self.refused(self.socket.post(f"queue/{verb}"), 400, "who is meant?")
+            self.refused(self.socket.post(f"queue/{verb}", all="yes"), 400, "who is meant?")
+            self.refused(self.socket.post(f"queue/{verb}", too="x"), 400, "'too' is not understood")
+        self.assertEqual(len(self.get("queue")["entries"]), 1)
+
+    def test_a_long_queue_is_done_with_in_pieces(self) -> None:
+        for _ in range(3):
+            self.post_mail(*(f"u{n}@a.example" for n in range(400)))
+        done, after, pieces = 0, "", 0
+        clock = self.world.clock
+        spool = self.world.spool
+        steer = spool.steer
+
+        async def slow(*arguments: Any) -> Any:
+            clock.rightNow += 1.0
+            return await steer(*arguments)
+
+        spool.steer = slow  # type: ignore[method-assign]
+        while True:
+            said = self.post("queue/hold", all=True, after=after)
+            done, after, pieces = done + said["done"], said["next"], pieces + 1
+            if not after:
+                break
+        self.assertEqual((done, pieces), (1200, 3))
+        self.assertEqual(len(self.events("held")), 1200)
+
+    def test_next_hops_that_cannot_be(self) -> None:
+        for via, words in (
+            ("", "where to?"),
+            ("a..b", "is no next hop"),
+            ("lmtp:host:24", "in brackets"),
+            ("[host", "in brackets"),
+            ("[host]25", "in brackets"),
+            ("unix:run", "whole path"),
+            ("host:99999", "not a port"),
+            ("host;tls=maybe", "none, may, encrypt, verify"),
+            ("host;login=smarthost", "none, may, encrypt, verify"),
+        ):
+            self.refused(self.socket.post("queue/reroute", via=via, all=True), 400, words)
+
+    def test_next_hops_are_named_as_the_queue_names_them(self) -> None:
+        self.post_mail("x@a.example")
+        for via in (
+            "other.example",
+            "other.example:2525;tls=verify",
+            "[mail.other.example]:587;tls=encrypt",
+            "[192.0.2.7]:25",
+            "[2001:db8::1]:25",
+            "lmtp:[192.0.2.7]:24",
+            "unix:/run/lmtp",
+        ):
+            self.post("queue/hold", all=True)
+            self.assertEqual(self.post("queue/reroute", via=via, all=True)["done"], 1, via)
+            self.assertEqual(list(self.get("queue/count")["groups"]), [via])
+
+
+class TroubleTests(ControlCase):
+    def test_what_is_not_there_or_not_allowed(self) -> None:
+        self.refused(self.socket.get("weather"), 404, "there is no /weather")
+        self.refused(self.socket.get("queue/delete", id="X"), 405, "is an act: POST it")
+        self.refused(self.socket.post("queue"), 405, "is a question: GET it")
+        self.refused(self.socket.say(b"DELETE /queue HTTP/1.1\r\nHost: x\r\n\r\n"), 405, "only GET and POST")
+        self.refused(self.socket.post("queue/hold", b"{"), 400, "JSON")
+        self.refused(self.socket.post("queue/hold", b"[" * 100_000), 400, "JSON")
+        self.refused(self.socket.post("queue/hold", b"[]"), 400, "an object")
+        self.refused(self.socket.post("queue/hold", b'{"id": 7}'), 400, "'id'")
+        self.refused(self.socket.post("queue/hold", b'{"to": ["x"]}'), 400, "'to' should be a text")
+        self.refused(self.socket.say(b"GET /queue?to=%ff HTTP/1.1\r\nHost: x\r\n\r\n"), 400, "UTF-8")
+
+    def test_no_more_is_kept_than_may_be_said(self) -> None:
+        self.refused(self.socket.post("queue/hold", b" " * (MOST_SAID + 1)), 413, "may be said at once")
+
+    def test_a_spool_that_fails_is_told_as_it_is(self) -> None:
+        self.post_mail("x@a.example")
+        self.world.spool.fail_next(SpoolError("the disk is full"))
+        self.refused(self.socket.post("queue/hold", all=True), 503, "the disk is full")
+        self.world.spool.fail_next(OutcomeUnknown("?"))
+        self.refused(self.socket.post("queue/hold", all=True), 503, "nobody can say")
+        self.assertEqual(self.events("held"), [])
+
+    def test_our_own_fault_is_in_the_log_and_not_in_the_answer(self) -> None:
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError("secret")
+
+        self.world.spool.tally = broken  # type: ignore[assignment,method-assign]
+        status, said = self.socket.get("queue/count")
+        self.assertEqual((status, said), (500, {"error": "the relay could not answer; its log says why"}))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_each_reason_is_a_sentence_of_its_own(self) -> None:
+        self.assertEqual(len({reason.value for reason in Reason}), len(Reason))
+        for reason in Reason:
+            self.assertGreater(len(reason.value.split()), 4)
+        self.assertTrue(set(Reason) > OBSTACLES)
