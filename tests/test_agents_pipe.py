@@ -233,6 +233,22 @@ class ArgumentsTests(PipeCase):
         self.assertEqual(self.command("--to={local}", "-t{local}", to_=["-rf@x"])[1:], ["--to=-rf", "-t-rf"])
         self.assertEqual(self.command("-a", "--", "{local}", to_=["-rf@x"])[1:], ["-a", "--", "-rf"])
 
+    def test_no_mail_leads_a_path_elsewhere(self) -> None:
+        for template, more in (
+            ("/srv/{local}", {"to_": ['"../../etc/x"@x']}),
+            ("--dir=/srv/{local}/new", {"to_": ['".."@x']}),
+            ("/srv/{local}", {"to_": ['"."@x']}),
+            ("x/{sender}", {"sender": "/etc/passwd@x"}),
+            ("/srv/{sender}/x", {"sender": None}),
+        ):
+            fact = self.fact(self.carry(template, **more))
+            assert isinstance(fact, Unwritten)
+            self.assertTrue(fact.permanent)
+            self.assertIn("would lead elsewhere", fact.text)
+        self.assertEqual(self.processes.started, [])
+        self.assertEqual(self.command("/srv/{local}", "--to={recipient}", to_=["a.b@x"])[1], "/srv/a.b")
+        self.assertEqual(self.command("{recipient}", to_=["/g=jon/@x"])[1], "/g=jon/@x")
+
     def test_wrong_parameters_put_off_those_who_have_them(self) -> None:
         right = to("jon@x", "pipe", command='["/bin/program"]')
         wrong = to("ann@x", "pipe", command='["program"]', timeout="soon")
@@ -252,7 +268,7 @@ _LOCALS = st.text(
 _TEMPLATES = st.lists(
     st.lists(
         st.sampled_from(
-            ["{recipient}", "{local}", "{sender}", "{original}", "{id}", "-", "--", "=", "x", "$", "{", "}"]
+            ["{recipient}", "{local}", "{sender}", "{original}", "{id}", "-", "--", "=", "x/", "$", "{", "}"]
         ),
         max_size=4,
     ).map("".join),
@@ -279,6 +295,8 @@ class AnyMailTests(SynchronousTestCase):
         for at, (argument, template) in enumerate(zip(made, templates, strict=True)):
             if argument.startswith("-") and at < end:
                 self.assertTrue(template.startswith("-"))
+            if "/" in template and "{" not in template.partition("/")[0]:
+                self.assertEqual(argument.count("/"), template.count("/"))
             if "{" not in template:
                 self.assertEqual(argument, template)
 

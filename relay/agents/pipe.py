@@ -1,7 +1,8 @@
 """
 The agent that hands mail to a program: on its standard input, its envelope in its arguments.
 
-Nothing of the mail is ever read by a shell, none of it chooses the program, and none of it can become an option of it.
+Nothing of the mail is ever read by a shell, none of it chooses the program, and none of it can become an option of it
+or lead a path elsewhere.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import pwd
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -148,7 +150,11 @@ def _identity(name: str | None, euid: int) -> dict[str, Any]:
 
 
 def arguments(command: Sequence[str], copy: Copy) -> list[str]:
-    """The arguments of the program for this copy. Raises `Undeliverable` where one would become an option."""
+    """
+    The arguments of the program for this copy.
+
+    Raises `Undeliverable` where one would become an option, or a path that leads out of where it seems to be.
+    """
     options_end = command.index("--") if "--" in command else len(command)
     return [
         argument
@@ -181,8 +187,14 @@ def _filled(template: str, copy: Copy, *, may_be_option: bool) -> Iterator[str]:
 
 
 def _replaced(template: str, values: dict[str, str], may_be_option: bool) -> str:
+    def value(match: re.Match[str]) -> str:
+        said = values[match[1]]
+        if "/" in template[: match.start()] and ("/" in said or said in ("", ".", "..")):
+            raise Undeliverable(f"'{said}' would lead elsewhere in the path '{template}'", permanent=True)
+        return said
+
     # Once, so that what an address says is never a placeholder.
-    argument = PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    argument = PLACEHOLDER.sub(value, template)
     if may_be_option and argument.startswith("-") and not template.startswith("-"):
         raise Undeliverable(f"'{argument}' would be an option of the program", permanent=True)
     return argument
