@@ -19,7 +19,7 @@ from relay.agents.pool import Keeping, Pool
 from relay.agents.registry import Agents
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
-from relay.config.delivery import ConnectionSettings
+from relay.config.delivery import ConnectionSettings, DeliverySettings
 from relay.config.errors import ConfigurationError
 from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
@@ -32,9 +32,11 @@ from relay.control.meter import Meter
 from relay.control.running import Running
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
+from relay.delivery.destination import Particular
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.exchangers import Exchangers, find
 from relay.delivery.exchangers import Surroundings as Neighbourhood
+from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule
@@ -47,6 +49,7 @@ from relay.net.admission import Admission, is_within
 from relay.net.auth_limits import FailureLimits, Limiter
 from relay.net.client import Dialer
 from relay.net.logins import Logins
+from relay.net.peer_user import user_at
 from relay.net.server import Arrival, Doorway, SmtpServerFactory
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
@@ -244,6 +247,7 @@ def _factory(
             tls=tls,
             implicit=listener.tls == "implicit",
             greeting_delay=listener.greeting_delay or 0.0,
+            identify=user_at if listener.local_users else None,
         )
     )
 
@@ -289,7 +293,7 @@ def _users(
 def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
     """Who has come: whoever is at the other end, or the client for whom that one speaks."""
     facts = None if arrival.secured is None else arrival.secured.facts
-    client = Client(arrival.address, arrival.port, listener=listener, tls=facts, lmtp=lmtp)
+    client = Client(arrival.address, arrival.port, listener=listener, user=arrival.user, tls=facts, lmtp=lmtp)
     if not arrival.introduced:
         return client
     said = dict(arrival.introduced)
@@ -427,7 +431,19 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         notices=Notices(hostname(settings), chain, clock),
         schedule=Schedule(**delivery.retry.model_dump()),
         random=surroundings.random.random,
-        limits=DispatchLimits(destination=delivery.concurrency.most, total=delivery.concurrency.total),
+        limits=_dispatch_limits(delivery),
+    )
+
+
+def _dispatch_limits(delivery: DeliverySettings) -> DispatchLimits:
+    return DispatchLimits(
+        destination=delivery.concurrency.most,
+        first=delivery.concurrency.first,
+        total=delivery.concurrency.total,
+        particular={
+            each.name: Particular(each.most, None if each.rate is None else Rate(*each.rate))
+            for each in delivery.destination
+        },
     )
 
 

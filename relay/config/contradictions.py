@@ -48,7 +48,7 @@ def _of_listener(listener: ListenerSettings, settings: Settings) -> Iterator[tup
         for key in _ABOUT_TLS:
             if key in listener.model_fields_set:
                 yield key, "means nothing here: the listener's 'tls' is \"none\""
-        for key in ("expand", "verify"):
+        for key in () if listener.local_users else ("expand", "verify"):
             if getattr(listener, key) in (True, "authenticated"):
                 yield key, "nobody could ask: that is for clients that have authenticated, and needs 'tls'"
     if "AUTH" in listener.without:

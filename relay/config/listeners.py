@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from relay.config.addresses import is_local
+from relay.config.addresses import Systemd, Unix, is_local
 from relay.config.fields import Line, Listening, Network, Place, Section, Word, Yes
 from relay.config.units import MINUTE, Duration, at_most
 
@@ -97,6 +97,11 @@ class ListenerSettings(Section):
         default=(),
         description="Networks of clients that may say on whose behalf they speak (XCLIENT), and are believed.",
     )
+    local_users: Yes = Field(
+        default=False,
+        description="Whether programs that connect to this Unix socket are taken for the users that run them, as the "
+        "kernel says: they count as authenticated.",
+    )
     verify: Verify = Field(
         default="nothing",
         description="What VRFY tells. `nothing`: 252, to everyone. `authenticated`: the truth, to clients that have "
@@ -123,3 +128,10 @@ class ListenerSettings(Section):
         if newlines == "lenient" and "address" in info.data and not is_local(info.data["address"]):
             raise ValueError("'lenient' is for loopback addresses and Unix sockets only")
         return newlines
+
+    @field_validator("local_users")
+    @classmethod
+    def _only_where_the_kernel_knows(cls, local_users: bool, info: ValidationInfo) -> bool:
+        if local_users and not isinstance(info.data.get("address"), Unix | Systemd):
+            raise ValueError("is for Unix sockets only")
+        return local_users

@@ -57,7 +57,9 @@ def _helo_as_text(helo: str) -> str:
 def _protocol(envelope: Envelope) -> str:
     """RFC 3848, RFC 6531 section 4.3: S for TLS and A for AUTH, which only the extended protocols have names for."""
     client = envelope.client
-    letters = f"{'S' if client.tls else ''}{'A' if client.user else ''}"
+    # Who came by a Unix socket is known by the kernel's word, and not by AUTH.
+    by_auth = client.user and client.address
+    letters = f"{'S' if client.tls else ''}{'A' if by_auth else ''}"
     if client.lmtp:
         return f"{'UTF8LMTP' if envelope.smtputf8 else 'LMTP'}{letters}"
     if envelope.smtputf8:

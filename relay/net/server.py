@@ -70,6 +70,8 @@ class Arrival:
     #: No greeting is due: the session follows another one on the same connection, which had so many errors.
     greeted: bool = False
     errors: int = 0
+    #: Who it is by the kernel's word: on a Unix socket whose listener asks for that.
+    user: str | None = None
 
 
 @frozen
@@ -88,6 +90,8 @@ class Doorway:
     implicit: bool = False
     #: Seconds that a client who is not trusted waits for its greeting.
     greeting_delay: float = 0.0
+    #: Who is at the other end of a Unix socket, given its transport; `None`: nobody asks.
+    identify: Callable[[Any], str | None] | None = None
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
 
 
@@ -132,6 +136,9 @@ class SmtpServer(Protocol):
         # Over this the transport asks us, its producer, to pause.
         transport.bufferSize = self._doorway.limits.unread_replies
         transport.registerProducer(self, True)
+        if self._arrival.address is None and self._doorway.identify is not None:
+            # Known only now: what was admitted before there was a connection is replaced.
+            self._follow(user=self._doorway.identify(transport))
         if self._doorway.implicit and self._arrival.refusal is not None:
             # It could only be told in TLS, and that costs us more than a flood costs them.
             self._abort()
