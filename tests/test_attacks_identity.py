@@ -476,6 +476,7 @@ class IntroductionTests(IdentityCase):
         self.trust_the_introducer()
         met = self.meet(client=FRIEND)
         self.assertEqual(met.codes("XCLIENT ADDR=198.51.100.77", "EHLO evil.test"), [220, 250])
+        self.assertNotIn("STARTTLS", met.offers())
         if met.codes("STARTTLS") == [220]:
             met.handshake()
             self.assertEqual(met.codes("EHLO evil.test"), [250])

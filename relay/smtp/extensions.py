@@ -27,6 +27,8 @@ class Standing:
     trusted: bool = False
     #: It may speak for clients of its own (XCLIENT).
     introducing: bool = False
+    #: Somebody else speaks for it: TLS would be that one's, and so would whatever came behind a handshake.
+    introduced: bool = False
 
     @property
     def known(self) -> bool:
@@ -85,7 +87,7 @@ HELP = Extension("HELP")
 VRFY = Extension("VRFY")
 EXPN = Extension("EXPN", to=lambda standing: standing.authenticated)
 #: RFC 3207.
-STARTTLS = Extension("STARTTLS", to=lambda standing: not standing.secured)
+STARTTLS = Extension("STARTTLS", to=lambda standing: not (standing.secured or standing.introduced))
 #: RFC 4954. Its arguments are the mechanisms; none are possible, or would be wise, without TLS.
 AUTH = Extension("AUTH", mail={"AUTH": esmtp.auth}, to=lambda standing: standing.secured, needs_arguments=True)
 #: RFC 8689 section 2: only where the connection itself is encrypted.

@@ -210,7 +210,8 @@ class ServerSession:
         #: Something has to come before mail.
         self._guarded = profile.requires_tls or profile.requires_auth
         self._limits = limits
-        self._standing = standing
+        # What follows on another session in clear is an introduced client's: behind a handshake it would be TLS.
+        self._standing = standing = evolve(standing, introduced=True) if greeted and not standing.secured else standing
         self._words = words
         self._grammar = profile.grammar(standing, extended=False)
         self._state = State.STRANGER if greeted else State.OPENING
@@ -516,6 +517,8 @@ class ServerSession:
         match question:
             case StartTls() if standing.secured:
                 return answers.TLS_ALREADY
+            case StartTls() if standing.introduced:
+                return answers.NOT_FOR_YOU
             case Auth() if not standing.secured:
                 return sasl.NEEDS_TLS
             case Auth() if standing.authenticated:

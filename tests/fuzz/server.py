@@ -202,6 +202,7 @@ class Dialogue:
         match event:
             case StartTls():
                 assert not standing.secured
+                assert not standing.introduced, "the host itself would be behind the handshake"
             case Auth():
                 assert standing.secured
                 assert not standing.authenticated
@@ -231,7 +232,9 @@ class Dialogue:
         elif session.state is State.INTRODUCED:
             assert isinstance(asked, XClient)
             login = dict(asked.attributes).get("LOGIN")
-            self.standing = evolve(self.setting.standing, secured=self.standing.secured, authenticated=bool(login))
+            self.standing = evolve(
+                self.setting.standing, secured=self.standing.secured, authenticated=bool(login), introduced=True
+            )
         else:
             return
         assert session.next_event() is None

@@ -17,10 +17,10 @@ from relay.smtp.profile import Profile
 
 EVERYTHING = Profile("mx.test", extensions=ALL, arguments={"SIZE": "1000"})
 WORDS = {"AUTH": "PLAIN", "FUTURERELEASE": "3600 2030-01-01T00:00:00Z"}
-STANDINGS = tuple(Standing(*each) for each in itertools.product((False, True), repeat=4))
+STANDINGS = tuple(Standing(*each) for each in itertools.product((False, True), repeat=5))
 #: To whom each is offered that is not for everybody.
 TO = {
-    "STARTTLS": lambda standing: not standing.secured,
+    "STARTTLS": lambda standing: not standing.secured and not standing.introduced,
     "AUTH": lambda standing: standing.secured,
     "REQUIRETLS": lambda standing: standing.secured,
     "DELIVERBY": lambda standing: standing.authenticated or standing.trusted,

@@ -663,10 +663,11 @@ class EarlyTests(SynchronousTestCase):
 
     def test_nothing_may_come_while_the_answer_to_starttls_is_waited_for(self) -> None:
         for come in (b"", b"NOOP\r\n"):
-            session = ServerSession(Profile("mx.test", extensions=ALL), SessionLimits(), greeted=True)
+            session = ServerSession(Profile("mx.test", extensions=ALL), SessionLimits())
             session.receive_data(b"EHLO c\r\nSTARTTLS\r\n")
-            session.next_event()
-            session.send(OK)
+            for _ in range(2):
+                session.next_event()
+                session.send(OK)
             self.assertEqual(session.next_event(), StartTls())
             session.receive_data(come)
             self.assertEqual(session.send(answers.GO_AHEAD)[:3], b"421" if come else b"220")
