@@ -46,7 +46,7 @@ class DestinationsTests(SynchronousTestCase):
 
     def order(self, *priorities: int | None) -> list[int]:
         """In which order works with these priorities begin, by their number."""
-        destinations = Destinations(Limits(destination=1000, total=10_000, held=10_000))
+        destinations = Destinations(Limits(destination=1000, first=1000, total=10_000, held=10_000))
         works = [destinations.admit(prioritized(priority), "a") for priority in priorities]
         begun = [destinations.next() for _ in priorities]
         return [works.index(work) for work in begun]
@@ -124,7 +124,7 @@ class Crowd(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits = Limits(destination=3, total=8, held=20)
+        self.limits = Limits(destination=3, first=3, total=8, held=20)
         self.destinations = Destinations(self.limits)
         self.waiting: list[Work] = []
         self.active: list[Work] = []

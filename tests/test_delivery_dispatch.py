@@ -555,10 +555,10 @@ class CrowdTests(SynchronousTestCase):
             world.accept(forwarded("x@slow.example"))
         fast = world.accept(forwarded("ann@example.net"))
         self.assertIn(f"{fast}.0", world.spool.settled)
-        self.assertEqual(world.dispatcher.active, 20)
+        self.assertEqual(world.dispatcher.active, 2)
 
     def test_many_slow_destinations_together_leave_a_place_for_the_next_healthy_one(self) -> None:
-        world = DeliveryWorld(limits=Limits(destination=20, total=50, held=200))
+        world = DeliveryWorld(limits=Limits(destination=20, first=20, total=50, held=200))
         for slow in range(10):
             world.hosts.scripts[f"mx.slow{slow}.example"] = lambda *_: Deferred()
             for _ in range(30):
@@ -896,7 +896,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(world.reactor.getDelayedCalls(), [])
 
     def under_load(self) -> tuple[DeliveryWorld, list[Deferred[Carried]]]:
-        world = DeliveryWorld(limits=Limits(destination=3))
+        world = DeliveryWorld(limits=Limits(destination=3, first=3))
         gates: list[Deferred[Carried]] = []
 
         def slowly(*_: object) -> Deferred[Carried]:

@@ -1,11 +1,42 @@
 """`[delivery]`: how mail is carried onward, and when it is tried again."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from relay.config.fields import Count, Factor, Network, Place, Section
-from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout
+from relay.config.units import DAY, HOUR, MINUTE, Duration, Timeout, duration
+from relay.mail.address import canonical_domain
+
+
+def _destination(text: str) -> str:
+    if text.startswith(("[", "lmtp:", "unix:")):
+        if ";" in text:
+            raise ValueError("should be what stands before the ';'")
+        return _word(text)
+    domain, colon, port = text.partition(":")
+    return f"{canonical_domain(domain)}{colon}{port}"
+
+
+def _word(text: str) -> str:
+    if not text.isprintable() or " " in text:
+        raise ValueError("should be one word")
+    return text
+
+
+def _rate(value: object) -> tuple[int, float]:
+    count, slash, time = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or not count.strip().isdecimal() or not 0 < int(count) <= 1_000_000:
+        raise ValueError("should be a number of messages in a time, such as '100/1m' or '5/1s'")
+    return int(count), duration(time.strip())
+
+
+#: So many in so many seconds.
+RateText = Annotated[
+    tuple[int, float],
+    PlainValidator(_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+/[0-9]+(\.[0-9]+)? ?[smhd]$"}),
+]
 
 
 class RetrySettings(Section):
@@ -40,8 +71,27 @@ class RetrySettings(Section):
 class ConcurrencySettings(Section):
     """How much is under way at once."""
 
-    most: Count = Field(default=20, description="Sessions with one destination.")
+    first: Count = Field(
+        default=2,
+        description="Sessions with one destination in the beginning: more with each success, fewer by trouble.",
+    )
+    most: Count = Field(default=20, description="Sessions with one destination at most.")
     total: Count = Field(default=200, description="Sessions with all destinations together.")
+
+
+class DestinationSettings(Section):
+    """What one destination is sent."""
+
+    name: Annotated[str, AfterValidator(_destination)] = Field(
+        description="A domain, or a next hop as the mail log calls it in `destination`: `[smtp.example.net]:587`. "
+        "It is meant whatever TLS and login are."
+    )
+    rate: RateText | None = Field(
+        default=None,
+        description="Messages in a time, as in `100/1m`; up to 50 recipients of one count once. A tenth of them may go "
+        "at once.",
+    )
+    most: Count | None = Field(default=None, description="Sessions at most, instead of those of `concurrency`.")
 
 
 class ConnectionSettings(Section):
@@ -99,6 +149,9 @@ class DeliverySettings(Section):
     retry: RetrySettings = Field(default=RetrySettings(), description="When a copy is tried again, and when no longer.")
     concurrency: ConcurrencySettings = Field(
         default=ConcurrencySettings(), description="How much is under way at once."
+    )
+    destination: tuple[DestinationSettings, ...] = Field(
+        default=(), description="Destinations that want to be sent less than others, or may be sent more."
     )
     connections: ConnectionSettings = Field(
         default=ConnectionSettings(), description="How connections are kept for the next message."

@@ -1,38 +1,59 @@
 """
 Who is next: works wait by destination, and a slow destination takes up less room the more of it there is.
 
-Nothing here waits or reads a clock. Memory is bounded by what is active: a destination of which nothing is held
-does not exist.
+Nothing here waits or reads a clock: `now` is the caller's. Memory is bounded by what is active: a destination of which
+nothing is held has no queue, and what was learnt of it is kept for some hours, of a bounded number of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
 from attrs import define, field, frozen
 from attrs.validators import ge
 
+from relay.delivery.health import Health, Manner, Rate, Sign
+from relay.delivery.turns import PLACES as PLACES
+from relay.delivery.turns import Sender, Turns, sender_of
 from relay.interfaces import Claim
+from relay.mail.outcome import Delayed
 
-#: How many places one step of priority is worth (RFC 6710 section 5.1). Whoever waits is passed by so many of those
-#: that came later for each step at most, hence nobody waits for ever.
-PLACES: Final = 20
+#: What was learnt of a destination is forgotten when it was not used for so long, and when others are more.
+_MEMORY_SECONDS: Final = 6 * 3600.0
+_MOST_REMEMBERED: Final = 10_000
+
+
+@frozen
+class Particular:
+    """What the operator wants of one destination."""
+
+    most: int | None = None
+    rate: Rate | None = None
 
 
 @frozen
 class Limits:
     """How much is under way at once."""
 
-    #: Attempts for one destination.
+    #: Attempts for one destination, and how many of them before one has succeeded.
     destination: int = field(default=20, validator=ge(1))
+    first: int = field(default=2, validator=ge(1))
     #: Attempts for all destinations together.
     total: int = field(default=200, validator=ge(1))
     #: Claims in memory: what is being carried, what waits for its turn, and what waits to be written down.
     held: int = field(default=1000, validator=ge(1))
     #: Recipients in one transaction (RFC 5321 section 4.5.3.1.8 lets a server stop at 100).
     recipients: int = field(default=50, validator=ge(1))
+    #: By a destination's name, or by what stands before the `;` in it.
+    particular: Mapping[str, Particular] = field(factory=dict)
+
+    def manner(self, name: str) -> Manner:
+        """How a destination is treated."""
+        wanted = self.particular.get(name) or self.particular.get(name.partition(";")[0]) or Particular()
+        return Manner(self.first, wanted.most or self.destination, wanted.rate)
 
 
 class Cut(Enum):
@@ -46,19 +67,30 @@ class Cut(Enum):
     LOST = "lost"
 
 
+@frozen
+class PutOff:
+    """Why nothing is tried, since the destination is paused, and when it may be tried; 0: nobody knows."""
+
+    because: Delayed
+    until: float
+
+
 @define(eq=False)
 class Work:
     """Some recipients of one entry with one destination, from the claim until their outcomes are written down."""
 
     claim: Claim
     destination: Destination
-    #: Its place among those that wait for the destination: the lower the earlier.
-    rank: int = 0
+    sender: Sender
+    priority: int = 0
     #: When its attempt began, by `IClock.seconds`.
     began: float = 0.0
+    #: In which era of its destination's health that was.
+    era: int = 0
     #: The `Deferred` of its attempt, while that waits for something.
     attempt: Any = None
     cut: Cut | None = None
+    put_off: PutOff | None = None
     #: Its outcomes are decided, and in the ledger.
     concluded: bool = False
 
@@ -68,105 +100,174 @@ class Destination:
     """What is held for one destination."""
 
     name: str
-    limit: int
+    health: Health
     active: int = 0
-    waiting: deque[Work] = field(factory=deque)
+    waiting: Turns[Work] = field(factory=Turns)
     #: Whether it stands in the row of those that could begin something.
     in_row: bool = False
 
     @property
+    def limit(self) -> int:
+        """How many attempts may be under way."""
+        return self.health.limit
+
+    @property
     def ready(self) -> bool:
-        """Something waits, and may begin as far as this destination is concerned."""
-        return bool(self.waiting) and self.active < self.limit
+        """Something waits, and may begin as far as its number is concerned."""
+        return bool(self.waiting) and self.active < self.health.limit
+
+
+@frozen
+class Condition:
+    """How a destination is, for people. Times are seconds since the epoch."""
+
+    name: str
+    #: How many attempts are under way, how many works wait in memory, and how many may be under way, now and at most.
+    active: int
+    waiting: int
+    limit: int
+    most: int
+    #: How many attempts its rate permits now, if it has one.
+    rate_left: int | None
+    #: By whom it is paused (`operator`, `relay`, "") and until when; `None`: until somebody resumes it.
+    paused_by: str
+    paused_until: float | None
+    #: One attempt is to find out whether it is well again.
+    probing: bool
+    last_trouble: Delayed | None
+    last_trouble_at: float | None
 
 
 class Destinations:
     """
     All that is held, and the order in which it begins.
 
-    Destinations take turns. What one of them may have under way, and what may wait for it, shrink with what is left
-    for all: to a quarter of the places that are free. So one slow destination never takes them all, and even ten
-    leave something to the next healthy one.
+    Destinations take turns, and within one its senders. What one of them may have under way, and what may wait for it,
+    shrink with what is left for all: to a quarter of the places that are free. So one slow destination never takes them
+    all, and even ten leave something to the next healthy one.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, random: Callable[[], float] = lambda: 0.5) -> None:
+        """`random` gives numbers from 0 to 1."""
         self.limits = limits
+        self._random = random
         self.active = 0
         self.held = 0
         self._destinations: dict[str, Destination] = {}
         self._row: deque[Destination] = deque()
-        self._admitted = 0
+        #: Those that could begin something if their rate permitted it.
+        self._resting: dict[Destination, None] = {}
+        #: What was learnt, of those that are used and of some others; the least recently used first.
+        self._known: dict[str, Health] = {}
+        self._displaced: list[Work] = []
+        self._put_off: list[Work] = []
 
-    def admit(self, claim: Claim, name: str) -> Work | None:
-        """Take this in, or `None` where there is no place for it: it is to be given back."""
+    def admit(self, claim: Claim, name: str, now: float = 0.0) -> Work | None:
+        """
+        Take this in, or `None` where there is no place for it: it is to be given back.
+
+        What was taken in may turn out to be `put_off`. It may also have displaced another work: see `displaced`.
+        """
         if self.held >= self.limits.held:
             return None
         destination = self._destinations.get(name)
+        sender = sender_of(claim.entry.envelope)
         if destination is None:
-            destination = self._destinations[name] = Destination(name, self.limits.destination)
+            destination = self._destinations[name] = Destination(name, self._health(name, now))
         elif len(destination.waiting) >= self.share:
-            return None
+            displaced = destination.waiting.displace(sender)
+            if displaced is None:
+                return None
+            self._displaced.append(displaced)
         self.held += 1
-        self._admitted += 1
-        rank = self._admitted - PLACES * (claim.entry.envelope.priority or 0)
-        work = Work(claim, destination, rank)
-        if destination.waiting and destination.waiting[-1].rank > rank:
-            _advance(destination.waiting, work)
-        else:
-            destination.waiting.append(work)
-        if not destination.in_row and destination.active < destination.limit:
-            destination.in_row = True
-            self._row.append(destination)
+        work = Work(claim, destination, sender, claim.entry.envelope.priority or 0)
+        if destination.health.is_paused(now):
+            work.put_off = PutOff(destination.health.reason(), destination.health.until(self._random()))
+            self._forget_if_empty(destination)
+            return work
+        destination.waiting.add(work)
+        self._queue(destination)
         return work
 
-    def next(self) -> Work | None:
+    def next(self, now: float = 0.0) -> Work | None:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
+        if self._resting:
+            self._wake_rested(now)
         row = self._row
         for _ in range(len(row)):
             free = self.limits.total - self.active
             if free <= 0:
                 return None
             destination = row[0]
+            if not destination.ready:
+                # Its limit has shrunk since it was queued.
+                row.popleft()
+                destination.in_row = False
+                continue
             if destination.active * 4 >= free + 3:
                 row.rotate(-1)
                 continue
-            work = destination.waiting.popleft()
-            destination.active += 1
-            self.active += 1
-            if destination.ready:
-                row.rotate(-1)
-            else:
+            if destination.health.may_begin_at(now) > now:
                 row.popleft()
                 destination.in_row = False
-            return work
+                self._resting[destination] = None
+                continue
+            return self._begin(destination, now)
         return None
 
-    def finished(self, work: Work) -> None:
-        """Its attempt is over; it is held until its outcomes are written down."""
+    def _begin(self, destination: Destination, now: float) -> Work:
+        work = destination.waiting.take()
+        destination.health.begins(now)
+        work.era = destination.health.era
+        destination.active += 1
+        self.active += 1
+        if destination.ready:
+            self._row.rotate(-1)
+        else:
+            self._row.popleft()
+            destination.in_row = False
+        return work
+
+    def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> None:
+        """
+        Its attempt is over; it is held until its outcomes are written down. If the destination is paused by what it has
+        met, all that waits for it is put off: see `put_off`.
+        """
         destination = work.destination
+        health = destination.health
+        health.has_met(sign, work.era, destination.active, now, self._random)
+        health.used = max(health.used, now)
         destination.active -= 1
         self.active -= 1
-        if destination.ready:
-            if not destination.in_row:
-                destination.in_row = True
-                self._row.append(destination)
-        elif not destination.active and not destination.waiting:
-            del self._destinations[destination.name]
+        if destination.waiting and health.is_paused(now):
+            self._put_all_off(destination)
+        self._queue(destination)
+        self._forget_if_empty(destination)
 
     def release(self, work: Work) -> None:
         """Its outcomes are written down, or it was lost or given back: it is no longer held."""
         self.held -= 1
 
+    def displaced(self) -> list[Work]:
+        """What had to make a place for somebody who had less. It stays held until it is released."""
+        works, self._displaced = self._displaced, []
+        return works
+
+    def put_off(self) -> list[Work]:
+        """What waited for a destination that was paused. It stays held until it is released."""
+        works, self._put_off = self._put_off, []
+        return works
+
     def drain(self) -> list[Work]:
         """All that has not begun, and now will not. It stays held until it is released."""
         drained: list[Work] = []
         for destination in list(self._destinations.values()):
-            drained += destination.waiting
-            destination.waiting.clear()
+            drained += destination.waiting.drain()
             destination.in_row = False
             if not destination.active:
                 del self._destinations[destination.name]
         self._row.clear()
+        self._resting.clear()
         return drained
 
     @property
@@ -178,6 +279,10 @@ class Destinations:
     def share(self) -> int:
         """How many may wait for one destination."""
         return max(1, self.room // 4)
+
+    def rested_at(self, now: float) -> float | None:
+        """When a rate permits what nothing else forbids; `None`: nothing waits for that."""
+        return min((each.health.may_begin_at(now) for each in self._resting), default=None)
 
     def has_enough(self, name: str) -> bool:
         """
@@ -192,10 +297,88 @@ class Destinations:
         most = self.share // 2
         return frozenset(d.name for d in self._destinations.values() if len(d.waiting) > most)
 
+    # The operator.
 
-def _advance(waiting: deque[Work], work: Work) -> None:
-    """Queue this before those of a higher rank."""
-    at = len(waiting)
-    while at and waiting[at - 1].rank > work.rank:
-        at -= 1
-    waiting.insert(at, work)
+    def conditions(self, now: float) -> Iterator[Condition]:
+        """All of which something is held or known."""
+        for name in sorted({*self._destinations, *self._known}):
+            health = self._known.get(name) or self._destinations[name].health
+            destination = self._destinations.get(name)
+            paused = health.is_paused(now)
+            yield Condition(
+                name=name,
+                active=destination.active if destination else 0,
+                waiting=len(destination.waiting) if destination else 0,
+                limit=health.limit,
+                most=health.manner.most,
+                rate_left=health.rate_left(now),
+                paused_by="operator" if health.by_operator else "relay" if paused else "",
+                paused_until=None if health.by_operator else health.paused_until,
+                probing=health.probing,
+                last_trouble=health.last,
+                last_trouble_at=health.last_at if health.last else None,
+            )
+
+    def pause(self, name: str, now: float) -> None:
+        """Begin nothing for this destination until it is resumed. What waits for it is put off."""
+        self._health(name, now).by_operator = True
+        destination = self._destinations.get(name)
+        if destination is not None:
+            self._put_all_off(destination)
+            self._forget_if_empty(destination)
+
+    def resume(self, name: str, now: float) -> None:
+        """Begin again, whoever has paused it."""
+        self._health(name, now).resume()
+
+    # What it keeps.
+
+    def _queue(self, destination: Destination) -> None:
+        if destination.ready and not destination.in_row and destination not in self._resting:
+            destination.in_row = True
+            self._row.append(destination)
+
+    def _wake_rested(self, now: float) -> None:
+        for destination in list(self._resting):
+            if destination.health.may_begin_at(now) <= now:
+                del self._resting[destination]
+                self._queue(destination)
+
+    def _put_all_off(self, destination: Destination) -> None:
+        because = destination.health.reason()
+        for at, work in enumerate(works := destination.waiting.drain()):
+            # Not all of them at once when the pause is over.
+            work.put_off = PutOff(because, destination.health.until(at / len(works)))
+        self._put_off += works
+        self._resting.pop(destination, None)
+
+    def _forget_if_empty(self, destination: Destination) -> None:
+        if destination.active or destination.waiting:
+            return
+        del self._destinations[destination.name]
+        if destination.in_row:
+            self._row.remove(destination)
+            destination.in_row = False
+        if destination.health.untaught:
+            self._known.pop(destination.name, None)
+
+    def _health(self, name: str, now: float) -> Health:
+        """What is known of a destination, now the most recently used one."""
+        health = self._known.pop(name, None)
+        if health is None or (now - health.used > _MEMORY_SECONDS and not health.by_operator and not self._has(name)):
+            health = Health(self.limits.manner(name))
+        health.used = now
+        self._known[name] = health
+        if len(self._known) > _MOST_REMEMBERED:
+            self._forget_one()
+        return health
+
+    def _has(self, name: str) -> bool:
+        return name in self._destinations
+
+    def _forget_one(self) -> None:
+        """Whoever was not used for the longest time, unless that matters now."""
+        for name, health in self._known.items():
+            if not health.by_operator and not self._has(name):
+                del self._known[name]
+                return

@@ -20,12 +20,13 @@ from zope.interface import implementer
 from relay.delivery.agenda import Agenda
 from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.chronicle import Chronicle
-from relay.delivery.destination import Cut, Destinations, Limits, Work
+from relay.delivery.destination import Condition, Cut, Destinations, Limits, Work
+from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedule
-from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, salvage, settle
+from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, put_off, salvage, settle
 from relay.delivery.telling import NOTHING, Tidings, tidings
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
 from relay.mail.notice import Action
@@ -88,7 +89,7 @@ class Dispatcher:
         self._pace = pace or Pace()
         self._log = Logger(namespace="relay.delivery")
         self._chronicle = Chronicle(mail_log)
-        self._destinations = Destinations(self._limits)
+        self._destinations = Destinations(self._limits, random)
         self._ledger = Ledger(spool, clock, enrolled=self.accept, eased=self._eased)
         self._leases = Leases(
             spool,
@@ -111,6 +112,8 @@ class Dispatcher:
         self._stopping: Deferred[None] | None = None
         self._giving_back: list[Claim] = []
         self._timer: Any = None
+        #: When a rate permits the next attempt.
+        self._rested: Any = None
 
     # What others call.
 
@@ -131,6 +134,7 @@ class Dispatcher:
             return stopped
         self._running = False
         self._agenda.stop()
+        cancel(self._rested)
         for work in self._destinations.drain():
             self._release(work)
             if work.cut is None:
@@ -169,6 +173,22 @@ class Dispatcher:
         """Recipients in the spool may have become due by other means: an operator's word."""
         self._agenda.wake()
 
+    def destinations(self) -> Sequence[Condition]:
+        """How each destination is of which something is held or known."""
+        return tuple(self._destinations.conditions(self._clock.now()))
+
+    def pause(self, name: str) -> None:
+        """Begin nothing for this destination until `resume`; what waits in memory goes back with that as its reason."""
+        self._destinations.pause(name, self._clock.now())
+        for work in self._destinations.put_off():
+            self._put_off(work)
+
+    def resume(self, name: str) -> None:
+        """Begin again, whoever has paused it. What was put off comes when it is due, or when it is hastened."""
+        self._destinations.resume(name, self._clock.now())
+        self._begin()
+        self._agenda.wake()
+
     @property
     def active(self) -> int:
         """How many attempts are under way."""
@@ -182,14 +202,20 @@ class Dispatcher:
     # From the claim to the attempt.
 
     def _admit(self, claim: Claim) -> None:
-        name = claim.pending[0].recipient.destination
-        work = self._destinations.admit(claim, name) if self._stopping is None else None
-        if work is not None:
-            self._leases.hold(work)
-        elif self._stopping is not None:
+        if self._stopping is not None:
             self._giving_back.append(claim)
-        else:
+            return
+        name = claim.pending[0].recipient.destination
+        work = self._destinations.admit(claim, name, self._clock.now())
+        if work is None:
             self._enter_back([claim])
+            return
+        self._leases.hold(work)
+        for displaced in self._destinations.displaced():
+            self._enter_back([displaced.claim])
+            self._release(displaced)
+        if work.put_off is not None:
+            self._put_off(work)
 
     def _begin(self) -> None:
         """Begin whatever may begin. A loop, since an attempt that does not wait makes room for the next at once."""
@@ -198,8 +224,9 @@ class Dispatcher:
         self._beginning = True
         try:
             while not self._blocked:
-                work = self._destinations.next()
+                work = self._destinations.next(self._clock.now())
                 if work is None:
+                    self._wait_for_rates()
                     break
                 carrying: Deferred[None] | None = start(self._carry(work))
                 if carrying is not None:
@@ -208,21 +235,69 @@ class Dispatcher:
         finally:
             self._beginning = False
 
+    def _wait_for_rates(self) -> None:
+        """Where nothing but a destination's rate forbids an attempt, a timer says when it permits one."""
+        now = self._clock.now()
+        at = self._destinations.rested_at(now)
+        cancel(self._rested)
+        if at is not None and self._stopping is None:
+            self._rested = self._clock.callLater(max(0.0, at - now), self._begin)
+
+    def _put_off(self, work: Work) -> None:
+        """Its destination is paused: it is settled without an attempt."""
+        putting: Deferred[None] | None = start(self._settle_put_off(work))
+        if putting is not None:
+            work.attempt = putting
+            putting.addErrback(lambda failure: self._log.failure("A work was dropped", failure))
+
+    async def _settle_put_off(self, work: Work) -> None:
+        """As if it had met what the destination's last attempt met, so that patience ends and warnings are sent."""
+        judgements: Judgements = {}
+        work.began = self._clock.seconds()
+        try:
+            judgements = foregone(work.claim, self._clock) or put_off(work.claim, work.put_off)
+            await self._conclude(work, judgements)
+        except Exception:
+            self._log.failure("What was put off could not be concluded, for {id}", id=work.claim.entry.id)
+            self._salvage(work, judgements)
+        finally:
+            work.attempt = None
+            self._check_stopped()
+
     async def _carry(self, work: Work) -> None:
         """One attempt and its settlement. Whatever happens, the work's place is free afterwards."""
         work.began = self._clock.seconds()
         judgements: Judgements = {}
+        sign: Sign = None
         try:
             if work.cut is None:
-                judgements = foregone(work.claim, self._clock) or await self._attempts.carry(work.claim)
+                judgements = foregone(work.claim, self._clock)
+                if not judgements:
+                    judgements = await self._attempts.carry(work.claim)
+                    sign = sign_of(judgements)
             await self._conclude(work, judgements)
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
             self._salvage(work, judgements)
         finally:
             work.attempt = None
-            self._destinations.finished(work)
+            self._finish(work, sign)
             self._went_on(work)
+
+    def _finish(self, work: Work, sign: Sign) -> None:
+        """Its place is free; and if the destination is paused by what it has met, whoever waits is put off."""
+        health = work.destination.health
+        paused = health.paused_until
+        self._destinations.finished(work, sign, self._clock.now())
+        if health.paused_until is not None and health.paused_until != paused:
+            self._log.warn(
+                "Nothing is sent to {destination} for {seconds} s: {because}",
+                destination=work.destination.name,
+                seconds=round(health.paused_until - self._clock.now()),
+                because=health.last.because if health.last else "",
+            )
+        for other in self._destinations.put_off():
+            self._put_off(other)
 
     def _salvage(self, work: Work, judgements: Judgements) -> None:
         """We have stumbled over a work: keep what is known of it."""
@@ -253,6 +328,7 @@ class Dispatcher:
             now=now,
             chance=self._random(),
             stopping=work.cut is Cut.STOPPING,
+            not_before=work.put_off.until if work.put_off is not None else 0.0,
         )
         letter = None
         tell = tidings(claim.entry, settlement, self._schedule, now)

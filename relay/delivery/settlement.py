@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from relay.delivery.destination import PutOff
 from relay.delivery.retry import Again, Schedule
 from relay.delivery.trouble import About, Judgement, judge
 from relay.interfaces import Claim, GiveBack, IClock, Postpone, Settle, Step
@@ -80,6 +81,13 @@ def foregone(claim: Claim, clock: IClock) -> dict[str, Judgement]:
     return {}
 
 
+def put_off(claim: Claim, why: PutOff | None) -> dict[str, Judgement]:
+    """What is said of recipients whose destination is paused."""
+    if why is None:
+        return {}
+    return {pending.recipient.id: Judgement(why.because, About.DESTINATION) for pending in claim.pending}
+
+
 _EXPANDED: Final = Judgement(Delivered(EXPANSION.agent), About.RECIPIENT)
 
 
@@ -100,12 +108,14 @@ def settle(
     now: float,
     chance: float,
     stopping: bool = False,
+    not_before: float = 0.0,
 ) -> Settlement:
     """
     What follows from these judgements, at `now` by the spool's clock.
 
     `stopping`: the attempt was cut short because the relay stops. Who was not carried then goes back, and the
-    attempt is not held against anybody.
+    attempt is not held against anybody. `not_before`: when the next attempt may be made at the earliest, unless
+    patience ends earlier.
     """
     if len(claim.pending) == 1:
         judgement = judgements.get(claim.pending[0].recipient.id)
@@ -124,7 +134,7 @@ def settle(
         elif stopping:
             untried.append(pending.recipient)
         else:
-            again = _again(claim, pending, outcome, schedule, max(now, pending.due), chance)
+            again = _again(claim, pending, outcome, schedule, max(now, pending.due), chance, not_before)
             if isinstance(again, Failed):
                 failed.append((pending, again))
             else:
@@ -133,7 +143,13 @@ def settle(
 
 
 def _again(
-    claim: Claim, pending: Pending, delayed: Delayed, schedule: Schedule, now: float, chance: float
+    claim: Claim,
+    pending: Pending,
+    delayed: Delayed,
+    schedule: Schedule,
+    now: float,
+    chance: float,
+    not_before: float,
 ) -> float | Failed:
     """When a copy is tried again, or that it is not."""
     by = claim.entry.envelope.deliver_by
@@ -142,6 +158,7 @@ def _again(
     decided = schedule.decide(claim.entry, pending.attempts + 1, delayed, now, chance)
     match decided:
         case Again(due):
+            due = max(due, min(not_before, schedule.end(claim.entry)))
             return schedule.before(due, claim.entry, pending.recipient.wishes, now)
         case Failed():
             return decided

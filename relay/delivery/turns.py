@@ -1,0 +1,128 @@
+"""
+Who waits for a destination, and whose turn it is: senders take turns, and what is more urgent passes what is less.
+
+It is start-time fair queueing. A sender's works are numbered one after the other, beginning with the number that is
+served now; the lowest number is next. So ten thousand copies of a newsletter stand behind each other, and one
+person's mail, which has the next number, stands behind one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from attrs import define
+
+from relay.mail.envelope import Envelope
+
+#: How many places one step of priority is worth (RFC 6710 section 5.1). Whoever waits is passed by so many of those
+#: that came later for each step at most, hence nobody waits for ever.
+PLACES: Final = 20
+
+#: Who takes turns: a user, a domain, and the stem of a local part.
+Sender: TypeAlias = tuple[str, str, str]
+
+#: Of `bounce-0815-bob=example.org`, which is another one for each recipient, what is the same for all of them.
+_STEM: Final = re.compile(r"[^+=0-9]*")
+
+
+def sender_of(envelope: Envelope) -> Sender:
+    """For whom a message takes a turn: notices together, and each other sender by itself, whatever its VERP makes."""
+    user, path = envelope.client.user or "", envelope.reverse_path
+    if path is None:
+        return user, "", ""
+    stem = _STEM.match(path.local)
+    return user, path.domain, stem[0].lower() if stem else ""
+
+
+class Waiting(Protocol):
+    """What takes turns."""
+
+    @property
+    def sender(self) -> Sender: ...
+
+    @property
+    def priority(self) -> int: ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+@define
+class _Standing:
+    """A sender of whom something waits."""
+
+    #: The number of its last work.
+    last: float
+    count: int = 0
+
+
+class Turns(Generic[W]):
+    """What waits for one destination."""
+
+    def __init__(self) -> None:
+        #: By rank; of equals the one that came first.
+        self._heap: list[tuple[float, int, float, W]] = []
+        self._senders: dict[Sender, _Standing] = {}
+        #: The number that is served.
+        self._served = 0.0
+        self._came = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[W]:
+        """In no particular order."""
+        return (work for *_, work in self._heap)
+
+    def add(self, work: W) -> None:
+        standing = self._senders.get(work.sender)
+        if standing is None:
+            standing = self._senders[work.sender] = _Standing(self._served)
+        standing.last = number = max(standing.last, self._served) + 1
+        standing.count += 1
+        self._came += 1
+        heappush(self._heap, (number - PLACES * work.priority, self._came, number, work))
+
+    def take(self) -> W:
+        """The one whose turn it is."""
+        _, _, number, work = heappop(self._heap)
+        self._served = max(self._served, number)
+        self._gone(work)
+        return work
+
+    def displace(self, sender: Sender) -> W | None:
+        """
+        Take out the last of whoever has most here, to make a place for one of `sender`; `None` if it has as many
+        itself.
+        """
+        greediest = max(self._senders, key=lambda each: self._senders[each].count)
+        mine = self._senders.get(sender)
+        if self._senders[greediest].count <= (0 if mine is None else mine.count) + 1:
+            return None
+        at = max((at for at, item in enumerate(self._heap) if item[3].sender == greediest), key=self._place)
+        work = self._heap[at][3]
+        self._heap[at] = self._heap[-1]
+        self._heap.pop()
+        heapify(self._heap)
+        self._senders[greediest].last -= 1
+        self._gone(work)
+        return work
+
+    def drain(self) -> list[W]:
+        """All of them, in their order."""
+        works = [item[3] for item in sorted(self._heap, key=lambda item: item[:2])]
+        self._heap.clear()
+        self._senders.clear()
+        return works
+
+    def _place(self, at: int) -> tuple[float, int]:
+        return self._heap[at][:2]
+
+    def _gone(self, work: W) -> None:
+        standing = self._senders[work.sender]
+        standing.count -= 1
+        if not standing.count:
+            del self._senders[work.sender]
