@@ -40,7 +40,11 @@ from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.control.api import site
 from relay.encryption import Encryption
-from relay.interfaces import IClock, ISpool
+from relay.history.memory import MemoryHistory
+from relay.history.records import Bounds
+from relay.history.sqlite import SqliteHistory
+from relay.history.teed import Teed
+from relay.interfaces import IClock, IHistory, ISpool
 from relay.net.clock import ReactorClock
 from relay.net.descriptors import room_for
 from relay.net.listen import NoSuchSocket, is_public, listen
@@ -98,6 +102,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
     maillog = MailLog(reactor, settings.log.mail, settings.log.format)
     threads = Threads(reactor)
     spool = _spool(settings, clock, reactor)
+    history = _history(settings, clock, reactor)
     relay = assemble(
         settings,
         Surroundings(
@@ -105,7 +110,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             resolver=resolver,
             tcp=reactor,
             spool=spool,
-            maillog=maillog,
+            maillog=maillog if history is None else Teed(maillog, history),
             agents={
                 "maildir": MaildirAgent(clock, hostname(settings), threads),
                 "mbox": MboxAgent(clock, threads),
@@ -123,6 +128,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
         reactor,
         resolver=resolver,
         maillog=maillog,
+        history=history,
         threads=threads,
         encryption=encryption,
         users=users,
@@ -145,6 +151,7 @@ class RelayService(Service):
         *,
         resolver: Resolver,
         maillog: MailLog,
+        history: IHistory | None,
         threads: Threads,
         encryption: Encryption,
         users: UserSource,
@@ -154,6 +161,7 @@ class RelayService(Service):
         self._reactor = reactor
         self._resolver = resolver
         self._maillog = maillog
+        self._history = history
         self._threads = threads
         self._encryption = encryption
         self._users = users
@@ -210,7 +218,7 @@ class RelayService(Service):
             return
         for id in recovered:
             self._log.error("The entry {id} is damaged and was set aside", id=id)
-            self._maillog.event("corrupt", id=id)
+            self._relay.surroundings.maillog.event("corrupt", id=id)
         self._relay.dispatcher.start()
         # What is here now stays: the collector need not look at it again with each message.
         gc.collect()
@@ -347,6 +355,8 @@ class RelayService(Service):
         self._users.stop()
         self._threads.stop()
         await relay.surroundings.spool.close()
+        if self._history is not None:
+            await self._history.close()
         self._maillog.close()
         for number, before in self._before.items():
             signal.signal(number, before)
@@ -383,6 +393,16 @@ def _spool(settings: Settings, clock: IClock, reactor: Any) -> ISpool:
         return MemorySpool(clock)
     limits = SpoolLimits(in_row=settings.spool.large, in_memory=settings.limits.memory, reserve=settings.spool.reserve)
     return SqliteSpool.in_threads(settings.spool.path, clock, reactor.callFromThread, limits=limits)
+
+
+def _history(settings: Settings, clock: IClock, reactor: Any) -> IHistory | None:
+    if not settings.history.keep:
+        return None
+    if settings.spool.engine == "memory":
+        return MemoryHistory(clock.calendar)
+    path = settings.history.path or settings.spool.path.parent / "history.db"
+    bounds = Bounds(age=settings.history.age, size=settings.history.size, reserve=settings.spool.reserve)
+    return SqliteHistory.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 
 def _text(path: Path) -> str:

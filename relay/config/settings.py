@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 
 from relay.config.delivery import DeliverySettings
 from relay.config.errors import Problem
-from relay.config.fields import Count, HostName, Line, NameServer, Network, Place, Section, Word
+from relay.config.fields import Count, HostName, Line, NameServer, Network, Place, Section, Word, Yes
 from relay.config.limits import Limits
 from relay.config.lines import KeyPath, Lines, spelled
 from relay.config.listeners import ListenerSettings
 from relay.config.logins import LoginSettings, different
 from relay.config.policies import PolicySettings
-from relay.config.units import KIB, MIB, Size, Timeout
+from relay.config.units import DAY, KIB, MIB, Duration, Size, Timeout
 from relay.config.users import AuthSettings
 
 
@@ -74,6 +74,15 @@ class LogSettings(Section):
     format: Literal["text", "json"] = Field(default="text", description="`text`, or `json`: one JSON object a line.")
 
 
+class HistorySettings(Section):
+    """What happened to messages and refusals, for people to ask. Nothing that was promised depends on it."""
+
+    keep: Yes = Field(default=True, description="Whether it is kept on disk. Otherwise only the mail log knows.")
+    path: Place | None = Field(default=None, description="The file. Without it, `history.db` beside the spool.")
+    age: Duration = Field(default=14 * DAY, description="How long it is kept.")
+    size: Size = Field(default=1024 * MIB, description="How large it may become. Over it the oldest goes.")
+
+
 class ControlSettings(Section):
     """Where `relayctl` finds the running relay."""
 
@@ -122,6 +131,9 @@ class Settings(Section):
     )
     dns: DnsSettings = Field(default=DnsSettings(), description="Whom the relay asks for names.")
     log: LogSettings = Field(default=LogSettings(), description="The mail log.")
+    history: HistorySettings = Field(
+        default=HistorySettings(), description="What happened to messages and refusals, for people to ask."
+    )
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
     process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
     limits: Limits = Field(default=Limits(), description="What a client may ask of the relay.")

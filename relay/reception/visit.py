@@ -259,7 +259,9 @@ class Visit:
         fault = intake.judge(fault)
         if fault is not None:
             self._intake = None
-            self._log_refusal(fault, id=intake.id, sender=transaction.envelope.reverse_path, size=size)
+            self._log_refusal(
+                fault, id=intake.id, message_id=intake.message_id, sender=transaction.envelope.reverse_path, size=size
+            )
             return fault
         if not waited_at_data and self._reception.turnstile.crowded:
             await self._reception.turnstile.turn()
