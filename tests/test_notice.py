@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import quopri
 from email.message import EmailMessage
 
 from attrs import evolve
@@ -142,11 +143,18 @@ class NoticeTests(SynchronousTestCase):
         self.assertIn(HEADER + b"\r\nDear Elvis\r\n\r\n--", octets)
         self.assertIn("The message itself is attached.", people_read(octets))
 
-    def test_of_a_message_with_octets_that_would_have_to_be_encoded_only_the_header_is_returned(self) -> None:
-        octets = compose(evolve(NOTICE, quoted=Quoted(HEADER + b"\r\nDear \xff\r\n", whole=True)))
-        self.assertIn(b"Content-Type: text/rfc822-headers\r\n", octets)
-        self.assertIn(b"\r\n\r\n" + HEADER + b"\r\n--", octets)
-        self.assertNotIn(b"Dear", octets)
+    def test_a_message_with_octets_that_have_to_be_encoded_is_returned_in_the_kind_that_may_be(self) -> None:
+        for body in (b"Dear \xff\r\n", b"a\nb\rc\0=\r\n", b"y" * 5000 + b" \r\n", b"no end"):
+            message = HEADER + b"\r\n" + body
+            octets = compose(evolve(NOTICE, quoted=Quoted(message, whole=True)))
+            self.assertTrue(octets.isascii())
+            head, _, rest = octets.partition(
+                b"Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+            )
+            boundary = read(octets).get_boundary()
+            assert boundary is not None
+            encoded = rest[: rest.index(f"\r\n--{boundary}--".encode())]
+            self.assertEqual(quopri.decodestring(encoded), message)
 
     def test_header_octets_that_mail_cannot_carry_are_encoded_and_survive(self) -> None:
         wild = b"Subject: caf\xc3\xa9 \xff\r\nX-Long: " + b"y" * 5000 + b"\r\nX-Odd: a\rb\nc\0 =20 \r\nX-Tab:\t\r\n"

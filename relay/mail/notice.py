@@ -372,15 +372,13 @@ def _character(digits: str) -> str:
 
 def _returned(notice: Notice) -> bytes:
     """
-    RFC 6522 section 3, third part. All of a message is returned only in octets that pass as they are, since
-    `message/rfc822` may not be encoded (RFC 2046 section 5.2.1); else, its header.
+    RFC 6522 section 3, third part. What cannot pass as it is comes as `message/global`, since `message/rfc822` may not be
+    encoded (RFC 2046 section 5.2.1) and that one may (RFC 6532 section 3.7): a message of 8 bits comes back whole, too.
     """
     octets, unicode = notice.quoted.octets, notice.smtputf8
-    if notice.quoted.whole and _encoding(octets, eight_bit=unicode) != "quoted-printable":
-        return _part("message/global" if unicode else "message/rfc822", octets, eight_bit=unicode)
     if notice.quoted.whole:
-        head, found, _ = octets.partition(b"\r\n\r\n")
-        octets = head + CRLF if found else octets
+        encoded = _encoding(octets, eight_bit=unicode) == "quoted-printable"
+        return _part("message/global" if unicode or encoded else "message/rfc822", octets, eight_bit=unicode)
     if unicode:
         return _part("message/global-headers", octets, eight_bit=True)
     charset = "" if octets.isascii() else "; charset=utf-8"
