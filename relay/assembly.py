@@ -39,7 +39,7 @@ from relay.delivery.exchangers import Surroundings as Neighbourhood
 from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
-from relay.delivery.retry import Schedule
+from relay.delivery.retry import Schedule, Schedules
 from relay.interfaces import IAgent, IClock, ICredentials, IMailLog, IResolver, ISpool, World
 from relay.mail.address import Address
 from relay.mail.envelope import Client
@@ -429,9 +429,19 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         mail_log=surroundings.maillog,
         attempts=attempts,
         notices=Notices(hostname(settings), chain, clock),
-        schedule=Schedule(**delivery.retry.model_dump()),
+        schedules=_schedules(settings),
         random=surroundings.random.random,
         limits=_dispatch_limits(delivery),
+    )
+
+
+def _schedules(settings: Settings) -> Schedules:
+    """What a policy does not say of its own schedule `[delivery.retry]` does."""
+    usual = settings.delivery.retry.model_dump()
+    said = {policy.name: policy.retry.model_dump(exclude_unset=True) for policy in settings.policy}
+    return Schedules(
+        Schedule(**usual),
+        {name: Schedule(**{**usual, **own}) for name, own in said.items() if own},
     )
 
 

@@ -16,7 +16,7 @@ from relay.delivery.destination import Limits
 from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
-from relay.delivery.retry import Schedule
+from relay.delivery.retry import Schedule, Schedules
 from relay.interfaces import (
     Claim,
     Consignment,
@@ -240,6 +240,7 @@ class DeliveryWorld:
         shelf: Shelf | None = None,
         at: float = 0.0,
         schedule: Schedule | None = None,
+        schedules: Schedules | None = None,
     ) -> None:
         """`shelf` is what an earlier world left, `at` how many seconds after the epoch of the tests this one begins."""
         self.reactor = Clock()
@@ -259,7 +260,7 @@ class DeliveryWorld:
             attempts=Attempts({"maildir": self.maildir}, self.hosts, self.find),
             notices=Notices("mx1.example.com", self.policies, self.clock),
             random=lambda: self.random(),
-            schedule=schedule,
+            schedules=schedules or Schedules(schedule or Schedule()),
             limits=limits,
             pace=pace,
         )

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.delivery.retry import DAY, HOUR, MINUTE, Again, Schedule, spoken
+from relay.delivery.retry import DAY, HOUR, MINUTE, Again, Schedule, Schedules, hinted, spoken
 from relay.mail.address import Address
 from relay.mail.dsn import Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope
 from relay.mail.outcome import Delayed, Failed
 from relay.mail.queue import Entry
+from tests.delivery_world import DeliveryWorld, forwarded
+from tests.test_delivery_dispatch import DOWN
 
 LETTER = Entry("1", 1000.0, Envelope(Address("jon", "example.org"), client=Client("192.0.2.9")), b"")
 OUR_NOTICE = Entry("2", 1000.0, Envelope(None), b"")
@@ -88,3 +90,73 @@ class ScheduleTests(SynchronousTestCase):
     def test_durations_are_said_as_people_say_them(self) -> None:
         said = [spoken(s) for s in (5 * DAY, DAY, 36 * HOUR, HOUR, 90 * MINUTE, 61)]
         self.assertEqual(said, ["5 days", "1 day", "36 hours", "1 hour", "90 minutes", "61 seconds"])
+
+
+class HintTests(SynchronousTestCase):
+    def hint(self, text: str, status: str = "4.7.1") -> float | None:
+        return hinted(Delayed(status, "refused at RCPT", text))
+
+    def test_what_greylists_say_is_understood(self) -> None:
+        for text, seconds in (
+            ("450 4.7.1 Greylisted, please try again in 300 seconds", 300),
+            ("451 4.7.1 Greylisting in action, please come back in 00:05:00", 300),
+            ("450 4.2.0 <a@b>: Recipient address rejected: Greylisted for 5 minutes", 300),
+            ("451 Greylisted, retry in 1 hour", 3600),
+            ("450 4.7.1 Try again after 90 secs.", 90),
+            ("450 4.7.1 Please retry in 10min", 600),
+        ):
+            self.assertEqual(self.hint(text, "4.7.1" if "4.2.0" not in text else "4.2.0"), seconds, text)
+
+    def test_a_greylist_that_says_no_status_of_its_own_is_known_by_its_name(self) -> None:
+        self.assertEqual(self.hint("451 You are greylisted. Come back in 60 s", "4.0.0"), 60)
+
+    def test_other_numbers_are_no_hints(self) -> None:
+        for text in ("450 4.7.1 Greylisted", "450 4.7.1 error 300 seconds", "450 4.7.1 in 3 months", ""):
+            self.assertIsNone(self.hint(text), text)
+        self.assertIsNone(self.hint("452 4.2.2 Mailbox full, try again in 300 seconds", "4.2.2"))
+
+    def due_in(self, text: str, attempts: int = 1, chance: float = 0.0) -> float:
+        delayed = Delayed("4.7.1", "refused at RCPT", text)
+        again = Schedule().decide(LETTER, attempts, delayed, 2000.0, chance)
+        assert isinstance(again, Again)
+        return again.due - 2000.0
+
+    def test_a_hint_is_kept_and_a_little_more(self) -> None:
+        self.assertEqual(self.due_in("450 4.7.1 try again in 600 seconds"), 600)
+        self.assertEqual(self.due_in("450 4.7.1 try again in 600 seconds", chance=1.0), 720)
+
+    def test_within_bounds(self) -> None:
+        self.assertEqual(self.due_in("450 4.7.1 try again in 1 second"), 60)
+        self.assertEqual(self.due_in("450 4.7.1 try again in 90 hours"), 4 * HOUR)
+
+    def test_nobody_has_us_come_every_minute_for_days(self) -> None:
+        pauses = [self.due_in("450 4.7.1 try again in 60 seconds", attempts) for attempts in range(1, 6)]
+        self.assertEqual(pauses[:3], [60, 60, 60])
+        self.assertGreater(pauses[3], 30 * MINUTE)
+
+
+class SchedulesTests(SynchronousTestCase):
+    def test_each_policy_has_its_own_and_all_others_the_usual_one(self) -> None:
+        quick = Schedule(first=10)
+        schedules = Schedules(Schedule(), {"quick": quick})
+        self.assertIs(schedules.of("quick"), quick)
+        self.assertEqual(schedules.of("gone"), Schedule())
+
+    def test_mail_is_tried_and_given_up_by_the_schedule_of_the_policy_that_has_decided(self) -> None:
+        # Recipients of this world were all placed by the policy `p`.
+        quick = Schedule(first=10, factor=1, most=10, give_up=65, jitter=0)
+        world = DeliveryWorld(schedules=Schedules(Schedule(), {"p": quick}))
+        world.domains["example.net"] = ["mx"]
+        world.hosts.answering("mx", DOWN)
+        id = world.accept(forwarded("ann@example.net"))
+        world.pass_time(2 * MINUTE, step=1)
+        outcome = world.spool.settled[f"{id}.0"]
+        assert isinstance(outcome, Failed)
+        self.assertTrue(outcome.because.startswith("gave up after 65 seconds"))
+
+    def test_the_sender_is_warned_by_it_too(self) -> None:
+        world = DeliveryWorld(schedules=Schedules(Schedule(), {"p": Schedule(warn=10 * MINUTE)}))
+        world.hosts.answering("mx.example.net", DOWN)
+        world.accept(forwarded("ann@example.net"))
+        world.pass_time(15 * MINUTE)
+        self.assertEqual(len(world.notices()), 1)

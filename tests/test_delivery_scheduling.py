@@ -334,3 +334,24 @@ when = { client = ["127.0.0.0/8"] }
         world.internet.add("192.0.2.25", mx)
         world.pass_time(6 * HOUR)
         self.assertEqual((len(mx.messages), self.failed(world)), (60, 0))
+
+    def test_a_policy_has_its_own_schedule_and_the_rest_is_that_of_the_relay(self) -> None:
+        retry = 'retry = { first = "1m", factor = 1 }\n'
+        world = MailWorld(
+            "[delivery.retry]\njitter = 0\n" + self.CONFIGURATION.replace('hostname = "mx.test"', "") + retry
+        )
+        mx = world.exchange("example.org", "192.0.2.25")
+        mx.at("RCPT", Say("450 4.2.2 Full"), times=4)
+        self.send(world, 1)
+        world.pass_time(4 * MINUTE + 1)
+        self.assertEqual(len(mx.messages), 1)
+
+    def test_a_destination_may_be_named_with_a_rate_and_a_number_of_sessions(self) -> None:
+        own = '[[delivery.destination]]\nname = "Example.ORG"\nrate = "60/1m"\nmost = 1\n'
+        world = MailWorld(own + self.CONFIGURATION.replace('hostname = "mx.test"', ""), latency=0.01)
+        mx = world.exchange("example.org", "192.0.2.25")
+        self.send(world, 30)
+        world.pass_time(2.5)
+        self.assertEqual((mx.connections, len(mx.messages)), (1, 8))
+        world.pass_time(30)
+        self.assertEqual(len(mx.messages), 30)

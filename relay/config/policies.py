@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
+from relay.config.delivery import RetrySettings
 from relay.config.fields import DomainOrAddress, Network, Section, Word, Yes
 from relay.config.units import Timeout
 
@@ -44,6 +45,11 @@ class PolicyKeys(Section):
     )
     when: When = Field(default=When(), description="When the policy is asked. Without it, always.")
     timeout: Timeout = Field(default=10, description="How long the policy may think about one question. Over it 451.")
+    retry: RetrySettings = Field(
+        default=RetrySettings(),
+        description="When mail is tried again that this policy has sent its way. What it does not say "
+        "`[delivery.retry]` does.",
+    )
     mode: Mode = Field(default="enforce", description="`enforce` asks it, `off` leaves it out.")
 
     @field_validator("mode")
@@ -63,6 +69,8 @@ class PolicySettings(BaseModel):
     use: str
     when: When = When()
     timeout: float = 10
+    #: Only what it says itself counts.
+    retry: RetrySettings = RetrySettings()
     mode: Mode = "enforce"
     #: An instance of the option model that `use` brought.
     options: SerializeAsAny[BaseModel]

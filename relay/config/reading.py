@@ -157,6 +157,7 @@ class Reading:
             use=use,
             when=keys.when,
             timeout=keys.timeout,
+            retry=keys.retry,
             mode=keys.mode,
             options=options,
             line=self.lines.line(at),

@@ -25,11 +25,12 @@ from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
-from relay.delivery.retry import Schedule
+from relay.delivery.retry import Schedules
 from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, put_off, salvage, settle
 from relay.delivery.telling import NOTHING, Tidings, tidings
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
 from relay.mail.notice import Action
+from relay.mail.queue import Pending
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
 from relay.net.waiting import start
@@ -75,7 +76,7 @@ class Dispatcher:
         attempts: Attempts,
         notices: Notices,
         random: Callable[[], float],
-        schedule: Schedule | None = None,
+        schedules: Schedules | None = None,
         limits: Limits | None = None,
         pace: Pace | None = None,
     ) -> None:
@@ -84,7 +85,7 @@ class Dispatcher:
         self._attempts = attempts
         self._notices = notices
         self._random = random
-        self._schedule = schedule or Schedule()
+        self._schedules = schedules or Schedules()
         self._limits = limits or Limits()
         self._pace = pace or Pace()
         self._log = Logger(namespace="relay.delivery")
@@ -304,7 +305,7 @@ class Dispatcher:
         if work.concluded:
             return
         try:
-            due = self._clock.now() + self._schedule.first
+            due = self._clock.now() + self._schedules.usual.first
             self._enter(work, salvage(work.claim, judgements, due), None)
         except Exception:
             self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
@@ -324,14 +325,14 @@ class Dispatcher:
         settlement = settle(
             claim,
             judgements,
-            schedule=self._schedule,
+            schedules=self._schedules,
             now=now,
             chance=self._random(),
             stopping=work.cut is Cut.STOPPING,
             not_before=work.put_off.until if work.put_off is not None else 0.0,
         )
         letter = None
-        tell = tidings(claim.entry, settlement, self._schedule, now)
+        tell = tidings(claim.entry, settlement, self._schedules, now)
         if tell is not NOTHING:
             settlement, letter = await self._tell_the_sender(work, settlement, tell)
         self._enter(work, settlement, letter)
@@ -368,8 +369,9 @@ class Dispatcher:
                 if silent:
                     self._chronicle.no_notice(claim, silent)
                 return settlement, news
-            case NotNow(because) if can_wait and now < self._schedule.end(claim.entry):
-                due = now + self._schedule.pause(can_wait[0].attempts + 1, self._random())
+            case NotNow(because) if can_wait and now < self._patience_ends(can_wait[0], claim):
+                schedule = self._schedules.of(can_wait[0].recipient.policy)
+                due = now + schedule.pause(can_wait[0].attempts + 1, self._random())
                 self._chronicle.notice_waits(claim, because)
                 if len(can_wait) < len(tell.told):
                     self._chronicle.no_notice(claim, because)
@@ -379,6 +381,9 @@ class Dispatcher:
                 return settlement, None
             case _:
                 assert_never(news)
+
+    def _patience_ends(self, pending: Pending, claim: Claim) -> float:
+        return self._schedules.of(pending.recipient.policy).end(claim.entry)
 
     def _enter(self, work: Work, settlement: Settlement, letter: Letter | None) -> None:
         work.concluded = True

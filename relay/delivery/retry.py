@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from attrs import field, frozen
 from attrs.validators import ge, gt, optional
@@ -17,6 +19,21 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 #: When those are told of a delay who have asked for it, unless the operator has said when.
 WARN = 4 * HOUR
+
+#: What greylisting says (RFC 6647 section 5): 4.7.1 or 4.2.0, or its name.
+_GREYLISTING: Final = re.compile(r"gr[ae]y.?list", re.IGNORECASE)
+_GREYLISTING_STATUS: Final = frozenset({"4.7.1", "4.2.0"})
+#: And when to come again: "try again in 300 seconds", "come back in 00:05:00", "for 5 minutes".
+_HINT: Final = re.compile(
+    r"\b(?:in|for|after)\s+(?:(?P<h>\d{1,2}):(?P<m>\d{2}):(?P<s>\d{2})\b"
+    r"|(?P<count>\d{1,5})\s*(?P<unit>s|secs?|seconds?|mins?|minutes?|hours?)\b)",
+    re.IGNORECASE,
+)
+_SECONDS: Final = {"s": 1.0, "m": MINUTE, "h": HOUR}
+#: Shorter hints are taken for this, and behind this attempt none makes a pause shorter: else a host could have us come
+#: every second for days.
+_SHORTEST_HINT: Final = 60.0
+_HINTED_ATTEMPTS: Final = 3
 
 
 @frozen
@@ -94,7 +111,41 @@ class Schedule:
             patience = self.patience(entry)
             because = f"gave up after {spoken(patience)}: {delayed.because}"
             return Failed(delayed.status, because, delayed.diagnostic, delayed.peer)
-        return Again(min(now + self.pause(attempts, chance), end), delayed)
+        return Again(min(now + self._pause_after(delayed, attempts, chance), end), delayed)
+
+    def _pause_after(self, delayed: Delayed, attempts: int, chance: float) -> float:
+        """As long as the host has said, within bounds, if it has; a little longer rather than shorter."""
+        usual = self.pause(attempts, chance)
+        said = hinted(delayed)
+        if said is None:
+            return usual
+        pause = min(max(said, _SHORTEST_HINT), self.most) * (1 + self.jitter * chance)
+        return pause if attempts <= _HINTED_ATTEMPTS else max(pause, usual)
+
+
+@frozen
+class Schedules:
+    """The schedule of each policy, by the name that the configuration of today gives it, and that of all others."""
+
+    usual: Schedule = Schedule()
+    particular: Mapping[str, Schedule] = field(factory=dict)
+
+    def of(self, policy: str) -> Schedule:
+        """By which schedule the recipients are tried for whom this policy has decided."""
+        return self.particular.get(policy, self.usual)
+
+
+def hinted(delayed: Delayed) -> float | None:
+    """In how many seconds a host that keeps a greylist wants to see us again, if it has said so."""
+    said = delayed.diagnostic
+    if delayed.status not in _GREYLISTING_STATUS and not _GREYLISTING.search(said):
+        return None
+    match = _HINT.search(said)
+    if match is None:
+        return None
+    if match["count"]:
+        return int(match["count"]) * _SECONDS[match["unit"][0].lower()]
+    return int(match["h"]) * HOUR + int(match["m"]) * MINUTE + int(match["s"])
 
 
 def _beginning(entry: Entry) -> float:

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from relay.delivery.destination import PutOff
-from relay.delivery.retry import Again, Schedule
+from relay.delivery.retry import Again, Schedule, Schedules
 from relay.delivery.trouble import About, Judgement, judge
 from relay.interfaces import Claim, GiveBack, IClock, Postpone, Settle, Step
 from relay.mail.envelope import ByMode
@@ -104,7 +104,7 @@ def settle(
     claim: Claim,
     judgements: Mapping[str, Judgement],
     *,
-    schedule: Schedule,
+    schedules: Schedules,
     now: float,
     chance: float,
     stopping: bool = False,
@@ -134,6 +134,7 @@ def settle(
         elif stopping:
             untried.append(pending.recipient)
         else:
+            schedule = schedules.of(pending.recipient.policy)
             again = _again(claim, pending, outcome, schedule, max(now, pending.due), chance, not_before)
             if isinstance(again, Failed):
                 failed.append((pending, again))

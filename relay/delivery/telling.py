@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from relay.delivery.retry import Schedule, tells_of_lateness
+from relay.delivery.retry import Schedule, Schedules, tells_of_lateness
 from relay.delivery.settlement import Settlement
 from relay.mail.dsn import Notify, Wishes
 from relay.mail.envelope import ByMode
@@ -52,7 +52,7 @@ class Tidings:
 NOTHING: Final = Tidings()
 
 
-def tidings(entry: Entry, settlement: Settlement, schedule: Schedule, now: float) -> Tidings:
+def tidings(entry: Entry, settlement: Settlement, schedules: Schedules, now: float) -> Tidings:
     """`NOTHING` for all but few messages."""
     if not settlement.failed and not settlement.delayed and entry.envelope.deliver_by is None:
         for pending, _ in settlement.carried:
@@ -61,7 +61,7 @@ def tidings(entry: Entry, settlement: Settlement, schedule: Schedule, now: float
         else:
             return NOTHING
     unwanted = tuple(pending for pending, _ in settlement.failed if not _wants(pending, Notify.FAILURE))
-    told = (*_failures(settlement), *_successes(entry, settlement, now), *_delays(entry, settlement, schedule, now))
+    told = (*_failures(settlement), *_successes(entry, settlement, now), *_delays(entry, settlement, schedules, now))
     return Tidings(told, unwanted) if told or unwanted else NOTHING
 
 
@@ -92,8 +92,9 @@ def _of_relaying(entry: Entry, wishes: Wishes, relayed: Relayed, now: float) -> 
     return by.trace or (by.mode is ByMode.NOTIFY and now < by.until and not relayed.timed)
 
 
-def _delays(entry: Entry, settlement: Settlement, schedule: Schedule, now: float) -> Iterator[Tiding]:
+def _delays(entry: Entry, settlement: Settlement, schedules: Schedules, now: float) -> Iterator[Tiding]:
     for pending, _, delayed in settlement.delayed:
+        schedule = schedules.of(pending.recipient.policy)
         late = _lateness(entry, pending, delayed, schedule, max(now, pending.due))
         if late is not None:
             yield late

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from relay.mail.address import Address
 from relay.mail.queue import EXPANSION, Pending, destination
@@ -144,10 +144,13 @@ class Reroute:
 
 Act: TypeAlias = Verb | Reroute
 
+#: Why a route is one that an operator has named: policies that come later do not change it.
+BY_OPERATOR: Final = "by the operator"
+
 #: The way of whom an operator has given up. It is carried like any recipient that a policy refuses behind the 250: the
 #: dispatcher settles it as failed, in the commit that keeps the notice.
 GIVEN_UP: Final = Reject(
-    Reply.of(550, "5.0.0", "The operator of this relay has ended the attempts to deliver it"), "by the operator"
+    Reply.of(550, "5.0.0", "The operator of this relay has ended the attempts to deliver it"), BY_OPERATOR
 )
 
 
@@ -233,7 +236,7 @@ def course(act: Act, queued: Queued, now: float) -> Course | None:
             return Course(False, now, GIVEN_UP, destination(GIVEN_UP))
         case Reroute(route) if recipient.route != EXPANSION:
             due = (queued.release if kept_back else None) or now
-            return Course(by_operator, due, route, destination(route))
+            return Course(by_operator, due, evolve(route, because=BY_OPERATOR), destination(route))
     return None
 
 
