@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from relay.agents.exits import EXITS
+from relay.agents.exits import EXITS, Meaning
 from relay.agents.http_options import HttpParameters
-from relay.agents.http_status import TABLE
+from relay.agents.http_status import TABLE, Line
 from relay.agents.parcels import Fate
 from relay.agents.pipe_options import PipeParameters
 from relay.config.units import spell_duration, spell_size
@@ -54,15 +54,18 @@ def _default(value: Any, described: dict[str, Any]) -> str:
 def _exits() -> Iterable[tuple[str, ...]]:
     names = {getattr(os, name): name for name in dir(os) if name.startswith("EX_")}
     for status, meant in EXITS.items():
-        yield str(status), f"`{names[status]}`", f"{meant.fate.value}: {meant.text}"
+        yield str(status), f"`{names[status]}`", f"{_fate(meant)}: {meant.text}"
 
 
 def _statuses() -> Iterable[tuple[str, ...]]:
     for line in TABLE:
         statuses = str(line.first) if line.first == line.last else f"{line.first} to {line.last}"
-        no_such = ": no such mailbox" if line.errno_name == "ENOENT" else ""
         others = " (all others)" if line.fate is Fate.FAILED and line.first != line.last else ""
-        yield f"{statuses}{others}", f"{line.fate.value}{no_such}"
+        yield f"{statuses}{others}", f"{_fate(line)}: {line.text}" if line.text else _fate(line)
+
+
+def _fate(meant: Meaning | Line) -> str:
+    return f"{meant.fate.value} ({meant.status})" if meant.status else meant.fate.value
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

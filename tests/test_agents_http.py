@@ -29,9 +29,21 @@ from relay.agents.http import HTTP, HttpAgent
 from relay.agents.http_status import meaning
 from relay.agents.parcels import Fate
 from relay.agents.urls import Url
+from relay.delivery.trouble import judge
 from relay.interfaces import IAgent, IAgentMaker
 from relay.mail.envelope import Form
-from relay.mail.outcome import Breakage, Broke, Carried, Fact, Phase, TlsTrouble, Unencrypted, Unwritten
+from relay.mail.outcome import (
+    Breakage,
+    Broke,
+    Carried,
+    Delayed,
+    Fact,
+    Failed,
+    Phase,
+    TlsTrouble,
+    Unencrypted,
+    Unwritten,
+)
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from tests.local_mail import HEAD, MESSAGE, NOW, Text, consignment, is_put_off, to
@@ -294,11 +306,22 @@ class AnswerTests(HttpCase):
             assert isinstance(fact, Unwritten)
             self.assertEqual(fact.permanent, permanent, status)
 
-    def test_nothing_there_is_no_such_mailbox(self) -> None:
-        for status in (404, 410):
-            fact = self.answered(status)
-            assert isinstance(fact, Unwritten)
-            self.assertEqual((fact.permanent, fact.errno_name), (True, "ENOENT"))
+    def test_the_sender_is_told_what_an_application_means_and_not_where_it_is(self) -> None:
+        refused = "the application that takes mail for this address has refused it"
+        for status, enhanced, words in (
+            (404, "5.1.1", ": there is no such mailbox"),
+            (410, "5.1.1", ": there is no such mailbox"),
+            (403, "5.7.1", ": it is not permitted"),
+            (451, "5.7.1", ": it is not permitted"),
+            (413, "5.3.4", ": the message is too large"),
+            (400, "5.6.0", ": something is wrong with the message"),
+            (415, "5.6.0", ": something is wrong with the message"),
+            (422, "5.6.0", ": something is wrong with the message"),
+            (418, "5.3.0", ""),
+        ):
+            self.assertEqual(judge(self.answered(status, b"words")).outcome, Failed(enhanced, refused + words))
+        not_now = "the application that takes mail for this address cannot take it now"
+        self.assertEqual(judge(self.answered(503)).outcome, Delayed("4.2.0", not_now))
 
     def test_a_redirect_is_not_followed(self) -> None:
         self.answered(301)

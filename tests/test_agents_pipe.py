@@ -29,10 +29,11 @@ from relay.agents.copies import Copy
 from relay.agents.exits import EXITS
 from relay.agents.parcels import Fate
 from relay.agents.pipe import PIPE, PipeAgent, Undeliverable, arguments
+from relay.delivery.trouble import judge
 from relay.interfaces import IAgent, IAgentMaker
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Form
-from relay.mail.outcome import Carried, Fact, Unwritten
+from relay.mail.outcome import Carried, Delayed, Fact, Failed, Unwritten
 from relay.mail.queue import Recipient
 from relay.mail.routing import Deliver
 from relay.net.clock import ReactorClock
@@ -40,6 +41,7 @@ from relay.net.waiting import start
 from tests.local_mail import HEAD, MESSAGE, NOW, Text, consignment, is_put_off, to
 from tests.real_reactor import RealReactor
 
+NOT_NOW = "the program that takes mail for this address cannot take it now"
 TOP = b"Return-Path: <ann@example.org>\r\nDelivered-To: jon@example.net\r\n"
 
 
@@ -420,10 +422,16 @@ class EndTests(PipeCase):
         failing = [status for status, meant in EXITS.items() if meant.fate is Fate.FAILED]
         self.assertEqual(failing, [os.EX_DATAERR, os.EX_NOUSER, os.EX_NOHOST, os.EX_NOPERM])
 
-    def test_no_such_user_is_no_such_mailbox(self) -> None:
-        fact = self.end(os.EX_NOUSER)
-        assert isinstance(fact, Unwritten)
-        self.assertEqual(fact.errno_name, "ENOENT")
+    def test_the_sender_is_told_what_a_program_says_by_it_and_not_which_program_it_was(self) -> None:
+        refused = "the program that takes mail for this address has refused it: "
+        for status, expected in (
+            (os.EX_DATAERR, Failed("5.6.0", f"{refused}something is wrong with the message")),
+            (os.EX_NOUSER, Failed("5.1.1", f"{refused}there is no such user")),
+            (os.EX_NOHOST, Failed("5.1.2", f"{refused}there is no such host")),
+            (os.EX_NOPERM, Failed("5.7.1", f"{refused}it is not permitted")),
+            (os.EX_TEMPFAIL, Delayed("4.2.0", NOT_NOW)),
+        ):
+            self.assertEqual(judge(self.end(status, said=b"the reason")).outcome, expected)
 
     def test_a_status_that_says_nothing_puts_it_off(self) -> None:
         for status in (1, 2, 99, 111, 126, 127, 255):
@@ -431,7 +439,7 @@ class EndTests(PipeCase):
 
     def test_an_end_by_a_signal_puts_it_off(self) -> None:
         fact = self.end(None, signal.SIGSEGV)
-        self.assertEqual(fact, Unwritten("/bin/program", "it was ended by SIGSEGV"))
+        self.assertEqual(fact, Unwritten("/bin/program", "it was ended by SIGSEGV", because=NOT_NOW))
 
     def test_the_end_of_what_it_says_is_kept_as_one_line(self) -> None:
         fact = self.end(1, said=b"a\x1b[2J\r\n\n caf\xc3\xa9 \n" + b"x" * 1000 + b"\nthe reason\n")
@@ -480,7 +488,7 @@ class DeadlineTests(PipeCase):
         self.clock.advance(0.2)
         self.assertEqual(self.signals(), [signal.SIGTERM, signal.SIGKILL])
         self.program.exit(None, signal.SIGKILL)
-        self.assertEqual(self.fact(self.carrying), Unwritten("/bin/program", "it took longer than 1m"))
+        self.assertEqual(self.fact(self.carrying), Unwritten("/bin/program", "it took longer than 1m", because=NOT_NOW))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_that_has_finished_in_the_last_moment_is_believed(self) -> None:
@@ -625,12 +633,13 @@ if child:
 time.sleep(60)
 """
         fact = self.run_program(program, timeout="1s")
-        self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s"))
+        self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s", because=NOT_NOW))
         self.real.until(lambda: not any(_runs(int(pid)) for pid in file.read_text().split()))
 
     def test_one_that_does_not_listen_is_ended_all_the_same(self) -> None:
         program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-        self.assertEqual(self.run_program(program, timeout="1s"), Unwritten(sys.executable, "it took longer than 1s"))
+        fact = self.run_program(program, timeout="1s")
+        self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s", because=NOT_NOW))
 
     def test_one_that_has_left_something_running_is_finished(self) -> None:
         program = """

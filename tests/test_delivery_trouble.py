@@ -214,6 +214,21 @@ class TroubleTests(SynchronousTestCase):
         self.assertNotIn("/var", str(judgement.outcome))
         self.assertEqual(judgement.note, "/var/mail/jon: Permission denied?")
 
+    def test_an_agent_that_knows_more_is_listened_to_within_its_class(self) -> None:
+        for permanent, status, expected in (
+            (True, "5.6.0", Failed("5.6.0", "it is wrong?")),
+            (True, "4.6.0", Failed("5.2.0", "it is wrong?")),
+            (False, "4.3.2", Delayed("4.3.2", "it is wrong?")),
+            (False, "5.3.2", Delayed("4.2.0", "it is wrong?")),
+        ):
+            fact = Unwritten("fax", "text", permanent=permanent, status=status, because="it is wrong\n")
+            self.assertEqual(judge(fact).outcome, expected)
+        self.assertEqual(judge(Unwritten("fax", "text")).outcome, Delayed("4.2.0", "the mailbox cannot be written now"))
+
+    def test_what_is_no_status_of_trouble_is_an_agents_mistake(self) -> None:
+        for status in ("5", "2.0.0", "5.1.1 ", "5.1.1234", "550"):
+            self.assertRaises(ValueError, Unwritten, "fax", "text", status=status)
+
     def test_what_happened_is_said_in_words(self) -> None:
         for fact, words in (
             (broke(P.CONNECT, B.REFUSED), "connection refused"),

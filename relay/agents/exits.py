@@ -20,20 +20,27 @@ from relay.agents.parcels import Fate
 @frozen
 class Meaning:
     fate: Fate
-    #: What sysexits.h says, for the log.
+    #: What sysexits.h says: for the log, and for the sender where mail fails.
     text: str
-    #: The fact's `errno_name`: `ENOENT` is "no such mailbox here" (`relay.delivery.trouble`).
-    errno_name: str = ""
+    #: RFC 3463, where mail fails.
+    status: str = ""
+
+    @property
+    def because(self) -> str:
+        """What the sender is told, which names no program."""
+        if self.fate is Fate.FAILED:
+            return f"the program that takes mail for this address has refused it: {self.text}"
+        return "the program that takes mail for this address cannot take it now"
 
 
 EXITS: Final[Mapping[int, Meaning]] = {
     os.EX_OK: Meaning(Fate.DELIVERED, "it has taken the message"),
     # The command line is the operator's, and so is the configuration.
     os.EX_USAGE: Meaning(Fate.LATER, "it was called wrongly"),
-    os.EX_DATAERR: Meaning(Fate.FAILED, "something is wrong with the message"),
+    os.EX_DATAERR: Meaning(Fate.FAILED, "something is wrong with the message", "5.6.0"),
     os.EX_NOINPUT: Meaning(Fate.LATER, "a file that it reads is not there"),
-    os.EX_NOUSER: Meaning(Fate.FAILED, "there is no such user", "ENOENT"),
-    os.EX_NOHOST: Meaning(Fate.FAILED, "there is no such host"),
+    os.EX_NOUSER: Meaning(Fate.FAILED, "there is no such user", "5.1.1"),
+    os.EX_NOHOST: Meaning(Fate.FAILED, "there is no such host", "5.1.2"),
     # "A support program or file does not exist", and what else does not work.
     os.EX_UNAVAILABLE: Meaning(Fate.LATER, "a service is unavailable"),
     os.EX_SOFTWARE: Meaning(Fate.LATER, "it has a fault"),
@@ -44,7 +51,7 @@ EXITS: Final[Mapping[int, Meaning]] = {
     os.EX_TEMPFAIL: Meaning(Fate.LATER, "it asks to be tried again"),
     os.EX_PROTOCOL: Meaning(Fate.LATER, "a remote system does not keep to the protocol"),
     # Not of files, says sysexits.h, but of "higher level permissions": somebody may not send this.
-    os.EX_NOPERM: Meaning(Fate.FAILED, "it is not permitted"),
+    os.EX_NOPERM: Meaning(Fate.FAILED, "it is not permitted", "5.7.1"),
     os.EX_CONFIG: Meaning(Fate.LATER, "it is configured wrongly"),
 }
 

@@ -25,7 +25,7 @@ from relay import __version__
 from relay.agents.copies import Copy, Unreadable
 from relay.agents.http_exchange import Answered, Exchange, Message, broken
 from relay.agents.http_options import HttpParameters
-from relay.agents.http_status import meaning
+from relay.agents.http_status import OTHER, meaning
 from relay.agents.http_way import Way
 from relay.agents.parcels import Fate, Places, carry_parcels, octets, shown, size
 from relay.agents.urls import Url
@@ -82,7 +82,7 @@ class HttpAgent:
             headers = _headers(copy, options.token)
             tls = self._toward(options.authorities, peer) if url.secure else None
         except Unusable as unusable:
-            return Unwritten(url.shown, str(unusable))
+            return Unwritten(url.shown, str(unusable), because=OTHER.because)
         message = Message(octets(copy, top=options.top, lf=False), size(copy, top=options.top))
         way = Way(self._reactor, url.host, url.port, tls)
         exchange = Exchange(self._clock, way, message)
@@ -184,9 +184,10 @@ def _fact(url: Url, answered: Answered) -> Fact:
     line = meaning(answered.status)
     if line.fate is not Fate.DELIVERED:
         text = f"{status}: {said}" if said else status
-        return Unwritten(url.shown, text, line.errno_name, permanent=line.fate is Fate.FAILED)
+        failed = line.fate is Fate.FAILED
+        return Unwritten(url.shown, text, permanent=failed, status=line.status, because=line.because)
     if not answered.whole:
-        return Unwritten(url.shown, f"{status}, before the end of the message")
+        return Unwritten(url.shown, f"{status}, before the end of the message", because=OTHER.because)
     return Carried(onward=False, by=url.shown, text=status)
 
 

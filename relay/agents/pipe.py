@@ -25,7 +25,7 @@ from zope.interface import implementer
 from relay.agents import launch
 from relay.agents.child import Child, Ended, KillGroup
 from relay.agents.copies import Copy
-from relay.agents.exits import meaning
+from relay.agents.exits import OTHER, Meaning, meaning
 from relay.agents.parcels import Fate, Places, carry_parcels, octets, shown
 from relay.agents.pipe_options import OF_A_RECIPIENT, PLACEHOLDER, PipeParameters
 from relay.config.units import spell_duration
@@ -36,6 +36,10 @@ from relay.mail.outcome import Carried, Fact, Unwritten
 TOGETHER: Final = 100
 
 _ENVIRONMENT: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+#: RFC 3463 section 3.2, X.1.0: of an address, and of which of the two is not said.
+_UNFIT: Final = (
+    "the program that takes mail for this address cannot be given an address such as this one or the sender's"
+)
 _LAUNCH: Final = str(Path(launch.__file__).resolve())
 
 log = Logger()
@@ -82,7 +86,13 @@ class PipeAgent:
         try:
             words = [*self._launcher(options), program, *arguments(options.command, copy)]
         except Undeliverable as reason:
-            return Unwritten(program, str(reason), permanent=reason.permanent)
+            return Unwritten(
+                program,
+                str(reason),
+                permanent=reason.permanent,
+                status="5.1.0" if reason.permanent else "",
+                because=_UNFIT if reason.permanent else OTHER.because,
+            )
 
         async def run() -> Fact:
             return self._fact(options, copy, await self._run(options, copy, words))
@@ -114,19 +124,20 @@ class PipeAgent:
         if said:
             whole = shown(ended.output, most=3 * options.output)  # no line is cut that was kept
             log.info("{program} said of {id}: {said}", program=program, id=copy.entry.id, said=whole)
-        fate, text, errno_name = self._judged(options, ended)
-        if fate is Fate.DELIVERED:
+        meant, text = self._judged(options, ended)
+        if meant.fate is Fate.DELIVERED:
             return Carried(onward=False, by=program)
-        return Unwritten(program, f"{text}: {said}" if said else text, errno_name, permanent=fate is Fate.FAILED)
+        text, failed = f"{text}: {said}" if said else text, meant.fate is Fate.FAILED
+        return Unwritten(program, text, permanent=failed, status=meant.status, because=meant.because)
 
-    def _judged(self, options: PipeParameters, ended: Ended) -> tuple[Fate, str, str]:
+    def _judged(self, options: PipeParameters, ended: Ended) -> tuple[Meaning, str]:
         if ended.overdue and ended.status != os.EX_OK:
-            return Fate.LATER, f"it took longer than {spell_duration(options.timeout)}", ""
+            return OTHER, f"it took longer than {spell_duration(options.timeout)}"
         if ended.status is None:
             name = signal.Signals(ended.signal).name if ended.signal else "something"
-            return Fate.LATER, f"it was ended by {name}", ""
+            return OTHER, f"it was ended by {name}"
         meant = meaning(ended.status)
-        return meant.fate, f"exit status {ended.status}, {meant.text}", meant.errno_name
+        return meant, f"exit status {ended.status}, {meant.text}"
 
 
 def _identity(name: str | None, euid: int) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Line:
     what: frozenset[object] = field(converter=_words)
     at: frozenset[Phase] = field(converter=_phases)
     fate: Fate
-    #: Used unless the peer gave a status of the same class (RFC 3463).
+    #: Used unless the peer or the agent gave a status of the same class (RFC 3463).
     status: str
     about: About
     next_host: bool
@@ -272,11 +272,13 @@ def _features_of(reply: Reply) -> set[object]:
 
 
 def _outcome(fact: Fact, line: Line) -> Delayed | Failed:
-    because = line.because or _because(fact)
     reply = fact.reply if isinstance(fact, Answered | RefusedByPolicy) else None
-    status = line.status
-    if reply is not None and reply.status is not None and reply.status.startswith(line.fate.value):
-        status = reply.status
+    status, because = line.status, line.because or _because(fact)
+    said = reply.status if reply is not None else None
+    if isinstance(fact, Unwritten):
+        said, because = fact.status, printable(fact.because)[:_DIAGNOSTIC] or because
+    if said and said.startswith(line.fate.value):
+        status = said
     diagnostic = "" if reply is None else str(reply)[:_DIAGNOSTIC]
     peer = _peer(fact)
     if line.fate is NEVER:

@@ -7,12 +7,16 @@ decided in one place, `relay.delivery.trouble`, and is then an outcome.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from relay.mail.reply import Reply
+
+#: RFC 3463 section 2, of what was not carried.
+_STATUS: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 class Phase(Enum):
@@ -171,9 +175,20 @@ class Unwritten:
     """
 
     what: str
+    #: For the log: it may say how we are built.
     text: str
     errno_name: str = ""
     permanent: bool = False
+    #: What the agent knows better than the table of troubles: 5.y.z (RFC 3463) if it is permanent, and 4.y.z if it is
+    #: not. One of the other class says nothing.
+    status: str = field(default="")
+    #: Why, in words for the sender, where the table's would not do.
+    because: str = ""
+
+    @status.validator
+    def _is_of_trouble(self, _attribute: object, status: str) -> None:
+        if status and not _STATUS.fullmatch(status):
+            raise ValueError(f"{status!r} is no status of mail that was not delivered")
 
 
 @frozen
