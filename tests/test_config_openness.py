@@ -87,6 +87,8 @@ class OpennessTests(SynchronousTestCase):
             (policy("reject", 'sender = ["example.org"]'), 1),
             (policy("reject", 'recipient = ["example.org"]'), 1),
             (policy("reject").replace("reject", 'reject"\nmode = "off'), 1),
+            (policy("deliver", "authenticated = false") + 'agent = "console"\n', 0),
+            (policy("deliver") + 'agent = "console"\ndomains = ["a.test"]\n', 1),
             ('[[policy]]\nuse = "mailbox"\ndomains = ["a.test"]\ndirectory = "mail"\n', 1),
         ):
             self.assertEqual(len(self.doors(PUBLIC, before, policy("forward"))), doors, before)

@@ -17,7 +17,7 @@ from relay.config.settings import Settings
 from relay.config.wording import Complaint
 
 #: Policies that answer whatever they are asked about: none behind them is.
-_CONCLUSIVE: Final = frozenset({"console", "discard", "forward", "reject"})
+_CONCLUSIVE: Final = frozenset({"console", "deliver", "discard", "forward", "reject"})
 
 
 def open_doors(settings: Settings) -> Iterator[Complaint]:
@@ -41,8 +41,12 @@ def open_doors(settings: Settings) -> Iterator[Complaint]:
                 f"anybody who connects to {names} can send mail to anybody by way of '{policy.name}': it should say "
                 "'when = { client = ... }' or 'when = { authenticated = true }'",
             )
-        if policy.use in _CONCLUSIVE and not policy.when.client and not policy.when.sender:
+        if _answers_everything(policy) and not policy.when.client and not policy.when.sender:
             listeners -= reached
+
+
+def _answers_everything(policy: PolicySettings) -> bool:
+    return policy.use in _CONCLUSIVE and not getattr(policy.options, "domains", ())
 
 
 def _is_public(listener: ListenerSettings) -> bool:
