@@ -478,7 +478,12 @@ class IAgent(Interface):
 
 
 class IAgentMaker(Interface):
-    """What a plugin registers to bring an agent."""
+    """
+    What a plugin registers to bring an agent.
+
+    `options`, if it has it (a class: `Options`), is a pydantic model of the parameters, `extra='forbid'`; without it
+    they are not checked.
+    """
 
     use = Attribute("The agent's name in `Deliver(agent=...)`.")
 
