@@ -8,8 +8,10 @@ It speaks TLS by GnuTLS, sends by BDAT, and asks for a reply for each recipient 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -120,4 +122,8 @@ class Exim:
         return in_maildir(path)
 
     def stop(self) -> None:
+        """End it, when it has no mail left; else the deliveries that it has begun would go on without it."""
+        until(lambda: not any((self.folder / "spool/input").iterdir()), lambda: self.log)
         self.server.stop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)

@@ -93,7 +93,7 @@ class InteropTestCase(SystemTestCase):
     @classmethod
     def shared_folder(cls) -> Path:
         """A folder that is gone when the class has ended."""
-        return _folder(cls.addClassCleanup)
+        return temporary(cls.addClassCleanup)
 
     @classmethod
     def shared_sink(cls, folder: Path, *options: str, host: str = "127.0.0.1", port: int | None = None) -> Sink:
@@ -103,7 +103,7 @@ class InteropTestCase(SystemTestCase):
         return sink
 
     def folder(self) -> Path:
-        return _folder(self.addCleanup)
+        return temporary(self.addCleanup)
 
     def sink(self, *options: str, host: str = "127.0.0.1", port: int | None = None) -> Sink:
         """An smtp-sink that runs until the test has ended, or until it is stopped."""
@@ -112,7 +112,8 @@ class InteropTestCase(SystemTestCase):
         return sink
 
 
-def _folder(add_cleanup: Callable[..., object]) -> Path:
+def temporary(add_cleanup: Callable[..., object]) -> Path:
+    """A folder to which servers can come that are no longer root, until it is cleaned up."""
     directory = tempfile.TemporaryDirectory(prefix="relay-interop-")
     add_cleanup(directory.cleanup)
     path = Path(directory.name)

@@ -7,8 +7,10 @@ What a user sends to `elsewhere.test` lies in Maildirs of a folder of its own; n
 from __future__ import annotations
 
 import ssl
+import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import ClassVar, Final
 
 import trustme
 
-from tests.interop.house import BOXES, InteropTestCase, arrived
+from tests.interop.house import BOXES, InteropTestCase, arrived, temporary
 from tests.interop.mails import assert_same, trace, without_trace
 from tests.interop.peers import run
 from tests.system.harness import BIN, RelayProcess, configuration
@@ -144,26 +146,49 @@ def believing() -> ssl.SSLContext:
     return ssl.create_default_context(cadata=AUTHORITY.cert_pem.bytes().decode())
 
 
+def _text(tables: str = TABLES, policies: str = "") -> str:
+    return configuration(tables=tables + LISTENERS, policies=policies + BOXES + OUTBOX)
+
+
+#: The relay that the classes of a module share, while there is one, and what has to be done when they have ended.
+_office: list[RelayProcess] = []
+_closing = ExitStack()
+
+
+def close_office() -> None:
+    """Stop the relay that the classes of a module have shared, and look at its log."""
+    _office.clear()
+    _closing.close()
+
+
 class OfficeTestCase(InteropTestCase):
-    """Tests that share one such relay."""
+    """Tests with such a relay."""
 
     office: ClassVar[RelayProcess]
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.office = cls.opened()
+        """One relay serves all classes of a module that are content with it as it is."""
+        closing = getattr(sys.modules[cls.__module__], "tearDownModule", None)
+        assert closing is close_office, "say tearDownModule = close_office in this module"
+        if not _office:
+            folder = temporary(_closing.callback)
+            furnish(folder)
+            _office.append(RelayProcess(folder, _text()))
+            _closing.callback(_office[0].close)
+            _office[0].start()
+        [cls.office] = _office
 
     @classmethod
     def opened(
         cls, *, tables: str = TABLES, policies: str = "", modules: Mapping[str, str] | None = None
     ) -> RelayProcess:
-        """Such a relay, which runs until the class has ended. Its policies come first; `modules` are theirs."""
+        """One of the class's own, which runs until it has ended. Its policies come first; `modules` are theirs."""
         folder = cls.shared_folder()
         furnish(folder)
         for name, code in (modules or {}).items():
             (folder / f"{name}.py").write_text(code)
-        text = configuration(tables=tables + LISTENERS, policies=policies + BOXES + OUTBOX)
-        relay = RelayProcess(folder, text)
+        relay = RelayProcess(folder, _text(tables, policies))
         cls.addClassCleanup(relay.close)
         relay.start()
         return relay

@@ -15,6 +15,7 @@ from tests.interop.office import (
     USERS,
     OfficeTestCase,
     believing,
+    close_office,
     write_authority,
     write_certificate,
 )
@@ -23,6 +24,7 @@ from tests.interop.postfix import Postfix
 from tests.system.harness import RelayProcess, configuration
 
 pytestmark = pytest.mark.interop
+tearDownModule = close_office
 
 FOR_POSTFIX = "postfix.test"
 

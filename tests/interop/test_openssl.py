@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 
 from tests.interop.mails import trace, without_trace
-from tests.interop.office import OfficeTestCase, write_certificate
+from tests.interop.office import OfficeTestCase, close_office, write_certificate
 from tests.interop.peers import run
 from tests.interop.typist import Typist
 
 pytestmark = pytest.mark.interop
+tearDownModule = close_office
 
 #: Old versions of TLS need weak digests, which today's OpenSSL would not offer itself.
 ANYTHING: Final = ("-cipher", "DEFAULT@SECLEVEL=0")

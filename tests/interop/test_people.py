@@ -12,10 +12,11 @@ import pytest
 
 from tests.interop.house import logged
 from tests.interop.mails import BIG, EIGHT_BIT, EVERYTHING, PLAIN, without_trace
-from tests.interop.office import TABLES, USERS, OfficeTestCase, believing
+from tests.interop.office import TABLES, USERS, OfficeTestCase, believing, close_office
 from tests.interop.peers import PATIENCE, run
 
 pytestmark = pytest.mark.interop
+tearDownModule = close_office
 
 PASSWORD: Final = USERS["ann"]
 
