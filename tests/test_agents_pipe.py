@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -309,7 +310,9 @@ class LaunchTests(PipeCase):
         self.carry(**more)
         executable, isolated, bare, file, settings, directory = self.program.words[:6]
         self.assertEqual((executable, isolated, bare, file), (sys.executable, "-I", "-S", launch.__file__))
-        return settings, directory
+        relay, _, rest = settings.partition(" ")
+        self.assertEqual(relay, f"relay={os.getpid()}")
+        return rest, directory
 
     def test_a_program_has_no_limits_but_those_that_are_said(self) -> None:
         self.assertEqual(self.settings(), ("", "/"))
@@ -641,6 +644,23 @@ time.sleep(60)
         fact = self.run_program(program, timeout="1s")
         self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s", because=NOT_NOW))
 
+    def test_it_does_not_outlive_a_relay_that_was_killed(self) -> None:
+        file = self.folder / "pid"
+        program = f"import os, time; print(os.getpid(), file=open({str(file)!r}, 'w')); time.sleep(60)"
+        relay = subprocess.Popen(
+            [sys.executable, "-c", _RELAY, str(Path(launch.__file__)), sys.executable, "-c", program]
+        )
+        try:
+            self.real.until(lambda: file.exists() and file.read_text().endswith("\n"))
+        finally:
+            relay.kill()
+            relay.wait()
+        self.real.until(lambda: not _runs(int(file.read_text())))
+
+    def test_nor_does_it_begin_behind_it(self) -> None:
+        words = [sys.executable, "-I", "-S", launch.__file__, "relay=1", "/", "/bin/true"]
+        self.assertEqual(subprocess.run(words, check=False).returncode, os.EX_TEMPFAIL)
+
     def test_one_that_has_left_something_running_is_finished(self) -> None:
         program = """
 import os, time
@@ -661,6 +681,14 @@ if not os.fork():
         self.assertEqual((self.folder / "box").stat().st_uid, user.pw_uid)
         denied = self.run_command("/usr/bin/tee", "/root/relay-test", user="nobody")
         self.assertIn("Permission denied", self.said(denied))
+
+
+#: A relay as far as a program can see it: a process that has started it by way of the launcher.
+_RELAY = """
+import os, subprocess, sys
+file, *command = sys.argv[1:]
+subprocess.run([sys.executable, "-I", "-S", file, f"relay={os.getpid()}", "/", *command])
+"""
 
 
 def _runs(pid: int) -> bool:

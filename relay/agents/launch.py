@@ -1,9 +1,11 @@
 """
 Becomes the program that the agent `pipe` runs: in a session of its own, with its limits, as its user.
 
-    python -I -S launch.py "cpu=SECONDS memory=OCTETS uid=N gid=N groups=N,N" DIRECTORY PROGRAM [ARGUMENT...]
+    python -I -S launch.py "relay=PID cpu=SECONDS memory=OCTETS uid=N gid=N groups=N,N" DIRECTORY PROGRAM [ARGUMENT...]
 
-Of its first argument each part may be missing.
+Of its first argument each part may be missing. With `relay` the program does not outlive that process, its parent: who
+comes after a relay that was killed starts the program again for the same mail. (On Linux; what the program has itself
+started is not ended.)
 
 A process of its own, since none of this may be done between fork and exec in one that has threads. It imports
 nothing of the relay, which costs time, and says EX_OSERR if the program cannot be run.
@@ -13,8 +15,14 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
+
+#: linux/prctl.h: the signal that a process gets when the thread ends that has started it.
+_PR_SET_PDEATHSIG = 1
 
 
 def launch(words: list[str]) -> NoReturn:
@@ -29,6 +37,7 @@ def launch(words: list[str]) -> NoReturn:
 
 
 def _prepare(settings: dict[str, str], directory: str) -> None:
+    end_with_the_parent = _tie() if "relay" in settings else None
     # All that it starts is in its group, and can be ended with it.
     os.setsid()
     os.umask(0o077)
@@ -41,8 +50,24 @@ def _prepare(settings: dict[str, str], directory: str) -> None:
         os.setgroups([int(group) for group in settings["groups"].split(",") if group])
         os.setgid(int(settings["gid"]))
         os.setuid(int(settings["uid"]))
+    if end_with_the_parent is not None:
+        # Behind setuid, which undoes it. Whose parent has ended before has another one now.
+        end_with_the_parent()
+        if os.getppid() != int(settings["relay"]):
+            os._exit(os.EX_TEMPFAIL)
     # As whom it then is: who may not look into the directory does not run there.
     os.chdir(directory)
+
+
+def _tie() -> Callable[[], None] | None:
+    """What makes this process end with its parent, if that can be had; to be looked for while there is memory."""
+    if sys.platform == "linux":
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            prctl = ctypes.CDLL(None, use_errno=True).prctl
+            return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return None
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class PipeAgent:
 
     def _launcher(self, options: PipeParameters) -> list[str]:
         settings = {
+            "relay": os.getpid(),
             "cpu": options.cpu and math.ceil(options.cpu),
             "memory": options.memory,
             **_identity(options.user, self._euid()),
