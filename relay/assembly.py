@@ -225,6 +225,7 @@ def _factory(
             authenticated=client.user is not None,
             trusted=trusted,
             introducing=_may_introduce(arrival, listener),
+            introduced=bool(arrival.introduced),
         )
         words, offer = {}, None
         if users is not None and secured is not None:
@@ -411,13 +412,14 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
     async def search(next_hop: NextHop) -> Exchangers | Unresolved:
         return await find(next_hop, neighbourhood)
 
+    pool = Pool(clock, _keeping(delivery.connections))
     attempts = Attempts(
         agents=Agents(surroundings.agents, world),
         transmitter=SmtpTransmitter(
             Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump())),
             tls,
             Logins(settings.login),
-            pool=Pool(clock, _keeping(delivery.connections)),
+            pool=pool,
         ),
         find=search,
         addresses=delivery.addresses,
@@ -432,6 +434,8 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         schedules=_schedules(settings),
         random=surroundings.random.random,
         limits=_dispatch_limits(delivery),
+        routes=chain,
+        parted=pool.close,
     )
 
 

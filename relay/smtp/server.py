@@ -210,8 +210,7 @@ class ServerSession:
         #: Something has to come before mail.
         self._guarded = profile.requires_tls or profile.requires_auth
         self._limits = limits
-        # What follows on another session in clear is an introduced client's: behind a handshake it would be TLS.
-        self._standing = standing = evolve(standing, introduced=True) if greeted and not standing.secured else standing
+        self._standing = standing
         self._words = words
         self._grammar = profile.grammar(standing, extended=False)
         self._state = State.STRANGER if greeted else State.OPENING
