@@ -489,7 +489,8 @@ class RealTests(SynchronousTestCase):
         self.left: list[Any] = []
 
     def listen(self, context: Any = None) -> int:
-        reactor, site = self.real.reactor, Site(Application(self.posted, self.left))
+        reactor = self.real.reactor
+        site = Site(Application(self.posted, self.left), reactor=reactor)
         if context is None:
             port = reactor.listenTCP(0, site, interface="127.0.0.1")
         else:
