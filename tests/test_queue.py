@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
-from relay.mail.queue import EXPANSION, Recipient, recipients
+from relay.mail.queue import EXPANSION, Recipient, destination, recipients
 from relay.mail.routing import Deliver, Discard
 
 ANN, BOB, CEO, TEAM, BOSSES = (Address(name, "example.org") for name in ("ann", "bob", "ceo", "team", "bosses"))
@@ -37,6 +37,30 @@ def kept(*placements: list[Placement]) -> list[tuple[str, str, bool, set[str] | 
         )
         for one in recipients("Q", [placement for each in placements for placement in each])
     ]
+
+
+class DestinationTests(SynchronousTestCase):
+    def test_copies_for_an_agent_wait_by_where_it_takes_them(self) -> None:
+        for agent, parameters, name in (
+            ("maildir", {"folder": "/mail/jon"}, "maildir"),
+            ("console", {}, "console"),
+            ("pipe", {"command": '["/usr/bin/ticket", "{recipient}"]', "user": "jon"}, "pipe:ticket"),
+            ("pipe", {"command": '["/usr/bin/a b;c\\n"]'}, "pipe:a?b?c?"),
+            ("pipe", {"command": "/usr/bin/ticket now"}, "pipe:ticket"),
+            ("http", {"url": "https://App.example.org/mail?key=x"}, "http:app.example.org"),
+            ("http", {"url": "http://127.0.0.1:8080/"}, "http:127.0.0.1:8080"),
+            ("http", {"url": "http://[::1]:8080/"}, "http:[::1]:8080"),
+            ("http", {"url": "https://app.example.org:x/"}, "http"),
+            ("fax", {"destination": "Bonn", "url": "https://fax.example.org/"}, "fax:Bonn"),
+            ("my.own:Fax", {"url": "https://fax.example.org/"}, "my.own:Fax:fax.example.org"),
+            (EXPANSION.agent, {}, EXPANSION.agent),
+        ):
+            self.assertEqual(destination(Deliver(agent, parameters)), name)
+
+    @given(st.dictionaries(st.sampled_from(["destination", "command", "url"]), st.text() | st.just("[" * 9999)))
+    def test_whatever_is_said_makes_one_word(self, parameters: dict[str, str]) -> None:
+        name = destination(Deliver("fax", parameters))
+        self.assertRegex(name, r"\Afax(:[!-~]{1,100})?\Z")
 
 
 class RecipientsTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import Envelope
+from relay.mail.lanes import lane
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
 
@@ -49,7 +50,7 @@ class Recipient:
     #: What the client named, where that differs (an alias): what a notice speaks of.
     original: Address
     route: Route
-    #: Groups what is carried together; the text of the first next hop, or the agent's name.
+    #: Groups what is carried together; the text of the first next hop, or the agent's name and what it carries to.
     destination: str
     #: The policy that decided, by its name in the configuration.
     policy: str = ""
@@ -138,8 +139,8 @@ def destination(route: Route) -> str:
     match route:
         case Forward(next_hops):
             return str(next_hops[0])
-        case Deliver(agent):
-            return agent
+        case Deliver(agent, parameters):
+            return lane(agent, parameters)
         case Hold():
             return "hold"
         case Reject():
