@@ -182,6 +182,10 @@ class IRoutingPolicy(Interface):
     """
     Decides where one recipient's copy goes. Asked in the order of the configuration, once for each RCPT
     and for each recipient an alias expands to; the first that does not abstain decides.
+
+    A policy that has an attribute `routes`, which is `True`, says where mail goes and not who may send it: it is asked
+    again before a copy that waits is tried again, with what is known of its client by then, and should have no other
+    effect than its answer.
     """
 
     def route(inquiry: Inquiry) -> RoutingVerdict | Awaitable[RoutingVerdict]:
@@ -229,6 +233,14 @@ class OutcomeUnknown(Exception):
 
     Neither 250 nor 451 would be honest: the connection is closed without a reply (DESIGN.md, The spool).
     """
+
+
+class ActUnknown(OutcomeUnknown):
+    """The same of an operator's act: `perhaps` has whom it has changed if it has happened."""
+
+    def __init__(self, why: str, perhaps: Steered) -> None:
+        super().__init__(why)
+        self.perhaps = perhaps
 
 
 class IContent(Interface):
@@ -419,7 +431,7 @@ class ISpool(Interface):
 
         Who is claimed at this moment is never touched: it is counted as `busy`, and may be asked for again. A claim
         that has expired is lost to its holder. An entry goes with its last recipient. As `commit`, it raises
-        `SpoolError` where nothing has happened, and `OutcomeUnknown` where nobody can say.
+        `SpoolError` where nothing has happened, and `ActUnknown` where nobody can say.
         """
 
     async def census() -> Census:
@@ -519,6 +531,17 @@ class IChain(Interface):
         """
         Where the recipient's copies go, or why it is refused. Never raises for what a policy did: that is a refusal
         with 451.
+        """
+
+
+class IRoutes(Interface):
+    """Policies, asked where a copy goes by the configuration of today."""
+
+    async def today(inquiry: Inquiry, policy: str) -> Decision | None:
+        """
+        Where the copy of this recipient goes, which `policy` has once sent its way: at most one placement, or why there
+        is none. Only policies that say `routes = True` are asked, and no alias is followed. `None`: this policy does
+        not say so, hence its word stands. Never raises for what a policy did.
         """
 
 

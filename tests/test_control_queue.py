@@ -324,7 +324,8 @@ class TroubleTests(ControlCase):
         self.refused(self.socket.post("queue/hold", all=True), 503, "the disk is full")
         self.world.spool.fail_next(OutcomeUnknown("?"))
         self.refused(self.socket.post("queue/hold", all=True), 503, "nobody can say")
-        self.assertEqual(self.events("held"), [])
+        [held] = self.events("held")
+        self.assertEqual((str(held["recipient"]), held["perhaps"]), ("x@a.example", "yes"))
 
     def test_our_own_fault_is_in_the_log_and_not_in_the_answer(self) -> None:
         async def broken(*_: object) -> None:

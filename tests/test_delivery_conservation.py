@@ -1,4 +1,7 @@
-"""Law L3 as a machine: whatever happens, each recipient is exactly one of unsettled, delivered, relayed, failed."""
+"""
+Law L3 as a machine: whatever happens, each recipient is exactly one of unsettled, delivered, relayed, failed, or deleted
+by an operator's act that is recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
+from relay.control.api import Asked
+from relay.control.dispatching import Dispatching
+from relay.control.queue import QueueDesk
+from relay.control.running import Running
 from relay.delivery.destination import Limits
 from relay.interfaces import Consignment, Enrol, OutcomeUnknown, Report, Settle, SpoolError
 from relay.mail.decision import Refused
@@ -36,6 +43,8 @@ from relay.mail.outcome import (
 )
 from relay.mail.queue import EXPANSION, Entry, Recipient
 from relay.mail.reply import Reply
+from relay.mail.selection import State
+from relay.mail.waiting import Reason
 from relay.net.waiting import start
 from tests.delivery_world import JON, DeliveryWorld, expansion, forwarded, local, wishing
 from tests.test_notice import status_of
@@ -76,6 +85,20 @@ SAID = st.sampled_from(
 )
 
 
+#: What an operator says: an act, and who is meant.
+VERBS = st.sampled_from(["hold", "release", "retry", "delete", "fail", "reroute"])
+MEANT = st.sampled_from(
+    [
+        *({"all": True} for _ in range(6)),
+        *({"to": f"@{domain}"} for domain in DOMAINS),
+        *({"state": state.value} for state in State),
+        {"reason": "refused"},
+        {"from": "<>"},
+        {"older": 3600},
+    ]
+)
+
+
 class Life(RuleBasedStateMachine):
     """A relay's life: mail comes, hosts answer or do not, the spool fails, the relay is stopped and killed."""
 
@@ -89,6 +112,8 @@ class Life(RuleBasedStateMachine):
         self.names = 0
         #: The ids of messages with a deadline.
         self.deadlines: set[str] = set()
+        #: The id of each recipient, by its entry's and its address, as the mail log names it.
+        self.named: dict[tuple[str, str], str] = {}
         self.carried: Counter[str] = Counter()
         self.gates: list[Deferred[list[Fact]]] = []
         self.lives = 1
@@ -158,6 +183,7 @@ class Life(RuleBasedStateMachine):
             *recipients, reverse_path=None if null else JON, lease=asked, wishes=wishes, **said
         )
         self.accepted.update((f"{id}.{at}", null) for at in range(len(to)))
+        self.named.update(((id, str(address)), f"{id}.{at}") for at, (address, _) in enumerate(recipients))
         self.deadlines.update([id] * ("deliver_by" in said))
         self.world.dispatcher.accept(claims)
 
@@ -167,6 +193,27 @@ class Life(RuleBasedStateMachine):
         self.world.reactor.advance(0.123)
         with suppress(SpoolError):
             start(self.world.dispatcher.hasten(domain))
+
+    @rule(verb=VERBS, meant=MEANT, via=st.sampled_from(DOMAINS))
+    def an_operator_acts(self, verb: str, meant: dict[str, Any], via: str) -> None:
+        self.world.reactor.advance(0.123)
+        words = {**meant, **({"via": via} if verb == "reroute" else {})}
+        with suppress(SpoolError, OutcomeUnknown):
+            self.act(verb, words)
+
+    @rule(domain=st.sampled_from(DOMAINS), pausing=st.booleans())
+    def an_operator_pauses_or_resumes_a_destination(self, domain: str, pausing: bool) -> None:
+        self.world.reactor.advance(0.123)
+        (self.world.dispatcher.pause if pausing else self.world.dispatcher.resume)(domain)
+
+    def desk(self) -> QueueDesk:
+        world = self.world
+        running = Running(world.clock, world.spool, world.log, Dispatching(world.dispatcher), "mx", 1, 0.0, list, {})
+        return QueueDesk(running)
+
+    def act(self, verb: str, words: dict[str, Any]) -> None:
+        said = start(self.desk().acts()[f"queue/{verb}"](Asked(words, "root")))
+        assert said["next"] == ""
 
     @rule(
         script=st.lists(st.sampled_from([*FACTS, None, KeyError("a bug")]), min_size=1, max_size=5)
@@ -236,8 +283,28 @@ class Life(RuleBasedStateMachine):
         unsettled = Counter(self.world.spool.unsettled())
         settled = Counter(id for world in (*self.past, self.world) for id in world.spool.settled)
         both = unsettled + settled
-        assert set(self.accepted) <= set(both), "a recipient is lost"
+        deleted = {
+            self.named.get((event["id"], str(event["recipient"])))
+            for world in (*self.past, self.world)
+            for event in world.log.said("deleted")
+        }
+        lost = set(self.accepted) - set(both)
+        assert lost <= deleted, "a recipient is lost"
+        certain = {
+            self.named.get((event["id"], str(event["recipient"])))
+            for world in (*self.past, self.world)
+            for event in world.log.said("deleted")
+            if not event.get("perhaps")
+        }
+        assert not certain & (set(both) - {None}), "a recipient is there that was deleted"
         assert all(count == 1 for count in both.values()), "a recipient is settled twice, or waits after its settlement"
+
+    @invariant()
+    def each_queued_recipient_has_a_reason_from_the_closed_set(self) -> None:
+        said = start(self.desk().listed(Asked({"most": "5000"})))
+        reasons = {each["id"]: each["why"] for entry in said["entries"] for each in entry["recipients"]}
+        assert sorted(reasons) == sorted(self.world.spool.unsettled())
+        assert set(reasons.values()) <= {reason.value for reason in Reason}
 
     @invariant()
     def nobody_is_settled_as_carried_who_was_not(self) -> None:
@@ -259,6 +326,13 @@ class Life(RuleBasedStateMachine):
             for gate in self.gates:
                 if not gate.called:
                     gate.callback([TAKEN])
+            for domain in DOMAINS:
+                self.world.dispatcher.resume(domain)
+            # Failures that nobody has met yet, and what they make of the spool, end with time.
+            self.world.pass_time(600.0, step=1.0)
+            self.world.spool._failures.clear()
+            self.world.pass_time(600.0, step=1.0)
+            self.act("release", {"all": True})
             self.world.pass_time(7 * 86400.0, step=600.0)
             assert self.world.spool.unsettled() == []
             assert (self.world.dispatcher.active, self.world.dispatcher.held) == (0, 0)
@@ -317,4 +391,4 @@ class Life(RuleBasedStateMachine):
 
 
 LifeTests = Life.TestCase
-LifeTests.settings = settings(max_examples=60, stateful_step_count=40)
+LifeTests.settings = settings(max_examples=250, stateful_step_count=40)

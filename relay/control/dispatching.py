@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from relay.control.api import Refused
+from attrs import frozen
+
+from relay.delivery.destination import Condition
+from relay.delivery.dispatch import Dispatcher
+from relay.mail.outcome import Delayed
 from relay.mail.waiting import DestinationView, Reason
 
 
+@frozen
 class Dispatching:
-    """Answers for a `relay.delivery.dispatch.Dispatcher`; see `relay.control.running.HasDestinations`."""
+    """Answers for a dispatcher; see `relay.control.running.HasDestinations`."""
 
-    def __init__(self, dispatcher: Any) -> None:
-        self._dispatcher = dispatcher
+    dispatcher: Dispatcher
 
     def destinations(self) -> Sequence[DestinationView]:
-        if not hasattr(self._dispatcher, "destinations"):
-            return ()
-        return sorted(map(view, self._dispatcher.destinations()), key=lambda each: each.name)
+        return sorted(map(view, self.dispatcher.destinations()), key=lambda each: each.name)
 
     def pause(self, name: str) -> None:
-        if not hasattr(self._dispatcher, "pause"):
-            raise Refused("this relay cannot pause a destination; 'relayctl queue hold --dest' holds what waits", 501)
-        self._dispatcher.pause(name)
+        self.dispatcher.pause(name)
 
     def resume(self, name: str) -> None:
-        if not hasattr(self._dispatcher, "resume"):
-            raise Refused("this relay cannot pause a destination; 'relayctl queue release' releases what is held", 501)
-        self._dispatcher.resume(name)
+        self.dispatcher.resume(name)
 
     def wake(self) -> None:
-        self._dispatcher.wake()
+        self.dispatcher.wake()
 
 
-def view(condition: Any) -> DestinationView:
-    """A `relay.delivery.destination.Condition` in the words of the closed set of reasons."""
+def view(condition: Condition) -> DestinationView:
+    """How a destination is, in the words of the closed set of reasons."""
     trouble = condition.last_trouble
-    met = () if trouble is None else ((condition.last_trouble_at, _met(trouble)),)
+    met = () if trouble is None else ((condition.last_trouble_at or 0.0, _met(trouble)),)
     return DestinationView(
         condition.name,
         active=condition.active,
@@ -50,7 +47,7 @@ def view(condition: Any) -> DestinationView:
     )
 
 
-def _obstacle(condition: Any) -> Reason | None:
+def _obstacle(condition: Condition) -> Reason | None:
     if condition.paused_by:
         return Reason.PAUSED if condition.paused_by == "operator" else Reason.RESTING
     if condition.probing:
@@ -60,6 +57,7 @@ def _obstacle(condition: Any) -> Reason | None:
     return Reason.AT_LIMIT if condition.active >= condition.limit else None
 
 
-def _met(trouble: Any) -> str:
+def _met(trouble: Delayed) -> str:
+    peer = f" at {trouble.peer}" if trouble.peer else ""
     said = f": {trouble.diagnostic}" if trouble.diagnostic else ""
-    return f"{trouble.because} ({trouble.status}){f' at {trouble.peer}' if trouble.peer else ''}{said}"
+    return f"{trouble.because} ({trouble.status}){peer}{said}"

@@ -16,9 +16,9 @@ from attrs import evolve, frozen
 from relay.control.api import Answer, Asked, Refused
 from relay.control.running import Running
 from relay.control.words import group_by, most_of, route_of, selection_of
-from relay.interfaces import IMailLog
+from relay.interfaces import ActUnknown, IMailLog
 from relay.mail.queue import Entry
-from relay.mail.selection import Act, Queued, Reroute, Selection, State, Tally, Verb, path_text
+from relay.mail.selection import Act, Queued, Reroute, Selection, State, Steered, Tally, Verb, path_text
 from relay.mail.waiting import DestinationView, why
 
 #: Seconds for which slices are asked for, for one answer.
@@ -148,9 +148,7 @@ class QueueDesk:
         after, end = asked.text("after"), self._end()
         try:
             while True:
-                steered = await self.running.spool.steer(act, selection, after)
-                for queued in steered.done:
-                    note(self.running.maillog, act, queued, asked.user)
+                steered = await self._steered(act, selection, after, asked.user)
                 done, busy, unmoved = done + len(steered.done), busy + steered.busy, unmoved + steered.unmoved
                 after = steered.after
                 if not after or self._over(end):
@@ -159,6 +157,19 @@ class QueueDesk:
             if act is not Verb.HOLD:
                 self.running.delivery.wake()
         return {"done": done, "busy": busy, "unmoved": unmoved, "next": after}
+
+    async def _steered(self, act: Act, selection: Selection, after: str, user: str | None) -> Steered:
+        """One slice, with its record (law L3), also where it is not known whether it has happened."""
+        log = self.running.maillog
+        try:
+            steered = await self.running.spool.steer(act, selection, after)
+        except ActUnknown as unknown:
+            for queued in unknown.perhaps.done:
+                note(log, act, queued, user, perhaps=True)
+            raise
+        for queued in steered.done:
+            note(log, act, queued, user)
+        return steered
 
     # Moments.
 
@@ -169,14 +180,15 @@ class QueueDesk:
         return self.running.clock.seconds() >= end
 
 
-def note(log: IMailLog, act: Act, queued: Queued, user: str | None) -> None:
-    """The record of an act (law L3), with who asked for it."""
+def note(log: IMailLog, act: Act, queued: Queued, user: str | None, *, perhaps: bool = False) -> None:
+    """The record of an act, with who asked for it."""
     recipient = queued.pending.recipient
     fields: dict[str, object] = {
         "id": queued.entry,
         "recipient": recipient.address,
         "destination": recipient.destination,
         "operator": user or "unknown",
+        "perhaps": "yes" if perhaps else "",
     }
     if recipient.original != recipient.address:
         fields["original"] = recipient.original

@@ -161,7 +161,9 @@ def _hastened(it: Happening) -> str:
 
 
 def _rerouted(it: Happening) -> str:
-    return f"{_whose(it)}: sent another way, by {it.text('via') or 'this machine'}{_by_operator(it)}"
+    policy = it.text("policy")
+    by = f" by policy {policy}, as it is now" if policy else _by_operator(it)
+    return f"{_whose(it)}: sent another way, by {it.text('via') or 'this machine'}{by}"
 
 
 def _deleted(it: Happening) -> str:
@@ -280,7 +282,9 @@ def _by_policy(it: Happening) -> str:
 
 
 def _by_operator(it: Happening) -> str:
-    return f" by the operator ({it.text('operator')})" if it.text("operator") else " by the operator"
+    perhaps = ", perhaps: an error of the disk left it unknown" if it.text("perhaps") else ""
+    who = f" ({it.text('operator')})" if it.text("operator") else ""
+    return f" by the operator{who}{perhaps}"
 
 
 def _trouble(it: Happening) -> str:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from relay.interfaces import (
+    ActUnknown,
     Claim,
     ClaimLost,
     Enrol,
@@ -237,12 +238,14 @@ class MemorySpool:
         page = await self.select(selection, STEERED_AT_ONCE, after)
         free = [queued for queued in page.queued if queued.state is not State.ACTIVE]
         done = [queued for queued in free if self._steer(act, queued, happens)]
+        steered = Steered(tuple(done), len(page.queued) - len(free), len(free) - len(done), page.after)
         if isinstance(problem, OutcomeUnknown):
             self.accepting = False
             self._clock.callLater(1.0, self._probe)
+            raise ActUnknown(str(problem), steered)
         if problem is not None:
             raise problem
-        return Steered(tuple(done), len(page.queued) - len(free), len(free) - len(done), page.after)
+        return steered
 
     def _steer(self, act: Act, queued: Queued, happens: bool) -> bool:
         """Whether the act means anything to this one, and if it `happens`, it has."""

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from relay.interfaces import ClaimLost, OutcomeUnknown, SpoolError
+from relay.interfaces import ActUnknown, ClaimLost, OutcomeUnknown, SpoolError
 from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Group, Page, Selection, Tally
 from relay.net.disk import sync_directory, write_all
@@ -228,13 +228,17 @@ class Writer:
             self._refusing = f"{problem}; then {worse}"
             for at in succeeded:
                 # A claim that may have happened needs no answer: it expires. Nor does haste.
-                error = OutcomeUnknown if isinstance(batch[at], Commit | Steer) else SpoolError
-                results[at] = error(self._refusing)
+                results[at] = self._unknown(batch[at], results[at])
                 results[at].__cause__ = problem
             return
         if not happened:
             for at in succeeded:
                 results[at] = _spool_error(problem)
+
+    def _unknown(self, request: Request, result: Any) -> Exception:
+        if isinstance(request, Steer):
+            return ActUnknown(self._refusing, result.steered)
+        return OutcomeUnknown(self._refusing) if isinstance(request, Commit) else SpoolError(self._refusing)
 
     def _prove(self, strokes: Iterable[Stroke]) -> bool:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from relay.interfaces import ClaimLost, ISpool, OutcomeUnknown, Postpone, SpoolError
+from relay.interfaces import ActUnknown, ClaimLost, ISpool, Postpone, SpoolError
 from relay.mail.dsn import Notify, Wishes
 from relay.mail.outcome import Delayed
 from relay.mail.queue import EXPANSION
@@ -380,7 +380,9 @@ class OperatorContract(SpoolCase):
             spool = await self.opened()
             await self.enrolled(spool, "a@x.example")
             self.shard.fail_commit(kept=kept, probes=1)
-            await self.fails(OutcomeUnknown, spool.steer(Verb.HOLD, ALL))
+            unknown = await self.fails(ActUnknown, spool.steer(Verb.HOLD, ALL))
+            assert isinstance(unknown, ActUnknown)
+            self.assertEqual([str(one.pending.recipient.address) for one in unknown.perhaps.done], ["a@x.example"])
             self.assertFalse(spool.accepting)
             await self.fails(SpoolError, spool.steer(Verb.HOLD, ALL))
             self.pass_time(A_WHILE)
