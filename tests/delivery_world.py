@@ -26,6 +26,7 @@ from relay.interfaces import (
     IClock,
     IDraft,
     IMailLog,
+    IRoutes,
     ITransmitter,
     Report,
     Settle,
@@ -241,6 +242,7 @@ class DeliveryWorld:
         at: float = 0.0,
         schedule: Schedule | None = None,
         schedules: Schedules | None = None,
+        routes: IRoutes | None = None,
     ) -> None:
         """`shelf` is what an earlier world left, `at` how many seconds after the epoch of the tests this one begins."""
         self.reactor = Clock()
@@ -263,6 +265,7 @@ class DeliveryWorld:
             schedules=schedules or Schedules(schedule or Schedule()),
             limits=limits,
             pace=pace,
+            routes=routes,
         )
         if running:
             self.dispatcher.start()

@@ -355,3 +355,13 @@ when = { client = ["127.0.0.0/8"] }
         self.assertEqual((mx.connections, len(mx.messages)), (1, 8))
         world.pass_time(30)
         self.assertEqual(len(mx.messages), 30)
+
+    def test_a_relay_that_stops_says_quit_on_what_it_had_kept(self) -> None:
+        world = MailWorld(self.CONFIGURATION)
+        mx = world.exchange("example.org", "192.0.2.25")
+        self.send(world, 1)
+        world.settle()
+        self.assertEqual(mx.open, 1)
+        self.successResultOf(world.relay.dispatcher.stop())
+        world.settle()
+        self.assertEqual((mx.open, mx.transcript[-2]), (0, ("C", b"QUIT\r\n")))

@@ -189,6 +189,14 @@ class Destinations:
         self._queue(destination)
         return work
 
+    def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
+        """Take this in, to be settled without an attempt; `None` as from `admit`."""
+        if self.held >= self.limits.held:
+            return None
+        self.held += 1
+        destination = self._destinations.get(name) or Destination(name, Health(self.limits.manner(name)))
+        return Work(claim, destination, sender_of(claim.entry.envelope), put_off=put_off)
+
     def next(self, now: float = 0.0) -> Work | None:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
         if self._resting:

@@ -15,12 +15,13 @@ from typing import Any, assert_never
 from attrs import define, evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
 from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.chronicle import Chronicle
-from relay.delivery.destination import Condition, Cut, Destinations, Limits, Work
+from relay.delivery.destination import Condition, Cut, Destinations, Limits, PutOff, Work
 from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
@@ -28,8 +29,10 @@ from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, put_off, salvage, settle
 from relay.delivery.telling import NOTHING, Tidings, tidings
-from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, ISpool, Step
+from relay.delivery.today import Routed, Today
+from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
 from relay.mail.notice import Action
+from relay.mail.outcome import Delayed
 from relay.mail.queue import Pending
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
@@ -79,7 +82,13 @@ class Dispatcher:
         schedules: Schedules | None = None,
         limits: Limits | None = None,
         pace: Pace | None = None,
+        routes: IRoutes | None = None,
+        parted: Callable[[], None] = lambda: None,
     ) -> None:
+        """
+        `routes`: where what waits goes today; without it, where it was sent when it was accepted. `parted` is called
+        when nothing is carried any more: what was kept open for the next message is of no use.
+        """
         self._spool = spool
         self._clock = clock
         self._attempts = attempts
@@ -90,6 +99,10 @@ class Dispatcher:
         self._pace = pace or Pace()
         self._log = Logger(namespace="relay.delivery")
         self._chronicle = Chronicle(mail_log)
+        self._today = None if routes is None else Today(routes, clock, mail_log, self._log)
+        self._parted = parted
+        #: Claims about which policies are thinking.
+        self._asking = 0
         self._destinations = Destinations(self._limits, random)
         self._ledger = Ledger(spool, clock, enrolled=self.accept, eased=self._eased)
         self._leases = Leases(
@@ -106,7 +119,7 @@ class Dispatcher:
             lease=self._pace.lease,
             room=self._room,
             excluding=self._destinations.with_enough,
-            take=self.accept,
+            take=self._take_due,
         )
         self._running = False
         self._beginning = False
@@ -201,6 +214,53 @@ class Dispatcher:
         return self._destinations.held
 
     # From the claim to the attempt.
+
+    def _take_due(self, claims: Sequence[Claim]) -> None:
+        """What the spool has had for a while: where it goes is asked anew."""
+        if self._today is None:
+            self.accept(claims)
+            return
+        known: list[Routed] = []
+        for claim in claims:
+            routed: Sequence[Routed] | Deferred[Sequence[Routed]] = start(self._today.route(claim))
+            if isinstance(routed, Deferred):
+                self._asking += 1
+                routed.addBoth(self._came).addErrback(lambda failure: self._log.failure("A claim was dropped", failure))
+            else:
+                known += routed
+        self._take_routed(known)
+
+    def _came(self, routed: Sequence[Routed] | Failure) -> Failure | None:
+        self._asking -= 1
+        if isinstance(routed, Failure):
+            return routed
+        self._take_routed(routed)
+        if self._agenda.cramped:
+            self._agenda.wake()
+        return None
+
+    def _take_routed(self, routed: Sequence[Routed]) -> None:
+        for each in routed:
+            if each.nowhere is not None:
+                self._hold_back(each.claim, each.nowhere)
+        ways = [each.claim for each in routed if each.nowhere is None]
+        if ways:
+            self.accept(ways)
+        else:
+            self._check_stopped()
+
+    def _hold_back(self, claim: Claim, why: Delayed) -> None:
+        """It has no way now: it is delayed without an attempt."""
+        if self._stopping is not None:
+            self._giving_back.append(claim)
+            return
+        name = claim.pending[0].recipient.destination
+        work = self._destinations.hold(claim, name, PutOff(why, 0.0))
+        if work is None:
+            self._enter_back([claim])
+            return
+        self._leases.hold(work)
+        self._put_off(work)
 
     def _admit(self, claim: Claim) -> None:
         if self._stopping is not None:
@@ -423,7 +483,7 @@ class Dispatcher:
 
     def _room(self) -> int:
         """How many recipients the agenda may claim."""
-        return 0 if self._blocked else self._destinations.room
+        return 0 if self._blocked else max(0, self._destinations.room - self._asking)
 
     @property
     def _blocked(self) -> bool:
@@ -490,6 +550,7 @@ class Dispatcher:
         cancel(self._timer)
         self._ledger.stop()
         self._leases.stop()
+        self._parted()
         self._stopping.callback(None)
 
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.interfaces import IChain, IClock, IRoutingPolicy
+from relay.interfaces import IChain, IClock, IRoutes, IRoutingPolicy
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.routing import (
@@ -56,7 +56,7 @@ class Station:
     timeout: float = POLICY_TIMEOUT
 
 
-@implementer(IChain)
+@implementer(IChain, IRoutes)
 class Chain:
     """
     Asks its stations in order, and follows aliases.
@@ -72,6 +72,7 @@ class Chain:
         """`timeout`: seconds for one decision, all that it waits for together."""
         self.stations = tuple(stations)
         self._stops = tuple(_Stop(place, station) for place, station in enumerate(self.stations))
+        self._routing = tuple(stop for stop in self._stops if stop.routes)
         self._clock = clock
         self._log = log
         self._timeout = timeout
@@ -92,11 +93,23 @@ class Chain:
             return Refused(verdict.reply, policy, verdict.because)
         return Accepted((Placement(inquiry.recipient, inquiry.original, verdict, policy, verdict.because),))
 
+    async def today(self, inquiry: Inquiry, policy: str) -> Decision | None:
+        decided = [stop for stop in self._stops if stop.name == policy]
+        if not self._routing or any(not stop.routes for stop in decided):
+            return None
+        asking = _Asking(self._routing, self._clock, self._log, self._timeout, None)
+        verdict, name, _ = await asking.first(inquiry, 0)
+        if isinstance(verdict, Reject | Delay):
+            return Refused(verdict.reply, name, verdict.because)
+        if isinstance(verdict, Rewrite):
+            return Refused(OUR_FAULT, name, "it stands for others now")
+        return Accepted((Placement(inquiry.recipient, inquiry.original, verdict, name, verdict.because),))
+
 
 class _Stop:
     """A station, made ready to be asked."""
 
-    __slots__ = ("ask", "name", "place", "skipped_by", "timeout")
+    __slots__ = ("ask", "name", "place", "routes", "skipped_by", "timeout")
 
     def __init__(self, place: int, station: Station) -> None:
         self.place = place
@@ -104,6 +117,7 @@ class _Stop:
         self.ask: Callable[[Inquiry], RoutingVerdict | Awaitable[RoutingVerdict]] = station.policy.route
         self.skipped_by = station.guard.skipped_by if station.guard else None
         self.timeout = station.timeout
+        self.routes = getattr(station.policy, "routes", False) is True
 
 
 class _Asking:

@@ -69,6 +69,7 @@ class DeliverAll:
     """Hands every copy to the agent, or every one for its domains."""
 
     Options = DeliverOptions
+    routes = True
 
     def __init__(self, options: DeliverOptions, world: World) -> None:
         given = options.parameters

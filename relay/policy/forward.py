@@ -13,12 +13,13 @@ from relay.interfaces import IRoutingPolicy, World
 from relay.mail.address import canonical_domain
 from relay.mail.routing import UNIX, Forward, Inquiry, NextHop, RoutingVerdict, TlsLevel
 
-#: Extensions that can be done without. STARTTLS and AUTH have keys of their own.
+#: Extensions that can be done without. STARTTLS has a key of its own, and so has AUTH but for the parameter of MAIL.
 Dispensable = Literal[
     "PIPELINING",
     "SIZE",
     "8BITMIME",
     "SMTPUTF8",
+    "AUTH",
     "CHUNKING",
     "BINARYMIME",
     "DSN",
@@ -129,7 +130,9 @@ class ForwardOptions(Section):
         description='The name of a `[[login]]`, by which the relay logs in there. It needs `tls = "verify"`.',
     )
     without: tuple[Dispensable, ...] = Field(
-        default=(), description='Extensions that are not used although they are offered: `["CHUNKING"]`.'
+        default=(),
+        description='Extensions that are not used although they are offered: `["CHUNKING"]`. Of `AUTH` that is the '
+        "parameter of MAIL, which some smarthosts offer and refuse with 555.",
     )
 
     @model_validator(mode="after")
@@ -151,6 +154,7 @@ class ForwardAll:
     """Hands every copy onward that it is asked about. `when` says whose mail that is: without it, everyone's."""
 
     Options = ForwardOptions
+    routes = True
 
     def __init__(self, options: ForwardOptions, world: World) -> None:
         self._options = options

@@ -85,6 +85,7 @@ class Mailbox:
     """
 
     Options = MailboxOptions
+    routes = True
 
     def __init__(self, options: MailboxOptions, world: World) -> None:
         self._domains = frozenset(options.domains)

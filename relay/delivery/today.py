@@ -1,0 +1,125 @@
+"""
+Routes of the day: where a copy goes is asked again before it is tried again.
+
+A queue outlives configurations. A next hop that is gone from the configuration is not tried for days, and one that has
+come into it takes what waits. The first attempt, right behind the 250, goes where the policies have just said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from relay.interfaces import Claim, IClock, IMailLog, IRoutes
+from relay.mail.decision import Accepted, Decision, Refused
+from relay.mail.outcome import Delayed
+from relay.mail.queue import EXPANSION, Pending, destination
+from relay.mail.routing import Deliver, Forward, Inquiry, Route
+from relay.mail.selection import BY_OPERATOR
+
+#: The log is told so often at most, in seconds: the mail log tells it of each copy.
+_ALARM_SECONDS = 60.0
+
+
+@frozen
+class Routed:
+    """Some recipients of a claim that go to one destination, or, if there is a reason, nowhere now."""
+
+    claim: Claim
+    nowhere: Delayed | None = None
+
+
+@frozen
+class Today:
+    """Asks the policies of today about what waits. No exception comes out of it."""
+
+    routes: IRoutes
+    clock: IClock
+    mail_log: IMailLog
+    log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+    #: When the operator was told last.
+    _told: list[float] = field(factory=lambda: [float("-inf")])
+
+    async def route(self, claim: Claim) -> Sequence[Routed]:
+        """The recipients of this claim by where they go today; it is the same claim if nothing has changed."""
+        ways: dict[tuple[str, Delayed | None], list[Pending]] = {}
+        for pending in claim.pending:
+            found = await self._look(claim, pending)
+            way = (pending.recipient.destination, found) if isinstance(found, Delayed) else (_of(found), None)
+            ways.setdefault(way, []).append(pending if isinstance(found, Delayed) else found)
+        if len(ways) == 1:
+            [((_, nowhere), pendings)] = ways.items()
+            same = all(one is other for one, other in zip(pendings, claim.pending, strict=True))
+            return (Routed(claim if same else evolve(claim, pending=tuple(pendings)), nowhere),)
+        return [Routed(evolve(claim, pending=tuple(pendings)), nowhere) for (_, nowhere), pendings in ways.items()]
+
+    async def _look(self, claim: Claim, pending: Pending) -> Pending | Delayed:
+        recipient, envelope = pending.recipient, claim.entry.envelope
+        route = recipient.route
+        if not isinstance(route, Deliver | Forward) or route == EXPANSION or route.because == BY_OPERATOR:
+            return pending
+        inquiry = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client)
+        try:
+            decision = await self.routes.today(inquiry, recipient.policy)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("No policy could be asked where {recipient} goes today", recipient=str(recipient.address))
+            return self._nowhere(claim, pending, "an internal error")
+        return pending if decision is None else self._by(decision, claim, pending)
+
+    def _by(self, decision: Decision, claim: Claim, pending: Pending) -> Pending | Delayed:
+        recipient = pending.recipient
+        match decision:
+            case Refused(reply=reply, because=because):
+                return self._nowhere(claim, pending, because or str(reply))
+            case Accepted((placement,)) if isinstance(placement.route, Deliver | Forward):
+                if _same(placement.route, recipient.route):
+                    if placement.policy == recipient.policy:
+                        return pending
+                    return evolve(pending, recipient=evolve(recipient, policy=placement.policy))
+                way = destination(placement.route)
+                self.mail_log.event(
+                    "rerouted",
+                    id=claim.entry.id,
+                    recipient=recipient.address,
+                    destination=recipient.destination,
+                    via=way,
+                    policy=placement.policy,
+                )
+                changed = evolve(recipient, route=placement.route, destination=way, policy=placement.policy)
+                return evolve(pending, recipient=changed)
+            case _:
+                return self._nowhere(claim, pending, "what the policies say of it now is no way")
+
+    def _nowhere(self, claim: Claim, pending: Pending, because: str) -> Delayed:
+        now = self.clock.seconds()
+        if now - self._told[0] >= _ALARM_SECONDS:
+            self._told[0] = now
+            self.log.error(
+                "The policies of today send {recipient} of {id} nowhere, which {policy} has once accepted: {because}. "
+                "It waits; `relayctl queue list` shows how many others do",
+                recipient=str(pending.recipient.address),
+                id=claim.entry.id,
+                policy=pending.recipient.policy or "nobody",
+                because=because,
+            )
+        return Delayed("4.3.5", f"the policies of today send it nowhere: {because}")
+
+
+def _of(pending: Pending) -> str:
+    return pending.recipient.destination
+
+
+def _same(one: Route, other: Route) -> bool:
+    """Whether two routes lead the same way, whatever is said of why."""
+    match one, other:
+        case Forward(hops), Forward(others):
+            return hops == others
+        case Deliver(agent, parameters), Deliver(name, more):
+            return agent == name and parameters == more
+        case _:
+            return False
