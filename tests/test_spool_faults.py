@@ -113,6 +113,10 @@ class Correspondent:
 
 
 class FaultTests(SynchronousTestCase):
+    #: Who uses the spool, and how a life without faults ends: entries that are gone, and that are kept.
+    correspondent = Correspondent
+    outcome = [False] * 5 + [True] * 3
+
     def setUp(self) -> None:
         """A spool with two entries in it, from a life before; each life of a test begins with a copy of it."""
         self.before = SqliteShard()
@@ -148,7 +152,7 @@ class FaultTests(SynchronousTestCase):
         spool = shard.open()
         try:
             start(spool.recover())
-            start(Correspondent(spool, self.story).everything())
+            start(self.correspondent(spool, self.story).everything())
             start(spool.close())
         except (SpoolError, Gone):
             pass
@@ -184,7 +188,7 @@ class FaultTests(SynchronousTestCase):
     def test_on_a_disk_without_faults_everything_is_as_it_was_told(self) -> None:
         self.life()
         self.assertNotIn(None, self.story.kept.values())
-        self.assertEqual(sorted(self.story.kept.values()), [False] * 5 + [True] * 3)
+        self.assertEqual(sorted(self.story.kept.values()), self.outcome)
 
     def test_a_process_that_ends_at_any_call_has_lost_nothing(self) -> None:
         for n, _ in self.calls():
