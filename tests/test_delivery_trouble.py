@@ -79,6 +79,8 @@ EXPECTED: list[tuple[Fact, bool, type, str, About, bool]] = [
     (said(P.HELLO, 550, "5.7.1"), False, LATER, "4.3.2", About.HOST, True),
     (said(P.MAIL, 503, "5.5.1"), False, LATER, "4.5.1", About.HOST, True),
     (said(P.DATA, 503), False, LATER, "4.5.1", About.HOST, True),
+    (said(P.MAIL, 555, "5.5.4"), False, LATER, "4.5.4", About.HOST, True),
+    (said(P.RCPT, 555), False, LATER, "4.5.4", About.HOST, True),
     (said(P.END, 503), False, NEVER, "5.0.0", About.MESSAGE, False),
     (said(P.STARTTLS, 421, "4.3.2"), False, LATER, "4.3.2", About.HOST, True),
     (said(P.AUTH, 454), False, LATER, "4.7.0", About.HOST, True),

@@ -32,6 +32,7 @@ CONFIGURATION = """
 trusted = ["127.0.0.0/8"]
 [auth]
 passwords = "users"
+mechanisms = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
 [[listener]]
 name = "mx"
 address = "192.0.2.25:25"

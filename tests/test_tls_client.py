@@ -333,6 +333,14 @@ class SessionTests(TlsTestCase):
         taken = [meet(tls.toward(MX).clientConnectionForTLS(None), SSL.Connection(self.peer)) for _ in range(6)]
         self.assertEqual([meeting.resumed for meeting in taken], [True] * 4 + [False] * 2)
 
+    def test_a_session_with_one_port_is_not_offered_to_another(self) -> None:
+        tls = self.tls("may")
+        tls._sessions.keep(f"{MX}:25", self.a_session(tls), None)
+        for port, offered in ((2525, False), (25, True)):
+            call = tls.toward(MX, port)
+            call.clientConnectionForTLS(None)
+            self.assertEqual(call._offered is not None, offered)
+
     def test_memory_for_sessions_is_bounded(self) -> None:
         tls = self.tls("may")
         session = self.a_session(tls)
@@ -350,7 +358,7 @@ class SessionTests(TlsTestCase):
 
     def a_session(self, tls: ClientTls) -> SSL.Session:
         self.again(tls)
-        kept = tls._sessions.take(MX)
+        kept = tls._sessions.take(f"{MX}:25")
         assert kept is not None
         return kept.session
 

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 from relay.config.fields import Place, Section
 
 Mechanism = Literal["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
-_ALL: tuple[Mechanism, ...] = ("EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
+#: Without -PLUS: programs whose library knows it and is not told the channel's binding (mutt) choose it and then fail.
+_USUAL: tuple[Mechanism, ...] = ("EXTERNAL", "SCRAM-SHA-256", "PLAIN", "LOGIN")
 
 
 def _importable(text: str) -> str:
@@ -29,7 +30,10 @@ class AuthSettings(Section):
         default=None, description='`"package.module:Name"`, a checker of `twisted.cred` for names and passwords.'
     )
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = Field(
-        default=_ALL, description="What is offered at most. What cannot be had from the source of users is not."
+        default=_USUAL,
+        description="What is offered at most. What cannot be had from the source of users is not. "
+        "`SCRAM-SHA-256-PLUS`, by which a proof is bound to the connection, has to be asked for: some programs choose "
+        "it wherever it is offered, and fail.",
     )
 
     @property

@@ -160,6 +160,8 @@ TABLE: Final[tuple[Line, ...]] = (
     Line(Answered, {"530"}, _COMMANDS, LATER, "4.7.0", OURSELVES, NEXT),
     # "Bad sequence of commands" after a sequence that was not: the two of us misunderstand each other.
     Line(Answered, {"503"}, _COMMANDS, LATER, "4.5.1", HOST, NEXT),
+    # "Parameters not recognized" after parameters that were offered: likewise. The operator can do `without` them.
+    Line(Answered, {"555"}, _COMMANDS, LATER, "4.5.4", HOST, NEXT),
     # RFC 5321 section 4.5.3.1.10: 552 was once the code for too many recipients, and is to be taken for 452.
     # Where its status says that a mailbox is full, it means what it says.
     Line(Answered, {"552", "no status"}, _RCPT, LATER, "4.5.3", RECIPIENT, STAY),

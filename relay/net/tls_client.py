@@ -97,11 +97,14 @@ class ClientTls:
         """Without TLS, nothing is said to the peer but QUIT."""
         return self.level in ("encrypt", "verify")
 
-    def toward(self, peer: str) -> PeerTls:
-        """For one connection to this peer: its host name in canonical form, or its IP address."""
+    def toward(self, peer: str, port: int = 25) -> PeerTls:
+        """
+        For one connection to this peer: its host name in canonical form, or its IP address. What answers at another
+        port of it may be another server, with another certificate and the same key for tickets.
+        """
         if self._context is None:
             raise ValueError("no TLS is wanted")
-        return PeerTls(self._context, self._sessions, peer.removesuffix("."), verify=self.level == "verify")
+        return PeerTls(self._context, self._sessions, peer.removesuffix("."), port, verify=self.level == "verify")
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -114,10 +117,12 @@ class PeerTls:
     handshake, `why` says what the peer is to be blamed for.
     """
 
-    def __init__(self, context: SSL.Context, sessions: _Sessions, peer: str, *, verify: bool) -> None:
+    def __init__(self, context: SSL.Context, sessions: _Sessions, peer: str, port: int, *, verify: bool) -> None:
         self._context = context
         self._sessions = sessions
         self._peer = peer
+        #: Under which its sessions are kept.
+        self._kept_as = f"{peer}:{port}"
         self._verify = verify
         self._connection: TlsConnection | None = None
         #: The session that was offered to the peer.
@@ -131,7 +136,7 @@ class PeerTls:
             connection.set_tlsext_host_name(self._peer.encode("ascii"))
         # A session is taken out: one by which the handshake fails is not tried twice, and no ticket is seen twice on
         # the wire (RFC 8446 appendix C.4).
-        self._offered = self._sessions.take(self._peer)
+        self._offered = self._sessions.take(self._kept_as)
         if self._offered is not None:
             connection.set_session(self._offered.session)
         self._connection = connection
@@ -158,7 +163,7 @@ class PeerTls:
             return
         # One that was taken up, however often, is as old as its first connection, where the certificate was seen.
         taken_up = self._offered is not None and not connection.examined
-        self._sessions.keep(self._peer, session, self._offered.since if taken_up and self._offered else None)
+        self._sessions.keep(self._kept_as, session, self._offered.since if taken_up and self._offered else None)
 
     def why(self, error: BaseException) -> str:
         """Why a handshake has failed, by what is known of the peer and by the error that ended the connection."""

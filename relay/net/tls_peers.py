@@ -34,7 +34,7 @@ class TlsPeers:
 
     def toward(self, level: TlsLevel, peer: Peer) -> PeerTls:
         """For one connection to this peer, by the name under which it was looked up. Not for `none`."""
-        return self._at(level).toward(_name(peer))
+        return self._at(level).toward(_name(peer), peer.port)
 
     def note_failure(self, peer: Peer) -> None:
         """Its handshake has failed."""

@@ -31,14 +31,17 @@ class Features:
     enhanced_status_codes: bool = False
     #: Every keyword offered, in upper case, with its parameters as they came.
     keywords: Mapping[str, str] = field(factory=dict)
+    #: Whether MAIL may have an AUTH parameter (RFC 4954 section 5).
+    authenticates: bool = False
 
     @classmethod
     def offered(cls, lines: Sequence[str], without: Collection[str] = ()) -> Features:
         """
         Read the lines of the answer to EHLO; the first one is the server's name and a greeting.
 
-        Keywords that are in `without` count as not offered. A line that is no keyword with parameters (`AUTH=LOGIN`, an
-        old custom) means nothing. The same keyword twice is taken as it came first.
+        Keywords that are in `without` count as not offered; of AUTH only the parameter of MAIL does. A line that is no
+        keyword with parameters (`AUTH=LOGIN`, an old custom) means nothing. The same keyword twice is taken as it came
+        first.
         """
         keywords: dict[str, str] = {}
         for line in lines[1:]:
@@ -46,7 +49,8 @@ class Features:
             if _KEYWORD.match(keyword):
                 keywords.setdefault(keyword.upper(), parameters.strip(" "))
         for keyword in without:
-            keywords.pop(keyword, None)
+            if keyword != "AUTH":
+                keywords.pop(keyword, None)
         return cls(
             pipelining="PIPELINING" in keywords,
             size=_size(keywords.get("SIZE", "")),
@@ -55,6 +59,7 @@ class Features:
             smtputf8="SMTPUTF8" in keywords,
             enhanced_status_codes="ENHANCEDSTATUSCODES" in keywords,
             keywords=keywords,
+            authenticates="AUTH" in keywords and "AUTH" not in without,
         )
 
     @property
@@ -66,11 +71,6 @@ class Features:
     def mechanisms(self) -> tuple[str, ...]:
         """What AUTH may be said with (RFC 4954)."""
         return tuple(self.keywords.get("AUTH", "").split())
-
-    @property
-    def authenticates(self) -> bool:
-        """Whether MAIL may have an AUTH parameter (RFC 4954 section 5)."""
-        return "AUTH" in self.keywords
 
     @property
     def chunking(self) -> bool:

@@ -29,8 +29,10 @@ class Cancelled:
 
 
 def decode(line: bytes) -> bytes | Malformed | Cancelled:
-    """What the client answered to a challenge. An empty line is an empty response."""
-    return Cancelled() if line == b"*" else _decode64(line)
+    """What the client answered to a challenge. An empty line is an empty response; so is `=`, which some say for it."""
+    if line == b"*":
+        return Cancelled()
+    return b"" if line == b"=" else _decode64(line)
 
 
 def decode_initial(argument: bytes) -> bytes | Malformed:

@@ -44,7 +44,7 @@ MORE = 7
 #: and messages with every wish there is.
 _LEVEL, BY_LMTP, LOGIN, CHUNKED, VERIFIED, WISHES = 0, 2, 3, 5, 6, 7
 
-PEER: Final = Peer("mx.example.net", "192.0.2.9")
+PEER: Final = Peer("mx.example.net", "192.0.2.9", assured=True)
 SENDER: Final = Address.parse("ann@example.org")
 JON: Final = Address.parse("jon@example.net")
 EVE: Final = Address.parse('"e v>e"@example.net')

@@ -433,7 +433,7 @@ class Reader:
             assert event == Misspoken(answers.NEWLINE_ALONE)
             return
         text = line.removesuffix(self.newline)
-        octets = naive.base64(text)
+        octets = b"" if text == b"=" else naive.base64(text)
         if text == b"*":
             assert event == Cancelled(sasl.CANCELLED)
         elif octets is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ class MailTests(SynchronousTestCase):
             by=By(60, ByMode.RETURN, trace=True),
         )
         self.assertEqual(
-            said(transaction, terms(*ALL, verified=True, authenticated=True)),
+            said(transaction, terms(*ALL, verified=True, assured=True, authenticated=True)),
             "MAIL FROM:<a@b> SIZE=7 BODY=BINARYMIME RET=HDRS ENVID=x AUTH=<> REQUIRETLS MT-PRIORITY=3 BY=60;RT",
         )
 
@@ -84,9 +86,6 @@ class MailTests(SynchronousTestCase):
             (evolve(ONE, binary=True), terms("BINARYMIME"), Need.BINARY),
             (evolve(ONE, binary=True), terms("CHUNKING"), Need.BINARY),
             (evolve(ONE, binary=True), terms(*ALL), None),
-            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(*ALL), Need.REQUIRE_TLS),
-            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(verified=True), Need.REQUIRE_TLS),
-            (evolve(ONE, reverse_path=Address("a", "b"), require_tls=True), terms(*ALL, verified=True), None),
             (evolve(ONE, require_tls=True), terms(), None),
             (evolve(ONE, by=By(60, ByMode.RETURN)), terms(), Need.DELIVER_BY),
             (evolve(ONE, by=By(60, ByMode.RETURN)), terms("DELIVERBY 61"), Need.DELIVER_BY),
@@ -95,6 +94,14 @@ class MailTests(SynchronousTestCase):
             (evolve(ONE, by=By(-5, ByMode.NOTIFY)), terms(), None),
         ):
             self.assertIs(lacking(transaction, known), need, (transaction, known))
+
+    def test_what_requires_tls_needs_three_things(self) -> None:
+        guarded = evolve(ONE, reverse_path=Address("a", "b"), require_tls=True)
+        for offers, verified, assured in product(((), ("REQUIRETLS",)), (False, True), (False, True)):
+            need = None if offers and verified and assured else Need.REQUIRE_TLS
+            known = terms(*offers, verified=verified, assured=assured)
+            self.assertIs(lacking(guarded, known), need, known)
+            self.assertIs(lacking(evolve(guarded, reverse_path=None), known), None)
 
 
 class WishTests(SynchronousTestCase):

@@ -91,8 +91,8 @@ class MailTests(ReaderCase):
         )
 
     def test_auth_is_nobody_or_an_address_and_means_nothing(self) -> None:
-        self.assertEqual(self.takes(esmtp.auth, "<>", "e+3Dmc2@example.com"), [None, None])
-        self.refuses(esmtp.auth, None, "<a@b.test>", "a", "a+0A@b.test", "@a:b@c", "a+2@b.test")
+        self.assertEqual(self.takes(esmtp.auth, "<>", "e+3Dmc2@example.com", "ann", "<a@b>"), [None] * 4)
+        self.refuses(esmtp.auth, None, "", "a+0A@b.test", "a+2@b.test")
 
 
 class RcptTests(ReaderCase):

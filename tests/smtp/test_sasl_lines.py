@@ -24,10 +24,11 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(encode_initial(b""), b"=")
         self.assertEqual(decode_initial(b""), Malformed())
 
-    def test_an_empty_response_is_an_empty_line_and_no_equals_sign(self) -> None:
+    def test_an_empty_response_is_an_empty_line_and_an_equals_sign_is_borne(self) -> None:
         self.assertEqual(decode(b""), b"")
         self.assertEqual(encode(b""), b"")
-        self.assertEqual(decode(b"="), Malformed())
+        self.assertEqual(decode(b"="), b"")
+        self.assertEqual(decode(b"=="), Malformed())
 
     def test_a_star_cancels_and_is_no_initial_response(self) -> None:
         self.assertEqual(decode(b"*"), Cancelled())

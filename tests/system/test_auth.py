@@ -41,7 +41,7 @@ class AuthCase(SystemTestCase):
         """A relay with a user jon, who is written as an operator would, before it starts."""
         folder = Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, folder)
-        text = with_tls(cls.certificates(), *listeners, tables=f'[auth]\npasswords = "users"\n{tables}')
+        text = with_tls(cls.certificates(), *listeners, tables=f'[auth]\npasswords = "users"\nmechanisms = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]\n{tables}')
         relay = RelayProcess(folder, text)
         (folder / "people.pem").write_bytes(AUTHORITY.cert_pem.bytes())
         cls.addClassCleanup(relay.close)
