@@ -40,7 +40,7 @@ from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
-from relay.interfaces import IAgent, IClock, ICredentials, IMailLog, IResolver, ISpool, World
+from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IMailLog, IResolver, ISpool, World
 from relay.mail.address import Address
 from relay.mail.envelope import Client
 from relay.mail.outcome import Unresolved
@@ -153,7 +153,7 @@ def hostname(settings: Settings) -> str:
     return settings.hostname
 
 
-def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str]) -> Desk:
+def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], history: IHistory | None = None) -> Desk:
     """What `relayctl` may ask and do. `bound`: the address of each listener that listens, by its name."""
 
     def listeners() -> list[dict[str, Any]]:
@@ -179,6 +179,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str]) -> Des
             started=relay.started,
             listeners=listeners,
             counts=relay.meter.counts,
+            history=history,
         )
     )
 

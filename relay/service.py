@@ -309,7 +309,7 @@ class RelayService(Service):
     def _open_control(self) -> None:
         path = self._relay.settings.control.socket
         bound = {listener.settings.name: _shown(port) for listener, port in self._ports}
-        answers = answers_for_control(self._relay, os.getpid(), bound)
+        answers = answers_for_control(self._relay, os.getpid(), bound, self._history)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._control = listen(self._reactor, Unix(path), site(answers), backlog=50, mode=0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import re
 import subprocess
@@ -20,12 +21,23 @@ from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Entry, Recipient
 from relay.mail.routing import Forward
+from relay.mail.waiting import Reason
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.spool.sqlite import Limits, SqliteSpool
 from tests.contracts.spool.shards import AtOnce
-from tests.system.harness import BIN, PATIENCE, REPOSITORY, RelayProcess, SystemTestCase, configuration, eventually
-from tests.system.names import DnsThread
+from tests.system.clients import Telnet, queue_id
+from tests.system.harness import (
+    BIN,
+    MAILBOXES,
+    PATIENCE,
+    REPOSITORY,
+    RelayProcess,
+    SystemTestCase,
+    configuration,
+    eventually,
+)
+from tests.system.names import DnsThread, unused
 
 pytestmark = pytest.mark.system
 
@@ -176,10 +188,65 @@ class OperatingTests(SystemTestCase):
         relay.event("noticed")
         eventually(lambda: any((relay.folder / "mail/ann/new").glob("*")))
         self.assertEqual(len(relay.said('"event": ?"deleted"')), 5800)
-        self.assertEqual(len(relay.said('"event": ?"rerouted"')), 3000)
+        self.assertEqual(len(relay.said('"event": ?"rerouted".*"operator"')), 3000)
         operators = {line.partition('"operator":"')[2].partition('"')[0] for line in relay.said('"deleted"')}
         self.assertNotIn("unknown", operators)
         self.assertEqual(len(operators), 1)
+
+    def test_the_life_of_a_message_is_told_whatever_has_become_of_it(self) -> None:
+        policies = MAILBOXES + f'[[policy]]\nuse = "forward"\nnext_hop = "127.0.0.2:{unused("127.0.0.2")}"\n'
+        relay = self.started(configuration(tables=DNS.format(dns=self.dns.address), policies=policies))
+        with Telnet(relay.address()) as client:
+            here, there = queue_id(client.post("jon@localhost")), queue_id(client.post("bob@example.net"))
+            client.say("MAIL FROM:<bob@client.test>")
+            self.assertTrue(client.say("RCPT TO:<nobody@localhost>").startswith("550"))
+        relay.event("delivered", here)
+        relay.event("delayed", there)
+
+        def told(text: str) -> str:
+            ran = relay.relayctl("trace", text, "-c", "relay.toml")
+            self.assertEqual((ran.returncode, ran.stderr), (0, ""))
+            return ran.stdout
+
+        self.assertIn("jon@localhost was delivered.", told(here))
+        self.assertIn(f"{here}\n", told("jon@localhost"))
+        self.assertIn("bob@example.net is in the queue", told(there))
+        self.assertIn("refused", told("nobody@localhost"))
+        failed = relay.relayctl("queue", "fail", there, "-c", "relay.toml")
+        self.assertEqual((failed.returncode, failed.stdout), (0, "1 recipient given up\n"))
+        relay.event("failed", there)
+        self.assertIn("bob@example.net has failed", told(there))
+        unknown = relay.relayctl("trace", "stranger@example.net", "-c", "relay.toml")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertIn("Nothing is known of stranger@example.net", unknown.stdout)
+
+    def test_a_destination_that_is_paused_gets_nothing_until_it_is_resumed(self) -> None:
+        port = unused("127.0.0.2")
+        hop = f"[127.0.0.2]:{port}"
+        policies = f'[[policy]]\nuse = "forward"\nnext_hop = "127.0.0.2:{port}"\n'
+        relay = self.started(configuration(tables=DNS.format(dns=self.dns.address), policies=policies))
+        paused = relay.relayctl("dest", "pause", hop, "-c", "relay.toml")
+        self.assertEqual((paused.returncode, paused.stdout), (0, f"{hop} is paused\n"))
+        relay.event("paused", destination=hop)
+        with Telnet(relay.address()) as client:
+            id = queue_id(client.post("bob@example.net"))
+
+        def reason() -> str:
+            [line] = relay.relayctl("queue", "list", id, "--json", "-c", "relay.toml").stdout.splitlines()
+            [recipient] = json.loads(line)["recipients"]
+            return str(recipient["why"])
+
+        eventually(lambda: reason() == Reason.PAUSED.value)
+        self.assertIn("an operator has paused", relay.relayctl("dest", "show", hop, "-c", "relay.toml").stdout)
+        there = self.started(
+            configuration(
+                listeners={"mx": hop.replace("[", "").replace("]", "")}, policies='[[policy]]\nuse = "discard"'
+            )
+        )
+        relay.relayctl("dest", "resume", hop, "-c", "relay.toml")
+        relay.relayctl("queue", "retry", id, "-c", "relay.toml")
+        relay.event("relayed", id)
+        there.wait_for("discarded")
 
     def test_the_socket_is_for_the_relays_user_alone(self) -> None:
         relay = self.started(configuration())
