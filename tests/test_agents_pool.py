@@ -278,6 +278,16 @@ class WayTests(TransmissionTestCase):
         self.assertEqual([self.connections(one, self.hop()) for one in (sent, strict, sent, strict)], [1, 2, 2, 2])
         self.assertIn("REQUIRETLS", self.exchange.messages[-1].parameters)
 
+    def test_nor_one_with_a_host_that_was_not_certain(self) -> None:
+        self.offer_tls()
+        sent = consignment()
+        strict = evolve(sent, entry=evolve(sent.entry, envelope=evolve(sent.entry.envelope, require_tls=True)))
+        hop = self.hop(tls="verify")
+        perhaps = self.successResultOf(self.begin(sent, hop, PEER))
+        self.assertEqual([type(report.fact) for report in perhaps], [Carried] * len(perhaps))
+        self.assertEqual(self.connections(strict, hop), 2)
+        self.assertIn("REQUIRETLS", self.exchange.messages[-1].parameters)
+
     def test_who_has_logged_in_is_nobody_else(self) -> None:
         self.offer_tls()
         self.exchange.users = {"ann": "pencil", "bob": "rubber"}

@@ -100,8 +100,8 @@ class BothSidesTestCase(TlsTestCase):
         self.transmitter = SmtpTransmitter(dialer, TlsPeers(self.world.time, self.authority), Logins([login]))
 
     def begin(self, sent: Consignment, port: int, **how: Any) -> Deferred[Sequence[Report]]:
-        hop = NextHop(MX, port, mx=False, **how)
-        reports = Deferred.fromCoroutine(self.transmitter.transmit(evolve(sent, next_hop=hop), Peer(MX, ADDRESS, port)))
+        hop, peer = NextHop(MX, port, mx=False, **how), Peer(MX, ADDRESS, port, assured=True)
+        reports = Deferred.fromCoroutine(self.transmitter.transmit(evolve(sent, next_hop=hop), peer))
         self.world.settle()
         return reports
 
@@ -190,9 +190,20 @@ class BothSidesTests(BothSidesTestCase):
     def test_requiretls(self) -> None:
         listener = self.certificates(self.file("behind.pem", octets(issue(self.behind.name)))).for_listener()
         self.behind.tls = listener
+        self.world.names.signed.add("example.net")
         message = self.through(self.wishing(require_tls=True), tls="may")
         self.assertTrue(message.tls)
         self.assertIn("REQUIRETLS", message.parameters)
+
+    def test_requiretls_where_nobody_has_validated_whose_exchanger_it_is(self) -> None:
+        listener = self.certificates(self.file("behind.pem", octets(issue(self.behind.name)))).for_listener()
+        self.behind.tls = listener
+        for signed in [], [self.behind.name]:
+            self.world.names.signed = set(signed)
+            facts = self.transmit(self.wishing(require_tls=True), tls="may")
+            self.assertEqual([type(fact) for fact in facts], [Carried] * 2)
+            self.assertEqual(self.behind.messages, [])
+            self.assertEqual([event["status"] for event in self.world.log.named("failed")[-2:]], ["5.7.30"] * 2)
 
     def test_smtputf8(self) -> None:
         jörg = Address.parse("jörg@example.net")

@@ -51,6 +51,11 @@ class AskingTests(SynchronousTestCase):
     def test_without_edns_nothing_is_said_of_it(self) -> None:
         self.assertEqual(dns.message.from_wire(query(edns=False).octets).edns, -1)
 
+    def test_who_would_be_believed_is_asked_whether_it_has_validated(self) -> None:
+        for edns in True, False:
+            for trusted, asked in (True, dns.flags.RD | dns.flags.AD), (False, dns.flags.RD):
+                self.assertEqual(dns.message.from_wire(query(edns=edns, trusted=trusted).octets).flags, asked)
+
     def test_a_backslash_and_an_at_sign_in_a_name_mean_nothing(self) -> None:
         for name in "a\\046b.example", "@", "a\\.b.example":
             sent = dns.message.from_wire(query(name, "A").octets)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import random as chance
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -36,12 +38,13 @@ class FindingCase(SynchronousTestCase):
         *,
         random: Any = None,
         most: int = 5,
+        signed: Iterable[str] = (),
         **reach: Any,
     ) -> Exchangers | Unresolved:
         hop = NextHop(next_hop) if isinstance(next_hop, str) else next_hop
         reach.setdefault("listeners", {("0.0.0.0", 25)})
         reach.setdefault("is_local", lambda address: address in (OUR_ADDRESS, "2001:db8:25::1"))
-        self.names = FakeNames(names)
+        self.names = FakeNames(names, signed)
         surroundings = Surroundings(self.names, random or as_written(), Reach(**reach), most)
         found: Any = start(find(hop, surroundings))
         assert isinstance(found, Exchangers | Unresolved), "it waits"
@@ -61,7 +64,7 @@ class FindingCase(SynchronousTestCase):
 class SocketTests(FindingCase):
     def test_a_unix_socket_is_where_it_is_and_nobody_is_asked(self) -> None:
         found = self.find(NextHop("unix:/run/lmtp", mx=False, lmtp=True), {})
-        self.assertEqual(found, Exchangers((Peer("unix:/run/lmtp"),)))
+        self.assertEqual(found, Exchangers((Peer("unix:/run/lmtp", assured=True),)))
         self.assertEqual(str(Peer("unix:/run/lmtp")), "unix:/run/lmtp")
 
 
@@ -287,7 +290,7 @@ class LiteralTests(FindingCase):
 
     def test_an_address_literal_is_where_it_says(self) -> None:
         for literal, address in ("[192.0.2.1]", "192.0.2.1"), ("[IPv6:2001:db8::1]", "2001:db8::1"):
-            self.assertEqual(self.find(literal, {}), Exchangers((Peer(literal, address),)))
+            self.assertEqual(self.find(literal, {}), Exchangers((Peer(literal, address, assured=True),)))
             self.assertEqual(self.names.asked, [])
 
 
@@ -297,7 +300,7 @@ class WithoutMxTests(FindingCase):
     def test_its_mx_records_are_not_asked_for(self) -> None:
         names: dict[str, Records] = {"smart.example": {"MX": [(10, "a.example")], "A": "192.0.2.1"}}
         found = self.find(NextHop("smart.example", port=587, mx=False), names)
-        self.assertEqual(found, Exchangers((Peer("smart.example", "192.0.2.1", 587),)))
+        self.assertEqual(found, Exchangers((Peer("smart.example", "192.0.2.1", 587, assured=True),)))
         self.assertEqual({kind for _, kind in self.names.asked}, {"A", "AAAA"})
 
     def test_it_may_be_private_or_on_this_machine(self) -> None:
@@ -317,6 +320,57 @@ class WithoutMxTests(FindingCase):
             ({"smart.example": SERVFAIL}, NameTrouble.UNANSWERED),
         ):
             self.assertEqual(self.trouble(NextHop("smart.example", mx=False), records), trouble)
+
+
+class AssuredTests(FindingCase):
+    """Whether it is certain that a host is the one for the mail."""
+
+    NAMES: Final[dict[str, Records]] = {
+        "d.example": {"MX": [(10, "a.other"), (20, "b.other")], "A": "192.0.2.8"},
+        "plain.example": {"A": "192.0.2.1"},
+        "alias.example": {"CNAME": "d.example"},
+        "a.other": {"A": ["192.0.2.1", "192.0.2.2"], "AAAA": "2001:db8::1"},
+        "b.other": {"A": "192.0.2.3"},
+    }
+
+    def assured(self, next_hop: NextHop | str, *signed: str) -> bool:
+        """What counts for all of its hosts."""
+        found = self.find(next_hop, self.NAMES, signed=signed)
+        assert isinstance(found, Exchangers), found
+        [assured] = {peer.assured for peer in found.peers}
+        return assured
+
+    def test_exchangers_are_if_the_dns_has_been_validated_that_names_them(self) -> None:
+        self.assertTrue(self.assured("d.example", "d.example"))
+        self.assertTrue(self.assured("alias.example", "alias.example", "d.example"))
+
+    def test_that_their_addresses_have_been_validated_is_neither_needed_nor_enough(self) -> None:
+        self.assertFalse(self.assured("d.example"))
+        self.assertFalse(self.assured("d.example", "other"))
+        self.assertFalse(self.assured("alias.example", "d.example", "other"))
+        self.assertFalse(self.assured("alias.example", "alias.example", "other"))
+
+    def test_a_domain_without_exchangers_is_if_it_is_proved_that_it_has_none(self) -> None:
+        self.assertTrue(self.assured("plain.example", "plain.example"))
+        self.assertFalse(self.assured("plain.example"))
+
+        class AddressesAlone(FakeNames):
+            def answer(self, name: str, kind: str) -> Answer:
+                return evolve(super().answer(name, kind), authentic=kind in ("A", "AAAA"))
+
+        surroundings = Surroundings(AddressesAlone(self.NAMES), as_written(), Reach())
+        found: Any = start(find(NextHop("plain.example"), surroundings))
+        self.assertEqual(found, Exchangers((Peer("plain.example", "192.0.2.1"),)))
+
+    def test_a_host_that_was_named_is_whatever_the_dns_says_of_it(self) -> None:
+        for hop in (
+            NextHop("plain.example", mx=False),
+            NextHop("alias.example", mx=False),
+            NextHop("192.0.2.7", mx=False),
+            NextHop("unix:/run/lmtp", mx=False, lmtp=True),
+            "[192.0.2.7]",
+        ):
+            self.assertTrue(self.assured(hop), hop)
 
 
 class WaitingTests(FindingCase):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dns.flags
 import dns.message
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.protocol import DatagramProtocol
@@ -22,7 +23,7 @@ from relay.net.clock import ReactorClock
 from relay.net.datagrams import ConnectedDatagrams
 from relay.net.resolver import Resolver, system_servers
 from relay.net.waiting import start
-from relay.testing.dns import FakeNames, Records
+from relay.testing.dns import FakeNames, Names, Records
 from relay.testing.nameserver import NameServer
 from relay.testing.resolvers import ResolverContract
 
@@ -168,8 +169,8 @@ class ResolverCase(SynchronousTestCase):
 
 
 class ContractTests(ResolverContract, ResolverCase):
-    def resolver(self, names: Mapping[str, Records]) -> IResolver:
-        return self.connect({ONE: NameServer(names)})
+    def resolver(self, names: Mapping[str, Records], signed: Sequence[str] = ()) -> IResolver:
+        return self.connect({HERE: NameServer(Names(names, signed))})
 
     def test_it_is_what_it_says(self) -> None:
         verifyObject(IResolver, self.resolver({}))
@@ -178,14 +179,14 @@ class ContractTests(ResolverContract, ResolverCase):
 class UnhelpfulServerContractTests(ContractTests):
     """The same with a server that knows no EDNS, follows no CNAME, and sends no SOA records."""
 
-    def resolver(self, names: Mapping[str, Records]) -> IResolver:
-        server = NameServer(names, knows_edns=False, chases=False, negative_ttl=None)
-        return self.connect({ONE: server})
+    def resolver(self, names: Mapping[str, Records], signed: Sequence[str] = ()) -> IResolver:
+        server = NameServer(Names(names, signed), knows_edns=False, chases=False, negative_ttl=None)
+        return self.connect({HERE: server})
 
 
 class FakeNamesContractTests(ResolverContract, SynchronousTestCase):
-    def resolver(self, names: Mapping[str, Records]) -> IResolver:
-        return FakeNames(names)
+    def resolver(self, names: Mapping[str, Records], signed: Sequence[str] = ()) -> IResolver:
+        return FakeNames(names, signed)
 
 
 class FakeNamesTests(SynchronousTestCase):
@@ -298,25 +299,32 @@ class LyingNetworkTests(ResolverCase):
         self.assertIn("nonsense", answer.why)
 
     def test_only_a_validating_server_on_loopback_is_believed(self) -> None:
-        for where in HERE, Inet("::1", 53), ONE:
-            resolver = self.connect({where: NameServer(NAMES, validates=True)})
-            answer = self.told(resolver)
-            assert isinstance(answer, Found)
-            self.assertEqual(answer.authentic, where is not ONE)
+        server = NameServer(Names(NAMES, signed=[""]))
+        for where in HERE, Inet("127.0.0.53", 53), Inet("::1", 53):
+            self.assertEqual(self.told(self.connect({where: server})), evolve(EXCHANGES, authentic=True))
+        for where in ONE, Inet("10.0.0.1", 53), Inet("fe80::1", 53), Inet("2001:db8::53", 53):
+            self.assertEqual(self.told(self.connect({where: server})), EXCHANGES)
 
-    def test_an_alias_that_nobody_has_validated_spoils_what_it_leads_to(self) -> None:
-        names: dict[str, Records] = {"a.example": {"CNAME": "b.example"}, "b.example": {"A": ["192.0.2.1"]}}
-        server = NameServer(names, chases=False, validates=True)
+    def test_nobody_else_is_believed_though_it_says_what_it_was_not_asked(self) -> None:
+        server = NameServer(NAMES)
 
-        def spoilt(octets: bytes) -> list[bytes]:
+        def claims(octets: bytes) -> list[bytes]:
             reply = bytearray(server.reply(octets))
-            if b"\1a\7example" in octets:
-                reply[3] &= ~dns.flags.AD
+            reply[3] |= dns.flags.AD
             return [bytes(reply)]
 
-        self.assertEqual(self.told(self.connect({HERE: spoilt}), "a.example", "A"), Found(("192.0.2.1",)))
-        validated = self.connect({HERE: server})
-        self.assertEqual(self.told(validated, "a.example", "A"), Found(("192.0.2.1",), authentic=True))
+        self.assertEqual(self.told(self.connect({ONE: claims})), EXCHANGES)
+        self.assertEqual(self.told(self.connect({HERE: claims})), evolve(EXCHANGES, authentic=True))
+
+    def test_what_was_validated_is_kept_as_such(self) -> None:
+        server = NameServer(Names(NAMES, signed=["example.org"]))
+        resolver = self.connect({HERE: server})
+        for name, kind in ("example.org", "MX"), ("nowhere.example.org", "MX"):
+            answers = [self.told(resolver, name, kind) for _ in range(2)]
+            self.assertEqual(answers[0], answers[1])
+            assert isinstance(answers[1], Found | Absent)
+            self.assertTrue(answers[1].authentic)
+        self.assertEqual(len(server.asked), 2)
 
     def test_a_tail_of_aliases_without_end_is_given_up(self) -> None:
         count = iter(range(1000))
@@ -574,7 +582,7 @@ class RealSocketTests(TestCase):
         return Resolver(reactor, ReactorClock(reactor), servers)
 
     async def test_a_server_is_asked_by_udp_and_by_tcp(self) -> None:
-        server = NameServer({**NAMES, "long.example": {"TXT": ["x" * 3000]}}, validates=True)
+        server = NameServer(Names({**NAMES, "long.example": {"TXT": ["x" * 3000]}}, signed=[""]))
         resolver = self.ask(self.serve(server))
         answer = await resolver.look_up("example.org", "MX")
         self.assertEqual(answer, Found(EXCHANGES.records, authentic=True))

@@ -45,7 +45,8 @@ from tests.test_agents_smtp import HEAD, MESSAGE, Kept, consignment, kept
 from tests.test_tls import STRANGER, TlsTestCase, issue, octets
 
 MX = "mx.example.net"
-PEER = Peer(MX, "192.0.2.9")
+#: As the operator has named it.
+PEER = Peer(MX, "192.0.2.9", assured=True)
 LOGIN = LoginSettings(name="smarthost", user="ann", password="pencil")
 EVERYTHING = (*OFFERS, "CHUNKING", "BINARYMIME", "DSN", "REQUIRETLS", "DELIVERBY", "MT-PRIORITY")
 
@@ -591,6 +592,9 @@ class WishTests(TransmissionTestCase):
         self.assertEqual(self.transmit(self.wishing(require_tls=True)), unsuitable)
         self.offer_tls()
         self.assertEqual(self.transmit(self.wishing(require_tls=True), self.hop(without=["REQUIRETLS"])), unsuitable)
+        perhaps = evolve(PEER, assured=False)
+        facts = self.transmit(self.wishing(require_tls=True), self.hop(mx=True), perhaps)
+        self.assertEqual(facts, [Unsuitable(Need.REQUIRE_TLS, perhaps)] * 2)
         self.offer_tls("other.example.net")
         (fact, _) = self.transmit(self.wishing(require_tls=True))
         self.assertIsInstance(fact, Unencrypted)

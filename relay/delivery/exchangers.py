@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from itertools import chain, groupby, zip_longest
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 
 from relay.delivery.reach import Reach
@@ -51,6 +51,8 @@ class _Host:
 
     preference: int
     name: str
+    #: As in `Peer`.
+    assured: bool
     addresses: tuple[str, ...] = ()
     #: Nobody could say all of it, and why.
     unanswered: str = ""
@@ -66,36 +68,40 @@ async def find(next_hop: NextHop, surroundings: Surroundings) -> Exchangers | Un
     who may mean a filter on this machine or a smarthost in the cellar: `mx=False` is the word that private, loopback
     and local addresses are meant. No word lets the relay talk to itself, which is `LOOP` in either case. A Unix socket
     is where it is.
+
+    The peers are `assured` if nobody was asked who they are, or if what the DNS said of MX was validated, be it that
+    there is none. Their addresses need not be: that it is they who are there, their certificates prove.
     """
     if next_hop.unix:
-        return Exchangers((Peer(next_hop.name),))
+        return Exchangers((Peer(next_hop.name, assured=True),))
     address = _given_address(next_hop)
     if address:
-        return _choose(next_hop, [_Host(0, next_hop.name, (address,))], surroundings)
+        return _choose(next_hop, [_Host(0, next_hop.name, True, (address,))], surroundings)
     if not next_hop.mx:
-        return await _implicit(next_hop, surroundings)
+        return await _implicit(next_hop, surroundings, assured=True)
     answer = await surroundings.resolver.look_up(next_hop.name, "MX")
     match answer:
-        case Found(records):
-            return await _by_exchanges(next_hop, [r for r in records if isinstance(r, Exchange)], surroundings)
+        case Found(records, authentic):
+            exchanges = [record for record in records if isinstance(record, Exchange)]
+            return await _by_exchanges(next_hop, exchanges, surroundings, assured=authentic)
         case Absent(nonexistent=True):
             return Unresolved(NameTrouble.NO_SUCH_DOMAIN, next_hop.name)
-        case Absent():
-            return await _implicit(next_hop, surroundings)
+        case Absent(authentic=authentic):
+            return await _implicit(next_hop, surroundings, assured=authentic)
         case Unanswered(why):
             return Unresolved(NameTrouble.UNANSWERED, next_hop.name, f"MX: {why}")
 
 
-async def _implicit(next_hop: NextHop, surroundings: Surroundings) -> Exchangers | Unresolved:
+async def _implicit(next_hop: NextHop, surroundings: Surroundings, *, assured: bool) -> Exchangers | Unresolved:
     """The name itself is the host."""
-    [host] = await _resolve([_Host(0, next_hop.name)], surroundings)
+    [host] = await _resolve([_Host(0, next_hop.name, assured)], surroundings)
     if host.nonexistent:
         return Unresolved(NameTrouble.NO_SUCH_DOMAIN, next_hop.name)
     return _choose(next_hop, [host], surroundings)
 
 
 async def _by_exchanges(
-    next_hop: NextHop, exchanges: Sequence[Exchange], surroundings: Surroundings
+    next_hop: NextHop, exchanges: Sequence[Exchange], surroundings: Surroundings, *, assured: bool
 ) -> Exchangers | Unresolved:
     # A null MX among others means nothing (RFC 7505 section 3 has it alone), and has no address anyway.
     named = [exchange for exchange in exchanges if exchange.exchanger]
@@ -106,7 +112,7 @@ async def _by_exchanges(
     in_order = sorted(named, key=lambda exchange: (exchange.preference, random()))
     best: dict[str, _Host] = {}
     for exchange in in_order:
-        best.setdefault(exchange.exchanger, _Host(exchange.preference, exchange.exchanger))
+        best.setdefault(exchange.exchanger, _Host(exchange.preference, exchange.exchanger, assured))
     hosts = await _resolve(list(best.values())[:_MOST_HOSTS], surroundings)
     return _choose(next_hop, hosts, surroundings)
 
@@ -132,7 +138,8 @@ def _with_addresses(host: _Host, answers: Iterable[Answer], random: Callable[[],
                 nonexistent = nonexistent or answer.nonexistent
             case Unanswered():
                 why = f"{host.name}: {answer.why}"
-    return _Host(host.preference, host.name, tuple(addresses), why, nonexistent and not addresses and not why)
+    nonexistent = nonexistent and not addresses and not why
+    return evolve(host, addresses=tuple(addresses), unanswered=why, nonexistent=nonexistent)
 
 
 def _choose(next_hop: NextHop, hosts: Sequence[_Host], surroundings: Surroundings) -> Exchangers | Unresolved:
@@ -171,7 +178,7 @@ def _in_order(hosts: Sequence[_Host], permitted: set[str], port: int, most: int)
         for host in equals:
             for is_ipv6, family in zip((True, False), families, strict=True):
                 usable = [a for a in dict.fromkeys(host.addresses) if a in left and (":" in a) is is_ipv6]
-                family += enumerate(Peer(host.name, address, port) for address in usable)
+                family += enumerate(Peer(host.name, address, port, host.assured) for address in usable)
                 left.difference_update(usable)
         for family in families:
             family.sort(key=_rank)

@@ -89,6 +89,9 @@ class Peer:
     name: str
     address: str = ""
     port: int = 25
+    #: That this is the host for the mail is certain: the operator has named it, or a validated answer of the DNS. Of
+    #: others a certificate proves that they are who the DNS says, and not that it speaks the truth.
+    assured: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}[{self.address}]:{self.port}" if self.address else self.name

@@ -388,7 +388,13 @@ class ClientSession:
                 self.quit()
             case Ready(features):
                 opening = self._opening
-                self._terms = Terms(features, opening.verified, opening.authenticated, self._approach.lmtp)
+                self._terms = Terms(
+                    features,
+                    verified=opening.verified,
+                    assured=self._peer.assured,
+                    authenticated=opening.authenticated,
+                    lmtp=self._approach.lmtp,
+                )
                 self._stage = Stage.OPEN
                 self._events.append(step)
 

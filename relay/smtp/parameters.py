@@ -33,6 +33,8 @@ class Terms:
     features: Features
     #: The server is known by its certificate.
     verified: bool = False
+    #: That it is the server for this mail is certain (`relay.mail.outcome.Peer`).
+    assured: bool = False
     #: The server knows who we are.
     authenticated: bool = False
     #: Who takes the mail delivers it: whoever wants to hear of that hears it from us.
@@ -50,9 +52,10 @@ def lacking(transaction: Transaction, terms: Terms) -> Need | None:
         return Need.EIGHT_BIT
     if _needs_smtputf8(transaction) and not features.smtputf8:
         return Need.SMTPUTF8
-    # RFC 8689 section 4.2.1. A notice is not lost for it (section 5): it has no more than a header in it.
+    # RFC 8689 section 4.2.1: who it is must be certain, and that it is the one who was meant. A notice is not lost for
+    # it (section 5): it has no more than a header in it.
     guarded = transaction.require_tls and transaction.reverse_path is not None
-    if guarded and not (terms.verified and features.requires_tls):
+    if guarded and not (terms.verified and terms.assured and features.requires_tls):
         return Need.REQUIRE_TLS
     if transaction.by is not None and transaction.by.mode is ByMode.RETURN:
         # RFC 2852 section 4.1.4: whoever does not promise to return it in time must not have it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Final, TypeAlias
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -27,8 +28,10 @@ class Names:
     A name exists if it has records or a name below it has, as in the real one.
     """
 
-    def __init__(self, names: Mapping[str, Records] | None = None) -> None:
+    def __init__(self, names: Mapping[str, Records] | None = None, signed: Iterable[str] = ()) -> None:
         self._names: MutableMapping[str, Records] = dict(names or {})
+        #: What is said of these names, and of all below them, is authentic; "" is the root. Nothing else is.
+        self.signed: set[str] = set(signed)
 
     def __setitem__(self, name: str, records: Records) -> None:
         self._names[name] = records
@@ -38,6 +41,12 @@ class Names:
 
     def at(self, name: str, kind: str) -> Answer:
         """What stands at this name itself, no CNAME followed."""
+        answer = self._found(name, kind)
+        if isinstance(answer, Unanswered):
+            return answer
+        return evolve(answer, authentic=any(not zone or f".{name}".endswith(f".{zone}") for zone in self.signed))
+
+    def _found(self, name: str, kind: str) -> Answer:
         records = self._names.get(name)
         if records is None:
             return Absent(nonexistent=not any(other.endswith("." + name) for other in self._names))
@@ -54,18 +63,19 @@ class Names:
         local = local_answer(name, kind)
         if local is not None:
             return local
+        authentic = True
         for _ in range(_MOST_CNAMES):
             answer = self.at(name, kind)
             match self.at(name, "CNAME"):
-                case Found((str(target),)) if isinstance(answer, Absent):
-                    name = target
+                case Found((str(target),), genuine) if isinstance(answer, Absent):
+                    name, authentic = target, authentic and genuine
                 case _:
                     break
         else:
             return Unanswered("its CNAMEs come to no end")
         if isinstance(answer, Found) and len(answer.records) > MOST_RECORDS:
             return Unanswered("more records than we read")
-        return answer
+        return answer if isinstance(answer, Unanswered) or authentic else evolve(answer, authentic=False)
 
 
 @implementer(IResolver)
@@ -74,10 +84,11 @@ class FakeNames(Names):
     `IResolver` for tests: answers at once, keeps nothing, and notes in `asked` what it was asked.
 
     >>> names = FakeNames({"example.org": {"MX": [(10, "mx.example.org")]}, "mx.example.org": {"A": ["192.0.2.1"]}})
+    >>> names.signed.add("example.org")
     """
 
-    def __init__(self, names: Mapping[str, Records] | None = None) -> None:
-        super().__init__(names)
+    def __init__(self, names: Mapping[str, Records] | None = None, signed: Iterable[str] = ()) -> None:
+        super().__init__(names, signed)
         #: Each look-up, in order: `names.asked.count(("example.org", "MX"))`.
         self.asked: list[tuple[str, str]] = []
         self._held: dict[tuple[str, str], list[Deferred[None]]] = {}

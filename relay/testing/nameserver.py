@@ -31,14 +31,15 @@ def _names(names: Names | Mapping[str, Records]) -> Names:
 
 @define
 class NameServer:
-    """A recursive resolver that knows only `names`. It follows CNAMEs, and its answers do not depend on the clock."""
+    """
+    A recursive resolver that knows only `names`. It follows CNAMEs, and its answers do not depend on the clock. What
+    is authentic has the AD bit, for a client that asks for it.
+    """
 
     names: Names = field(converter=_names)
     ttl: int = 300
     #: Of negative answers; `None` leaves the SOA record out of them.
     negative_ttl: int | None = 60
-    #: Sets the AD bit, for a client that asks for it.
-    validates: bool = False
     #: False: one of the servers that answer FORMERR to EDNS.
     knows_edns: bool = True
     #: False: leaves it to the client to follow a CNAME.
@@ -57,8 +58,8 @@ class NameServer:
         question = query.question[0]
         kind = question.rdtype.name
         self.asked.append((question.name.to_text(omit_final_dot=True), kind))
-        self._fill(response, question.name.to_text(omit_final_dot=True), kind)
-        if self.validates and query.flags & dns.flags.AD:
+        authentic = self._fill(response, question.name.to_text(omit_final_dot=True), kind)
+        if authentic and query.flags & dns.flags.AD:
             response.flags |= dns.flags.AD
         wire = response.to_wire(max_size=0xFFFF)
         if len(wire) > longest:
@@ -68,28 +69,32 @@ class NameServer:
             wire = response.to_wire()
         return wire
 
-    def _fill(self, response: dns.message.Message, name: str, kind: str) -> None:
+    def _fill(self, response: dns.message.Message, name: str, kind: str) -> bool:
+        """Put the answer in; whether all of it is authentic."""
+        authentic = True
         for _ in range(12):
             answer = self.names.at(name.lower(), kind)
             match self.names.at(name.lower(), "CNAME"):
-                case Found((str(target),)) if isinstance(answer, Absent):
+                case Found((str(target),), genuine) if isinstance(answer, Absent):
                     response.answer.append(self._rrset(name, "CNAME", target))
-                    name = target
+                    name, authentic = target, authentic and genuine
                     if not self.chases:
-                        return
+                        return authentic
                 case _:
                     break
         match answer:
-            case Found(records):
+            case Found(records, genuine):
                 response.answer.append(self._rrset(name, kind, *records))
-            case Absent(nonexistent):
+            case Absent(nonexistent, genuine):
                 if nonexistent:
                     response.set_rcode(dns.rcode.NXDOMAIN)
                 if self.negative_ttl is not None:
                     response.authority.append(self._rrset(".", "SOA", f"a. b. 1 2 3 4 {self.negative_ttl}"))
             case _:
+                genuine = False
                 response.answer.clear()
                 response.set_rcode(dns.rcode.SERVFAIL)
+        return authentic and genuine
 
     def _rrset(self, name: str, kind: str, *records: Record) -> dns.rrset.RRset:
         owner = dns.name.from_text(name)

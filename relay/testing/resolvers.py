@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -25,12 +25,12 @@ class ResolverContract(_Case):
     Answers must come without any more help (a fake network answers at once).
     """
 
-    def resolver(self, names: Mapping[str, Records]) -> IResolver:
-        """An `IResolver` that finds these names and no others."""
+    def resolver(self, names: Mapping[str, Records], signed: Sequence[str] = ()) -> IResolver:
+        """An `IResolver` that finds these names and no others. What is at or below `signed` ones has been validated."""
         raise NotImplementedError
 
-    def look_up(self, names: Mapping[str, Records], name: str, kind: str) -> Answer:
-        answer: Answer | Deferred[Answer] = start(self.resolver(names).look_up(name, kind))
+    def look_up(self, names: Mapping[str, Records], name: str, kind: str, signed: Sequence[str] = ()) -> Answer:
+        answer: Answer | Deferred[Answer] = start(self.resolver(names, signed).look_up(name, kind))
         assert isinstance(answer, Found | Absent | Unanswered), answer
         return answer
 
@@ -87,6 +87,38 @@ class ResolverContract(_Case):
         self.expect_no(names, "a.example", "AAAA", nonexistent=False)
         self.expect(names, "a.example", "CNAME", "b.example")
         self.expect_no(names, "astray.example", "A", nonexistent=True)
+
+    def test_only_what_was_validated_is_authentic(self) -> None:
+        names: dict[str, Records] = {
+            "signed.example": {"A": ["192.0.2.1"]},
+            "mx.signed.example": {"A": ["192.0.2.1"]},
+            "unsigned.example": {"A": ["192.0.2.1"]},
+        }
+        for below in "", "mx.", "nowhere.":
+            for kind in "A", "AAAA":
+                for domain, authentic in ("signed.example", True), ("unsigned.example", False):
+                    answer = self.look_up(names, below + domain, kind, ["signed.example"])
+                    assert isinstance(answer, Found | Absent), answer
+                    assert answer.authentic is authentic, answer
+
+    def test_along_aliases_each_has_to_be_validated(self) -> None:
+        names: dict[str, Records] = {
+            "a.example": {"CNAME": "b.example"},
+            "b.example": {"CNAME": "c.example"},
+            "c.example": {"A": ["192.0.2.1"]},
+            "astray.example": {"CNAME": "nowhere.example"},
+        }
+        abc = {"a.example", "b.example", "c.example"}
+        for name, kind, needed in (
+            ("a.example", "A", abc),
+            ("a.example", "AAAA", abc),
+            ("a.example", "CNAME", {"a.example"}),
+            ("astray.example", "A", {"astray.example", "nowhere.example"}),
+        ):
+            for spoilt in None, *needed:
+                answer = self.look_up(names, name, kind, sorted(needed - {spoilt}))
+                assert isinstance(answer, Found | Absent), answer
+                assert answer.authentic is (spoilt is None), answer
 
     def test_aliases_in_a_circle_are_no_answer(self) -> None:
         names: dict[str, Records] = {"a.example": {"CNAME": "b.example"}, "b.example": {"CNAME": "a.example"}}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 from typing import Any, ClassVar, Final
 
 import pytest
 
+from relay.mail.answer import Found
+from relay.net.dnswire import Query, Question, Settled
 from tests.interop.house import BOXES, IMPATIENT, InteropTestCase, arrived, logged
 from tests.interop.mails import PLAIN, assert_same, in_maildir, without_trace
 from tests.interop.sinks import Sink
@@ -134,6 +137,17 @@ class DnsTests(InteropTestCase):
 
     def test_a_domain_that_has_neither_exchanger_nor_address(self) -> None:
         self.assertIn(b"\nStatus: 5.4.4\n", self.notice("nothing.test"))
+
+    def test_what_is_in_no_signed_zone_is_not_authentic(self) -> None:
+        asked = Query(Question.about("ordered.test", "MX"), 4711, trusted=True)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sent:
+            sent.settimeout(10)
+            sent.connect(("127.0.0.1", self.unbound.port))
+            sent.send(asked.octets)
+            read = asked.read(sent.recv(4096))
+        assert isinstance(read, Settled)
+        assert isinstance(read.answer, Found)
+        self.assertEqual((len(read.answer.records), read.answer.authentic), (3, False))
 
     def test_when_the_dns_cannot_say_mail_waits(self) -> None:
         for domain in "broken.test", "half.test":
