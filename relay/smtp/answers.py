@@ -24,6 +24,7 @@ NOT_UTF8: Final = Reply.of(501, "5.5.2", "The command is neither ASCII nor valid
 NO_ARGUMENTS: Final = Reply.of(501, "5.5.4", "This command takes no arguments")
 
 HELLO_FIRST: Final = Reply.of(503, "5.5.1", "Say HELO or EHLO first")
+LHLO_FIRST: Final = Reply.of(503, "5.5.1", "Say LHLO first")
 MAIL_FIRST: Final = Reply.of(503, "5.5.1", "Say MAIL first")
 RECIPIENT_FIRST: Final = Reply.of(503, "5.5.1", "No valid recipients: say RCPT first")
 NESTED_MAIL: Final = Reply.of(503, "5.5.1", "A transaction is open already: RSET ends it")

@@ -493,7 +493,7 @@ class ServerSession:
         if isinstance(question, Misspoken):
             # Parameters are not offered before EHLO; that it is missing is the better answer.
             early = self._state is State.STRANGER and question.reply.code == 555
-            return Misspoken(answers.HELLO_FIRST) if early else question
+            return Misspoken(self._hello_first) if early else question
         kind = type(question)
         refusal = self._missing(question) if self._guarded or kind in _GUARDED else None
         if refusal is None and (self._state, kind) not in MOVES:
@@ -567,11 +567,15 @@ class ServerSession:
             return answers.BEHIND_STARTTLS if self._at < len(self._input) else None
         return answers.OUT_OF_TURN if self._out_of_turn else None
 
+    @property
+    def _hello_first(self) -> Reply:
+        return answers.LHLO_FIRST if self._profile.lmtp else answers.HELLO_FIRST
+
     def _out_of_order(self, question: Question | Bdat) -> Reply:
         if self._state is State.UNWELCOME:
             return answers.ONLY_QUIT
         if self._state is State.STRANGER:
-            return answers.HELLO_FIRST
+            return self._hello_first
         if isinstance(question, Mail | StartTls | Auth | Expand | TurnQueue | XClient):
             return answers.NESTED_MAIL
         if self._state is State.CHUNKS:
