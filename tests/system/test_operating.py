@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,6 +259,16 @@ class OperatingTests(SystemTestCase):
         self.assertEqual((held.returncode, held.stdout), (0, "3000 recipients held\n"))
         relay.kill()
         relay.start()
+        postfix = subprocess.run(
+            [sys.executable, str(BIN / "relay-mailq"), "-C", "relay.toml"],
+            cwd=relay.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        self.assertRegex(postfix.stdout.splitlines()[-1], r"^-- \d+ Kbytes in 10000 Requests\.$")
+        self.assertEqual(sum("! " in line[14:18] for line in postfix.stdout.splitlines()), 3000)
         again = relay.relayctl("queue", "count", "--state", "held", "-c", "relay.toml")
         self.assertRegex(again.stdout, r"partner\.example +0 +0 +0 +3000 +3000\n")
         released = relay.relayctl("queue", "release", "--all", "-c", "relay.toml", "--dry-run")
