@@ -227,6 +227,7 @@ class TroubleTests(SynchronousTestCase):
                 "destination": "example.net",
                 "peer": "mx[192.0.2.1]:25",
                 "status": "4.7.1",
+                "class": "greylisting",
                 "because": "refused at RCPT",
                 "diagnostic": "450 4.7.1 greylisted",
                 "about": "recipient",

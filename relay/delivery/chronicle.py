@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from relay.delivery.classes import kind_of_status
 from relay.delivery.settlement import Settlement
 from relay.delivery.trouble import Judgement
 from relay.interfaces import Claim, Enrol, IMailLog
@@ -80,9 +81,11 @@ def _of(entry: Entry, pending: Pending) -> dict[str, object]:
 
 
 def _trouble(outcome: Delayed | Failed, judgement: Judgement | None) -> dict[str, object]:
+    kind = judgement and judgement.kind
     return {
         "peer": outcome.peer,
         "status": outcome.status,
+        "class": (kind or kind_of_status(outcome.status)).value,
         "because": outcome.because,
         "diagnostic": outcome.diagnostic,
         "note": judgement.note if judgement else "",

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 
 from attrs import field, frozen
 
+from relay.delivery.classes import Kind, kind_of
 from relay.mail.outcome import (
     Answered,
     Breakage,
@@ -74,6 +75,8 @@ class Judgement:
     perhaps_taken: bool = False
     #: For our own log only: it may say how we are built.
     note: str = ""
+    #: A word for those who count troubles.
+    kind: Kind | None = None
 
 
 def _words(words: Iterable[object]) -> frozenset[object]:
@@ -228,7 +231,8 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
     phase = getattr(fact, "phase", None)
     for line in table:
         if isinstance(fact, line.fact) and line.what <= features and (not line.at or phase in line.at):
-            return Judgement(_outcome(fact, line), line.about, line.next_host, line.perhaps_taken, _note(fact))
+            outcome, note = _outcome(fact, line), _note(fact)
+            return Judgement(outcome, line.about, line.next_host, line.perhaps_taken, note, kind_of(fact))
     raise LookupError(f"no line of the table of troubles fits {fact}")
 
 
