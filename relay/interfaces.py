@@ -63,7 +63,8 @@ class IResolver(Interface):
 
         CNAMEs are followed. What the DNS says is a value: records, "no such name", "no such records", or that
         nobody answered. It never raises for what a server sent, and has answered after 20 seconds in all.
-        Answers are kept for their TTL. More than 100 records are no answer.
+        Answers are kept for their TTL. More than 100 records are no answer. They are
+        `authentic` only if a resolver on this machine has validated all of it (DNSSEC).
         """
 
 

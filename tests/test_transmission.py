@@ -595,6 +595,9 @@ class WishTests(TransmissionTestCase):
         perhaps = evolve(PEER, assured=False)
         facts = self.transmit(self.wishing(require_tls=True), self.hop(mx=True), perhaps)
         self.assertEqual(facts, [Unsuitable(Need.REQUIRE_TLS, perhaps)] * 2)
+        before = self.exchange.connections
+        self.transmit(self.wishing(require_tls=True), self.hop(mx=True), perhaps)
+        self.assertEqual(self.exchange.connections, before)  # nobody is asked who could not be believed
         self.offer_tls("other.example.net")
         (fact, _) = self.transmit(self.wishing(require_tls=True))
         self.assertIsInstance(fact, Unencrypted)
@@ -602,6 +605,14 @@ class WishTests(TransmissionTestCase):
         (fact, _) = self.transmit(self.wishing(require_tls=True))
         self.assertIsInstance(fact, Unencrypted)
         self.assertEqual(self.exchange.messages, [])
+
+    def test_a_notice_about_it_goes_as_mail_does(self) -> None:
+        notice = self.wishing(require_tls=True, reverse_path=None)
+        self.assertNotIn("REQUIRETLS", self.carried(notice).parameters)
+        self.offer_tls("other.example.net")
+        message = self.carried(notice)
+        self.assertTrue(message.tls)
+        self.assertIn("REQUIRETLS", message.parameters)
 
 
 class LimitTests(TransmissionTestCase):

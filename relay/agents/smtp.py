@@ -67,7 +67,13 @@ class SmtpTransmitter:
             # The mail waits: a name may come back into the configuration, and a file may be mended.
             self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
             return _alike(left, Unauthenticated(peer, str(problem)))
-        level: TlsLevel = "none" if hop.unix else "verify" if consignment.entry.envelope.require_tls else hop.tls
+        envelope = consignment.entry.envelope
+        # A notice about such a message is sent in any case (RFC 8689 section 5).
+        guarded = envelope.require_tls and envelope.reverse_path is not None
+        if guarded and not hop.unix and not peer.assured:
+            # Whatever certificate it shows: that it is for the name proves nothing if the name may be anybody's.
+            return _alike(left, Unsuitable(Need.REQUIRE_TLS, peer))
+        level: TlsLevel = "none" if hop.unix else "verify" if guarded else hop.tls
         way = Way(peer, hop.lmtp, level, login, hop.without)
         line = self.pool.take(way)
         reports: list[Report] = []

@@ -308,6 +308,8 @@ def _because(fact: Fact) -> str:
             return fact.trouble.value
         case Unsuitable(need=Need.SIZE):
             return "the message is larger than the server takes"
+        case Unsuitable(need=Need.REQUIRE_TLS):
+            return "the message requires TLS (REQUIRETLS) with a host that is known for certain and promises the same"
         case Unsuitable():
             return f"the server does not offer {fact.need.value}, which the message needs"
         case RefusedByPolicy():
