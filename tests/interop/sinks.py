@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from aiosmtpd.controller import Controller, UnixSocketController
 from aiosmtpd.lmtp import LMTP
-from aiosmtpd.smtp import SMTP
 from attrs import define, field
 
 from tests.interop.peers import NOBODY, Server, free_port, permit
@@ -70,20 +69,6 @@ class Sink:
         self.server.stop()
 
 
-class _Smtp(SMTP):  # type: ignore[misc]
-    def _getparams(self, params: Sequence[str]) -> dict[str, str | bool] | None:
-        """Aiosmtpd offers AUTH, and refuses the parameter that comes with it (RFC 4954 section 5; its issue 299)."""
-        result: dict[str, str | bool] | None = super()._getparams(params)
-        if result is not None:
-            result.pop("AUTH", None)
-        return result
-
-
-class _AtPort(Controller):  # type: ignore[misc]
-    def factory(self) -> SMTP:
-        return _Smtp(self.handler, **self.SMTP_kwargs)
-
-
 class _AtSocket(UnixSocketController):  # type: ignore[misc]
     def factory(self) -> LMTP:
         return LMTP(self.handler, **self.SMTP_kwargs)
@@ -102,7 +87,7 @@ class Aiosmtpd:
 
     def start(self) -> None:
         self.port = free_port()
-        self._run(_AtPort(self, hostname="127.0.0.1", port=self.port, **self._all))
+        self._run(Controller(self, hostname="127.0.0.1", port=self.port, **self._all))
 
     def start_at(self, path: Path) -> None:
         """Speak LMTP on a Unix socket."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.interop.house import logged
 from tests.interop.mails import BIG, EIGHT_BIT, EVERYTHING, PLAIN, without_trace
-from tests.interop.office import TABLES, USERS, OfficeTestCase, believing, close_office
+from tests.interop.office import USERS, OfficeTestCase, believing, close_office
 from tests.interop.peers import PATIENCE, run
 
 pytestmark = pytest.mark.interop
@@ -209,12 +209,6 @@ class MuttAsItComesTests(MuttTestCase):
 
     SCRAM-SHA-256-PLUS must not be offered to it, unless its user has said which mechanisms to take.
     """
-
-    MECHANISMS = '[auth]\nmechanisms = ["EXTERNAL", "SCRAM-SHA-256", "PLAIN", "LOGIN"]\n'
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.office = cls.opened(tables=TABLES.replace("[auth]\n", cls.MECHANISMS))
 
     def test_it_logs_in_without_a_word_about_mechanisms(self) -> None:
         self.mutt("submission", to="as-it-comes@elsewhere.test")

@@ -33,17 +33,15 @@ ENDS: Final = {
     "strange": (CLEAR, TLS, TLS, "its certificate comes from an authority that is not trusted"),
     "expired": (CLEAR, TLS, TLS, "its certificate has expired"),
 }
-#: One Postfix has one key for the tickets of all its ports, so that a session of the good one would be resumed.
-FORGETFUL: Final = {"tls_ssl_options": "NO_TICKET"}
 #: How they are made so.
 PORTS: Final[Mapping[str, Mapping[str, str]]] = {
     "good": {"smtpd_tls_loglevel": "2"},
     "plain": {"smtpd_tls_security_level": "none"},
     "required": {"smtpd_tls_security_level": "encrypt"},
     "old": {"smtpd_tls_protocols": "TLSv1.1"},
-    "misnamed": {"smtpd_tls_cert_file": "{folder}/misnamed.pem", **FORGETFUL},
-    "strange": {"smtpd_tls_cert_file": "{folder}/strange.pem", **FORGETFUL},
-    "expired": {"smtpd_tls_cert_file": "{folder}/expired.pem", **FORGETFUL},
+    "misnamed": {"smtpd_tls_cert_file": "{folder}/misnamed.pem"},
+    "strange": {"smtpd_tls_cert_file": "{folder}/strange.pem"},
+    "expired": {"smtpd_tls_cert_file": "{folder}/expired.pem"},
     "unchunked": {"smtpd_discard_ehlo_keywords": "chunking"},
     "silent": {"smtpd_discard_ehlo_keywords": "dsn"},
 }
