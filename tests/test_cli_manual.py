@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.cli import manual
+from relay.cli import mailq, manual, sendmail_options
 from relay.cli.relayctl import main
 
 ROOT = Path(__file__).parent.parent
 #: The macros of man(7) that we use, and how many words each has at least.
-MACROS = {".TH": 4, ".SH": 1, ".SS": 1, ".PP": 0, ".TP": 0, ".BR": 2}
+MACROS = {".TH": 4, ".SH": 1, ".SS": 1, ".PP": 0, ".TP": 0, ".BR": 2, ".nf": 0, ".fi": 0}
 #: What may follow a backslash: a font, or a character by its name.
 ESCAPES = re.compile(r"\\(f[BRI]|-|e|&|\(aq|\(ga)")
 
@@ -64,11 +64,12 @@ def read(page: str) -> dict[str, str]:
 class ManualTests(SynchronousTestCase):
     def test_each_page_can_be_read_and_has_the_sections_that_people_look_for(self) -> None:
         pages = manual.man_pages()
-        self.assertEqual(sorted(pages), sorted(["relayctl.1", *(f"relayctl-{name}.1" for name in main.commands)]))
+        others = {"relay.1", "relay-mailq.1", "relay-sendmail.1"}
+        self.assertEqual(set(pages), {"relayctl.1", *others, *(f"relayctl-{name}.1" for name in main.commands)})
         for name, page in pages.items():
             sections = read(page)
             self.assertEqual(list(sections)[:3], ["NAME", "SYNOPSIS", "DESCRIPTION"], name)
-            for wanted in ("EXIT STATUS", "FILES", "SEE ALSO"):
+            for wanted in ("EXIT STATUS", "FILES", "SEE ALSO") if name.startswith("relayctl") else ():
                 self.assertIn(wanted, sections, name)
             self.assertRegex(sections["NAME"], rf"^{name.removesuffix('.1')} - [a-z]")
 
@@ -85,6 +86,12 @@ class ManualTests(SynchronousTestCase):
                 if isinstance(option, click.Option):
                     self.assertTrue(option.help, f"{path} {option.opts}")
                     self.assertIn(option.opts[-1], page, path)
+
+    def test_the_commands_of_local_programs_have_a_page_with_what_they_say_of_themselves(self) -> None:
+        for name, help in (("relay-mailq", mailq.HELP), ("relay-sendmail", sendmail_options.HELP)):
+            sections = read(manual.man_pages()[f"{name}.1"])
+            for line in help.splitlines()[1:]:
+                self.assertIn(line, sections["DESCRIPTION"])
 
     def test_a_page_that_cannot_be_read_would_be_found(self) -> None:
         for page in ("", ".SH X", '.TH X 1 "" "r" "r"\n\nx', ".TH X 1 a b c\n.XX", ".TH X 1 a b c\n.TP\n.TP\n"):

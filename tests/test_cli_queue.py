@@ -158,6 +158,28 @@ class OtherCommandTests(CommandCase):
         self.assertIn("a.example", text)
         self.assertNotIn("\x1b", text)
 
+    def test_top_draws_it_again_until_it_is_stopped(self) -> None:
+        naps = iter([None])
+
+        def sleep(seconds: float) -> None:
+            self.assertEqual(seconds, 5.0)
+            if next(naps, "no more") == "no more":
+                raise KeyboardInterrupt
+
+        self.patch(top.time, "sleep", sleep)
+        text = self.run_it("top", "--interval", "5").output
+        self.assertEqual(text.count("\x1b[H\x1b[J"), 2)
+        self.assertEqual((text.count("since the start:"), text.count("a second:")), (1, 1))
+
+    def test_what_is_paused_is_said_first(self) -> None:
+        self.world.relay.dispatcher.pause("a.example")
+        self.assertIn("paused by an operator: a.example", self.lines("status")[1])
+        self.assertIn("an operator has paused", "\n".join(self.lines("dest", "show", "a.example")))
+        self.post_mail("x@a.example")
+        self.assertIn("        an operator has paused its destination", "\n".join(self.lines("queue", "list")))
+        self.assertEqual(self.lines("dest", "resume", "a.example"), ["a.example goes on"])
+        self.assertNotIn("paused", self.run_it("status").output)
+
     def test_top_says_how_much_happens_in_a_second(self) -> None:
         first = top.look(None, None)
         self.post_mail("x@a.example")

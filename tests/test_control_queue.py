@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -302,7 +304,61 @@ class ActingTests(ControlCase):
             self.assertEqual(list(self.get("queue/count")["groups"]), [via])
 
 
+WORDS = st.sampled_from(
+    [
+        "id",
+        "to",
+        "from",
+        "dest",
+        "policy",
+        "state",
+        "older",
+        "reason",
+        "after",
+        "most",
+        "by",
+        "via",
+        "all",
+        "name",
+        "text",
+        "x",
+    ]
+)
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    [
+        "a.example",
+        "x@a.example",
+        "deferred",
+        "held",
+        "reason",
+        "1",
+        "NG79W8MR4E21H9",
+        "E:E.0",
+        ":",
+        "[",
+        "unix:/x",
+        "*",
+        "%",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
 class TroubleTests(ControlCase):
+    @settings(max_examples=300)
+    @given(st.dictionaries(WORDS, VALUES, max_size=4), st.data())
+    def test_whatever_is_said_it_is_answered_and_is_no_fault_of_ours(self, words: dict[str, Any], data: Any) -> None:
+        desk = answers_for_control(self.world.relay, 42, {})
+        status, said = self.socket.post(data.draw(st.sampled_from(sorted(desk.acts))), **words)
+        self.assertIn(status, {200, 400, 404}, said)
+        asked = {name: str(value) for name, value in words.items()}
+        status, said = self.socket.get(data.draw(st.sampled_from(sorted(desk.questions))), **asked)
+        self.assertIn(status, {200, 400, 404}, said)
+
     def test_what_is_not_there_or_not_allowed(self) -> None:
         self.refused(self.socket.get("weather"), 404, "there is no /weather")
         self.refused(self.socket.get("queue/delete", id="X"), 405, "is an act: POST it")
@@ -312,6 +368,7 @@ class TroubleTests(ControlCase):
         self.refused(self.socket.post("queue/hold", b"[" * 100_000), 400, "JSON")
         self.refused(self.socket.post("queue/hold", b"[]"), 400, "an object")
         self.refused(self.socket.post("queue/hold", b'{"id": 7}'), 400, "'id'")
+        self.refused(self.socket.post("queue/hold", b'{"to": "\\ud800"}'), 400, "JSON")
         self.refused(self.socket.post("queue/hold", b'{"to": ["x"]}'), 400, "'to' should be a text")
         self.refused(self.socket.say(b"GET /queue?to=%ff HTTP/1.1\r\nHost: x\r\n\r\n"), 400, "UTF-8")
 

@@ -84,7 +84,23 @@ def man_pages() -> dict[str, str]:
     pages = {"relayctl.1": _page(first, subsections=False)}
     for each in below(first):
         pages[f"{each.name.replace(' ', '-')}.1"] = _page(each, subsections=True)
+    # Here, since the first imports what it starts.
+    from relay.cli import mailq, run, sendmail_options
+
+    pages["relay.1"] = _page(entry(run.main, "relay"), subsections=False)
+    pages["relay-mailq.1"] = _plain_page("relay-mailq", "show the queue as Postfix does", mailq.HELP)
+    pages["relay-sendmail.1"] = _plain_page("relay-sendmail", "give a message to the relay", sendmail_options.HELP)
     return pages
+
+
+def _plain_page(name: str, short: str, help: str) -> str:
+    """The page of a command that reads its arguments itself: what it says for --help, line by line."""
+    usage, _, rest = help.partition("\n")
+    lines = [f'.TH {_troff(name.upper())} 1 "" "relay {_troff(__version__)}" "relay"']
+    lines += [".SH NAME", f"{_troff(name)} \\- {short}", ".SH SYNOPSIS", _troff(usage.removeprefix("Usage: "))]
+    lines += [".SH DESCRIPTION", ".nf", *(_troff(line) or "\\&" for line in rest.strip("\n").split("\n")), ".fi"]
+    lines += [".SH SEE ALSO", ".BR relayctl (1)"]
+    return "\n".join(lines) + "\n"
 
 
 def _page(it: Entry, *, subsections: bool) -> str:

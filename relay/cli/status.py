@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from relay.cli.ask import ask
-from relay.cli.options import json_too, print_json, socket_of, span, where
+from relay.cli.options import json_too, print_json, shown, socket_of, span, where
 
 
 @click.command(name="status")
@@ -29,6 +29,8 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"relay {answer['version']} on {answer['hostname']}, process {answer['pid']}, up {span(answer['up'])}"
     if not answer["accepting"]:
         yield "NOT ACCEPTING MAIL: the spool has failed and is probed; the log says more"
+    if answer.get("paused"):
+        yield f"paused by an operator: {', '.join(map(shown, answer['paused']))}"
     for listener in answer["listeners"]:
         yield f"listening on {listener['address']} ({listener['name']}), {listener['connections']} connected"
     queue = answer["queue"]

@@ -165,6 +165,8 @@ def _body(request: _Request) -> Mapping[str, Any]:
         raise Refused(f"no more than {MOST_SAID} octets may be said at once", 413)
     try:
         value = json.loads(request.content.read() or b"{}")
+        # JSON can say half a character, and nothing else can.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refused("what is said should be JSON") from None
     if not isinstance(value, dict):

@@ -11,7 +11,7 @@ from relay import __version__
 from relay.control.api import Answer, Asked, Desk, Refused
 from relay.control.queue import QueueDesk
 from relay.control.running import Running
-from relay.mail.waiting import DestinationView
+from relay.mail.waiting import DestinationView, Reason
 
 #: Lives that a trace tells at most.
 _MOST_LIVES: Final = 20
@@ -49,6 +49,7 @@ async def status_of(running: Running) -> Mapping[str, Any]:
         "up": clock.seconds() - running.started,
         "accepting": spool.accepting,
         "listeners": list(running.listeners()),
+        "paused": [each.name for each in running.delivery.destinations() if each.obstacle is Reason.PAUSED],
         "counts": dict(running.counts),
         "queue": {
             "entries": census.entries,
