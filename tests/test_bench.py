@@ -17,6 +17,7 @@ from bench.client import Budget, dialogue
 from bench.handshakes import Compared, Kind, Shaken
 from bench.idle import MB, Crowd
 from bench.machine import Stat, parsed, raise_file_limit, used
+from bench.queue import Queue, missed
 from bench.report import Result, Run, Series, as_json, comparisons, ratio, text
 from bench.scenarios import FULL, Load, Route, enough
 from bench.servers import Sink
@@ -258,3 +259,17 @@ class OwnLoadTests(SynchronousTestCase):
                 self.assertEqual((ran.returncode, ran.stderr), (0, b""))
                 self.assertEqual(sink.count, before + 50)
                 before += 50
+
+
+class QueueTests(SynchronousTestCase):
+    def queue(self, queued: int, claim: float = 0.001, first: float = 1.0, most: int = 50 * MB) -> Queue:
+        return Queue(queued, 1.0, claim, first, 10 * MB, most, 1000.0)
+
+    def test_a_target_that_is_missed_is_named(self) -> None:
+        self.assertEqual(missed([self.queue(1000), self.queue(1_000_000, first=6.0, claim=0.004)]), [])
+        self.assertEqual(missed([self.queue(1000, most=111 * MB)]), ["1,000 take too much memory"])
+        self.assertEqual(missed([self.queue(100_000, first=5.1)]), ["100,000 start too late"])
+        self.assertEqual(
+            missed([self.queue(1000), self.queue(100_000, claim=0.02)]),
+            ["a claim from 100,000 takes longer than from 1,000"],
+        )

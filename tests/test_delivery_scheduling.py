@@ -252,6 +252,51 @@ class FairnessTests(SchedulingTestCase):
         self.assertEqual(len(world.spool.settled), 2001)
 
 
+class LongQueueTests(SchedulingTestCase):
+    """What is left out since enough of it waits in memory is not looked through again and again."""
+
+    def setUp(self) -> None:
+        self.world = world = DeliveryWorld(limits=Limits(destination=2, total=20, held=100), running=False)
+        world.hosts.scripts["mx.slow.example"] = SlowHost(world, seconds=1)
+        for _ in range(400):
+            world.enrol(forwarded("ann@slow.example"), lease=None)
+
+    def test_it_is_looked_for_more_when_half_of_what_may_wait_is_gone(self) -> None:
+        self.world.dispatcher.start()
+        before = self.world.spool.looks
+        self.world.pass_time(100, step=1)
+        self.assertEqual(len(self.world.spool.settled), 200)
+        # Of 25 that may wait more are claimed when half of them have begun: once for each twelve, and some looks beside.
+        self.assertLess(self.world.spool.looks - before, 30)
+
+    def test_all_of_it_is_carried_in_the_end(self) -> None:
+        self.world.dispatcher.start()
+        self.world.pass_time(HOUR, step=1)
+        self.assertEqual(len(self.world.spool.settled), 400)
+
+    def test_what_others_are_sent_is_looked_for_at_its_time_all_the_same(self) -> None:
+        world = self.world
+        world.hosts.answering("mx.example.net", GREYLISTED, Carried(True, "mx"))
+        world.dispatcher.start()
+        delayed = world.accept(forwarded("ann@example.net"))
+        world.pass_time(30, step=1)
+        late, _ = world.enrol(forwarded("ann@example.org"), lease=None)
+        world.dispatcher.accept(())
+        self.assertIn(f"{late}.0", world.spool.settled)
+        self.assertNotIn(f"{delayed}.0", world.spool.settled)
+        world.pass_time(4.6 * MINUTE, step=1)
+        self.assertIn(f"{delayed}.0", world.spool.settled)
+
+    def test_and_what_is_hastened(self) -> None:
+        world = self.world
+        world.hosts.answering("mx.example.net", GREYLISTED, Carried(True, "mx"))
+        world.dispatcher.start()
+        delayed = world.accept(forwarded("ann@example.net"))
+        world.pass_time(30, step=1)
+        Deferred.fromCoroutine(world.dispatcher.hasten("example.net"))
+        self.assertIn(f"{delayed}.0", world.spool.settled)
+
+
 class CrowdedExchange(FakeExchange):
     """It says 421 to whoever comes while it has three connections."""
 

@@ -18,6 +18,8 @@ BATCH = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 #: When what was due a moment ago could not be claimed: not at once again.
 _SHORT_PAUSE = 0.1
+#: For so long it is believed that nothing is due but what is left out, unless there is news.
+_BARREN = 60.0
 #: How long a commit may take of which we have said that it should leave its recipients in the spool.
 _NEWS = 5.0
 _NEVER = float("inf")
@@ -57,6 +59,11 @@ class Agenda:
         self._due = _NEVER
         #: The destinations that the last look left out.
         self.excluded: frozenset[str] = frozenset()
+        #: Beside which destinations nothing is due before when: of a long queue that is known by reading all of it.
+        self._barren: frozenset[str] = frozenset()
+        self._barren_until = 0.0
+        #: How often there was news: what a look finds out while there is some may be wrong.
+        self._news = 0
         #: The last look ended because there was no room.
         self.cramped = False
 
@@ -71,7 +78,21 @@ class Agenda:
         cancel(self._timer)
 
     def wake(self) -> None:
-        """Something may be due now: look."""
+        """Something may be due now that was not when we looked last: look."""
+        self._barren_until = 0.0
+        self._news += 1
+        self.go_on()
+
+    def given_back(self, destinations: Collection[str]) -> None:
+        """What was claimed for these is due in the spool again. That is news unless they are left out anyway."""
+        if not self._barren.issuperset(destinations):
+            self._barren_until = 0.0
+        if not self.excluded.issuperset(destinations):
+            self._news += 1
+        self.go_on()
+
+    def go_on(self) -> None:
+        """There is room again, for all or for a destination that was left out: look."""
         if not self._running:
             return
         self._again = True
@@ -80,6 +101,8 @@ class Agenda:
 
     def due_at(self, when: float) -> None:
         """Something will be due at `when`: look then, unless there is a reason to look earlier."""
+        self._barren_until = min(self._barren_until, when)
+        self._news += 1
         if self._running and when < self._due:
             self._set_timer(when)
 
@@ -116,6 +139,9 @@ class Agenda:
         if self.cramped:
             return _NEVER
         self.excluded = excluded = frozenset(self._excluding())
+        if now < self._barren_until and excluded >= self._barren:
+            return self._barren_until
+        news = self._news
         claims = await self._spool.claim(now, room, self._lease, excluded)
         if claims:
             self._again = self._running
@@ -123,6 +149,9 @@ class Agenda:
         if claims or not self._running:
             return _NEVER
         due = await self._spool.next_due(excluded)
+        if excluded and news == self._news and (due is None or due > now):
+            # What comes to be due earlier is told to us, by `due_at` or `wake`.
+            self._barren, self._barren_until = excluded, min(now + _BARREN, due or _NEVER)
         if due is None:
             return _NEVER
         # Somebody else may hold what is due, or a clock be imprecise: then not at once.

@@ -236,7 +236,7 @@ class Dispatcher:
             return routed
         self._take_routed(routed)
         if self._agenda.cramped:
-            self._agenda.wake()
+            self._agenda.go_on()
         return None
 
     def _take_routed(self, routed: Sequence[Routed]) -> None:
@@ -498,7 +498,7 @@ class Dispatcher:
         self._begin()
         name = work.destination.name
         if name in self._agenda.excluded and not self._destinations.has_enough(name):
-            self._agenda.wake()
+            self._agenda.go_on()
         self._check_stopped()
 
     def _release(self, work: Work) -> None:
@@ -506,18 +506,19 @@ class Dispatcher:
         self._destinations.release(work)
         # Half empty, so that the next claim is a batch.
         if self._agenda.cramped and self._destinations.room * 2 >= self._limits.held:
-            self._agenda.wake()
+            self._agenda.go_on()
         self._check_stopped()
 
     def _eased(self) -> None:
         """What stood in the way of carrying anything new is gone, or some of it."""
         self._begin()
         if self._agenda.cramped:
-            self._agenda.wake()
+            self._agenda.go_on()
 
     def _enter_back(self, claims: Sequence[Claim]) -> None:
         steps = [GiveBack(claim, tuple(pending.recipient for pending in claim.pending)) for claim in claims]
-        self._ledger.enter(Record(lambda: steps, written=self._agenda.wake))
+        names = {claim.pending[0].recipient.destination for claim in claims}
+        self._ledger.enter(Record(lambda: steps, written=partial(self._agenda.given_back, names)))
 
     def _lost(self, work: Work) -> None:
         """Somebody else holds these recipients: stop, since they carry them too."""
