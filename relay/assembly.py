@@ -179,6 +179,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
             started=relay.started,
             listeners=listeners,
             counts=relay.meter.counts,
+            routes=relay.chain,
             history=history,
         )
     )

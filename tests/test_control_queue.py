@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from relay.assembly import answers_for_control
 from relay.control.api import MOST_SAID, Desk, site
-from relay.interfaces import OutcomeUnknown, SpoolError
+from relay.interfaces import IRoutingPolicy, OutcomeUnknown, SpoolError
+from relay.mail.routing import ABSTAIN, Hold, Inquiry
 from relay.mail.selection import Verb
 from relay.mail.waiting import OBSTACLES, Reason
 from relay.testing.world import MailWorld
@@ -58,8 +60,10 @@ class Socket:
 class ControlCase(SynchronousTestCase):
     """A relay with mail for three destinations of which nobody answers."""
 
+    configuration = SICK
+
     def setUp(self) -> None:
-        self.world = MailWorld(SICK)
+        self.world = MailWorld(self.configuration)
         for domain in ("a", "b", "c"):
             self.world.names[f"{domain}.example"] = {"MX": [(10, f"mx.{domain}.example")]}
             self.world.names[f"mx.{domain}.example"] = {"A": ["192.0.2.9"]}
@@ -346,6 +350,67 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
+
+
+@implementer(IRoutingPolicy)
+class Suspicious:
+    """A policy that holds what comes to anybody called suspicious."""
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def route(self, inquiry: Inquiry) -> Any:
+        return Hold("it looks odd") if inquiry.recipient.local.startswith("suspicious") else ABSTAIN
+
+
+class QuarantineTests(ControlCase):
+    configuration = """
+[[listener]]
+address = "127.0.0.1:2525"
+[[policy]]
+name = "quarantine"
+use = "tests.test_control_queue:Suspicious"
+[[policy]]
+use = "mailbox"
+domains = ["here.example"]
+users = ["suspicious1"]
+directory = "mail"
+[[policy]]
+use = "forward"
+when = { recipient = ["a.example", "b.example"] }
+"""
+
+    def test_what_a_policy_holds_is_let_out_and_goes_the_way_of_all_others(self) -> None:
+        mx = self.world.exchange("a.example", "192.0.2.1", preference=1)
+        self.post_mail("suspicious@a.example", "suspicious2@a.example", "x@a.example", "suspicious1@here.example")
+        self.assertEqual(self.reasons(), {Reason.HELD_BY_POLICY.value})
+        self.assertEqual(
+            self.post("queue/release", policy="quarantine"), {"done": 3, "busy": 0, "unmoved": 0, "next": ""}
+        )
+        self.world.pass_time(60)
+        self.assertEqual(self.get("queue")["entries"], [])
+        self.assertEqual(sum(len(message.recipients) for message in mx.messages), 3)
+        self.assertEqual(len(self.world.mailboxes), 1)
+        self.assertEqual({event["via"] for event in self.events("rerouted")}, {"a.example", "maildir"})
+
+    def test_what_no_other_policy_has_a_way_for_stays(self) -> None:
+        self.post_mail("suspicious@a.example", "suspicious@c.example")
+        self.assertEqual(self.post("queue/release", all=True)["unmoved"], 1)
+        [entry] = self.get("queue", state="held")["entries"]
+        self.assertEqual([each["address"] for each in entry["recipients"]], ["suspicious@c.example"])
+
+    def test_only_those_are_let_out_that_are_meant(self) -> None:
+        self.post_mail("suspicious@a.example", "suspicious@b.example")
+        self.assertEqual(self.post("queue/release", to="@b.example", state="held")["done"], 1)
+        self.assertEqual(self.post("queue/release", to="@a.example", state="deferred")["done"], 0)
+        [entry] = self.get("queue", state="held")["entries"]
+        self.assertEqual([each["address"] for each in entry["recipients"]], ["suspicious@a.example"])
+
+    def test_a_long_quarantine_is_let_out_whole(self) -> None:
+        for _ in range(3):
+            self.post_mail(*(f"suspicious{n}@a.example" for n in range(400)), "x@b.example")
+        self.assertEqual(self.post("queue/release", all=True)["done"], 1200)
+        self.assertEqual(self.get("queue", state="held")["entries"], [])
 
 
 class TroubleTests(ControlCase):

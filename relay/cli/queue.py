@@ -162,9 +162,13 @@ def hold() -> None:
     """Keep them where they are: nothing is tried until they are released."""
 
 
-@_act("release", "released", "are not held, or are held by a policy and have nowhere to go (say reroute)")
+@_act("release", "released", "are not held, or are held by a policy and no other has a way for them (say reroute)")
 def release() -> None:
-    """Let go on who was held, or whom its sender wants to be kept back (FUTURERELEASE); they are due now."""
+    """
+    Let go on who was held, or whom its sender wants to be kept back (FUTURERELEASE); they are due now.
+
+    What a policy holds goes where the policies say that only say where mail goes, such as 'forward' and 'mailbox'.
+    """
 
 
 @_act("delete", "deleted", "are no more", asks=True)

@@ -14,10 +14,11 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from relay.control.api import Answer, Asked, Refused
+from relay.control.quarantine import Quarantine
 from relay.control.running import Running
 from relay.control.words import group_by, most_of, route_of, selection_of
 from relay.interfaces import ActUnknown, IMailLog
-from relay.mail.queue import Entry
+from relay.mail.queue import Entry, destination
 from relay.mail.selection import Act, Queued, Reroute, Selection, State, Steered, Tally, Verb, path_text
 from relay.mail.waiting import DestinationView, why
 
@@ -34,6 +35,8 @@ _EVENTS: Final = {
     Verb.DELETE: "deleted",
     Verb.FAIL: "given_up",
 }
+#: Groups of one answer; whoever asks adds up.
+_MOST_GROUPS: Final = 10_000
 _PAGING: Final = ("after", "most")
 
 
@@ -66,7 +69,7 @@ class QueueDesk:
             tally: Tally = await self.running.spool.tally(selection, by, after)
             counts.update(tally.counts)
             after = tally.after
-            if not after or self._over(end):
+            if not after or self._over(end) or len(counts) > _MOST_GROUPS:
                 break
         groups: dict[str, dict[str, int]] = {}
         for (name, state), count in counts.items():
@@ -119,8 +122,8 @@ class QueueDesk:
                     "sender": "" if one.sender is None else path_text(one.sender),
                     "recipients": [],
                 }
-            destination = destinations.get(one.pending.recipient.destination)
-            entry["recipients"].append(_recipient(one, now, destination))
+            its = destinations.get(one.pending.recipient.destination)
+            entry["recipients"].append(_recipient(one, now, its))
         for entry in entries.values():
             entry["queue"] = _place([each["state"] for each in entry["recipients"]])
         return list(entries.values())
@@ -149,6 +152,9 @@ class QueueDesk:
         try:
             while True:
                 steered = await self._steered(act, selection, after, asked.user)
+                if act is Verb.RELEASE and steered.unmoved:
+                    let_out = await self._let_out(selection, after, steered.after, asked.user)
+                    done, unmoved = done + let_out, unmoved - let_out
                 done, busy, unmoved = done + len(steered.done), busy + steered.busy, unmoved + steered.unmoved
                 after = steered.after
                 if not after or self._over(end):
@@ -170,6 +176,15 @@ class QueueDesk:
         for queued in steered.done:
             note(log, act, queued, user)
         return steered
+
+    async def _let_out(self, selection: Selection, after: str, until: str, user: str | None) -> int:
+        """How many of a slice a policy has held, that now go where others say."""
+        quarantine = Quarantine(self.running.spool, self.running.routes)
+        count = 0
+        for way in await quarantine.ways(await quarantine.held(selection, after, until, LONGEST_PAGE)):
+            steered = await self._steered(way.act, Selection(ids=way.ids), "", user)
+            count += len(steered.done)
+        return count
 
     # Moments.
 
@@ -193,7 +208,7 @@ def note(log: IMailLog, act: Act, queued: Queued, user: str | None, *, perhaps: 
     if recipient.original != recipient.address:
         fields["original"] = recipient.original
     if isinstance(act, Reroute):
-        log.event("rerouted", **fields, via=str(act.route.next_hops[0]) if hasattr(act.route, "next_hops") else "")
+        log.event("rerouted", **fields, via=destination(act.route))
     else:
         log.event(_EVENTS[act], **fields)
 
@@ -205,7 +220,7 @@ def _place(states: Sequence[str]) -> str:
     return "hold" if set(states) == {State.HELD.value} else "deferred"
 
 
-def _recipient(queued: Queued, now: float, destination: DestinationView | None) -> dict[str, Any]:
+def _recipient(queued: Queued, now: float, view: DestinationView | None) -> dict[str, Any]:
     pending = queued.pending
     recipient, last = pending.recipient, pending.last
     said: dict[str, Any] = {
@@ -216,7 +231,7 @@ def _recipient(queued: Queued, now: float, destination: DestinationView | None) 
         "state": queued.state.value,
         "attempts": pending.attempts,
         "due": pending.due,
-        "why": why(queued, now, destination).value,
+        "why": why(queued, now, view).value,
         "delay_reason": "" if last is None else f"{last.because} ({last.status})",
     }
     if recipient.original != recipient.address:

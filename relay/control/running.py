@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from relay.interfaces import IClock, IHistory, IMailLog, ISpool
+from relay.interfaces import IClock, IHistory, IMailLog, IRoutes, ISpool
 from relay.mail.waiting import DestinationView
 
 
@@ -43,5 +43,7 @@ class Running:
     listeners: Callable[[], Sequence[dict[str, Any]]]
     #: How often what has happened since then, by the words of the mail log.
     counts: Mapping[str, int]
+    #: The policies, where what one of them holds is to be let out.
+    routes: IRoutes
     #: `None`: it keeps none.
     history: IHistory | None = None

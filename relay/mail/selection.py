@@ -126,7 +126,8 @@ class Verb(Enum):
     """What an operator may do with a recipient."""
 
     HOLD = "hold"
-    #: Due now, whether an operator has held it or its sender has (RFC 4865). What a policy holds has nowhere to go.
+    #: Due now, whether an operator has held it or its sender has (RFC 4865). What a policy holds has nowhere to go: to
+    #: let it out is to say where (`Reroute`).
     RELEASE = "release"
     RETRY = "retry"
     #: It is gone, and nobody is told but the mail log.

@@ -16,7 +16,7 @@ class Reason(Enum):
     DUE = "it is due now, and is about to be carried"
     NEXT_ATTEMPT = "it waits for its next attempt, since the last one did not succeed"
     RELEASE = "its sender wants it to be kept back until a certain time (FUTURERELEASE)"
-    HELD_BY_POLICY = "a policy holds it; 'relayctl queue reroute' says where it goes, or 'fail' and 'delete' end it"
+    HELD_BY_POLICY = "a policy holds it, until 'relayctl queue release', or until it is rerouted, failed or deleted"
     HELD_BY_OPERATOR = "an operator holds it, until 'relayctl queue release'"
     GIVEN_UP = "an operator has given it up, and its sender is about to be told"
     # What a destination may say of all that goes there.
