@@ -175,6 +175,8 @@ class OtherCommandTests(CommandCase):
         self.world.relay.dispatcher.pause("a.example")
         self.assertIn("paused by an operator: a.example", self.lines("status")[1])
         self.assertIn("an operator has paused", "\n".join(self.lines("dest", "show", "a.example")))
+        [row] = [line.split() for line in self.lines("dest", "list")[1:]]
+        self.assertEqual((row[0], row[-1]), ("a.example", "paused"))
         self.post_mail("x@a.example")
         self.assertIn("        an operator has paused its destination", "\n".join(self.lines("queue", "list")))
         self.assertEqual(self.lines("dest", "resume", "a.example"), ["a.example goes on"])

@@ -67,13 +67,13 @@ def resume(name: str, config: str | None, socket: str | None) -> None:
 
 
 def lines(destinations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A table."""
+    """A table. What its last words mean is what `show` and docs/operating.md say."""
     width = max([len("destination"), *(len(each["name"]) for each in destinations)])
-    yield f"{'destination':<{width}}  {'active':>6} {'limit':>6} {'ready':>6}  why it waits"
+    yield f"{'destination':<{width}}  {'active':>6} {'limit':>6} {'ready':>6}  state"
     for each in destinations:
-        until = f" (for {span(each['in'])})" if each.get("in") else ""
-        why = f"{each['why']}{until}" if each.get("why") else "it does not"
-        yield f"{shown(each['name']):<{width}}  {each['active']:>6} {each['limit']:>6} {each['ready']:>6}  {why}"
+        until = f" for {span(each['in'])}" if each.get("in") else ""
+        state = f"{each['obstacle'].replace('_', ' ')}{until}" if each.get("obstacle") else "well"
+        yield f"{shown(each['name']):<{width}}  {each['active']:>6} {each['limit']:>6} {each['ready']:>6}  {state}"
 
 
 def detail(view: Mapping[str, Any]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def show_lines(entry: Mapping[str, Any], now: float) -> Iterator[str]:
         ("deliver_by", "to be delivered by"),
         ("release", "kept back until"),
     ):
-        if entry.get(name) is not None:
+        if entry.get(name) not in (None, "7BIT"):
             value = entry[name]
             yield f"{word}: {_stamp(value) if name in ('deliver_by', 'release') else shown(str(value))}"
     for recipient in entry["recipients"]:
