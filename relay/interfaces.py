@@ -504,6 +504,17 @@ class IAgentMaker(Interface):
         """An `IAgent`. Called once for a running relay."""
 
 
+class Interrupted(Exception):
+    """
+    A transmission ended before everybody had a report, by what this is `from`: it was cancelled, or our own content
+    failed. What others have said by then stands: a copy that was promised must not be sent again.
+    """
+
+    def __init__(self, reports: Sequence[Report]) -> None:
+        super().__init__(f"{len(reports)} reports are there")
+        self.reports = tuple(reports)
+
+
 class ITransmitter(Interface):
     """
     Carries mail onward, to one host: the SMTP client. Which hosts, and what their answers mean for the next one,
@@ -518,7 +529,8 @@ class ITransmitter(Interface):
         `Broke`, `Unencrypted`, `Unauthenticated` or `Unsuitable`. It connects to this address and no other (more than
         once where the host wants that), never looks up a name, keeps the deadlines of the configuration for each phase
         by itself, and never raises for what a peer does. The content is sent as it is kept, head first; not one octet
-        of it is changed. When it is cancelled it closes the connection.
+        of it is changed. When it is cancelled it closes the connection. Raises `Interrupted` where there are reports by
+        then, be it when it is cancelled or for content that cannot be read.
         """
 
 

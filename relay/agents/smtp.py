@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.agents.needs import transaction_for
 from relay.agents.pool import Line, Pool, Way
-from relay.interfaces import Consignment, ITransmitter, Report
+from relay.interfaces import Consignment, Interrupted, ITransmitter, Report
 from relay.mail.outcome import (
     Answered,
     Broke,
@@ -60,7 +61,7 @@ class SmtpTransmitter:
 
     async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
         hop = consignment.next_hop or _ANYHOW
-        left: Sequence[Recipient] = consignment.recipients
+        left = consignment.recipients
         try:
             login = self.logins.take(hop.login) if hop.login else None
         except NoLogin as problem:
@@ -75,19 +76,35 @@ class SmtpTransmitter:
             return _alike(left, Unsuitable(Need.REQUIRE_TLS, peer))
         level: TlsLevel = "none" if hop.unix else "verify" if guarded else hop.tls
         way = Way(peer, hop.lmtp, level, login, hop.without)
-        line = self.pool.take(way)
         reports: list[Report] = []
-        while left:
+        try:
+            await self._carry_all(consignment, way, hop, reports)
+        except (Exception, CancelledError) as problem:
+            if not reports:
+                raise
+            raise Interrupted(reports) from problem
+        return reports
+
+    async def _carry_all(self, consignment: Consignment, way: Way, hop: NextHop, reports: list[Report]) -> None:
+        """On as many connections as it takes; a report is added as soon as there is one."""
+        recipients = consignment.recipients
+        line = self.pool.take(way)
+        while len(reports) < len(recipients):
+            left = recipients[len(reports) :]
             if line is None:
                 opened = await self._open(way)
                 if not isinstance(opened, Connection):
-                    return [*reports, *_alike(left, self._refused(opened, consignment))]
+                    reports += _alike(left, self._refused(opened, consignment))
+                    return
                 line = Line(way, opened, self.dialer.clock.seconds())
-            carried = await self._carry(consignment, left, line, hop)
-            reports += carried
-            left = left[len(carried) :]
+            before = len(reports)
+            was_new = not line.transactions
+            await self._carry(consignment, left, line, hop, reports)
             line = None
-        return reports
+            over = _over(reports[before].fact) if was_new else None
+            if over is not None:
+                # It would end the next conversation as well, and each costs its deadlines.
+                reports += _alike(recipients[len(reports) :], over)
 
     async def _open(self, way: Way) -> Opened:
         """A connection as the next hop wants it; where it may be in clear, also in clear if TLS fails."""
@@ -110,8 +127,13 @@ class SmtpTransmitter:
         return await self.dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
     async def _carry(
-        self, consignment: Consignment, recipients: Sequence[Recipient], line: Line, hop: NextHop
-    ) -> list[Report]:
+        self,
+        consignment: Consignment,
+        recipients: Sequence[Recipient],
+        line: Line,
+        hop: NextHop,
+        reports: list[Report],
+    ) -> None:
         """
         As many transactions as the host takes on this connection: on a new one at least one, on one that has served
         before perhaps none.
@@ -119,7 +141,6 @@ class SmtpTransmitter:
         connection = line.connection
         features = connection.features
         parts = portions(recipients, features, _domain)
-        reports: list[Report] = []
         try:
             for part in parts[: line.left]:
                 now = self.dialer.clock.now()
@@ -132,7 +153,6 @@ class SmtpTransmitter:
                 reports += [Report(recipient, fact) for recipient, fact in zip(part, facts, strict=True)]
         finally:
             self.pool.give_back(line)
-        return reports
 
     def _refused(self, fact: Refusal, consignment: Consignment) -> Fact:
         """What there was instead of a connection; what the operator has to mend is said aloud."""
@@ -140,10 +160,22 @@ class SmtpTransmitter:
             words = fact.text if isinstance(fact, Unauthenticated) else str(fact.reply)
             self.log.critical("{peer} does not let us in: {words}", peer=str(fact.peer), words=words)
         not_offered = isinstance(fact, Unencrypted) and fact.trouble is TlsTrouble.NOT_OFFERED
-        if not_offered and consignment.entry.envelope.require_tls:
+        envelope = consignment.entry.envelope
+        if not_offered and envelope.require_tls and envelope.reverse_path is not None:
             # RFC 8689 section 4.2.1: without TLS there is no REQUIRETLS either, and waiting does not help.
             return Unsuitable(Need.REQUIRE_TLS, fact.peer)
         return fact
+
+
+def _over(first: Fact) -> Fact | None:
+    """What is to be said of recipients who have not had their turn, if a new connection ended with those who had."""
+    match first:
+        case Broke():
+            return evolve(first, phase=Phase.MAIL)
+        case Answered(reply=reply) if reply.code == 421:
+            return evolve(first, phase=Phase.MAIL)
+        case _:
+            return None
 
 
 def _says_only_that_it_is_over(fact: Fact) -> bool:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.trouble import Judgement, after_another_host, judge
-from relay.interfaces import Claim, Consignment, IAgent, ITransmitter, Report
+from relay.interfaces import Claim, Consignment, IAgent, Interrupted, ITransmitter, Report
 from relay.mail.outcome import Broke, Carried, Fact, Misbehaved, Peer, Phase, RefusedByPolicy, Unresolved
 from relay.mail.queue import Recipient
 from relay.mail.routing import Deliver, Forward, NextHop, Reject, Route
@@ -106,7 +106,12 @@ class Attempts:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
         sessions = 0
         for peer in peers[: self.addresses]:
-            facts = await self._transmit(claim, left, peer, next_hop)
+            try:
+                facts = await self._transmit(claim, left, peer, next_hop)
+            except Interrupted as interrupted:
+                # Cut short: what was promised by then is not sent again.
+                _record([(report.recipient, report.fact) for report in interrupted.reports], judgements, next_hop)
+                raise CancelledError from interrupted
             left = _record(facts, judgements, next_hop)
             nobody_there = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
             sessions += not nobody_there
@@ -134,9 +139,13 @@ class Attempts:
             return self._facts("smtp", recipients, reports)
         except CancelledError:
             raise
-        except Exception:
+        except Exception as problem:
+            known: Sequence[Report] = problem.reports if isinstance(problem, Interrupted) else ()
+            if isinstance(problem.__cause__, CancelledError):
+                raise
             self.log.failure("The transmitter failed with {id} to {peer}", id=claim.entry.id, peer=str(peer))
-            return [(recipient, Misbehaved("smtp")) for recipient in recipients]
+            facts = {report.recipient.id: report.fact for report in known}
+            return [(recipient, facts.get(recipient.id, Misbehaved("smtp"))) for recipient in recipients]
 
     def _facts(
         self, agent: str, recipients: Sequence[Recipient], reports: Sequence[Report]
@@ -167,7 +176,8 @@ class Attempts:
 
 def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
     """
-    Recipients that can go in one consignment: one agent's whatever its parameters, or the same next hops.
+    Recipients that can go in one consignment: one agent's whatever its parameters, or the same next hops, which are
+    told the same reverse-path.
 
     A destination's name is that of the first next hop; what comes after it may differ.
     """
@@ -182,7 +192,7 @@ def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
             case Deliver(agent):
                 key: object = (Deliver, agent)
             case Forward(next_hops):
-                key = (Forward, next_hops)
+                key = (Forward, next_hops, route.reverse_path)
             case _:
                 key = recipient.id
         groups.setdefault(key, (route, []))[1].append(recipient)

@@ -285,7 +285,9 @@ def _outcome(fact: Fact, line: Line) -> Delayed | Failed:
         said, because = fact.status, printable(fact.because)[:_DIAGNOSTIC] or because
     if said and said.startswith(line.fate.value):
         status = said
-    diagnostic = "" if reply is None else str(reply)[:_DIAGNOSTIC]
+    # What a smarthost thinks of our login is nobody's business but the operator's.
+    told = reply is not None and getattr(fact, "phase", None) is not Phase.AUTH
+    diagnostic = str(reply)[:_DIAGNOSTIC] if told else ""
     peer = _peer(fact)
     if line.fate is NEVER:
         return Failed(status, because, diagnostic, peer)
@@ -329,6 +331,8 @@ def _note(fact: Fact) -> str:
             return printable(f"{fact.what}: {fact.text}")[:_DIAGNOSTIC]
         case Broke() | Unresolved() | Unencrypted() | Unauthenticated():
             return printable(fact.text)[:_DIAGNOSTIC]
+        case Answered(phase=Phase.AUTH):
+            return str(fact.reply)[:_DIAGNOSTIC]
         case Misbehaved():
             return printable(fact.agent)
         case _:

@@ -271,13 +271,17 @@ class Connection(Protocol):
 
     def _turn(self) -> None:
         """Do all that is to be done now. What is called from here may call us again."""
-        session = self._session
-        while (event := session.next_event()) is not None:
+        self._speak()
+        while (event := self._session.next_event()) is not None:
             self._do(event)
-        octets = session.data_to_send()
+        self._speak()
+        self._watch()
+
+    def _speak(self) -> None:
+        """Commands leave before anything that follows them, such as content."""
+        octets = self._session.data_to_send()
         if octets:
             self._write(octets)
-        self._watch()
 
     def _do(self, event: Event) -> None:
         match event:

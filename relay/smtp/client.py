@@ -227,11 +227,16 @@ class ClientSession:
             self._nonsense("something was said in clear when TLS had begun")
             return
         self._reader.receive_data(octets)
+        #: What a reply among these octets can answer; what we say because of them is answered later.
+        asked = len(self._due)
         while not self.over and (reply := self._reader.next_reply()) is not None:
             if isinstance(reply, Nonsense):
                 self._nonsense(reply.text)
-            else:
+            elif asked:
+                asked -= 1
                 self._take(reply)
+            else:
+                self._unasked(reply)
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
         """The connection was not made, was lost, or a deadline has passed. What is not settled yet is settled now."""

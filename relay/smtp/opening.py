@@ -104,6 +104,8 @@ class Opening:
 
     def _encrypt(self) -> Step:
         level = self._approach.tls
+        if self.tls and level == "verify" and not self.verified:
+            return Leave(Unencrypted(TlsTrouble.FAILED, self._peer, "it was not found out who it is"))
         if self.tls or level == "none":
             return self._authenticate()
         if self.features.starttls:

@@ -199,7 +199,7 @@ class AuthTests(SynchronousTestCase):
 
     def test_nobody_is_told_anything_who_was_not_verified(self) -> None:
         opened = self.open(BYE, verified=False)
-        self.assertIsInstance(opened.fact, Unauthenticated)
+        self.assertIsInstance(opened.fact, Unencrypted)
         self.assertEqual(opened.said[3:], [b"QUIT\r\n"])
         for level in ("none", "may"):
             opened = opening(Approach(tls=level, login=ANN, nonce=str), GREETING, offering("AUTH PLAIN"), BYE)
