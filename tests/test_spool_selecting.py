@@ -124,7 +124,8 @@ class SelectingTests(SynchronousTestCase):
             part = selecting.Slice(database, selection, NOON, "E000:E000.0", 3)
             sql = f"SELECT {selecting._QUEUED} FROM {selecting._FROM} WHERE {part.sql} ORDER BY r.entry, r.id LIMIT 5"
             plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", part.values))
-            self.assertRegex(plan, r"SEARCH r USING PRIMARY KEY \(")
+            wanted = "(entry=?)" if selection.ids else "((entry,id)>(?,?) AND (entry,id)<(?,?))"
+            self.assertIn(f"SEARCH r USING PRIMARY KEY {wanted}", plan)
             self.assertNotIn("SCAN r", plan)
             self.assertNotIn("TEMP B-TREE", plan)
 

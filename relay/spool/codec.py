@@ -275,7 +275,8 @@ def _route(route: Route) -> dict[str, Any]:
     because = {"because": route.because} if route.because else {}
     match route:
         case Forward():
-            return {"forward": [_hop(hop) for hop in route.next_hops], **because}
+            sender = {"sender": address_text(route.reverse_path)} if route.reverse_path is not None else {}
+            return {"forward": [_hop(hop) for hop in route.next_hops], **sender, **because}
         case Deliver():
             return {"deliver": route.agent, "parameters": dict(route.parameters), **because}
         case Reject():
@@ -304,7 +305,8 @@ def _hop_from(name: Any, port: Any, mx: Any, rest: Mapping[str, Any] = MappingPr
 def _route_from(fields: Any) -> Route:
     because = _text(fields.get("because", ""))
     if "forward" in fields:
-        return Forward(tuple(_hop_from(*hop) for hop in fields["forward"]), because)
+        sender = None if "sender" not in fields else address_from(_text(fields["sender"]))
+        return Forward(tuple(_hop_from(*hop) for hop in fields["forward"]), because, sender)
     if "deliver" in fields:
         parameters = {_text(name): _text(value) for name, value in fields["parameters"].items()}
         return Deliver(_text(fields["deliver"]), parameters, because)

@@ -34,13 +34,13 @@ _STATES: Final[Mapping[State, str]] = {
 _STATE = "CASE " + " ".join(f"WHEN {sql} THEN '{state.value}'" for state, sql in _STATES.items()) + " END"
 _RELEASE = "CASE WHEN json_valid(e.envelope) THEN json_extract(e.envelope, '$.release') END"
 # In the order of `met_text`.
-_MET = "(last ->> 0) || char(10) || (last ->> 1) || char(10) || (last ->> 2) || char(10) || (last ->> 3)"
+_MET = " || char(10) || ".join(f"json_extract(r.last, '$[{at}]')" for at in range(4))
 _GROUPS: Final[Mapping[Group, str]] = {
     Group.DESTINATION: "r.destination",
     Group.POLICY: "r.policy",
     Group.SENDER: "ifnull(e.sender, '<>')",
     Group.REASON: "CASE WHEN r.last IS NULL OR NOT json_valid(r.last) THEN ''"
-    " ELSE (r.last ->> 1) || ' (' || (r.last ->> 0) || ')' END",
+    " ELSE json_extract(r.last, '$[1]') || ' (' || json_extract(r.last, '$[0]') || ')' END",
 }
 _FROM = "recipients AS r CROSS JOIN entries AS e ON e.id = r.entry"
 _QUEUED = f"r.entry, e.arrived, e.sender, e.size, {_RELEASE}, r.held, {_STATE}, " + ", ".join(
@@ -101,7 +101,7 @@ class Slice:
             self._where("e.arrived <= :accepted", accepted=now - selection.older)
         if selection.reason:
             reason = f"%{_escaped(selection.reason)}%"
-            self._where(rf"CASE WHEN json_valid(last) THEN {_MET} LIKE :reason ESCAPE '\' END", reason=reason)
+            self._where(rf"CASE WHEN json_valid(r.last) THEN {_MET} LIKE :reason ESCAPE '\' END", reason=reason)
 
 
 def select(
