@@ -386,7 +386,7 @@ def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
 
 
 def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, chain: Chain, file: str) -> Dispatcher:
-    delivery, clock = settings.delivery, surroundings.clock
+    delivery, clock, schedules = settings.delivery, surroundings.clock, _schedules(settings)
     problems = [
         settings.problem(file, ("policy", at, "login"), text) for at, text in missing(settings.policy, settings.login)
     ]
@@ -433,9 +433,9 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         mail_log=surroundings.maillog,
         attempts=attempts,
         notices=Notices(hostname(settings), chain, clock),
-        schedules=_schedules(settings),
+        schedules=schedules,
         random=surroundings.random.random,
-        limits=_dispatch_limits(delivery),
+        limits=_dispatch_limits(delivery, schedules),
         routes=chain,
         parted=pool.close,
     )
@@ -451,8 +451,12 @@ def _schedules(settings: Settings) -> Schedules:
     )
 
 
-def _dispatch_limits(delivery: DeliverySettings) -> DispatchLimits:
+def _dispatch_limits(delivery: DeliverySettings, schedules: Schedules) -> DispatchLimits:
+    all_schedules = (schedules.usual, *schedules.particular.values())
     return DispatchLimits(
+        # An operator who wants mail to be tried every second does not want to wait for a minute.
+        pause=min(60.0, *(schedule.first for schedule in all_schedules)),
+        longest_pause=min(1800.0, *(schedule.most for schedule in all_schedules)),
         destination=delivery.concurrency.most,
         first=delivery.concurrency.first,
         total=delivery.concurrency.total,

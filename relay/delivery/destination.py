@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, gt
 
 from relay.delivery.health import Health, Manner, Rate, Sign
 from relay.delivery.turns import PLACES as PLACES
@@ -47,13 +47,17 @@ class Limits:
     held: int = field(default=1000, validator=ge(1))
     #: Recipients in one transaction (RFC 5321 section 4.5.3.1.8 lets a server stop at 100).
     recipients: int = field(default=50, validator=ge(1))
+    #: For how long a destination is left alone that has nothing but trouble, in seconds: at first, and at most.
+    pause: float = field(default=60.0, validator=gt(0))
+    longest_pause: float = field(default=1800.0, validator=gt(0))
     #: By a destination's name, or by what stands before the `;` in it.
     particular: Mapping[str, Particular] = field(factory=dict)
 
     def manner(self, name: str) -> Manner:
         """How a destination is treated."""
         wanted = self.particular.get(name) or self.particular.get(name.partition(";")[0]) or Particular()
-        return Manner(self.first, wanted.most or self.destination, wanted.rate)
+        most = wanted.most or self.destination
+        return Manner(self.first, most, wanted.rate, self.pause, self.longest_pause)
 
 
 class Cut(Enum):

@@ -17,9 +17,6 @@ from attrs.validators import ge, gt
 from relay.delivery.trouble import About, Judgement
 from relay.mail.outcome import Delayed
 
-#: Seconds of the first pause, and of the longest. The pauses of a message are longer from its third attempt on, so that
-#: its attempts are hardly ever put off.
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 1800.0
 #: How far what was put off is spread behind the end of a pause, and a pause itself by chance, as a part of it.
 _SPREAD: Final = 0.2
 #: So often in a row, with no success in between, before the destination is paused. What was under way together
@@ -51,6 +48,10 @@ class Manner:
     first: int = field(default=2, validator=ge(1))
     most: int = field(default=20, validator=ge(1))
     rate: Rate | None = None
+    #: Seconds of the first pause, and of the longest. The pauses of a message are longer from its third attempt on, so
+    #: that its attempts are hardly ever put off.
+    pause: float = field(default=60.0, validator=gt(0))
+    longest_pause: float = field(default=1800.0, validator=gt(0))
 
 
 @frozen
@@ -194,7 +195,7 @@ class Health:
         if answered and active > 1:
             self._ceiling, self._ceiling_until = active - 1, now + _CEILING_SECONDS
         if self.probing or self.failures >= _PATIENCE:
-            self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            self._pause = min(max(2 * self._pause, self.manner.pause), self.manner.longest_pause)
             self.paused_until = now + self._pause * (1 + _SPREAD * random())
             self.probing = False
             self.limit = 1
