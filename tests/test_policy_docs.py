@@ -71,8 +71,8 @@ def _route(route: Route, base: Path) -> str:
         case Deliver(agent, parameters):
             paths = (path for name, path in parameters.items() if name in ("folder", "file"))
             return " ".join([agent, *(str(Path(path).relative_to(base)) for path in paths)])
-        case Forward(hops):
-            return "forward to " + ", ".join(map(str, hops))
+        case Forward(hops, _, path):
+            return "forward to " + ", ".join(map(str, hops)) + (f" as {path}" if path else "")
         case Discard():
             return "discarded"
         case Hold():
@@ -86,6 +86,8 @@ class PagesTests(SynchronousTestCase):
         self.base = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.base)
         (self.base / "users").write_text("jon\nann\n")
+        (self.base / "srs.secret").touch(mode=0o600)
+        (self.base / "srs.secret").write_text("0123456789abcdefghij\n")
 
     def test_each_policy_that_is_shipped_has_a_page(self) -> None:
         self.assertEqual({page.stem for page in (DOCS / "policies").glob("*.md")}, set(SHIPPED))

@@ -120,9 +120,20 @@ class ForwardTests(SynchronousTestCase):
         ):
             self.assertRaises(ValidationError, forward, **options)
 
+    def test_srs_and_verp_do_not_go_together_nor_srs_with_a_mailbox(self) -> None:
+        srs = {"domain": "srs.example.org", "secret_file": "/nowhere"}
+        for options in (
+            {"verp": True, "srs": srs},
+            {"srs": srs, "protocol": "lmtp", "next_hop": "192.0.2.1"},
+            {"srs": {"domain": "srs.example.org"}},
+            {"srs": {**srs, "secret": "x"}},
+            {"verp": "yes"},
+        ):
+            self.assertRaises(ValidationError, forward, **options)
+
     def test_verdicts_are_kept_ready_but_not_without_end(self) -> None:
         policy = forward()
         self.assertIs(policy.route(inquiry("jon@example.net")), policy.route(inquiry("ann@example.net")))
         for number in range(10_500):
             policy.route(inquiry(f"jon@d{number}.example"))
-        self.assertLessEqual(len(policy._ready), 10_000)
+        self.assertLessEqual(len(policy._way._ready), 10_000)

@@ -180,6 +180,7 @@ class ShippedTests(SynchronousTestCase):
             "mailbox": {"domains": ["example.org"], "directory": "/mail"},
             "alias": {"aliases": {"a@example.org": "b@example.org"}},
             "deliver": {"agent": "console"},
+            "srs": {"domain": "srs.example.org", "secret_file": self.secret()},
         }
         for use in SHIPPED:
             model = option_model(use)
@@ -189,6 +190,14 @@ class ShippedTests(SynchronousTestCase):
             self.assertTrue(model.model_json_schema())
             policy = make_policy(use, least.get(use, {}), world())
             self.assertTrue(verifyObject(IRoutingPolicy, policy))
+
+    def secret(self) -> str:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        file = folder / "srs.secret"
+        file.touch(mode=0o600)
+        file.write_text("0123456789abcdefghij")
+        return str(file)
 
     def test_their_models_are_listed_by_name(self) -> None:
         self.assertEqual({use: option_model(use) for use in SHIPPED}.items() - option_models().items(), set())

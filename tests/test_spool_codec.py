@@ -66,6 +66,7 @@ ROUTES: st.SearchStrategy[Route] = st.one_of(
         Forward,
         st.lists(HOPS, min_size=1).map(tuple),
         TEXT,
+        st.none() | ADDRESSES,
     ),
     st.builds(Deliver, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), TEXT),
     st.builds(Hold, TEXT),
@@ -124,7 +125,7 @@ class RoundTripTests(SynchronousTestCase):
             (Wishes, "notify orcpt"),
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),
-            (Forward, "next_hops because"),
+            (Forward, "next_hops because reverse_path"),
             (NextHop, "name port mx tls login lmtp without"),
             (Deliver, "agent parameters because"),
             (Hold, "because"),
@@ -149,6 +150,8 @@ class RoundTripTests(SynchronousTestCase):
         ):
             written = self.encoder.route(Forward(hop))
             self.assertEqual(written, f'{{"forward":[{text}]}}')
+        written = self.encoder.route(Forward("example.net", reverse_path=Address("news+jon", "example.org")))
+        self.assertEqual(written, '{"forward":[["example.net",25,true]],"sender":"news+jon@example.org"}')
 
     def test_nothing_is_written_of_what_was_not_said(self) -> None:
         row = self.encoder.entry(entry("id", client=Client("192.0.2.1")), Form.PLAIN, 1, 1, b"")

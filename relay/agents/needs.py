@@ -11,6 +11,7 @@ from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.envelope import Body, DeliverBy, Envelope, Form
 from relay.mail.queue import Recipient
+from relay.mail.routing import Forward
 from relay.smtp.features import Features
 from relay.smtp.octets import plain
 from relay.smtp.parameters import xtext
@@ -43,7 +44,7 @@ def transaction_for(
     recipients = consignment.recipients if recipients is None else recipients
     body = _body(envelope, consignment, features)
     return Transaction(
-        reverse_path=envelope.reverse_path,
+        reverse_path=_reverse_path(envelope, recipients),
         recipients=tuple(recipient.address for recipient in recipients),
         size=len(consignment.head) + consignment.content.size,
         eight_bit=body is Body.EIGHT_BIT,
@@ -57,6 +58,14 @@ def transaction_for(
         priority=envelope.priority,
         by=None if envelope.deliver_by is None else _by(envelope.deliver_by, now),
     )
+
+
+def _reverse_path(envelope: Envelope, recipients: Sequence[Recipient]) -> Address | None:
+    """Whoever makes consignments puts together only those whose routes say the same of it."""
+    route = recipients[0].route if recipients else None
+    if envelope.reverse_path is None or not isinstance(route, Forward) or route.reverse_path is None:
+        return envelope.reverse_path
+    return route.reverse_path
 
 
 def _suits_chunks(consignment: Consignment, body: Body) -> bool:

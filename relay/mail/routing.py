@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
-from attrs.validators import deep_iterable, deep_mapping, in_, instance_of
+from attrs.validators import deep_iterable, deep_mapping, in_, instance_of, optional
 
 from relay.mail.address import Address, canonical_domain
 from relay.mail.envelope import Client
@@ -140,6 +140,9 @@ class Forward:
 
     next_hops: tuple[NextHop, ...] = field(converter=_next_hops, validator=deep_iterable(instance_of(NextHop)))
     because: str = field(default="", validator=_TEXT)
+    #: What the next hop is told instead of the reverse-path that the client said (VERP, SRS). `None`: that one. Mail
+    #: without a reverse-path stays so: nobody is to be told of it (RFC 5321 section 4.5.5).
+    reverse_path: Address | None = field(default=None, validator=optional(instance_of(Address)))
 
     @next_hops.validator
     def _has_one(self, _attribute: object, next_hops: tuple[NextHop, ...]) -> None:

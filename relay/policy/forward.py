@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from zope.interface import implementer
 
-from relay.config.fields import Port, Section, Word
+from relay.config.fields import Domain, Place, Port, Section, Word, Yes
 from relay.interfaces import IRoutingPolicy, World
-from relay.mail.address import canonical_domain
+from relay.mail.address import Address, canonical_domain
 from relay.mail.routing import UNIX, Forward, Inquiry, NextHop, RoutingVerdict, TlsLevel
+from relay.mail.verp import verp
+from relay.policy.secret import srs_of
 
 #: Extensions that can be done without. STARTTLS has a key of its own, and so has AUTH but for the parameter of MAIL.
 Dispensable = Literal[
@@ -105,8 +107,16 @@ Hosts = Annotated[
 ]
 
 
-class ForwardOptions(Section):
-    """What `[[policy]] use = "forward"` may say."""
+class SrsSettings(Section):
+    """`srs` of a policy."""
+
+    domain: Domain = Field(description="The domain of the new reverse-paths. Its mail comes to this relay.")
+    secret_file: Place = Field(description="A file with the secret.")
+    own: tuple[Domain, ...] = Field(default=(), description="Domains in whose name this relay may send anyway.")
+
+
+class WayOptions(Section):
+    """How mail is handed onward."""
 
     next_hop: Hosts | None = Field(
         default=None,
@@ -149,6 +159,30 @@ class ForwardOptions(Section):
         return self
 
 
+class ForwardOptions(WayOptions):
+    """What `[[policy]] use = "forward"` may say."""
+
+    verp: Yes = Field(
+        default=False,
+        description="Whether each recipient has a reverse-path of its own: `news+bob=example.net@example.org` for "
+        "`news@example.org`. For lists.",
+    )
+    srs: SrsSettings | None = Field(
+        default=None,
+        description="Reverse-paths in a domain of ours (SRS), for mail that is passed on in the name of others: "
+        '`{ domain = "srs.example.org", secret_file = "srs.secret" }`, and `own`, a list of domains that are left as '
+        "they are.",
+    )
+
+    @model_validator(mode="after")
+    def _replaces_one_way(self) -> Self:
+        if self.verp and self.srs is not None:
+            raise ValueError("'verp' is for senders of ours and 'srs' for those of others: not both at once")
+        if self.srs is not None and self.protocol == "lmtp":
+            raise ValueError("'srs' is for mail that goes onward: a mailbox should have the sender's own address")
+        return self
+
+
 @implementer(IRoutingPolicy)
 class ForwardAll:
     """Hands every copy onward that it is asked about. `when` says whose mail that is: without it, everyone's."""
@@ -157,6 +191,39 @@ class ForwardAll:
     routes = True
 
     def __init__(self, options: ForwardOptions, world: World) -> None:
+        self._way = Onward(options)
+        self._sender = Replacing(options, world)
+
+    def route(self, inquiry: Inquiry) -> RoutingVerdict:
+        verdict = self._way.to(inquiry.recipient)
+        path = self._sender.instead(inquiry)
+        return verdict if path is None else evolve(verdict, reverse_path=path)
+
+
+class Replacing:
+    """The reverse-path that a copy has from here on, by these options."""
+
+    def __init__(self, options: ForwardOptions, world: World) -> None:
+        """Raises `ValueError` with words for the operator."""
+        self._verp = options.verp
+        self._srs = None if options.srs is None else srs_of(options.srs.domain, options.srs.secret_file)
+        self._own = frozenset(() if options.srs is None else options.srs.own)
+        self._clock = world.clock
+
+    def instead(self, inquiry: Inquiry) -> Address | None:
+        """`None`: as it is. There is nothing in the place of the null reverse-path."""
+        sender = inquiry.reverse_path
+        if sender is None or sender.domain in self._own:
+            return None
+        if self._verp:
+            return verp(sender, inquiry.recipient)
+        return None if self._srs is None else self._srs.rewritten(sender, self._clock.now())
+
+
+class Onward:
+    """Where a copy goes by these options."""
+
+    def __init__(self, options: WayOptions) -> None:
         self._options = options
         self._port = options.port or (_LMTP_PORT if options.protocol == "lmtp" else _SMTP_PORT)
         self._always: Forward | None = None
@@ -178,10 +245,10 @@ class ForwardAll:
             without=options.without,
         )
 
-    def route(self, inquiry: Inquiry) -> RoutingVerdict:
+    def to(self, recipient: Address) -> Forward:
         if self._always is not None:
             return self._always
-        domain = inquiry.recipient.domain
+        domain = recipient.domain
         return self._ready.get(domain) or self._by_mx(domain)
 
     def _by_mx(self, domain: str) -> Forward:

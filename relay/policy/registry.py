@@ -25,6 +25,7 @@ SHIPPED: Final = {
     "forward": "relay.policy.forward:ForwardAll",
     "mailbox": "relay.policy.mailbox:Mailbox",
     "reject": "relay.policy.reject:RejectAll",
+    "srs": "relay.policy.srs:SrsPolicy",
 }
 
 #: The questions that a policy may answer. It provides at least one of these.
