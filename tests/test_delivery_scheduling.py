@@ -187,6 +187,15 @@ class PauseTests(SchedulingTestCase):
         world.pass_time(MINUTE, step=1)
         self.assertEqual((len(world.spool.settled), self.attempts(world)[2:3] != []), (10, True))
 
+    def test_a_host_that_asks_for_its_mail_is_not_paused_any_more(self) -> None:
+        world = DeliveryWorld()
+        world.hosts.answering("mx.example.net", DOWN)
+        for _ in range(10):
+            world.accept(forwarded("ann@example.net"))
+        world.hosts.answering("mx.example.net", Carried(True, "mx"))
+        Deferred.fromCoroutine(world.dispatcher.hasten("example.net"))
+        self.assertEqual(len(world.spool.settled), 10)
+
     def test_what_is_put_off_while_the_relay_stops_is_not_forgotten(self) -> None:
         world = DeliveryWorld()
         world.hosts.answering("mx.example.net", DOWN)

@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from relay.delivery.destination import Limits
 from relay.interfaces import IRoutes
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Placement, Refused
-from relay.mail.outcome import Breakage, Broke, Delivered, Failed, Peer, Phase, Relayed
+from relay.mail.outcome import Breakage, Broke, Carried, Delivered, Failed, Peer, Phase, Relayed
 from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Inquiry, NextHop, Route
 from relay.mail.selection import BY_OPERATOR
@@ -154,6 +155,28 @@ class TodayTests(SynchronousTestCase):
         self.assertEqual(list(world.spool.settled), [f"{quick}.0"])
         thinking.callback(Accepted((Placement(ANN, ANN, Forward("example.org"), "p"),)))
         self.assertIn(f"{slow}.0", world.spool.settled)
+
+    def test_a_long_queue_that_goes_another_way_today_is_not_claimed_and_given_back_in_a_circle(self) -> None:
+        world = DeliveryWorld(
+            routes=self.routes, running=False, limits=Limits(destination=2, first=2, total=20, held=40)
+        )
+        self.routes.say(ANN, Forward("example.org"))
+        gates: list[Deferred[Any]] = []
+
+        def slow(*_: object) -> Deferred[Any]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        world.hosts.scripts["mx.example.org"] = slow
+        for _ in range(200):
+            world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        self.assertLess(world.spool.looks, 10)
+        for gate in gates:
+            gate.callback(Carried(True, "mx"))
+        world.hosts.scripts.clear()
+        world.pass_time(MINUTE, step=1)
+        self.assertEqual(len(world.spool.settled), 200)
 
     def test_a_relay_that_stops_meanwhile_gives_it_back(self) -> None:
         world = DeliveryWorld(routes=self.routes, running=False)

@@ -343,6 +343,13 @@ class Destinations:
         """Begin again, whoever has paused it."""
         self._health(name, now).resume()
 
+    def revive(self, domain: str, below: bool) -> None:
+        """Forget what troubles were met there, or below it in the DNS too, unless an operator has paused it."""
+        for name, health in self._known.items():
+            host = name.partition(";")[0]
+            if not health.by_operator and (host == domain or (below and host.endswith(f".{domain}"))):
+                health.resume()
+
     # What it keeps.
 
     def _queue(self, destination: Destination) -> None:

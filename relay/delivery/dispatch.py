@@ -118,7 +118,7 @@ class Dispatcher:
             clock,
             lease=self._pace.lease,
             room=self._room,
-            excluding=self._destinations.with_enough,
+            excluding=self._with_enough,
             take=self._take_due,
         )
         self._running = False
@@ -178,6 +178,8 @@ class Dispatcher:
             self._log.failure("What was claimed could not be begun; it is tried again when its lease has ended")
 
     async def hasten(self, domain: str, below: bool = False) -> int:
+        # Whoever asks for its mail is there to take it.
+        self._destinations.revive(domain, below)
         concerned = await self._spool.hasten(domain, self._clock.now(), below)
         if concerned:
             self._agenda.wake()
@@ -484,6 +486,11 @@ class Dispatcher:
     def _room(self) -> int:
         """How many recipients the agenda may claim."""
         return 0 if self._blocked else max(0, self._destinations.room - self._asking)
+
+    def _with_enough(self) -> frozenset[str]:
+        """Of which destinations the agenda should claim no more, by the names that they have in the spool."""
+        names = self._destinations.with_enough()
+        return names if self._today is None or not names else names.union(self._today.former_names(names))
 
     @property
     def _blocked(self) -> bool:

@@ -7,7 +7,7 @@ come into it takes what waits. The first attempt, right behind the 250, goes whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError
@@ -22,6 +22,8 @@ from relay.mail.selection import BY_OPERATOR
 
 #: The log is told so often at most, in seconds: the mail log tells it of each copy.
 _ALARM_SECONDS = 60.0
+#: Destinations of which it is remembered under what names the spool has their mail.
+_MOST_NAMES = 1000
 
 
 @frozen
@@ -40,6 +42,8 @@ class Today:
     clock: IClock
     mail_log: IMailLog
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+    #: From which destinations, as the spool has them, mail goes to this one today.
+    _formerly: dict[str, set[str]] = field(factory=dict)
     #: When the operator was told last.
     _told: list[float] = field(factory=lambda: [float("-inf")])
 
@@ -55,6 +59,11 @@ class Today:
             same = all(one is other for one, other in zip(pendings, claim.pending, strict=True))
             return (Routed(claim if same else evolve(claim, pending=tuple(pendings)), nowhere),)
         return [Routed(evolve(claim, pending=tuple(pendings)), nowhere) for (_, nowhere), pendings in ways.items()]
+
+    def former_names(self, destinations: Iterable[str]) -> Iterator[str]:
+        """Under which other names the spool has mail for these: who wants no more of it must say these, too."""
+        for name in destinations:
+            yield from self._formerly.get(name, ())
 
     async def _look(self, claim: Claim, pending: Pending) -> Pending | Delayed:
         recipient, envelope = pending.recipient, claim.entry.envelope
@@ -82,6 +91,9 @@ class Today:
                         return pending
                     return evolve(pending, recipient=evolve(recipient, policy=placement.policy))
                 way = destination(placement.route)
+                if len(self._formerly) >= _MOST_NAMES:
+                    self._formerly.clear()
+                self._formerly.setdefault(way, set()).add(recipient.destination)
                 self.mail_log.event(
                     "rerouted",
                     id=claim.entry.id,
