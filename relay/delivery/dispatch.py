@@ -8,12 +8,12 @@ of these is a timer or a look-up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
-from attrs import define, evolve, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,19 +21,17 @@ from zope.interface import implementer
 from relay.delivery.agenda import Agenda
 from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.chronicle import Chronicle
+from relay.delivery.conclusions import Conclusions
 from relay.delivery.destination import Condition, Cut, Destinations, Limits, PutOff, Work
 from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
-from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
+from relay.delivery.notices import Notices
 from relay.delivery.retry import Schedules
-from relay.delivery.settlement import OUR_FAULT, Settlement, foregone, put_off, salvage, settle
-from relay.delivery.telling import NOTHING, Tidings, tidings
+from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
-from relay.interfaces import Claim, Enrol, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
-from relay.mail.notice import Action
+from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool
 from relay.mail.outcome import Delayed
-from relay.mail.queue import Pending
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
 from relay.net.waiting import start
@@ -49,17 +47,6 @@ class Pace:
     attempt: float = 2 * 3600.0
     #: How long what is under way may go on when the relay stops, and how long it may then take to end.
     grace: float = 5.0
-
-
-@define(eq=False)
-class _Conclusion:
-    """A settlement on its way into the spool, with the notice that belongs to it."""
-
-    work: Work
-    settlement: Settlement
-    letter: Letter | None
-    #: What the last commit that was tried kept it as.
-    enrol: Enrol | None = None
 
 
 @implementer(IDispatch)
@@ -92,13 +79,9 @@ class Dispatcher:
         self._spool = spool
         self._clock = clock
         self._attempts = attempts
-        self._notices = notices
-        self._random = random
-        self._schedules = schedules or Schedules()
         self._limits = limits or Limits()
         self._pace = pace or Pace()
         self._log = Logger(namespace="relay.delivery")
-        self._chronicle = Chronicle(mail_log)
         self._today = None if routes is None else Today(routes, clock, mail_log, self._log)
         self._parted = parted
         #: Claims about which policies are thinking.
@@ -112,6 +95,18 @@ class Dispatcher:
             longest_attempt=self._pace.attempt,
             lost=self._lost,
             eased=self._eased,
+        )
+        self._conclusions = Conclusions(
+            spool,
+            clock,
+            self._ledger,
+            Chronicle(mail_log),
+            notices,
+            random,
+            schedules or Schedules(),
+            lease=lambda: self._pace.lease if self._running else None,
+            over=self._over,
+            unsure=lambda: self._agenda.wake(),
         )
         self._agenda = Agenda(
             spool,
@@ -319,10 +314,10 @@ class Dispatcher:
         work.began = self._clock.seconds()
         try:
             judgements = foregone(work.claim, self._clock) or put_off(work.claim, work.put_off)
-            await self._conclude(work, judgements)
+            await self._conclusions.conclude(work, judgements)
         except Exception:
             self._log.failure("What was put off could not be concluded, for {id}", id=work.claim.entry.id)
-            self._salvage(work, judgements)
+            self._conclusions.salvage(work, judgements)
         finally:
             work.attempt = None
             self._check_stopped()
@@ -338,10 +333,10 @@ class Dispatcher:
                 if not judgements:
                     judgements = await self._attempts.carry(work.claim)
                     sign = sign_of(judgements)
-            await self._conclude(work, judgements)
+            await self._conclusions.conclude(work, judgements)
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
-            self._salvage(work, judgements)
+            self._conclusions.salvage(work, judgements)
         finally:
             work.attempt = None
             self._finish(work, sign)
@@ -362,126 +357,13 @@ class Dispatcher:
         for other in self._destinations.put_off():
             self._put_off(other)
 
-    def _salvage(self, work: Work, judgements: Judgements) -> None:
-        """We have stumbled over a work: keep what is known of it."""
-        if work.concluded:
-            return
-        try:
-            due = self._clock.now() + self._schedules.usual.first
-            self._enter(work, salvage(work.claim, judgements, due), None)
-        except Exception:
-            self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
-            self._agenda.due_at(work.claim.expires)
-            self._release(work)
-
-    # From the attempt to the commit.
-
-    async def _conclude(self, work: Work, judgements: Judgements) -> None:
-        claim = work.claim
-        if work.cut is Cut.LOST:
-            work.concluded = True
-            self._release(work)
-            self._chronicle.lost(claim, judgements)
-            return
-        now = self._clock.now()
-        settlement = settle(
-            claim,
-            judgements,
-            schedules=self._schedules,
-            now=now,
-            chance=self._random(),
-            stopping=work.cut is Cut.STOPPING,
-            not_before=work.put_off.until if work.put_off is not None else 0.0,
-        )
-        letter = None
-        tell = tidings(claim.entry, settlement, self._schedules, now)
-        if tell is not NOTHING:
-            settlement, letter = await self._tell_the_sender(work, settlement, tell)
-        self._enter(work, settlement, letter)
-        self._chronicle.attempted(claim, settlement, judgements, self._clock.now())
-
-    async def _tell_the_sender(
-        self, work: Work, settlement: Settlement, tell: Tidings
-    ) -> tuple[Settlement, Letter | None]:
-        """
-        Law L2: of whom the sender is to be told is settled in the commit that keeps the notice, or with the recorded
-        reason why there is none. Where the way to the sender is not known now, what failed waits as long as patience
-        lasts. What was carried cannot wait, lest it be carried again.
-        """
-        claim = work.claim
-        for pending in tell.unwanted:
-            self._chronicle.not_asked_for(claim, pending)
-        if not tell.told:
-            return settlement, None
-        can_wait = [one.pending for one in tell.told if one.action in (Action.FAILED, Action.EXPANDED)]
-        try:
-            news: News = await self._notices.about(claim, tell.told)
-        except CancelledError:
-            if work.cut is Cut.STOPPING:
-                if len(can_wait) < len(tell.told):
-                    self._chronicle.no_notice(claim, "the relay stopped")
-                return settlement.giving_back(can_wait), None
-            news = NotNow("it took too long to find out")
-        except Exception:
-            self._log.failure("No notice could be written about {id}", id=claim.entry.id)
-            news = NotNow("an internal error")
-        now = self._clock.now()
-        match news:
-            case Letter(silent=silent):
-                if silent:
-                    self._chronicle.no_notice(claim, silent)
-                return settlement, news
-            case NotNow(because) if can_wait and now < self._patience_ends(can_wait[0], claim):
-                schedule = self._schedules.of(can_wait[0].recipient.policy)
-                due = now + schedule.pause(can_wait[0].attempts + 1, self._random())
-                self._chronicle.notice_waits(claim, because)
-                if len(can_wait) < len(tell.told):
-                    self._chronicle.no_notice(claim, because)
-                return settlement.later(can_wait, due, evolve(OUR_FAULT, because="its notice waits")), None
-            case NotDue(because) | NotNow(because):
-                self._chronicle.no_notice(claim, because)
-                return settlement, None
-            case _:
-                assert_never(news)
-
-    def _patience_ends(self, pending: Pending, claim: Claim) -> float:
-        return self._schedules.of(pending.recipient.policy).end(claim.entry)
-
-    def _enter(self, work: Work, settlement: Settlement, letter: Letter | None) -> None:
-        work.concluded = True
-        conclusion = _Conclusion(work, settlement, letter)
-        self._ledger.enter(
-            Record(
-                partial(self._steps, conclusion),
-                written=partial(self._written, conclusion),
-                lost=partial(self._refused, conclusion),
-            )
-        )
-
-    def _steps(self, conclusion: _Conclusion) -> Sequence[Step]:
-        steps = conclusion.settlement.steps(conclusion.work.claim)
-        if conclusion.letter is not None:
-            lease = self._pace.lease if self._running else None
-            conclusion.enrol = conclusion.letter.enrol(self._spool, self._clock.now(), lease)
-            steps.append(conclusion.enrol)
-        return steps
-
-    def _written(self, conclusion: _Conclusion) -> None:
-        for _, due, _ in conclusion.settlement.delayed:
-            self._agenda.due_at(due)
-        self._release(conclusion.work)
-        if conclusion.enrol is not None:
-            self._chronicle.noticed(conclusion.work.claim, conclusion.enrol)
-
-    def _refused(self, conclusion: _Conclusion, doubtful: bool) -> None:
-        self._release(conclusion.work)
-        if doubtful:
-            # It was written after all, and what it said is to happen next only the spool knows.
-            self._agenda.wake()
-        else:
-            self._chronicle.lost(conclusion.work.claim, {})
-
     # Room, and the lack of it.
+
+    def _over(self, work: Work, dues: Iterable[float]) -> None:
+        """It is settled and written down, or not ours any more; some of it is due at these times."""
+        for due in dues:
+            self._agenda.due_at(due)
+        self._release(work)
 
     def _room(self) -> int:
         """How many recipients the agenda may claim."""

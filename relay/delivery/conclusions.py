@@ -1,0 +1,187 @@
+"""
+From an attempt to what is written down of it: the settlement, the notice that belongs to it, and one commit of both.
+
+Whatever happens here, what was carried is never carried again by us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import assert_never
+
+from attrs import define, evolve
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from relay.delivery.attempt import Judgements
+from relay.delivery.chronicle import Chronicle
+from relay.delivery.destination import Cut, Work
+from relay.delivery.ledger import Ledger, Record
+from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
+from relay.delivery.retry import Schedules
+from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle
+from relay.delivery.telling import NOTHING, Tidings, tidings
+from relay.interfaces import Claim, Enrol, IClock, ISpool, Step
+from relay.mail.notice import Action
+from relay.mail.queue import Pending
+
+
+@define(eq=False)
+class _Conclusion:
+    """A settlement on its way into the spool, with the notice that belongs to it."""
+
+    work: Work
+    settlement: Settlement
+    letter: Letter | None
+    #: What the last commit that was tried kept it as.
+    enrol: Enrol | None = None
+
+
+class Conclusions:
+    """
+    Concludes attempts.
+
+    `over` is called with a work that is written down, or is not ours any more, and with the times at which some of it
+    is due; `unsure` when something may be due of which only the spool knows. `lease` says for how long a notice is
+    claimed at once, if it is.
+    """
+
+    def __init__(
+        self,
+        spool: ISpool,
+        clock: IClock,
+        ledger: Ledger,
+        chronicle: Chronicle,
+        notices: Notices,
+        random: Callable[[], float],
+        schedules: Schedules,
+        *,
+        lease: Callable[[], float | None],
+        over: Callable[[Work, Iterable[float]], None],
+        unsure: Callable[[], None],
+    ) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._ledger = ledger
+        self._chronicle = chronicle
+        self._notices = notices
+        self._random = random
+        self._schedules = schedules
+        self._lease = lease
+        self._over = over
+        self._unsure = unsure
+        self._log = Logger(namespace="relay.delivery")
+
+    async def conclude(self, work: Work, judgements: Judgements) -> None:
+        claim = work.claim
+        if work.cut is Cut.LOST:
+            work.concluded = True
+            self._over(work, ())
+            self._chronicle.lost(claim, judgements)
+            return
+        now = self._clock.now()
+        settlement = settle(
+            claim,
+            judgements,
+            schedules=self._schedules,
+            now=now,
+            chance=self._random(),
+            stopping=work.cut is Cut.STOPPING,
+            not_before=work.put_off.until if work.put_off is not None else 0.0,
+        )
+        letter = None
+        tell = tidings(claim.entry, settlement, self._schedules, now)
+        if tell is not NOTHING:
+            settlement, letter = await self._tell_the_sender(work, settlement, tell)
+        self._enter(work, settlement, letter)
+        self._chronicle.attempted(claim, settlement, judgements, self._clock.now())
+
+    async def _tell_the_sender(
+        self, work: Work, settlement: Settlement, tell: Tidings
+    ) -> tuple[Settlement, Letter | None]:
+        """
+        Law L2: of whom the sender is to be told is settled in the commit that keeps the notice, or with the recorded
+        reason why there is none. Where the way to the sender is not known now, what failed waits as long as patience
+        lasts. What was carried cannot wait, lest it be carried again.
+        """
+        claim = work.claim
+        for pending in tell.unwanted:
+            self._chronicle.not_asked_for(claim, pending)
+        if not tell.told:
+            return settlement, None
+        can_wait = [one.pending for one in tell.told if one.action in (Action.FAILED, Action.EXPANDED)]
+        try:
+            news: News = await self._notices.about(claim, tell.told)
+        except CancelledError:
+            if work.cut is Cut.STOPPING:
+                if len(can_wait) < len(tell.told):
+                    self._chronicle.no_notice(claim, "the relay stopped")
+                return settlement.giving_back(can_wait), None
+            news = NotNow("it took too long to find out")
+        except Exception:
+            self._log.failure("No notice could be written about {id}", id=claim.entry.id)
+            news = NotNow("an internal error")
+        now = self._clock.now()
+        match news:
+            case Letter(silent=silent):
+                if silent:
+                    self._chronicle.no_notice(claim, silent)
+                return settlement, news
+            case NotNow(because) if can_wait and now < self._patience_ends(can_wait[0], claim):
+                schedule = self._schedules.of(can_wait[0].recipient.policy)
+                due = now + schedule.pause(can_wait[0].attempts + 1, self._random())
+                self._chronicle.notice_waits(claim, because)
+                if len(can_wait) < len(tell.told):
+                    self._chronicle.no_notice(claim, because)
+                return settlement.later(can_wait, due, evolve(OUR_FAULT, because="its notice waits")), None
+            case NotDue(because) | NotNow(because):
+                self._chronicle.no_notice(claim, because)
+                return settlement, None
+            case _:
+                assert_never(news)
+
+    def salvage(self, work: Work, judgements: Judgements) -> None:
+        """We have stumbled over a work: keep what is known of it."""
+        if work.concluded:
+            return
+        try:
+            due = self._clock.now() + self._schedules.usual.first
+            self._enter(work, salvage(work.claim, judgements, due), None)
+        except Exception:
+            self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
+            self._over(work, (work.claim.expires,))
+
+    def _patience_ends(self, pending: Pending, claim: Claim) -> float:
+        return self._schedules.of(pending.recipient.policy).end(claim.entry)
+
+    def _enter(self, work: Work, settlement: Settlement, letter: Letter | None) -> None:
+        work.concluded = True
+        conclusion = _Conclusion(work, settlement, letter)
+        self._ledger.enter(
+            Record(
+                partial(self._steps, conclusion),
+                written=partial(self._written, conclusion),
+                lost=partial(self._refused, conclusion),
+            )
+        )
+
+    def _steps(self, conclusion: _Conclusion) -> Sequence[Step]:
+        steps = conclusion.settlement.steps(conclusion.work.claim)
+        if conclusion.letter is not None:
+            conclusion.enrol = conclusion.letter.enrol(self._spool, self._clock.now(), self._lease())
+            steps.append(conclusion.enrol)
+        return steps
+
+    def _written(self, conclusion: _Conclusion) -> None:
+        self._over(conclusion.work, [due for _, due, _ in conclusion.settlement.delayed])
+        if conclusion.enrol is not None:
+            self._chronicle.noticed(conclusion.work.claim, conclusion.enrol)
+
+    def _refused(self, conclusion: _Conclusion, doubtful: bool) -> None:
+        self._over(conclusion.work, ())
+        if doubtful:
+            # It was written after all, and what it said is to happen next only the spool knows.
+            self._unsure()
+        else:
+            self._chronicle.lost(conclusion.work.claim, {})
