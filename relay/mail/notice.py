@@ -372,8 +372,8 @@ def _character(digits: str) -> str:
 
 def _returned(notice: Notice) -> bytes:
     """
-    RFC 6522 section 3, third part. What cannot pass as it is comes as `message/global`, since `message/rfc822` may not be
-    encoded (RFC 2046 section 5.2.1) and that one may (RFC 6532 section 3.7): a message of 8 bits comes back whole, too.
+    RFC 6522 section 3, third part. What cannot pass as it is comes as `message/global`, since `message/rfc822` may not
+    be encoded (RFC 2046 section 5.2.1) and that one may (RFC 6532 section 3.7): a message of 8 bits comes back whole.
     """
     octets, unicode = notice.quoted.octets, notice.smtputf8
     if notice.quoted.whole:

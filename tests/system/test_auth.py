@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import shutil
 import smtplib
 import ssl
@@ -26,6 +27,8 @@ MESSAGE = "From: jon@localhost\r\nSubject: hello\r\n\r\nHello!\r\n"
 PEOPLE = "people, tls = 'require', protocol = 'submission'"
 IMPLICIT = "implicit, tls = 'implicit', protocol = 'submission'"
 CERTIFIED = "certified, tls = 'implicit', protocol = 'submission', client_authorities = 'people.pem'"
+#: All that there are.
+MECHANISMS = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
 
 
 class AuthCase(SystemTestCase):
@@ -41,7 +44,8 @@ class AuthCase(SystemTestCase):
         """A relay with a user jon, who is written as an operator would, before it starts."""
         folder = Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, folder)
-        text = with_tls(cls.certificates(), *listeners, tables=f'[auth]\npasswords = "users"\nmechanisms = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]\n{tables}')
+        users = f'[auth]\npasswords = "users"\nmechanisms = {json.dumps(MECHANISMS)}\n'
+        text = with_tls(cls.certificates(), *listeners, tables=users + tables)
         relay = RelayProcess(folder, text)
         (folder / "people.pem").write_bytes(AUTHORITY.cert_pem.bytes())
         cls.addClassCleanup(relay.close)
