@@ -123,7 +123,9 @@ class HttpContract(AgentContract, Case):
         super().setUp()
         self.real = RealReactor()
         self.posted: list[bytes] = []
-        self.port = self.real.reactor.listenTCP(0, Site(Posted(self.posted), reactor=self.real.reactor), interface="127.0.0.1")
+        self.port = self.real.reactor.listenTCP(
+            0, Site(Posted(self.posted), reactor=self.real.reactor), interface="127.0.0.1"
+        )
         self.addCleanup(self.real.close)
         self.addCleanup(self.real.forget_timers)
         self.addCleanup(self.port.stopListening)

@@ -208,7 +208,9 @@ class Life(RuleBasedStateMachine):
 
     def desk(self) -> QueueDesk:
         world = self.world
-        running = Running(world.clock, world.spool, world.log, Dispatching(world.dispatcher), "mx", 1, 0.0, list, {}, world.policies)
+        running = Running(
+            world.clock, world.spool, world.log, Dispatching(world.dispatcher), "mx", 1, 0.0, list, {}, world.policies
+        )
         return QueueDesk(running)
 
     def act(self, verb: str, words: dict[str, Any]) -> None:
