@@ -1,0 +1,204 @@
+"""
+The suppression list: addresses of others that do not exist, so that nobody writes to them again and again.
+
+It is told what the mail log is told. An address is on it for some days, from the moment in which mail to it has failed
+or an operator has put it there; mail that was taken for it takes it off. `relay.policy.suppressing` refuses what is on
+it.
+
+All of it is in memory, and in a file of JSON lines, to which each change is appended: nothing that was promised depends
+on it, so it is never synced, and where it cannot be written the relay goes on without.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import asdict, frozen
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from relay.interfaces import IClock, IMailLog
+from relay.mail.address import Address, AddressError, parse_address
+from relay.mail.reply import printable
+
+#: There is no such mailbox, there is no such domain (RFC 3463), it takes no mail (RFC 7505).
+STATUSES: Final = frozenset({"5.1.1", "5.1.2", "5.1.10"})
+#: Addresses at most: then the oldest go.
+MOST: Final = 100_000
+
+_BECAUSE: Final = 300
+#: Lines of the file that say nothing any more before it is written anew.
+_STALE: Final = 1000
+
+
+@frozen
+class Suppressed:
+    """An address on the list. Times are seconds since the epoch."""
+
+    address: Address
+    since: float
+    until: float
+    #: What the other server has said, or an operator.
+    because: str
+    #: The login of the operator who has put it there, or "".
+    by: str = ""
+
+
+@implementer(IMailLog)
+class Suppressions:
+    """The list. For one thread; nothing in it waits for anything but the disk, and nothing raises."""
+
+    def __init__(
+        self, path: Path, clock: IClock, lifetime: float = 30 * 86400.0, most: int = MOST, log: Logger | None = None
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._lifetime = lifetime
+        self._most = most
+        self._log = log or Logger(namespace="relay.delivery")
+        #: Who came last stands last.
+        self._listed: dict[Address, Suppressed] = {}
+        self._lines = 0
+        self._failing = False
+        #: What is in the file is not known, and must not be overwritten.
+        self._unreadable = False
+
+    def load(self) -> None:
+        """
+        Read the file, if there is one. What cannot be read of it is left out, and said once; where that is all of it,
+        nothing is written either.
+        """
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            octets = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            self._unreadable = True
+            self._cannot(problem)
+            return
+        *lines, rest = octets.split(b"\n")
+        damaged = bool(rest)
+        for line in lines:
+            try:
+                self._read(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                damaged = True
+        self._lines = len(lines)
+        self._forget_old()
+        if damaged:
+            self._log.warn("Lines of {file} cannot be read, and are left out", file=str(self._path))
+            self._write_anew()
+
+    # What the mail log is told.
+
+    def event(self, what: str, /, **fields: object) -> None:
+        recipient = fields.get("recipient")
+        if not isinstance(recipient, Address):
+            return
+        if what == "failed" and fields.get("status") in STATUSES:
+            self._put(recipient, str(fields.get("diagnostic") or fields.get("because") or ""), "")
+        elif what == "relayed" and recipient in self._listed:
+            self.remove(recipient)
+
+    # What an operator may do.
+
+    def add(self, address: Address, because: str, by: str) -> Suppressed:
+        """Put it on the list, for as long as any; who is there already begins anew."""
+        return self._put(address, because, by)
+
+    def remove(self, address: Address) -> bool:
+        """Take it off; false if it was not there."""
+        if self._listed.pop(address, None) is None:
+            return False
+        self._append({"address": str(address), "until": 0})
+        return True
+
+    def listed(self) -> Sequence[Suppressed]:
+        """All that are on the list, who came last at the end."""
+        self._forget_old()
+        return tuple(self._listed.values())
+
+    def find(self, address: Address) -> Suppressed | None:
+        """Whether it is on the list."""
+        found = self._listed.get(address)
+        return None if found is None or found.until <= self._clock.now() else found
+
+    # The file.
+
+    def _put(self, address: Address, because: str, by: str) -> Suppressed:
+        now = self._clock.now()
+        one = Suppressed(address, now, now + self._lifetime, printable(because)[:_BECAUSE], by)
+        self._listed.pop(address, None)
+        self._listed[address] = one
+        self._forget_old()
+        self._append({**asdict(one, recurse=False), "address": str(address)})
+        return one
+
+    def _forget_old(self) -> None:
+        """Each is there for equally long, but for the time in which the setting was another."""
+        now = self._clock.now()
+        while self._listed:
+            oldest = next(iter(self._listed.values()))
+            if oldest.until > now and len(self._listed) <= self._most:
+                break
+            del self._listed[oldest.address]
+
+    def _read(self, line: Any) -> None:
+        address = parse_address(line["address"])
+        self._listed.pop(address, None)
+        if line["until"]:
+            since, until = float(line["since"]), float(line["until"])
+            self._listed[address] = Suppressed(address, since, until, str(line["because"]), str(line["by"]))
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self._failing or self._lines > 2 * len(self._listed) + _STALE:
+            self._write_anew()
+            return
+        self._lines += 1
+        self._write(self._path, (line,), os.O_APPEND)
+
+    def _write_anew(self) -> None:
+        lines = [{**asdict(one, recurse=False), "address": str(one.address)} for one in self._listed.values()]
+        new = self._path.with_name(f"{self._path.name}.new")
+        if self._write(new, lines, os.O_TRUNC):
+            try:
+                new.replace(self._path)
+            except OSError as problem:
+                self._cannot(problem)
+                return
+            self._lines = len(lines)
+
+    def _write(self, path: Path, lines: Sequence[dict[str, Any]], how: int) -> bool:
+        if self._unreadable:
+            return False
+        octets = "".join(f"{json.dumps(line)}\n" for line in lines).encode("ascii")
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o640), "wb") as file:
+                file.write(octets)
+        except OSError as problem:
+            self._cannot(problem)
+            return False
+        self._failing = False
+        return True
+
+    def _cannot(self, problem: OSError) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.error(
+                "The suppression list cannot be read or written, and is in memory alone: {file}: {why}",
+                file=str(self._path),
+                why=problem.strerror,
+            )
+
+
+def address_of(text: str) -> Address:
+    """What an operator has typed. Raises `ValueError` with words for the operator."""
+    try:
+        return parse_address(text.removeprefix("<").removesuffix(">"))
+    except AddressError as problem:
+        raise ValueError(f"{text}: {problem}") from None
