@@ -20,9 +20,10 @@ from relay.control.api import Asked
 from relay.control.dispatching import Dispatching
 from relay.control.queue import QueueDesk
 from relay.control.running import Running
-from relay.delivery.destination import Limits
+from relay.delivery.destination import Limits, Particular
+from relay.delivery.health import Rate
 from relay.interfaces import Consignment, Enrol, OutcomeUnknown, Report, Settle, SpoolError
-from relay.mail.decision import Refused
+from relay.mail.decision import Accepted, Placement, Refused
 from relay.mail.dsn import Notify, Wishes
 from relay.mail.envelope import ByMode, DeliverBy
 from relay.mail.outcome import (
@@ -43,10 +44,12 @@ from relay.mail.outcome import (
 )
 from relay.mail.queue import EXPANSION, Entry, Recipient
 from relay.mail.reply import Reply
+from relay.mail.routing import Deliver, Forward
 from relay.mail.selection import State
 from relay.mail.waiting import Reason
 from relay.net.waiting import start
 from tests.delivery_world import JON, DeliveryWorld, expansion, forwarded, local, wishing
+from tests.test_delivery_today import Routes
 from tests.test_notice import status_of
 
 MX = Peer("mx", "192.0.2.1")
@@ -99,6 +102,9 @@ MEANT = st.sampled_from(
 )
 
 
+LIMITS = Limits(destination=2, total=5, held=12, recipients=2, particular={"c.example": Particular(rate=Rate(30, 60))})
+
+
 class Life(RuleBasedStateMachine):
     """A relay's life: mail comes, hosts answer or do not, the spool fails, the relay is stopped and killed."""
 
@@ -119,7 +125,8 @@ class Life(RuleBasedStateMachine):
         self.lives = 1
         self.past: list[DeliveryWorld] = []
         self.script: list[Fact | Exception | None] = [TAKEN]
-        self.live(DeliveryWorld(limits=Limits(destination=2, total=5, held=12, recipients=2)))
+        self.routes = Routes()
+        self.live(DeliveryWorld(limits=LIMITS, routes=self.routes))
 
     def live(self, world: DeliveryWorld) -> None:
         self.world = world
@@ -252,6 +259,21 @@ class Life(RuleBasedStateMachine):
         if refused:
             self.world.policies.decisions[str(JON)] = Refused(Reply.of(451, "4.3.0", "a bug"))
 
+    @rule(way=st.sampled_from([None, "a.example", "b.example", "here", "nowhere", "a bug"]))
+    def the_configuration_changes(self, way: str | None) -> None:
+        """Everybody goes this way today; `None`: as they were sent."""
+        match way:
+            case None:
+                self.routes.everybody = None
+            case "nowhere":
+                self.routes.everybody = Refused(Reply.of(550, "5.7.1", "relaying denied"))
+            case "a bug":
+                self.routes.everybody = KeyError("a bug")
+            case "here":
+                self.routes.everybody = Accepted((Placement(JON, JON, Deliver("maildir"), "p"),))
+            case domain:
+                self.routes.everybody = Accepted((Placement(JON, JON, Forward(domain), "p"),))
+
     @rule()
     def it_is_killed(self) -> None:
         """What the dead one still does in another world (a thread, a late answer) is fenced off by its tokens."""
@@ -269,7 +291,8 @@ class Life(RuleBasedStateMachine):
         old = self.world
         self.past.append(old)
         new = DeliveryWorld(
-            limits=Limits(destination=2, total=5, held=12, recipients=2),
+            limits=LIMITS,
+            routes=self.routes,
             shelf=old.spool.shelf,
             at=old.reactor.seconds(),
             running=False,

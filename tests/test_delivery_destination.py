@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.delivery.destination import PLACES, Destinations, Limits, Work
+from relay.delivery.destination import PLACES, Condition, Destinations, Limits, Particular, Work
+from relay.delivery.health import Sign, Well
 from relay.interfaces import Claim
 from tests.delivery_world import DeliveryWorld, forwarded
+from tests.test_delivery_health import DOWN
 
 
 def claim() -> Claim:
@@ -117,6 +119,61 @@ class DestinationsTests(SynchronousTestCase):
         assert begun is not None
         destinations.finished(begun)
         self.assertEqual(destinations._destinations, {})
+
+
+class MemoryTests(SynchronousTestCase):
+    """What was learnt of a destination survives while it matters, and is bounded."""
+
+    def setUp(self) -> None:
+        self.destinations = Destinations(Limits())
+
+    def meet(self, name: str, sign: Sign, now: float) -> None:
+        work = self.destinations.admit(CLAIM, name, now)
+        assert work is not None
+        if work.put_off is None:
+            self.assertIs(self.destinations.next(now), work)
+            self.destinations.finished(work, sign, now)
+        self.destinations.release(work)
+
+    def conditions(self, now: float) -> dict[str, Condition]:
+        return {each.name: each for each in self.destinations.conditions(now)}
+
+    def test_trouble_is_remembered_though_nothing_is_held(self) -> None:
+        for now in 0.0, 3600.0, 7200.0:
+            self.meet("a", DOWN, now)
+        self.assertEqual(self.conditions(7201.0)["a"].paused_by, "relay")
+        self.assertEqual(self.destinations._destinations, {})
+
+    def test_for_six_hours(self) -> None:
+        for now in 0.0, 1.0:
+            self.meet("a", DOWN, now)
+        self.meet("a", DOWN, 7 * 3600.0)
+        self.assertEqual(self.conditions(7 * 3600.0)["a"].paused_by, "")
+
+    def test_of_success_nothing_has_to_be_remembered(self) -> None:
+        self.meet("a", Well(), 0.0)
+        self.assertEqual(self.conditions(0.0), {})
+
+    def test_of_ten_thousand_at_most_and_never_what_an_operator_wants_is_forgotten(self) -> None:
+        self.destinations.pause("mine", 0.0)
+        for number in range(10_050):
+            self.meet(f"d{number}", DOWN, 1.0)
+        known = self.conditions(1.0)
+        self.assertEqual(len(known), 10_000)
+        self.assertEqual(known["mine"].paused_by, "operator")
+        self.assertNotIn("d0", known)
+        self.assertIn("d10049", known)
+
+    def test_a_condition_says_what_is_going_on(self) -> None:
+        for _ in range(5):
+            self.destinations.admit(CLAIM, "a", 0.0)
+        for _ in range(2):
+            self.destinations.next(0.0)
+        self.assertEqual(self.conditions(0.0)["a"], Condition("a", 2, 3, 2, 20, None, "", None, False, None, None))
+
+    def test_a_limit_for_one_holds_whatever_its_tls(self) -> None:
+        limits = Limits(particular={"a": Particular(most=1)})
+        self.assertEqual([limits.manner(name).most for name in ("a", "a;tls=verify;login=x", "b")], [1, 1, 20])
 
 
 class Crowd(RuleBasedStateMachine):

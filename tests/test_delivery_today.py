@@ -32,11 +32,13 @@ class Routes:
     """What the policies of today say of each address; of others that the first decision stands."""
 
     decisions: dict[str, Any] = field(factory=dict)
+    #: The same for all others.
+    everybody: Any = None
     asked: list[tuple[Inquiry, str]] = field(factory=list)
 
     async def today(self, inquiry: Inquiry, policy: str) -> Any:
         self.asked.append((inquiry, policy))
-        said = self.decisions.get(str(inquiry.recipient))
+        said = self.decisions.get(str(inquiry.recipient), self.everybody)
         if isinstance(said, Exception):
             raise said
         return await said if isinstance(said, Deferred) else said
