@@ -40,6 +40,8 @@ from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
+from relay.delivery.suppression import Suppressions
+from relay.history.teed import Teed
 from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IMailLog, IResolver, ISpool, World
 from relay.mail.address import Address
 from relay.mail.envelope import Client
@@ -55,6 +57,8 @@ from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
+from relay.policy.guard import Networks
+from relay.policy.suppressing import Suppressing
 from relay.reception import Reception, Turnstile, Visit
 from relay.reception.authentication import Users, user_of
 from relay.smtp.deadlines import Deadlines
@@ -88,6 +92,8 @@ class Surroundings:
     tls: Mapping[str, ServerTls] = field(factory=dict)
     #: Who knows the users; `None`: nobody does.
     credentials: ICredentials | None = None
+    #: Addresses that are known to fail; `None`: nobody keeps them.
+    suppressions: Suppressions | None = None
 
 
 @frozen
@@ -123,7 +129,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     that policies read.
     """
     clock = surroundings.clock
-    meter = Meter(surroundings.maillog)
+    listed = surroundings.suppressions
+    meter = Meter(surroundings.maillog if listed is None else Teed(surroundings.maillog, listed))
     surroundings = evolve(surroundings, maillog=meter)
     world = World(
         clock=clock,
@@ -186,11 +193,12 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
 
 
 def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dispatcher: Dispatcher) -> Reception:
+    listed = surroundings.suppressions
     return Reception(
         hostname=hostname(settings),
         greeting=settings.greeting,
         limits=settings.limits,
-        chain=chain,
+        chain=chain if listed is None else Suppressing(chain, listed, Networks(settings.trusted)),
         spool=surroundings.spool,
         dispatch=dispatcher,
         maillog=surroundings.maillog,

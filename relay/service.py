@@ -38,7 +38,9 @@ from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
 from relay.config.openness import open_doors
 from relay.config.settings import Settings
+from relay.config.units import DAY
 from relay.control.api import site
+from relay.delivery.suppression import Suppressions
 from relay.encryption import Encryption
 from relay.history.memory import MemoryHistory
 from relay.history.records import Bounds
@@ -120,6 +122,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             is_local=LocalAddresses(clock),
             tls=encryption.listeners,
             credentials=users.credentials,
+            suppressions=_suppressions(settings, clock),
         ),
         file=file,
     )
@@ -219,6 +222,8 @@ class RelayService(Service):
         for id in recovered:
             self._log.error("The entry {id} is damaged and was set aside", id=id)
             self._relay.surroundings.maillog.event("corrupt", id=id)
+        if self._relay.surroundings.suppressions is not None:
+            self._relay.surroundings.suppressions.load()
         self._relay.dispatcher.start()
         # What is here now stays: the collector need not look at it again with each message.
         gc.collect()
@@ -403,6 +408,13 @@ def _history(settings: Settings, clock: IClock, reactor: Any) -> IHistory | None
     path = settings.history.path or settings.spool.path.parent / "history.db"
     bounds = Bounds(age=settings.history.age, size=settings.history.size, reserve=settings.spool.reserve)
     return SqliteHistory.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
+
+
+def _suppressions(settings: Settings, clock: IClock) -> Suppressions | None:
+    if not settings.suppression.keep:
+        return None
+    path = settings.suppression.path or settings.spool.path.parent / "suppressed"
+    return Suppressions(path, clock, settings.suppression.days * DAY)
 
 
 def _text(path: Path) -> str:

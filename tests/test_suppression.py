@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import tempfile
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from relay.assembly import Surroundings
 from relay.delivery.suppression import Suppressed, Suppressions, address_of
 from relay.interfaces import IChain, IMailLog
 from relay.mail.address import Address
@@ -28,7 +30,10 @@ from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.guard import Networks
 from relay.policy.suppressing import Suppressing
+from relay.testing import world
+from relay.testing.peers import Say
 from relay.testing.policy import NOON, inquiry
+from relay.testing.world import MailWorld
 
 DAY = 86400.0
 ANN, BOB, EVE = (Address(name, "far.test") for name in ("ann", "bob", "eve"))
@@ -173,6 +178,39 @@ class FileTests(ListCase):
         self.assertEqual(self.on(self.list), [ANN])
         self.assertFalse(self.file.exists())
         self.assertEqual(len(self.said), 1)
+
+
+class WorldTests(ListCase):
+    CONFIGURATION = """
+hostname = "mx.test"
+[[listener]]
+name = "mx"
+address = "127.0.0.1:2525"
+[[policy]]
+use = "forward"
+"""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(world, "Surroundings", partial(Surroundings, suppressions=self.list))
+        self.world = MailWorld(self.CONFIGURATION)
+        self.far = self.world.exchange("far.test", "192.0.2.25").at("RCPT", Say("550 5.1.1 Unknown"), about="ann@")
+
+    def asked(self, client: str) -> str:
+        conversation = self.world.connect(client)
+        conversation.say("EHLO client.test")
+        conversation.say("MAIL FROM:<jon@here.test>")
+        *_, reply = conversation.say("RCPT TO:<ann@far.test>")
+        return reply
+
+    def test_who_writes_again_to_an_address_that_has_failed_hears_of_it_at_once(self) -> None:
+        self.assertTrue(self.asked("127.0.0.1").startswith("250 "))
+        self.world.send("jon@here.test", ["ann@far.test", "bob@far.test"], b"Subject: hello\r\n\r\nHi!\r\n")
+        self.world.settle()
+        self.assertEqual([address.local for address in self.on(self.list)], ["ann"])
+        self.assertIn("550 5.1.1 Unknown", self.asked("127.0.0.1"))
+        self.assertTrue(self.asked("192.0.2.9").startswith("250 "))
+        self.assertEqual(self.world.log.named("refused")[-1]["because"], "it is on the suppression list")
 
 
 @implementer(IChain)

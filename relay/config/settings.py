@@ -83,6 +83,17 @@ class HistorySettings(Section):
     size: Size = Field(default=1024 * MIB, description="How large it may become. Over it the oldest goes.")
 
 
+class SuppressionSettings(Section):
+    """Addresses of others to which mail has failed since there is no such mailbox or domain."""
+
+    keep: Yes = Field(
+        default=False,
+        description="Whether they are kept, and refused (550 5.1.1) to clients that have logged in or are `trusted`.",
+    )
+    path: Place | None = Field(default=None, description="The file. Without it, `suppressed` beside the spool.")
+    days: Count = Field(default=30, le=10_000, description="For how many days an address is refused.")
+
+
 class ControlSettings(Section):
     """Where `relayctl` finds the running relay."""
 
@@ -133,6 +144,9 @@ class Settings(Section):
     log: LogSettings = Field(default=LogSettings(), description="The mail log.")
     history: HistorySettings = Field(
         default=HistorySettings(), description="What happened to messages and refusals, for people to ask."
+    )
+    suppression: SuppressionSettings = Field(
+        default=SuppressionSettings(), description="Whether addresses that have failed for good are refused."
     )
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
     process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
