@@ -152,8 +152,8 @@ class PauseTests(HealthCase):
     def test_a_success_in_between_does_not(self) -> None:
         for _ in range(10):
             self.meet(DOWN, 2)
+            self.assertFalse(self.health.is_paused(self.now))
             self.meet(Well())
-        self.assertFalse(self.health.is_paused(self.now))
 
     def test_behind_the_pause_one_attempt_finds_out_and_the_next_pause_is_longer(self) -> None:
         self.meet(DOWN, 3)

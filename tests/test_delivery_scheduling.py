@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.delivery.destination import Condition, Limits, Particular
 from relay.delivery.health import Rate
+from relay.delivery.retry import Schedule
 from relay.interfaces import Consignment
 from relay.mail.address import Address
 from relay.mail.dsn import Notify
@@ -129,6 +130,27 @@ class PauseTests(SchedulingTestCase):
         self.assertEqual(state.last_trouble and state.last_trouble.because, "connection refused")
         for pending in world.spool.pending()[-1:]:
             self.assertGreaterEqual(pending.due, state.paused_until or 0)
+
+    def test_what_comes_amid_a_long_pause_waits_for_its_end_and_not_all_of_it_for_the_same_moment(self) -> None:
+        world = DeliveryWorld(limits=Limits(pause=1800.0))
+        world.random = iter(at % 97 / 97 for at in range(1, 10**9)).__next__
+        world.hosts.answering("mx.example.net", DOWN)
+        for _ in range(20):
+            world.accept(forwarded("ann@example.net"))
+        until = self.at_destination(world).paused_until
+        dues = sorted(pending.due for pending in world.spool.pending())[3:]
+        assert until is not None
+        self.assertGreaterEqual(dues[0], until)
+        self.assertGreater(dues[-1] - dues[0], 100)
+
+    def test_but_not_longer_than_patience_lasts(self) -> None:
+        world = DeliveryWorld(limits=Limits(pause=7200.0, longest_pause=7200.0), schedule=Schedule(give_up=HOUR))
+        world.hosts.answering("mx.example.net", DOWN)
+        for _ in range(5):
+            world.accept(forwarded("ann@example.net"))
+        world.pass_time(HOUR + MINUTE)
+        self.assertEqual(sum(isinstance(outcome, Failed) for outcome in world.spool.settled.values()), 5)
+        self.assertEqual(len(world.notices()), 5)
 
     def test_when_the_host_is_back_the_probe_is_alone_and_then_there_are_two(self) -> None:
         world = DeliveryWorld()
@@ -260,6 +282,17 @@ class FairnessTests(SchedulingTestCase):
         world.pass_time(HOUR, step=1)
         self.assertEqual(len(world.spool.settled), 2001)
 
+    def test_nor_when_no_more_of_it_has_a_place_in_memory(self) -> None:
+        world = DeliveryWorld(limits=Limits(destination=2, total=20, held=100))
+        world.hosts.scripts["mx.example.net"] = SlowHost(world, seconds=1)
+        for _ in range(400):
+            world.accept(forwarded("ann@example.net"), reverse_path=self.NEWS)
+        id = world.accept(forwarded("ann@example.net"))
+        world.pass_time(3, step=1)
+        self.assertIn(f"{id}.0", world.spool.settled)
+        world.pass_time(HOUR, step=1)
+        self.assertEqual(len(world.spool.settled), 401)
+
 
 class LongQueueTests(SchedulingTestCase):
     """What is left out since enough of it waits in memory is not looked through again and again."""
@@ -294,6 +327,20 @@ class LongQueueTests(SchedulingTestCase):
         self.assertIn(f"{late}.0", world.spool.settled)
         self.assertNotIn(f"{delayed}.0", world.spool.settled)
         world.pass_time(4.6 * MINUTE, step=1)
+        self.assertIn(f"{delayed}.0", world.spool.settled)
+
+    def test_be_it_in_a_moment(self) -> None:
+        world = DeliveryWorld(
+            limits=Limits(destination=2, total=20, held=100), running=False, schedule=Schedule(first=10.0)
+        )
+        world.hosts.scripts["mx.slow.example"] = SlowHost(world, seconds=300)
+        for _ in range(400):
+            world.enrol(forwarded("ann@slow.example"), lease=None)
+        world.hosts.answering("mx.example.net", GREYLISTED, Carried(True, "mx"))
+        world.dispatcher.start()
+        world.pass_time(1, step=1)
+        delayed = world.accept(forwarded("ann@example.net"))
+        world.pass_time(12, step=1)
         self.assertIn(f"{delayed}.0", world.spool.settled)
 
     def test_and_what_is_hastened(self) -> None:

@@ -180,6 +180,14 @@ class TodayTests(SynchronousTestCase):
         world.pass_time(MINUTE, step=1)
         self.assertEqual(len(world.spool.settled), 200)
 
+    def test_no_more_is_claimed_than_can_be_held_while_policies_think(self) -> None:
+        world = DeliveryWorld(routes=self.routes, running=False, limits=Limits(held=40))
+        self.routes.everybody = Deferred()
+        for _ in range(100):
+            world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        self.assertEqual(len(self.routes.asked), 40)
+
     def test_a_relay_that_stops_meanwhile_gives_it_back(self) -> None:
         world = DeliveryWorld(routes=self.routes, running=False)
         self.routes.decisions[str(ANN)] = thinking = Deferred()  # type: ignore[var-annotated]

@@ -84,6 +84,13 @@ class TurnsTests(SynchronousTestCase):
         self.assertIs(turns.displace(("", "", "b")), letters[-1])
         self.assertEqual([turns.take() for _ in range(4)], letters[:-1])
 
+    def test_who_was_displaced_is_not_behind_its_place_afterwards(self) -> None:
+        turns = waiting("aaaabbb")
+        turns.displace(("", "", "c"))
+        for name in "ab":
+            turns.add(Letter(name))
+        self.assertEqual(order(turns), "abababab")
+
     @given(st.lists(st.sampled_from([*"abcdt", "a!", "b!", "-"]), max_size=80))
     def test_nobody_is_lost_and_nobody_comes_twice(self, steps: list[str]) -> None:
         turns: Turns[Letter] = Turns()

@@ -194,7 +194,7 @@ class Health:
         self.limit = max(1, self.limit // 2)
         if answered and active > 1:
             self._ceiling, self._ceiling_until = active - 1, now + _CEILING_SECONDS
-        if self.probing or self.failures >= _PATIENCE:
+        if self.failures >= _PATIENCE:
             self._pause = min(max(2 * self._pause, self.manner.pause), self.manner.longest_pause)
             self.paused_until = now + self._pause * (1 + _SPREAD * random())
             self.probing = False

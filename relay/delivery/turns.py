@@ -55,7 +55,7 @@ class _Standing:
     """A sender of whom something waits."""
 
     #: The number of its last work.
-    last: float
+    last: float = 0.0
     count: int = 0
 
 
@@ -80,7 +80,7 @@ class Turns(Generic[W]):
     def add(self, work: W) -> None:
         standing = self._senders.get(work.sender)
         if standing is None:
-            standing = self._senders[work.sender] = _Standing(self._served)
+            standing = self._senders[work.sender] = _Standing()
         standing.last = number = max(standing.last, self._served) + 1
         standing.count += 1
         self._came += 1
