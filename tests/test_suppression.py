@@ -25,7 +25,7 @@ from relay.interfaces import IChain, IMailLog
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.reply import Reply
-from relay.mail.routing import Deliver, Forward, Inquiry, Reject, Route
+from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Reject, Route
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.guard import Networks
@@ -36,6 +36,7 @@ from relay.testing.policy import NOON, inquiry
 from relay.testing.world import MailWorld
 
 DAY = 86400.0
+PEER = "mx.far.test[192.0.2.25]:25"
 ANN, BOB, EVE = (Address(name, "far.test") for name in ("ann", "bob", "eve"))
 
 
@@ -61,7 +62,7 @@ class ListCase(SynchronousTestCase):
         return made
 
     def meet(self, address: Address = ANN, status: str = "5.1.1", diagnostic: str = "550 5.1.1 no") -> None:
-        self.list.event("failed", id="Q", recipient=address, status=status, diagnostic=diagnostic)
+        self.list.event("failed", id="Q", recipient=address, status=status, diagnostic=diagnostic, peer=PEER)
 
     def on(self, list: Suppressions) -> list[Address]:
         return [one.address for one in list.listed()]
@@ -89,6 +90,7 @@ class ListTests(ListCase):
         for what in ("delayed", "refused", "delivered", "noticed"):
             self.list.event(what, recipient=EVE, status="5.1.1")
         self.list.event("accepted", sender=EVE, recipients=1)
+        self.list.event("failed", recipient=EVE, status="5.1.1", because="a program has said so")
         self.assertEqual([address.local for address in self.on(self.list)], ["5.1.1", "5.1.2", "5.1.10"])
 
     def test_a_name_in_other_letters_is_another_one(self) -> None:
@@ -206,6 +208,8 @@ use = "forward"
 
     def test_who_writes_again_to_an_address_that_has_failed_hears_of_it_at_once(self) -> None:
         self.assertTrue(self.asked("127.0.0.1").startswith("250 "))
+        self.list.event("failed", recipient=Address("x", "nowhere.test"), status="5.1.2")
+        self.assertTrue(self.list.remove(Address("x", "nowhere.test")))
         self.world.send("jon@here.test", ["ann@far.test", "bob@far.test"], b"Subject: hello\r\n\r\nHi!\r\n")
         self.world.settle()
         self.assertEqual([address.local for address in self.on(self.list)], ["ann"])
@@ -257,6 +261,7 @@ class RefusalTests(ListCase):
         for routes, asked, address in (
             ([onward], inquiry("ann@far.test", "<>", user="jon"), ANN),
             ([here], inquiry("ann@far.test", user="jon"), ANN),
+            ([Forward(NextHop("unix:/run/lmtp", mx=False, lmtp=True))], inquiry("ann@far.test", user="jon"), ANN),
             ([onward], inquiry("bob@far.test", user="jon"), BOB),
             ([onward], inquiry("info@here.test", user="jon"), ANN),
             ([onward, here], inquiry("ann@far.test", user="jon"), ANN),

@@ -100,7 +100,9 @@ class Suppressions:
         recipient = fields.get("recipient")
         if not isinstance(recipient, Address):
             return
-        if what == "failed" and fields.get("status") in STATUSES:
+        status = fields.get("status")
+        # No peer has said so of a program's or an application's mailboxes, which are ours to know.
+        if what == "failed" and status in STATUSES and (fields.get("peer") or status != "5.1.1"):
             self._put(recipient, str(fields.get("diagnostic") or fields.get("because") or ""), "")
         elif what == "relayed" and recipient in self._listed:
             self.remove(recipient)

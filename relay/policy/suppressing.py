@@ -50,7 +50,7 @@ class Suppressing:
     async def route(self, inquiry: Inquiry) -> Decision:
         decision: Decision = await self.chain.route(inquiry)
         match decision:
-            case Accepted((placement,)) if isinstance(placement.route, Forward):
+            case Accepted((placement,)) if isinstance(placement.route, Forward) and _leaves(placement.route):
                 known = inquiry.client.user is not None or inquiry.client.address in self.trusted
                 if not known or inquiry.reverse_path is None or placement.address != inquiry.recipient:
                     return decision
@@ -58,6 +58,11 @@ class Suppressing:
                 return decision if found is None else _refused(inquiry, found, placement.policy)
             case _:
                 return decision
+
+
+def _leaves(route: Forward) -> bool:
+    """Who speaks LMTP has the mailboxes (RFC 2033): one that is not there today may be made tomorrow."""
+    return not any(hop.lmtp for hop in route.next_hops)
 
 
 def _refused(inquiry: Inquiry, found: IsListed, policy: str) -> Refused:
