@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.routing import Forward, NextHop
-from relay.policy.forward import ForwardAll, ForwardOptions, host
+from relay.policy.forward import ForwardAll, ForwardOptions
+from relay.policy.onward import host
 from relay.testing.policy import PolicyContract, inquiry, world
 
 

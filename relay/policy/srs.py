@@ -7,8 +7,8 @@ from relay.config.fields import Count, Domain, Place
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.routing import ABSTAIN, Inquiry, Reject, Rewrite, RoutingVerdict
 from relay.mail.srs import Unfit
-from relay.policy.forward import Onward, WayOptions
 from relay.policy.names import about
+from relay.policy.onward import Onward, WayOptions
 from relay.policy.secret import srs_of
 
 
