@@ -138,7 +138,7 @@ class BoundTests(PoolTestCase):
     def test_mailmax_counts_over_all_messages_of_a_connection(self) -> None:
         self.exchange.offers = (*OFFERS, "LIMITS MAILMAX=3")
         self.carry(7)
-        self.assertEqual(self.exchange.connections, 3)
+        self.assertEqual((self.exchange.connections, self.exchange.open), (3, 1))
 
     def test_mailmax_counts_the_transactions_of_one_message_too(self) -> None:
         self.exchange.offers = (*OFFERS, "LIMITS MAILMAX=3 RCPTMAX=1")
