@@ -109,6 +109,8 @@ class NetworksTests(SynchronousTestCase):
     def test_an_address_is_in_the_networks_that_hold_it(self, given: Any, address: Any) -> None:
         if address.version == 6 and address.ipv4_mapped is not None:
             return
+        # A network of IPv4 addresses in the clothes of IPv6 holds those, and is not what this is about.
+        given = [each for each in given if each.version == 4 or not each.subnet_of(IPv6Network("::ffff:0:0/96"))]
         expected = any(address.version == network.version and address in network for network in given)
         self.assertIs(str(address) in Networks(given), expected)
 
