@@ -60,7 +60,7 @@ class Srs:
             return None
         said = self._again(sender) if _SRS.match(sender.local) else None
         local = said or self._first(sender, now)
-        return Address(local, self.domain) if len(local.encode()) <= LOCAL_PART_OCTETS else None
+        return Address(local, self.domain) if len(quote_local(local).encode()) <= LOCAL_PART_OCTETS else None
 
     def original(self, address: Address, now: float) -> Address | Unfit | None:
         """Who stands behind this address; `None` if it is no such address of this domain at all."""
