@@ -834,6 +834,7 @@ class EnvelopeTests(ListenerCase):
     def test_all_that_mail_and_rcpt_say_is_kept(self) -> None:
         self.world.exchange("example.org", "192.0.2.88")
         self.world.internet.remove("192.0.2.88")
+        self.world.names.signed.add("")
         client = self.authenticated()
         self.assertEqual(
             self.codes(
