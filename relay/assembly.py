@@ -188,6 +188,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
             counts=relay.meter.counts,
             routes=relay.chain,
             history=history,
+            suppressions=given.suppressions,
         )
     )
 

@@ -141,6 +141,12 @@ class TellingTests(SynchronousTestCase):
     def test_every_event_of_the_mail_log_has_its_sentence(self) -> None:
         self.assertEqual(set(_SENTENCES), EVENTS)
 
+    def test_an_address_on_the_suppression_list_says_who_has_put_it_there_and_why(self) -> None:
+        on = happening(0, "suppressed", recipient="a@x", because="has left", operator="root")
+        self.assertEqual(sentence(on), "a@x was put on the suppression list by the operator (root): has left")
+        off = happening(0, "unsuppressed", recipient="a@x", operator="root")
+        self.assertEqual(sentence(off), "a@x was taken off the suppression list by the operator (root)")
+
     def test_an_event_of_another_relay_is_told_as_it_is(self) -> None:
         self.assertEqual(sentence(happening(0, "beamed", recipient="a@x")), "beamed recipient=a@x")
 

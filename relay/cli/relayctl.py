@@ -10,6 +10,7 @@ from relay.cli.dest import dest
 from relay.cli.passwd import passwd
 from relay.cli.queue import queue
 from relay.cli.status import status
+from relay.cli.suppress import suppress
 from relay.cli.top import top
 from relay.cli.trace import trace
 
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for command in (status, queue, dest, trace, top, check, passwd):
+for command in (status, queue, dest, suppress, trace, top, check, passwd):
     main.add_command(command)

@@ -11,6 +11,7 @@ from relay import __version__
 from relay.control.api import Answer, Asked, Desk, Refused
 from relay.control.queue import QueueDesk
 from relay.control.running import Running
+from relay.control.suppression import SuppressionDesk
 from relay.mail.waiting import DestinationView, Reason
 
 #: Lives that a trace tells at most.
@@ -19,7 +20,7 @@ _MOST_LIVES: Final = 20
 
 def desk(running: Running) -> Desk:
     """The answers of this relay."""
-    queue, destinations = QueueDesk(running), DestinationDesk(running)
+    queue, destinations, suppression = QueueDesk(running), DestinationDesk(running), SuppressionDesk(running)
 
     async def status(_asked: Asked) -> Mapping[str, Any]:
         return await status_of(running)
@@ -33,8 +34,14 @@ def desk(running: Running) -> Desk:
         return (await running.history.find(text, _MOST_LIVES)).to_json()
 
     return Desk(
-        {"status": status, "trace": trace, **queue.questions(), **destinations.questions()},
-        {**queue.acts(), **destinations.acts()},
+        {
+            "status": status,
+            "trace": trace,
+            **queue.questions(),
+            **destinations.questions(),
+            **suppression.questions(),
+        },
+        {**queue.acts(), **destinations.acts(), **suppression.acts()},
     )
 
 

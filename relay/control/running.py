@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from relay.delivery.suppression import Suppressions
 from relay.interfaces import IClock, IHistory, IMailLog, IRoutes, ISpool
 from relay.mail.waiting import DestinationView
 
@@ -47,3 +48,5 @@ class Running:
     routes: IRoutes
     #: `None`: it keeps none.
     history: IHistory | None = None
+    #: `None`: it keeps none.
+    suppressions: Suppressions | None = None

@@ -182,6 +182,15 @@ def _resumed(it: Happening) -> str:
     return f"the destination {it.text('destination')} goes on{_by_operator(it)}"
 
 
+def _suppressed(it: Happening) -> str:
+    because = f": {it.text('because')}" if it.text("because") else ""
+    return f"{it.text('recipient')} was put on the suppression list{_by_operator(it)}{because}"
+
+
+def _unsuppressed(it: Happening) -> str:
+    return f"{it.text('recipient')} was taken off the suppression list{_by_operator(it)}"
+
+
 def _delivered(it: Happening) -> str:
     return f"{_whose(it)}: delivered to {it.text('by') or 'a mailbox here'}{_after(it)}"
 
@@ -241,6 +250,8 @@ _SENTENCES: Final[Mapping[str, Callable[[Happening], str]]] = {
     "given_up": _given_up,
     "paused": _paused,
     "resumed": _resumed,
+    "suppressed": _suppressed,
+    "unsuppressed": _unsuppressed,
     "delivered": _delivered,
     "relayed": _relayed,
     "delayed": _delayed,

@@ -39,6 +39,8 @@ EVENTS = frozenset(
         "given_up",
         "paused",
         "resumed",
+        "suppressed",
+        "unsuppressed",
         "delivered",
         "relayed",
         "delayed",
