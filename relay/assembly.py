@@ -8,8 +8,7 @@ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTCP
@@ -21,7 +20,6 @@ from relay.agents.smtp import SmtpTransmitter
 from relay.config.addresses import Inet
 from relay.config.delivery import ConnectionSettings, DeliverySettings
 from relay.config.errors import ConfigurationError
-from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
 from relay.config.logins import missing
 from relay.config.settings import Settings
@@ -41,35 +39,23 @@ from relay.delivery.notices import Notices
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
 from relay.delivery.suppression import Suppressions
+from relay.doors import Doors
 from relay.history.teed import Teed
 from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IMailLog, IResolver, ISpool, World
-from relay.mail.address import Address
-from relay.mail.envelope import Client
 from relay.mail.outcome import Unresolved
 from relay.mail.routing import NextHop
-from relay.net.admission import Admission, is_within
-from relay.net.auth_limits import FailureLimits, Limiter
+from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.logins import Logins
-from relay.net.peer_user import user_at
-from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.server import SmtpServerFactory
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.guard import Networks
 from relay.policy.suppressing import Suppressing
-from relay.reception import Reception, Turnstile, Visit
-from relay.reception.authentication import Users, user_of
+from relay.reception import Reception, Turnstile
 from relay.smtp.deadlines import Deadlines
-from relay.smtp.extensions import ALL, Standing
-from relay.smtp.profile import Profile, SessionLimits
-from relay.smtp.sasl import Channel
-from relay.smtp.server import ServerSession
-from relay.smtp.xclient import ATTRIBUTES as XCLIENT_ATTRIBUTES
-
-#: The address of a client of whom nobody knows where it is: that of no host (RFC 1122 section 3.2.1.3).
-_UNKNOWN: Final = "0.0.0.0"  # noqa: S104, nothing is bound here
 
 
 @frozen
@@ -143,12 +129,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     dispatcher = _dispatcher(settings, surroundings, world, chain, file)
     admission = Admission(settings.limits, settings.trusted, clock)
     reception = _reception(settings, surroundings, chain, dispatcher)
-    limits = settings.limits
-    limiter = Limiter(clock, FailureLimits(limits.auth_failures, limits.auth_failures_per_address, limits.auth_window))
-    listeners = tuple(
-        Listener(each, _factory(each, settings, surroundings, reception, admission, limiter))
-        for each in settings.listener
-    )
+    doors = Doors(settings, hostname(settings), surroundings.tls, surroundings.credentials, reception, admission)
+    listeners = tuple(Listener(each, doors.factory(each)) for each in settings.listener)
     turnstile = reception.turnstile
     return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter)
 
@@ -205,192 +187,6 @@ def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dis
         maillog=surroundings.maillog,
         turnstile=Turnstile(settings.limits.waiting_commits),
         clock=surroundings.clock,
-    )
-
-
-def _factory(
-    listener: ListenerSettings,
-    settings: Settings,
-    surroundings: Surroundings,
-    reception: Reception,
-    admission: Admission,
-    limiter: Limiter,
-) -> SmtpServerFactory:
-    limits, tls = settings.limits, surroundings.tls.get(listener.name)
-    profile = _profile(listener, settings, surroundings)
-    users = _users(listener, settings, surroundings, limiter)
-    reception = evolve(
-        reception,
-        users=users,
-        submission=listener.protocol == "submission",
-        lmtp=profile.lmtp,
-        verifies=listener.verify == "authenticated",
-    )
-    bounds = _Bounds.of(limits, admission, in_turn=listener.protocol == "smtp" and listener.early_talkers == "refuse")
-
-    def admit(arrival: Arrival) -> tuple[ServerSession, Visit]:
-        client, secured = client_of(arrival, listener.name, lmtp=profile.lmtp), arrival.secured
-        trusted = admission.is_trusted(client.address)
-        standing = Standing(
-            secured=secured is not None,
-            authenticated=client.user is not None,
-            trusted=trusted,
-            introducing=_may_introduce(arrival, listener),
-            introduced=bool(arrival.introduced),
-        )
-        words, offer = {}, None
-        if users is not None and secured is not None:
-            # TLS is with the host that speaks for a client, and so is whatever it proves.
-            channel = Channel() if arrival.introduced else Channel(secured.bindings(), user_of(client.tls))
-            offer = users.offer(channel)
-            words = {"AUTH": " ".join(offer.mechanisms), "FUTURERELEASE": _hold(limits.hold, reception.clock)}
-        session = ServerSession(
-            profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors
-        )
-        return session, Visit(reception, client, arrival.refusal, offer)
-
-    return SmtpServerFactory(
-        Doorway(
-            admit,
-            admission,
-            limits,
-            reception.clock,
-            listener.proxy,
-            tls=tls,
-            implicit=listener.tls == "implicit",
-            greeting_delay=listener.greeting_delay or 0.0,
-            identify=user_at if listener.local_users else None,
-        )
-    )
-
-
-def _profile(listener: ListenerSettings, settings: Settings, surroundings: Surroundings) -> Profile:
-    """What a listener offers. What needs something that is not there is not offered."""
-    limits, tls = settings.limits, surroundings.tls.get(listener.name)
-    there_is = {
-        "BINARYMIME": "BINARYMIME" in listener.also,
-        "STARTTLS": tls is not None and listener.tls != "implicit",
-        "AUTH": tls is not None,
-        "FUTURERELEASE": listener.protocol == "submission",
-        "EXPN": listener.expand,
-        "XCLIENT": bool(listener.xclient),
-    }
-    offered = [each for each in ALL if each.keyword not in listener.without and there_is.get(each.keyword, True)]
-    return Profile(
-        hostname(settings),
-        lenient=listener.newlines == "lenient",
-        extensions=tuple(offered),
-        arguments={
-            "SIZE": str(limits.message),
-            "LIMITS": f"MAILMAX={limits.messages} RCPTMAX={limits.recipients}",
-            "XCLIENT": " ".join(XCLIENT_ATTRIBUTES),
-        },
-        lmtp=listener.protocol == "lmtp",
-        requires_tls=listener.tls == "require",
-        requires_auth=listener.protocol == "submission",
-        postmaster=Address("postmaster", _home(settings)),
-    )
-
-
-def _users(
-    listener: ListenerSettings, settings: Settings, surroundings: Surroundings, limiter: Limiter
-) -> Users | None:
-    """Who may be somebody at this listener; `None`: nobody, or nobody could prove it."""
-    by_certificate = listener.client_authorities is not None
-    if surroundings.tls.get(listener.name) is None or (surroundings.credentials is None and not by_certificate):
-        return None
-    return Users(surroundings.credentials, limiter, settings.auth.mechanisms)
-
-
-def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
-    """Who has come: whoever is at the other end, or the client for whom that one speaks."""
-    facts = None if arrival.secured is None else arrival.secured.facts
-    client = Client(arrival.address, arrival.port, listener=listener, user=arrival.user, tls=facts, lmtp=lmtp)
-    if not arrival.introduced:
-        return client
-    said = dict(arrival.introduced)
-    return evolve(
-        client,
-        tls=None if facts is None else evolve(facts, client_subject=None),
-        # A host that speaks for others and knows no address of one speaks for a stranger all the same.
-        address=said.get("ADDR", client.address) or _UNKNOWN,
-        port=int(said.get("PORT") or 0),
-        helo=said.get("HELO") or "",
-        extended=said.get("PROTO") == "ESMTP",
-        user=said.get("LOGIN"),
-    )
-
-
-def _may_introduce(arrival: Arrival, listener: ListenerSettings) -> bool:
-    """
-    Whether XCLIENT is for it. Once the host has said for whom it speaks it may pass on what that one says, and that
-    one must not become somebody else by it.
-    """
-    if arrival.address is None or any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
-        return False
-    return is_within(arrival.address, listener.xclient)
-
-
-def _hold(longest: float, clock: IClock) -> str:
-    """The arguments of FUTURERELEASE (RFC 4865 section 4): for how long, and until when, something is held."""
-    until = datetime.fromtimestamp(int(clock.calendar() + longest), UTC)
-    return f"{longest:.0f} {until:%Y-%m-%dT%H:%M:%SZ}"
-
-
-@frozen
-class _Bounds:
-    """What sessions are held to: strangers, those whom we trust, and strangers while there are too many of them."""
-
-    admission: Admission
-    trusted: SessionLimits
-    strangers: SessionLimits
-    stressed: SessionLimits
-
-    @classmethod
-    def of(cls, limits: Limits, admission: Admission, *, in_turn: bool) -> _Bounds:
-        strangers = evolve(session_limits(limits, trusted=False), in_turn=in_turn)
-        stressed = evolve(
-            strangers,
-            errors=min(limits.errors, limits.errors_stressed),
-            idle_commands=min(limits.idle_commands, limits.idle_commands_stressed),
-        )
-        return cls(admission, session_limits(limits, trusted=True), strangers, stressed)
-
-    def of_client(self, trusted: bool) -> SessionLimits:
-        """Those of a session that begins now."""
-        if trusted:
-            return self.trusted
-        return self.stressed if self.admission.stressed else self.strangers
-
-
-def _home(settings: Settings) -> str:
-    """
-    The domain of a `<postmaster>` without one (RFC 5321 section 4.5.1): the host's own if there are mailboxes in it,
-    else the first that has some.
-    """
-    name = hostname(settings)
-    domains = [
-        domain
-        for policy in settings.policy
-        if policy.use == "mailbox"
-        for domain in getattr(policy.options, "domains", ())
-    ]
-    return name if name in domains or not domains else domains[0]
-
-
-def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
-    """What of the limits the dialogue keeps; the trusted may idle, and send as much as they like."""
-    return SessionLimits(
-        command_line=limits.command_line,
-        content_line=limits.content_line,
-        recipients=limits.recipients,
-        message=limits.message,
-        errors_slow=limits.errors_slow,
-        errors=limits.errors,
-        chunks=limits.chunks,
-        auth_line=limits.auth_line,
-        idle_commands=None if trusted else limits.idle_commands,
-        messages=None if trusted else limits.messages,
     )
 
 

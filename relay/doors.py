@@ -1,0 +1,229 @@
+"""
+Listeners: from what the configuration says of one to who answers there, and what is offered to whom.
+
+`relay.assembly` makes a relay's listeners of this; `relay.net.server` has the connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from relay.config.limits import Limits
+from relay.config.listeners import ListenerSettings
+from relay.config.settings import Settings
+from relay.interfaces import IClock, ICredentials
+from relay.mail.address import Address
+from relay.mail.envelope import Client
+from relay.net.admission import Admission, is_within
+from relay.net.auth_limits import FailureLimits, Limiter
+from relay.net.peer_user import user_at
+from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.tls_server import ServerTls
+from relay.reception import Reception, Visit
+from relay.reception.authentication import Users, user_of
+from relay.smtp.extensions import ALL, Standing
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.sasl import Channel
+from relay.smtp.server import ServerSession
+from relay.smtp.xclient import ATTRIBUTES as XCLIENT_ATTRIBUTES
+
+#: The address of a client of whom nobody knows where it is: that of no host (RFC 1122 section 3.2.1.3).
+_UNKNOWN: Final = "0.0.0.0"  # noqa: S104, nothing is bound here
+
+
+@frozen
+class Doors:
+    """What all listeners of a relay are made with."""
+
+    settings: Settings
+    #: In canonical form.
+    hostname: str
+    #: By the listener's name.
+    tls: Mapping[str, ServerTls]
+    credentials: ICredentials | None
+    reception: Reception
+    admission: Admission
+    limiter: Limiter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        limits = self.settings.limits
+        failures = FailureLimits(limits.auth_failures, limits.auth_failures_per_address, limits.auth_window)
+        object.__setattr__(self, "limiter", Limiter(self.reception.clock, failures))
+
+    def factory(self, listener: ListenerSettings) -> SmtpServerFactory:
+        """Who answers at this listener."""
+        limits, clock, admission = self.settings.limits, self.reception.clock, self.admission
+        profile, users = self._profile(listener), self._users(listener)
+        reception = evolve(
+            self.reception,
+            users=users,
+            submission=listener.protocol == "submission",
+            lmtp=profile.lmtp,
+            verifies=listener.verify == "authenticated",
+        )
+        in_turn = listener.protocol == "smtp" and listener.early_talkers == "refuse"
+        bounds = _Bounds.of(limits, admission, in_turn=in_turn)
+
+        def admit(arrival: Arrival) -> tuple[ServerSession, Visit]:
+            client, secured = client_of(arrival, listener.name, lmtp=profile.lmtp), arrival.secured
+            trusted = admission.is_trusted(client.address)
+            standing = Standing(
+                secured=secured is not None,
+                authenticated=client.user is not None,
+                trusted=trusted,
+                introducing=_may_introduce(arrival, listener),
+                introduced=bool(arrival.introduced),
+            )
+            words, offer = {}, None
+            if users is not None and secured is not None:
+                # TLS is with the host that speaks for a client, and so is whatever it proves.
+                channel = Channel() if arrival.introduced else Channel(secured.bindings(), user_of(client.tls))
+                offer = users.offer(channel)
+                words = {"AUTH": " ".join(offer.mechanisms), "FUTURERELEASE": _hold(limits.hold, clock)}
+            session = ServerSession(
+                profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors
+            )
+            return session, Visit(reception, client, arrival.refusal, offer)
+
+        return SmtpServerFactory(
+            Doorway(
+                admit,
+                admission,
+                limits,
+                clock,
+                listener.proxy,
+                tls=self.tls.get(listener.name),
+                implicit=listener.tls == "implicit",
+                greeting_delay=listener.greeting_delay or 0.0,
+                identify=user_at if listener.local_users else None,
+            )
+        )
+
+    def _profile(self, listener: ListenerSettings) -> Profile:
+        """What a listener offers. What needs something that is not there is not offered."""
+        limits, tls = self.settings.limits, self.tls.get(listener.name)
+        there_is = {
+            "BINARYMIME": "BINARYMIME" in listener.also,
+            "STARTTLS": tls is not None and listener.tls != "implicit",
+            "AUTH": tls is not None,
+            "FUTURERELEASE": listener.protocol == "submission",
+            "EXPN": listener.expand,
+            "XCLIENT": bool(listener.xclient),
+        }
+        offered = [each for each in ALL if each.keyword not in listener.without and there_is.get(each.keyword, True)]
+        return Profile(
+            self.hostname,
+            lenient=listener.newlines == "lenient",
+            extensions=tuple(offered),
+            arguments={
+                "SIZE": str(limits.message),
+                "LIMITS": f"MAILMAX={limits.messages} RCPTMAX={limits.recipients}",
+                "XCLIENT": " ".join(XCLIENT_ATTRIBUTES),
+            },
+            lmtp=listener.protocol == "lmtp",
+            requires_tls=listener.tls == "require",
+            requires_auth=listener.protocol == "submission",
+            postmaster=Address("postmaster", self._home),
+        )
+
+    def _users(self, listener: ListenerSettings) -> Users | None:
+        """Who may be somebody at this listener; `None`: nobody, or nobody could prove it."""
+        by_certificate = listener.client_authorities is not None
+        if self.tls.get(listener.name) is None or (self.credentials is None and not by_certificate):
+            return None
+        return Users(self.credentials, self.limiter, self.settings.auth.mechanisms)
+
+    @property
+    def _home(self) -> str:
+        """
+        The domain of a `<postmaster>` without one (RFC 5321 section 4.5.1): the host's own if there are mailboxes in
+        it, else the first that has some.
+        """
+        domains = [
+            domain
+            for policy in self.settings.policy
+            if policy.use == "mailbox"
+            for domain in getattr(policy.options, "domains", ())
+        ]
+        return self.hostname if self.hostname in domains or not domains else domains[0]
+
+
+def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
+    """Who has come: whoever is at the other end, or the client for whom that one speaks."""
+    facts = None if arrival.secured is None else arrival.secured.facts
+    client = Client(arrival.address, arrival.port, listener=listener, user=arrival.user, tls=facts, lmtp=lmtp)
+    if not arrival.introduced:
+        return client
+    said = dict(arrival.introduced)
+    return evolve(
+        client,
+        tls=None if facts is None else evolve(facts, client_subject=None),
+        # A host that speaks for others and knows no address of one speaks for a stranger all the same.
+        address=said.get("ADDR", client.address) or _UNKNOWN,
+        port=int(said.get("PORT") or 0),
+        helo=said.get("HELO") or "",
+        extended=said.get("PROTO") == "ESMTP",
+        user=said.get("LOGIN"),
+    )
+
+
+def _may_introduce(arrival: Arrival, listener: ListenerSettings) -> bool:
+    """
+    Whether XCLIENT is for it. Once the host has said for whom it speaks it may pass on what that one says, and that
+    one must not become somebody else by it.
+    """
+    if arrival.address is None or any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
+        return False
+    return is_within(arrival.address, listener.xclient)
+
+
+def _hold(longest: float, clock: IClock) -> str:
+    """The arguments of FUTURERELEASE (RFC 4865 section 4): for how long, and until when, something is held."""
+    until = datetime.fromtimestamp(int(clock.calendar() + longest), UTC)
+    return f"{longest:.0f} {until:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@frozen
+class _Bounds:
+    """What sessions are held to: strangers, those whom we trust, and strangers while there are too many of them."""
+
+    admission: Admission
+    trusted: SessionLimits
+    strangers: SessionLimits
+    stressed: SessionLimits
+
+    @classmethod
+    def of(cls, limits: Limits, admission: Admission, *, in_turn: bool) -> _Bounds:
+        strangers = evolve(session_limits(limits, trusted=False), in_turn=in_turn)
+        stressed = evolve(
+            strangers,
+            errors=min(limits.errors, limits.errors_stressed),
+            idle_commands=min(limits.idle_commands, limits.idle_commands_stressed),
+        )
+        return cls(admission, session_limits(limits, trusted=True), strangers, stressed)
+
+    def of_client(self, trusted: bool) -> SessionLimits:
+        """Those of a session that begins now."""
+        if trusted:
+            return self.trusted
+        return self.stressed if self.admission.stressed else self.strangers
+
+
+def session_limits(limits: Limits, *, trusted: bool) -> SessionLimits:
+    """What of the limits the dialogue keeps; the trusted may idle, and send as much as they like."""
+    return SessionLimits(
+        command_line=limits.command_line,
+        content_line=limits.content_line,
+        recipients=limits.recipients,
+        message=limits.message,
+        errors_slow=limits.errors_slow,
+        errors=limits.errors,
+        chunks=limits.chunks,
+        auth_line=limits.auth_line,
+        idle_commands=None if trusted else limits.idle_commands,
+        messages=None if trusted else limits.messages,
+    )
