@@ -290,6 +290,38 @@ directory = "mail"
         '\n[auth]\nchecker = "checker.py"\n',
         ["relay.toml:3: auth.checker: should be like 'package.module:Name'"],
     ),
+    "a history in the spool": (
+        '\n[spool]\npath = "spool"\n[history]\npath = "x/../spool/spool.db"\n',
+        ["relay.toml:5: history.path: is within the spool, where nothing else may be: say another file"],
+    ),
+    "a history and a list that are the spool": (
+        '\nspool.path = "/var/spool/relay"\nhistory.path = "/var/spool/relay"\n'
+        'suppression = {keep = true, path = "/var/spool/relay/content/x"}\n',
+        [
+            "relay.toml:3: history.path: is within the spool, where nothing else may be: say another file",
+            "relay.toml:4: suppression.path: is within the spool, where nothing else may be: say another file",
+        ],
+    ),
+    "files that are one": (
+        '\nlog.mail = "one"\nauth.passwords = "two"\ncontrol.socket = "three"\n[suppression]\nkeep = true\n'
+        'path = "two"\n[history]\npath = "one"\n',
+        [
+            "relay.toml:7: suppression.path: is the file of passwords: say another file",
+            "relay.toml:9: history.path: is the mail log: say another file",
+        ],
+    ),
+    "a history that is the list": (
+        '\nsuppression = {keep = true}\nhistory.path = "var/suppressed"\n',
+        ["relay.toml:3: history.path: is the suppression list: say another file"],
+    ),
+    "a mail log where the history is unless something is said": (
+        '\nlog.mail = "var/history.db"\n',
+        ["relay.toml:1: history.path: is the mail log: say another file"],
+    ),
+    "a history where the control socket is": (
+        '\nhistory.path = "var/control.sock"\n',
+        ["relay.toml:2: history.path: is the control socket: say another file"],
+    ),
     "two listeners of one name": (
         '\n[[listener]]\nname = "x"\naddress = "[::1]:25"\n[[listener]]\nname = "x"\naddress = "[::1]:26"\n',
         ["relay.toml:6: listener.2.name: another listener has this name"],

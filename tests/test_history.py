@@ -19,7 +19,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from relay.history.database import set_aside
+from relay.history import records
+from relay.history.database import APPLICATION, FORMAT, set_aside
 from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
 from relay.history.scribe import IsScribe, Scribe
@@ -29,6 +30,9 @@ from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
 from relay.mail.history import Findings
 from relay.net.clock import ReactorClock
+from relay.spool.disk import SpoolDisk
+from relay.spool.layout import Layout, prepare
+from relay.spool.schema import open_database as open_spool
 from relay.testing.history import BOB, ID, NOON, OTHER, HistoryContract
 from relay.testing.maillog import MemoryMailLog
 
@@ -212,6 +216,19 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(len(self.found(history, "ann@example.org").lives), 4)
         self.assertEqual(len(self.said), 1)
 
+    def test_questions_while_the_disk_hangs_do_not_carry_events_past_the_bound(self) -> None:
+        history = self.opened(self.scribe, most_waiting=10)
+        self.scribe.slow = True
+        for number in range(100):
+            self.accept(history, f"NG79W8MR4E2{number:03}")
+            Deferred.fromCoroutine(history.find(ID))
+        # At most what was handed over, and as much that waits.
+        self.assertGreaterEqual(history.dropped, 80)
+        self.scribe.slow = False
+        self.scribe.go_on()
+        self.time.advance(DELAY)
+        self.assertEqual(len(self.lives(history)), 100 - history.dropped)
+
     # Bounds.
 
     def test_what_is_too_old_goes_also_when_nothing_happens_any_more(self) -> None:
@@ -280,15 +297,15 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         history = self.opened(self.scribe)
         self.accept(history)
         self.time.advance(DELAY)
-        records = history._records
-        assert records._connection is not None
-        records._connection.execute("PRAGMA max_page_count = 1")  # a disk of SQLite's that is full
+        kept = history._records
+        assert kept._connection is not None
+        kept._connection.execute("PRAGMA max_page_count = 1")  # a disk of SQLite's that is full
         for number in range(100):
             self.accept(history, OTHER, message_id=f"<{number}-{'x' * 400}@example.org>")
         self.time.advance(DELAY)
         self.assertIn("full", self.said[0])
         self.assertEqual(self.lives(history), [ID])
-        records._connection.execute("PRAGMA max_page_count = 1000000")
+        kept._connection.execute("PRAGMA max_page_count = 1000000")
         self.accept(history, OTHER)
         self.assertEqual(self.lives(history), [OTHER, ID])
 
@@ -327,19 +344,115 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.lives(history), [ID])
         self.assertEqual(len(self.said), 1)
 
-    def test_a_file_of_a_newer_relay_or_of_somebody_else_is_set_aside_too(self) -> None:
-        for statement in ("PRAGMA user_version = 99", "PRAGMA application_id = 7"):
+    def mark(self, *statements: str) -> None:
+        """Keep one message, and then do this to the file."""
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.close(history)
+        with sqlite3.connect(self.path) as other:
+            for statement in statements:
+                other.execute(statement)
+        other.close()
+
+    def test_a_file_of_a_newer_relay_is_set_aside_too(self) -> None:
+        self.mark("PRAGMA user_version = 99")
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), [])
+        self.assertEqual(len(self.said), 1)
+        self.assertIn("format 99", self.said[0])
+
+    def test_a_history_that_does_not_say_that_it_is_one_is_known_by_its_tables(self) -> None:
+        for version in (0, 1):
+            self.mark("PRAGMA application_id = 0", f"PRAGMA user_version = {version}")
             history = self.opened(self.scribe)
-            self.accept(history)
+            self.assertEqual(self.lives(history), [ID])
             self.close(history)
             with sqlite3.connect(self.path) as other:
-                other.execute(statement)
+                said = [other.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             other.close()
-            history = self.opened(self.scribe)
-            self.assertEqual(self.lives(history), [])
-            self.close(history)
-        self.assertEqual(len(self.said), 2)
-        self.assertIn("format 99", self.said[0])
+            self.assertEqual(said, [APPLICATION, FORMAT])
+            self.path.unlink()
+        self.assertEqual(self.said, [])
+
+    def assert_left_alone(self) -> None:
+        """A history finds what stands there, says once that it is not its own, and nothing has become of it."""
+        before = {each: each.read_bytes() for each in self.path.parent.iterdir()}
+        history = self.opened(self.scribe)
+        for _ in range(3):
+            self.accept(history)
+            self.time.advance(PAUSE)
+            problem = self.failureResultOf(Deferred.fromCoroutine(history.find(ID)), HistoryUnavailable)
+            self.assertIn("is left as it is", problem.getErrorMessage())
+        self.close(history)
+        self.assertEqual(len(self.said), 1, self.said)
+        self.assertIn(str(self.path), self.said.pop())
+        self.assertEqual({each: each.read_bytes() for each in self.path.parent.iterdir()}, before)
+
+    def test_the_database_of_a_running_spool_is_left_alone_and_the_spool_goes_on(self) -> None:
+        layout, disk = Layout(self.path.parent / "spool"), SpoolDisk()
+        prepare(layout, disk)
+        spool = open_spool(layout, disk)
+        self.addCleanup(spool.close)
+        spool.execute("INSERT INTO probes VALUES (7)")
+        self.path = layout.database
+        before = sorted(os.listdir(layout.path))
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.time.advance(DELAY)
+        self.assertEqual(sorted(os.listdir(layout.path)), before)
+        self.assertEqual((len(self.said), history.dropped), (1, 1))
+        spool.execute("INSERT INTO probes VALUES (8)")
+        with sqlite3.connect(self.path) as other:
+            self.assertEqual(other.execute("SELECT * FROM probes ORDER BY 1").fetchall(), [(0,), (7,), (8,)])
+        other.close()
+
+    def test_a_database_of_somebody_else_is_left_alone_also_under_the_usual_name(self) -> None:
+        self.mark("PRAGMA application_id = 7")
+        self.assert_left_alone()
+        self.mark_foreign("CREATE TABLE lives (number INTEGER PRIMARY KEY, began REAL NOT NULL, id TEXT NOT NULL)")
+        self.assert_left_alone()
+        self.mark_foreign("PRAGMA user_version = 1")
+        self.assert_left_alone()
+
+    def mark_foreign(self, statement: str) -> None:
+        self.path.unlink()
+        with sqlite3.connect(self.path) as other:
+            other.execute(statement)
+        other.close()
+
+    def test_a_file_that_is_no_database_is_left_alone_if_it_has_another_name(self) -> None:
+        self.path = self.path.with_name("users")
+        self.path.parent.mkdir()
+        for content in ("jon:secret\n", "jon:secret\n" * 1000):
+            self.path.write_text(content)
+            self.assert_left_alone()
+
+    def test_a_history_of_another_name_that_is_damaged_is_set_aside_for_it_says_what_it_is(self) -> None:
+        self.path = self.path.with_name("told.db")
+        self.test_damage_within_the_file_is_noticed_when_it_is_met()
+        self.assertTrue(self.path.with_name("told.db.damaged").exists())
+
+    def test_a_file_without_content_is_used_whatever_its_name_is(self) -> None:
+        self.path = self.path.with_name("told.db")
+        self.path.parent.mkdir()
+        self.path.touch()
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.assertEqual((self.lives(history), self.said), ([ID], []))
+
+    def test_a_look_at_the_file_that_fails_gives_no_message_a_second_life(self) -> None:
+        self.mark()
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), [ID])
+        patch = self.patch(records, "_KNOWN", "SELECT id, number FROM nowhere")
+        history.event("delayed", id=ID, recipient=BOB)
+        self.time.advance(DELAY)
+        patch.restore()
+        self.assertEqual(history.dropped, 1)
+        history.event("relayed", id=ID, recipient=BOB)
+        self.time.advance(PAUSE)
+        (life,) = self.found(history, ID).lives
+        self.assertEqual([each.what for each in life.happenings], ["accepted", "relayed"])
 
     def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
         history = self.opened(self.scribe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import tempfile
@@ -20,7 +21,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.assembly import Surroundings
-from relay.delivery.suppression import Suppressed, Suppressions, address_of
+from relay.delivery.suppression import Suppressed, Suppressions, address_of, why_no_list
 from relay.interfaces import IChain, IMailLog
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement, Refused
@@ -147,6 +148,58 @@ class FileTests(ListCase):
         found.add(EVE, "", "root")
         self.assertEqual(self.on(self.made()), [ANN, EVE])
         self.assertEqual(len(self.said), 1)
+
+    def test_as_it_was_it_is_kept_when_lines_of_it_are_left_out(self) -> None:
+        self.meet(ANN)
+        was = self.file.read_bytes() + b"jon:secret\n"
+        self.file.write_bytes(was)
+        found = self.made()
+        self.assertEqual((self.on(found), len(self.said)), ([ANN], 1))
+        self.assertEqual(self.folder.joinpath("suppressed.damaged").read_bytes(), was)
+        self.assertNotIn(b"jon", self.file.read_bytes())
+
+    def test_where_no_copy_can_be_kept_nothing_is_left_out_of_the_file(self) -> None:
+        self.folder.joinpath("suppressed.damaged").mkdir()
+        self.meet(ANN)
+        was = self.file.read_bytes() + b"jon:secret\n"
+        self.file.write_bytes(was)
+        found = self.made()
+        found.add(BOB, "", "root")
+        self.assertEqual((self.on(found), len(self.said)), ([ANN, BOB], 1))
+        self.assertEqual(self.file.read_bytes(), was)
+
+    def test_a_file_without_a_line_of_a_list_is_not_touched(self) -> None:
+        for content in (b"jon:secret\nann:secret2\n", b"x", b"\n\n", b'{"event": "accepted"}\n'):
+            self.file.write_bytes(content)
+            found = self.made()
+            found.add(ANN, "", "root")
+            found.remove(ANN)
+            self.assertEqual((self.on(found), len(self.said)), ([], 1), content)
+            self.assertIn("is no suppression list", self.said.pop())
+            self.assertEqual([each.name for each in self.folder.iterdir()], ["suppressed"])
+            self.assertEqual(self.file.read_bytes(), content)
+            self.assertIn("is no suppression list", why_no_list(self.file))
+
+    def test_a_file_that_is_empty_or_not_there_or_a_list_can_be_one(self) -> None:
+        self.assertEqual(why_no_list(self.file), "")
+        self.file.touch()
+        self.assertEqual(why_no_list(self.file), "")
+        self.list = self.made()
+        self.meet()
+        self.assertEqual((why_no_list(self.file), self.said), ("", []))
+        self.assertIn("cannot be read", why_no_list(self.folder))
+
+    def test_a_time_that_no_calendar_has_is_no_time(self) -> None:
+        self.meet(ANN)
+        good = self.file.read_text()
+        for time in ("1e300", "-1", "NaN", "Infinity", "1" + "0" * 400, "253402300800"):
+            for key in ("since", "until"):
+                line = {"address": str(ANN), "since": NOON, "until": NOON + DAY, "because": "", "by": "", key: 0}
+                del line[key]
+                self.file.write_text(good + json.dumps(line)[:-1] + f', "{key}": {time}}}\n')
+                # Nor does the line take off who is there.
+                self.assertEqual(self.on(self.made()), [ANN], (key, time))
+                self.assertEqual(self.file.read_text(), good)
 
     @given(st.binary(max_size=200))
     def test_whatever_stands_in_it_nothing_raises(self, octets: bytes) -> None:

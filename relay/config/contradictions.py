@@ -1,8 +1,10 @@
-"""What is right by itself and wrong beside the rest: listeners, and the users that they ask for."""
+"""What is right by itself and wrong beside the rest: listeners and the users that they ask for, files in one place."""
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from relay.config.addresses import Inet, Unix
@@ -11,6 +13,9 @@ from relay.config.settings import Settings
 from relay.config.wording import Complaint
 
 _SMTP_PORT: Final = 25
+
+#: Stands for the directory of the file, deep enough for as many `..` as anybody writes.
+_BASE: Final = Path("/", *["<base>"] * 32)
 
 #: RFC 2033 section 5.
 _NEEDED_BY_LMTP: Final = ("PIPELINING", "ENHANCEDSTATUSCODES")
@@ -23,6 +28,7 @@ def contradictions(settings: Settings) -> Iterator[Complaint]:
     for index, listener in enumerate(settings.listener):
         for key, text in _of_listener(listener, settings):
             yield Complaint(("listener", index, key), text)
+    yield from _of_files(settings)
     source = settings.auth.source
     if source is None:
         return
@@ -36,6 +42,35 @@ def contradictions(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(("auth", source), "nobody would ever be asked: no listener with 'tls' offers AUTH")
     if source != "passwords" and not {"PLAIN", "LOGIN"} & set(settings.auth.mechanisms):
         yield Complaint(("auth", "mechanisms"), f"'{source}' knows PLAIN and LOGIN only")
+
+
+def _of_files(settings: Settings) -> Iterator[Complaint]:
+    """Files that the relay writes anew when they are not what it expects: each has to be its alone."""
+    spool = _placed(settings.spool.path)
+    history, suppression = settings.history, settings.suppression
+    taken = {"the control socket": _placed(settings.control.socket)}
+    if isinstance(settings.log.mail, Path):
+        taken["the mail log"] = _placed(settings.log.mail)
+    if settings.auth.passwords is not None:
+        taken["the file of passwords"] = _placed(settings.auth.passwords)
+    written = []
+    if suppression.keep:
+        place = spool.parent / "suppressed" if suppression.path is None else _placed(suppression.path)
+        written.append(("suppression", "the suppression list", place))
+    if history.keep and settings.spool.engine != "memory":
+        place = spool.parent / "history.db" if history.path is None else _placed(history.path)
+        written.append(("history", "the history", place))
+    for section, name, place in written:
+        if spool == place or spool in place.parents:
+            yield Complaint((section, "path"), "is within the spool, where nothing else may be: say another file")
+        for other, its in taken.items():
+            if its == place:
+                yield Complaint((section, "path"), f"is {other}: say another file")
+        taken[name] = place
+
+
+def _placed(path: Path) -> Path:
+    return Path(os.path.normpath(_BASE / path))
 
 
 def _of_listener(listener: ListenerSettings, settings: Settings) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,8 @@ STATUSES: Final = frozenset({"5.1.1", "5.1.2", "5.1.10"})
 MOST: Final = 100_000
 
 _BECAUSE: Final = 300
+#: The end of the year 9999, which is the last that a date can have.
+_END_OF_TIME: Final = 253_402_300_800.0
 #: Lines of the file that say nothing any more before it is written anew.
 _STALE: Final = 1000
 
@@ -69,8 +71,9 @@ class Suppressions:
 
     def load(self) -> None:
         """
-        Read the file, if there is one. What cannot be read of it is left out, and said once; where that is all of it,
-        nothing is written either.
+        Read the file, if there is one. Lines that cannot be read are left out, which is said once, and the file as it
+        was is kept under another name. One that cannot be read at all, or has no line of a list, may be anything: it
+        stays as it is, and the list is in memory alone.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,18 +84,40 @@ class Suppressions:
             self._unreadable = True
             self._cannot(problem)
             return
-        *lines, rest = octets.split(b"\n")
-        damaged = bool(rest)
-        for line in lines:
-            try:
-                self._read(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                damaged = True
+        lines, damaged = _read(octets)
+        if damaged and not lines:
+            self._unreadable = self._failing = True
+            self._log.error(
+                "{file} is no suppression list: {why}. It is left as it is, and the list is in memory alone",
+                file=str(self._path),
+                why=_NO_LIST,
+            )
+            return
+        for address, one in lines:
+            self._listed.pop(address, None)
+            if one is not None:
+                self._listed[address] = one
         self._lines = len(lines)
         self._forget_old()
         if damaged:
-            self._log.warn("Lines of {file} cannot be read, and are left out", file=str(self._path))
-            self._write_anew()
+            self._mend(octets)
+
+    def _mend(self, octets: bytes) -> None:
+        """Write the file anew, without what cannot be read; but not before a copy of it is kept."""
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        try:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o640), "wb") as file:
+                file.write(octets)
+        except OSError as problem:
+            self._unreadable = True
+            self._cannot(problem)
+            return
+        self._log.warn(
+            "Lines of {file} cannot be read, and are left out; as it was, it is {aside} now",
+            file=str(self._path),
+            aside=str(aside),
+        )
+        self._write_anew()
 
     # What the mail log is told.
 
@@ -150,13 +175,6 @@ class Suppressions:
                 break
             del self._listed[oldest.address]
 
-    def _read(self, line: Any) -> None:
-        address = parse_address(line["address"])
-        self._listed.pop(address, None)
-        if line["until"]:
-            since, until = float(line["since"]), float(line["until"])
-            self._listed[address] = Suppressed(address, since, until, str(line["because"]), str(line["by"]))
-
     def _append(self, line: dict[str, Any]) -> None:
         if self._failing or self._lines > 2 * len(self._listed) + _STALE:
             self._write_anew()
@@ -196,6 +214,44 @@ class Suppressions:
                 file=str(self._path),
                 why=problem.strerror,
             )
+
+
+_NO_LIST: Final = "not one line of it can be read"
+
+
+def why_no_list(path: Path) -> str:
+    """Why the file at `path` cannot be the list's, in words for the operator; "" if it can, or is not there yet."""
+    try:
+        lines, damaged = _read(path.read_bytes())
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        return f"it cannot be read: {problem.strerror}"
+    return f"it is no suppression list: {_NO_LIST}" if damaged and not lines else ""
+
+
+def _read(octets: bytes) -> tuple[list[tuple[Address, Suppressed | None]], bool]:
+    """What each line of the file says, `None` for who was taken off; and whether there are others in it."""
+    *lines, rest = octets.split(b"\n")
+    damaged = bool(rest)
+    readable = []
+    for line in lines:
+        try:
+            readable.append(_read_line(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            damaged = True
+    return readable, damaged
+
+
+def _read_line(line: Any) -> tuple[Address, Suppressed | None]:
+    address = parse_address(line["address"])
+    if not line["until"]:
+        return address, None
+    since, until = float(line["since"]), float(line["until"])
+    # Also true of what is no number.
+    if not (0 <= since < _END_OF_TIME and 0 <= until < _END_OF_TIME):
+        raise ValueError("no time that a clock has shown")
+    return address, Suppressed(address, since, until, str(line["because"]), str(line["by"]))
 
 
 def address_of(text: str) -> Address:

@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+#: As it is called unless the operator says another name.
+USUAL_NAME: Final = "history.db"
 #: Says in the database's header that it is a history of ours: "RLAH".
 APPLICATION: Final = 0x524C4148
 FORMAT: Final = 1
@@ -49,17 +51,25 @@ class Damaged(Exception):
     """It is no history that this relay could read: it is of no use but to be set aside."""
 
 
+class Foreign(Exception):
+    """It is somebody else's: it is left as it is, and there is no history."""
+
+
 def is_damage(problem: sqlite3.Error) -> bool:
     """Whether the file is to blame, and not the disk, the memory or us."""
     return type(problem) is sqlite3.DatabaseError
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The history at `path`, made if there is none. Raises `Damaged`, `sqlite3.Error` or `OSError`."""
-    # Made by us first, since SQLite would make it for everybody to read.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    """The history at `path`, made if there is none. Raises `Damaged`, `Foreign`, `sqlite3.Error` or `OSError`."""
+    # Made by us first, since SQLite would make it for everybody to read. One that is there is not opened but by SQLite:
+    # to close it would end all locks that this process has on it, and it may turn out to be somebody else's.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
+        if not _is_history(connection) and not _is_empty(connection):
+            raise _foreign(path, "it is a database, but no history")
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
         _prepare(connection)
@@ -77,8 +87,10 @@ def open_database(path: Path) -> sqlite3.Connection:
 def set_aside(path: Path) -> Path:
     """
     Give what stands at `path` another name, and return it. One that was set aside before makes room: a disk is not to
-    fill up with them. Raises `OSError`.
+    fill up with them. Raises `Foreign` if it cannot be told that it was a history, `sqlite3.Error` or `OSError`.
     """
+    if not _was_history(path):
+        raise _foreign(path, "it cannot be read as a history")
     aside = path.with_name(f"{path.name}.damaged")
     os.replace(path, aside)
     for suffix in ("-wal", "-shm"):
@@ -89,23 +101,65 @@ def set_aside(path: Path) -> Path:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    if (application, version) == (APPLICATION, FORMAT):
-        return
-    if application == APPLICATION:
-        raise Damaged(f"it has format {version}, and this relay knows format {FORMAT}")
-    with closing(connection.execute("SELECT count(*) FROM sqlite_master")) as counted:
-        if version or counted.fetchone()[0]:
-            raise Damaged("it is a database, but no history")
+    statements: tuple[str, ...] = _TABLES
+    if not _is_empty(connection):
+        application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+        if version not in (0, FORMAT) or (application and not version):
+            raise Damaged(f"it has format {version}, and this relay knows format {FORMAT}")
+        if application and version:
+            return
+        statements = tuple(each for each in _TABLES if each.startswith("PRAGMA"))
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        for statement in _TABLES:
+        for statement in statements:
             connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _is_history(connection: sqlite3.Connection) -> bool:
+    """Whether it says so, or says nothing and has our tables, as one that was made by hand or by an early relay."""
+    application = _pragma(connection, "application_id")
+    if application:
+        return application == APPLICATION
+    ours = {each.strip() for each in _TABLES if each.strip().startswith("CREATE TABLE")}
+    with closing(connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")) as tables:
+        return {sql for (sql,) in tables} >= ours
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nobody has put anything into it yet."""
+    if _pragma(connection, "application_id") or _pragma(connection, "user_version"):
+        return False
+    with closing(connection.execute("SELECT count(*) FROM sqlite_master")) as counted:
+        return not counted.fetchone()[0]
+
+
+def _was_history(path: Path) -> bool:
+    """Of a file that cannot be used. Where it is no database at all, nothing but its name can tell."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=1.0)) as connection:
+        try:
+            _pragma(connection, "application_id")
+        except sqlite3.Error as problem:
+            if is_damage(problem):
+                return path.name == USUAL_NAME
+            raise
+        try:
+            return _is_history(connection)
+        except sqlite3.Error as problem:
+            if is_damage(problem):
+                return False
+            raise
+
+
+def _foreign(path: Path, why: str) -> Foreign:
+    return Foreign(
+        f"{why}. {path} is left as it is, and no history is kept until the relay starts again: say another 'path' "
+        "in [history]"
+    )
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

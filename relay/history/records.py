@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from relay.history.database import Damaged, is_damage, open_database, set_aside
+from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside
 from relay.history.keys import key, keys, plain
 from relay.mail.history import Findings, Happening, Life
 
@@ -82,9 +82,11 @@ class Records:
         #: The lives of messages, by queue id: those of which something was heard last.
         self._lives: dict[str, int] = {}
         self._damage = ""
+        #: What stands there is not ours, and is not touched again.
+        self._foreign: Foreign | None = None
 
     # What the reactor's side asks for. Each raises `sqlite3.Error` or `OSError`; a file that is damaged is set aside,
-    # and the same is done in a new one.
+    # and the same is done in a new one. `Foreign` if what stands there is somebody else's: from then on, always.
 
     def keep(self, batch: Sequence[Told], now: float) -> None:
         """Keep these events, or none of them, and remove what is too old or too much by now."""
@@ -111,14 +113,20 @@ class Records:
             connection.close()
 
     def _mending(self, do: Callable[[], T]) -> T:
+        if self._foreign is not None:
+            raise Foreign(*self._foreign.args)
         try:
-            return do()
-        except (sqlite3.Error, Damaged) as problem:
-            if isinstance(problem, sqlite3.Error) and not is_damage(problem):
-                raise
-            self.close()
-            self._damage = f"{problem}; it is {set_aside(self._path)} now"
-            return do()
+            try:
+                return do()
+            except (sqlite3.Error, Damaged) as problem:
+                if isinstance(problem, sqlite3.Error) and not is_damage(problem):
+                    raise
+                self.close()
+                self._damage = f"{problem}; it is {set_aside(self._path)} now"
+                return do()
+        except Foreign as problem:
+            self._foreign = problem
+            raise
 
     # Keeping.
 
@@ -126,8 +134,8 @@ class Records:
         database = self._database()
         if self._free(self._path.parent) < self._bounds.reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        lives, events, found_by = self._rows(database, batch)
         try:
+            lives, events, found_by = self._rows(database, batch)
             database.execute("BEGIN IMMEDIATE")
             _insert(database, "INTO lives (number, began, id)", lives)
             _insert(database, "INTO events (life, at, what, fields)", events)

@@ -60,7 +60,7 @@ class SqliteHistory:
         #: When they are handed over, if that is arranged.
         self._next: Any = None
         self._next_round: Any = None
-        #: Batches that the thread has.
+        #: Events that the thread has.
         self._under_way = 0
         self._ailing = False
         self._closed = False
@@ -94,7 +94,9 @@ class SqliteHistory:
     async def find(self, text: str, most: int = 20) -> Findings:
         if self._closed:
             raise HistoryUnavailable("the history is closed")
-        self._hand_over()
+        # Behind a disk that hangs, questions would otherwise carry events past the bound.
+        if self._under_way + len(self._waiting) <= self._most_waiting:
+            self._hand_over()
         now = self._clock.calendar()
         found = await self._ask(lambda: self._records.find(text, most, now))
         return Findings(found.lives, found.more, found.since, self.dropped)
@@ -137,14 +139,14 @@ class SqliteHistory:
         if not self._waiting:
             return
         batch, self._waiting = self._waiting, []
-        self._under_way += 1
+        self._under_way += len(batch)
         now = self._clock.calendar()
         if self._next_round is None:
             self._next_round = self._clock.callLater(ROUND, self._go_round)
         self._perform(lambda: self._records.keep(batch, now), lambda result: self._handed_over(len(batch), result))
 
     def _handed_over(self, count: int, result: Exception | None) -> None:
-        self._under_way -= 1
+        self._under_way -= count
         if isinstance(result, Exception):
             self._drop(count)
             self._complain(result)
