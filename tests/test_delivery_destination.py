@@ -164,6 +164,44 @@ class MemoryTests(SynchronousTestCase):
         self.assertNotIn("d0", known)
         self.assertIn("d10049", known)
 
+    def test_a_pause_without_a_semicolon_means_all_that_have_one_known_or_not(self) -> None:
+        self.meet("a;tls=verify", DOWN, 0.0)
+        for name in "a;tls=verify", "ab", "b;tls=verify":
+            self.destinations.admit(CLAIM, name, 0.0)
+        self.destinations.pause("a", 0.0)
+        self.assertEqual(len(self.destinations.put_off()), 1)
+        later = {n: self.destinations.admit(CLAIM, n, 1.0) for n in ("a", "a;tls=verify", "a;login=x", "b", "ab")}
+        self.assertEqual([n for n, work in later.items() if work and work.put_off], ["a", "a;tls=verify", "a;login=x"])
+        self.destinations.resume("a", 2.0)
+        self.assertEqual([c.name for c in self.destinations.conditions(2.0) if c.paused_by], [])
+
+    def test_one_of_those_that_are_paused_together_may_go_on(self) -> None:
+        self.destinations.pause("a", 0.0)
+        self.destinations.resume("a;tls=verify", 1.0)
+        for _ in range(2):
+            works = [self.destinations.admit(CLAIM, n, 2.0) for n in ("a;tls=verify", "a;login=x")]
+            self.assertEqual([work and work.put_off is None for work in works], [True, False])
+        self.destinations.drain()
+        self.destinations.resume("a;login=y", 2.0)
+        self.destinations.pause("a", 3.0)
+        work = self.destinations.admit(CLAIM, "a;login=y", 4.0)
+        assert work is not None
+        self.assertIsNotNone(work.put_off)
+        work = self.destinations.admit(CLAIM, "a;tls=verify", 4.0)
+        assert work is not None
+        self.assertIsNotNone(work.put_off)
+
+    def test_a_pause_of_one_variant_leaves_the_others(self) -> None:
+        self.destinations.pause("a;tls=verify", 0.0)
+        work = self.destinations.admit(CLAIM, "a", 1.0)
+        assert work is not None
+        self.assertIsNone(work.put_off)
+
+    def test_it_is_known_whether_a_name_means_anything(self) -> None:
+        self.destinations.admit(CLAIM, "a;tls=verify", 0.0)
+        names = ("a", "a;tls=verify", "a;login=x", "b")
+        self.assertEqual([self.destinations.knows(name) for name in names], [True, True, False, False])
+
     def test_a_condition_says_what_is_going_on(self) -> None:
         for _ in range(5):
             self.destinations.admit(CLAIM, "a", 0.0)

@@ -679,6 +679,19 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx")})
         self.assertEqual(len(world.hosts.calls), 1)
 
+    def test_a_claim_whose_lease_was_over_when_it_came_is_not_carried_but_claimed_again(self) -> None:
+        world = DeliveryWorld()
+        id, claims = world.enrol(forwarded("ann@example.net"), lease=300.0)
+        world.hosts.scripts["mx.example.net"] = lambda *_: gate
+        gate: Deferred[Carried] = Deferred()
+        world.reactor.advance(400.0)
+        world.dispatcher.accept(claims)
+        world.pass_time(MINUTE, step=1)
+        self.assertEqual([ids for _, _, ids in world.hosts.calls], [(f"{id}.0",)])
+        gate.callback(TAKEN)
+        self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx")})
+        self.assertEqual((world.dispatcher.held, world.log.said("claim_lost")), (0, []))
+
     def test_a_lease_that_was_lost_ends_the_attempt_and_the_other_holder_goes_on(self) -> None:
         world, id, _ = self.slow()
         world.spool.steal(id)

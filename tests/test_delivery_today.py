@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.delivery.destination import Limits
+from relay.delivery.dispatch import Pace
 from relay.interfaces import IRoutes
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Placement, Refused
@@ -18,7 +20,7 @@ from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Inquiry, NextHop, Route
 from relay.mail.selection import BY_OPERATOR
 from relay.testing.world import MailWorld
-from tests.delivery_world import JON, DeliveryWorld, expansion, forwarded, local
+from tests.delivery_world import EPOCH, JON, DeliveryWorld, expansion, forwarded, local
 
 DOWN = Broke(Breakage.REFUSED, Phase.CONNECT, Peer("mx", "192.0.2.1"))
 NO = Refused(Reply.of(550, "5.7.1", "relaying denied"), "", "every policy abstained")
@@ -158,6 +160,84 @@ class TodayTests(SynchronousTestCase):
         thinking.callback(Accepted((Placement(ANN, ANN, Forward("example.org"), "p"),)))
         self.assertIn(f"{slow}.0", world.spool.settled)
 
+    def thinking_for(self, seconds: float, recipients: int) -> DeliveryWorld:
+        """A world whose policies need so long for each of the recipients of one message."""
+        world = DeliveryWorld(routes=self.routes, running=False)
+        addresses = [Address.parse(f"u{at}@example.net") for at in range(recipients)]
+        for address in addresses:
+            self.routes.decisions[str(address)] = said = Deferred()  # type: ignore[var-annotated]
+            world.reactor.callLater(seconds, said.callback, None)
+        world.enrol(*[forwarded(str(address)) for address in addresses], lease=None)
+        world.dispatcher.start()
+        return world
+
+    def test_the_recipients_of_a_message_do_not_wait_for_each_other(self) -> None:
+        world = self.thinking_for(9.0, 40)
+        self.assertEqual(len(self.routes.asked), 40)
+        world.pass_time(HOUR, step=1)
+        self.assertEqual([at for at, _, _ in world.hosts.calls], [9.0])
+        self.assertEqual(len(world.spool.settled), 40)
+
+    def test_whoever_has_no_answer_in_time_is_delayed_and_the_others_go(self) -> None:
+        world = DeliveryWorld(routes=self.routes, running=False)
+        self.routes.decisions["bob@example.net"] = never = Deferred()  # type: ignore[var-annotated]
+        id, _ = world.enrol(forwarded("ann@example.net"), forwarded("bob@example.net"), lease=None)
+        world.dispatcher.start()
+        world.pass_time(99, step=1)
+        self.assertEqual(list(world.spool.settled), [f"{id}.0"])
+        self.assertEqual([(one.attempts, one.due > world.clock.now()) for one in world.spool.pending()], [(1, True)])
+        self.assertIn("no answer within 75 s", str(world.log.said("delayed")[0]["because"]))
+        self.assertTrue(never.called)
+
+    def test_patience_ends_and_the_sender_is_told_though_the_policies_never_answer(self) -> None:
+        @implementer(IRoutes)
+        class Mute:
+            async def today(self, inquiry: Inquiry, policy: str) -> Any:
+                return await Deferred()
+
+        world = DeliveryWorld(routes=Mute(), running=False)
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        world.pass_time(6 * DAY, step=MINUTE)
+        self.assertIsInstance(world.spool.settled[f"{id}.0"], Failed)
+        self.assertEqual(len(world.notices()), 1)
+        self.assertEqual(world.log.said("claim_lost"), [])
+
+    def test_a_policy_that_does_not_end_when_it_is_told_to_keeps_nobody_waiting(self) -> None:
+        @implementer(IRoutes)
+        class Stubborn:
+            async def today(self, inquiry: Inquiry, policy: str) -> Any:
+                while True:
+                    with contextlib.suppress(CancelledError):
+                        await Deferred()
+
+        world = DeliveryWorld(routes=Stubborn(), running=False)
+        world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        world.pass_time(99, step=1)
+        self.assertEqual([one.attempts for one in world.spool.pending()], [1])
+
+    def test_what_policies_think_about_stays_ours(self) -> None:
+        world = DeliveryWorld(routes=self.routes, running=False, pace=Pace(lease=90.0, thinking=2.5))
+        self.routes.decisions[str(ANN)] = thinking = Deferred()  # type: ignore[var-annotated]
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        world.pass_time(80, step=1)
+        [row] = world.spool.shelf.recipients[id].values()
+        self.assertGreater(row.wake, EPOCH + 90.0)
+        self.assertEqual(len(self.routes.asked), 1)
+        self.assertFalse(thinking.called)
+
+    def test_what_another_relay_took_meanwhile_is_not_carried(self) -> None:
+        world = DeliveryWorld(routes=self.routes, running=False, pace=Pace(lease=90.0, thinking=2.5))
+        self.routes.decisions[str(ANN)] = said = Deferred()  # type: ignore[var-annotated]
+        world.reactor.callLater(100.0, said.callback, None)
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        world.spool.steal(id)
+        world.pass_time(HOUR, step=1)
+        self.assertEqual((world.hosts.calls, world.spool.settled), ([], {}))
+
     def test_a_long_queue_that_goes_another_way_today_is_not_claimed_and_given_back_in_a_circle(self) -> None:
         world = DeliveryWorld(
             routes=self.routes, running=False, limits=Limits(destination=2, first=2, total=20, held=40)
@@ -199,6 +279,15 @@ class TodayTests(SynchronousTestCase):
         world.spool.release()
         self.successResultOf(stopped)
         self.assertEqual(len(world.spool.unsettled()), 1)
+
+    def test_a_relay_that_stops_does_not_wait_for_the_policies(self) -> None:
+        world = DeliveryWorld(routes=self.routes, running=False)
+        self.routes.decisions[str(ANN)] = Deferred()
+        world.enrol(forwarded("ann@example.net"), lease=None)
+        world.dispatcher.start()
+        self.successResultOf(world.dispatcher.stop())
+        self.assertEqual(len(world.spool.unclaimed()), 1)
+        self.assertEqual(world.reactor.getDelayedCalls(), [])
 
 
 class WorldTests(SynchronousTestCase):

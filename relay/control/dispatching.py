@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import frozen
 
+from relay.control.api import Refused
 from relay.delivery.destination import Condition
 from relay.delivery.dispatch import Dispatcher
+from relay.mail.address import canonical_domain
 from relay.mail.outcome import Delayed
 from relay.mail.waiting import DestinationView, Reason
+
+#: What an operator may give as a name: a domain has 255 characters at most, and something may stand behind it.
+_LONGEST_NAME: Final = 300
+#: A destination's name with a domain in it that has a dot: `example.org`, `lmtp:[mail.example.org]:24;tls=verify`.
+_WITH_DOMAIN: Final = re.compile(r"((?:lmtp:)?\[?)([^][:;/@\s]+\.[^][:;/@\s]*)(\]?(?::\d+)?(?:;.*)?)")
 
 
 @frozen
@@ -21,14 +30,36 @@ class Dispatching:
     def destinations(self) -> Sequence[DestinationView]:
         return sorted(map(view, self.dispatcher.destinations()), key=lambda each: each.name)
 
+    def knows(self, name: str) -> bool:
+        """Whether anything in memory has this name: else a pause may be for a name that is misspelt."""
+        return self.dispatcher.knows(canonical(name))
+
     def pause(self, name: str) -> None:
-        self.dispatcher.pause(name)
+        self.dispatcher.pause(canonical(name))
 
     def resume(self, name: str) -> None:
-        self.dispatcher.resume(name)
+        self.dispatcher.resume(canonical(name))
 
     def wake(self) -> None:
         self.dispatcher.wake()
+
+
+def canonical(name: str) -> str:
+    """
+    A destination's name as the queue has it: of a domain neither the letter case matters nor a dot at its end. The
+    names of agents, sockets and logins stay as they are. Raises `Refused` for what can be no name.
+    """
+    name = name.strip()
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise Refused(f"a destination's name is one line of {_LONGEST_NAME} characters at most")
+    found = _WITH_DOMAIN.fullmatch(name)
+    if found is None:
+        return name
+    before, domain, behind = found.groups()
+    try:
+        return f"{before}{canonical_domain(domain.removesuffix('.'))}{behind}"
+    except ValueError:
+        return name
 
 
 def view(condition: Condition) -> DestinationView:

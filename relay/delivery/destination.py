@@ -8,7 +8,7 @@ nothing is held has no queue, and what was learnt of it is kept for some hours, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -55,9 +55,14 @@ class Limits:
 
     def manner(self, name: str) -> Manner:
         """How a destination is treated."""
-        wanted = self.particular.get(name) or self.particular.get(name.partition(";")[0]) or Particular()
+        wanted = self.particular.get(name) or self.particular.get(_plain(name)) or Particular()
         most = wanted.most or self.destination
         return Manner(self.first, most, wanted.rate, self.pause, self.longest_pause)
+
+
+def _plain(name: str) -> str:
+    """A destination's name without what is wanted of the way there."""
+    return name.partition(";")[0]
 
 
 class Cut(Enum):
@@ -163,6 +168,8 @@ class Destinations:
         self._resting: dict[Destination, None] = {}
         #: What was learnt, of those that are used and of some others; the least recently used first.
         self._known: dict[str, Health] = {}
+        #: What an operator has resumed while all others that begin like it stay paused.
+        self._exempt: set[str] = set()
         self._displaced: list[Work] = []
         self._put_off: list[Work] = []
 
@@ -198,8 +205,14 @@ class Destinations:
         if self.held >= self.limits.held:
             return None
         self.held += 1
+        work = self.unplaced(claim, name)
+        work.put_off = put_off
+        return work
+
+    def unplaced(self, claim: Claim, name: str) -> Work:
+        """A work whose turn never comes, and that takes up no place."""
         destination = self._destinations.get(name) or Destination(name, Health(self.limits.manner(name)))
-        return Work(claim, destination, sender_of(claim.entry.envelope), put_off=put_off)
+        return Work(claim, destination, sender_of(claim.entry.envelope))
 
     def next(self, now: float = 0.0) -> Work | None:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
@@ -332,16 +345,39 @@ class Destinations:
             )
 
     def pause(self, name: str, now: float) -> None:
-        """Begin nothing for this destination until it is resumed. What waits for it is put off."""
-        self._health(name, now).by_operator = True
-        destination = self._destinations.get(name)
-        if destination is not None:
-            self._put_all_off(destination)
-            self._forget_if_empty(destination)
+        """
+        Begin nothing for this destination until it is resumed. What waits for it is put off. As in `Limits`, a name
+        without `;` means those that have one behind it, too, also those of which nothing is known yet.
+        """
+        self._exempt -= {each for each in self._exempt if name in (each, _plain(each))}
+        for each in self._meant(name):
+            self._health(each, now).by_operator = True
+            destination = self._destinations.get(each)
+            if destination is not None:
+                self._put_all_off(destination)
+                self._forget_if_empty(destination)
 
     def resume(self, name: str, now: float) -> None:
-        """Begin again, whoever has paused it."""
-        self._health(name, now).resume()
+        """Begin again, whoever has paused it; whom the name means is as in `pause`."""
+        for each in self._meant(name):
+            self._health(each, now).resume()
+        self._exempt -= {each for each in self._exempt if _plain(each) == name}
+        if self._is_paused_with_others(name):
+            self._exempt.add(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether anything is held or known of whom this name means."""
+        return any(each in self._known or each in self._destinations for each in self._meant(name))
+
+    def _meant(self, name: str) -> Sequence[str]:
+        """This name, and if it has no `;` all that have one behind it."""
+        known = {*self._known, *self._destinations} - {name}
+        return (name, *sorted(each for each in known if _plain(each) == name))
+
+    def _is_paused_with_others(self, name: str) -> bool:
+        """Whether the operator has paused all that begin like this one, and has not resumed this one since."""
+        plain = self._known.get(_plain(name))
+        return plain is not None and plain.by_operator and name != _plain(name) and name not in self._exempt
 
     def revive(self, domain: str, below: bool) -> None:
         """Forget what troubles were met there, or below it in the DNS too, unless an operator has paused it."""
@@ -385,7 +421,7 @@ class Destinations:
         """What is known of a destination, now the most recently used one."""
         health = self._known.pop(name, None)
         if health is None or (now - health.used > _MEMORY_SECONDS and not health.by_operator and not self._has(name)):
-            health = Health(self.limits.manner(name))
+            health = Health(self.limits.manner(name), by_operator=self._is_paused_with_others(name))
         health.used = now
         self._known[name] = health
         if len(self._known) > _MOST_REMEMBERED:

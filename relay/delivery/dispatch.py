@@ -45,6 +45,8 @@ class Pace:
     lease: float = 300.0
     #: Longer than this no attempt may take, whoever is at fault: each of its phases has a deadline of its own.
     attempt: float = 2 * 3600.0
+    #: How long the policies may think about where a claim goes today, as a part of its lease.
+    thinking: float = 1 / 4
     #: How long what is under way may go on when the relay stops, and how long it may then take to end.
     grace: float = 5.0
 
@@ -82,10 +84,11 @@ class Dispatcher:
         self._limits = limits or Limits()
         self._pace = pace or Pace()
         self._log = Logger(namespace="relay.delivery")
-        self._today = None if routes is None else Today(routes, clock, mail_log, self._log)
+        thinking = self._pace.lease * self._pace.thinking
+        self._today = None if routes is None else Today(routes, clock, mail_log, thinking, self._log)
         self._parted = parted
-        #: Claims about which policies are thinking.
-        self._asking = 0
+        #: Claims about which policies are thinking. They are held, but have no place yet.
+        self._asking: set[Work] = set()
         self._destinations = Destinations(self._limits, random)
         self._ledger = Ledger(spool, clock, enrolled=self.accept, eased=self._eased)
         self._leases = Leases(
@@ -148,6 +151,10 @@ class Dispatcher:
             self._release(work)
             if work.cut is None:
                 self._giving_back.append(work.claim)
+        for work in tuple(self._asking):
+            # Whoever comes after us asks anew.
+            work.cut = work.cut or Cut.STOPPING
+            work.attempt.cancel()
         self._stopping = Deferred()
         self._stopping.chainDeferred(stopped)
         self._timer = self._clock.callLater(self._pace.grace, self._cut_all_short)
@@ -188,6 +195,10 @@ class Dispatcher:
         """How each destination is of which something is held or known."""
         return tuple(self._destinations.conditions(self._clock.now()))
 
+    def knows(self, name: str) -> bool:
+        """Whether anything is held or known in memory of the destination, or of those that `pause` means with it."""
+        return self._destinations.knows(name)
+
     def pause(self, name: str) -> None:
         """Begin nothing for this destination until `resume`; what waits in memory goes back with that as its reason."""
         self._destinations.pause(name, self._clock.now())
@@ -221,20 +232,39 @@ class Dispatcher:
         for claim in claims:
             routed: Sequence[Routed] | Deferred[Sequence[Routed]] = start(self._today.route(claim))
             if isinstance(routed, Deferred):
-                self._asking += 1
-                routed.addBoth(self._came).addErrback(lambda failure: self._log.failure("A claim was dropped", failure))
+                self._wait_for(routed, claim)
             else:
                 known += routed
         self._take_routed(known)
 
-    def _came(self, routed: Sequence[Routed] | Failure) -> Failure | None:
-        self._asking -= 1
-        if isinstance(routed, Failure):
-            return routed
-        self._take_routed(routed)
-        if self._agenda.cramped:
-            self._agenda.go_on()
-        return None
+    def _wait_for(self, routed: Deferred[Sequence[Routed]], claim: Claim) -> None:
+        work = self._destinations.unplaced(claim, claim.pending[0].recipient.destination)
+        work.began = self._clock.seconds()
+        work.attempt = routed
+        self._asking.add(work)
+        self._leases.hold(work)
+        routed.addBoth(partial(self._came, work))
+        routed.addErrback(lambda failure: self._log.failure("A claim was dropped", failure))
+
+    def _came(self, work: Work, routed: Sequence[Routed] | Failure) -> Failure | None:
+        """The policies have said where a claim goes, or it is not ours to carry any more."""
+        self._asking.discard(work)
+        work.attempt = None
+        try:
+            if work.cut is Cut.LOST:
+                return None
+            if work.cut is not None:
+                self._giving_back.append(work.claim)
+                return None
+            if isinstance(routed, Failure):
+                return routed
+            self._take_routed(routed)
+            return None
+        finally:
+            # Not before others hold what it held.
+            self._leases.let_go(work)
+            if self._agenda.cramped:
+                self._agenda.go_on()
 
     def _take_routed(self, routed: Sequence[Routed]) -> None:
         for each in routed:
@@ -251,6 +281,8 @@ class Dispatcher:
         if self._stopping is not None:
             self._giving_back.append(claim)
             return
+        if self._has_ended(claim):
+            return
         name = claim.pending[0].recipient.destination
         work = self._destinations.hold(claim, name, PutOff(why, 0.0))
         if work is None:
@@ -263,6 +295,8 @@ class Dispatcher:
         if self._stopping is not None:
             self._giving_back.append(claim)
             return
+        if self._has_ended(claim):
+            return
         name = claim.pending[0].recipient.destination
         work = self._destinations.admit(claim, name, self._clock.now())
         if work is None:
@@ -274,6 +308,17 @@ class Dispatcher:
             self._release(displaced)
         if work.put_off is not None:
             self._put_off(work)
+
+    def _has_ended(self, claim: Claim) -> bool:
+        """
+        Whether the lease was over before the claim came to us. What would be carried now others may carry as well, and
+        what is carried so could not be settled. Nobody has settled it: it is claimed again.
+        """
+        if claim.expires > self._clock.now():
+            return False
+        self._log.warn("The claim of {id} came when its lease was over; it is claimed again", id=claim.entry.id)
+        self._agenda.wake()
+        return True
 
     def _begin(self) -> None:
         """Begin whatever may begin. A loop, since an attempt that does not wait makes room for the next at once."""
@@ -367,7 +412,7 @@ class Dispatcher:
 
     def _room(self) -> int:
         """How many recipients the agenda may claim."""
-        return 0 if self._blocked else max(0, self._destinations.room - self._asking)
+        return 0 if self._blocked else max(0, self._destinations.room - len(self._asking))
 
     def _with_enough(self) -> frozenset[str]:
         """Of which destinations the agenda should claim no more, by the names that they have in the spool."""

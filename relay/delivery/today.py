@@ -8,10 +8,13 @@ come into it takes what waits. The first attempt, right behind the 250, goes whe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.interfaces import Claim, IClock, IMailLog, IRoutes
 from relay.mail.decision import Accepted, Decision, Refused
@@ -19,11 +22,17 @@ from relay.mail.outcome import Delayed
 from relay.mail.queue import EXPANSION, Pending, destination
 from relay.mail.routing import Deliver, Forward, Inquiry, Route
 from relay.mail.selection import BY_OPERATOR
+from relay.net.clock import cancel
+from relay.net.waiting import start
 
 #: The log is told so often at most, in seconds: the mail log tells it of each copy.
 _ALARM_SECONDS = 60.0
 #: Destinations of which it is remembered under what names the spool has their mail.
 _MOST_NAMES = 1000
+
+
+#: What is found out about a recipient, at once or later.
+_Found: TypeAlias = Pending | Delayed | Deferred[Pending | Delayed]
 
 
 @frozen
@@ -41,6 +50,8 @@ class Today:
     routes: IRoutes
     clock: IClock
     mail_log: IMailLog
+    #: So many seconds the policies have for all recipients of a claim together: less than its lease.
+    deadline: float
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     #: From which destinations, as the spool has them, mail goes to this one today.
     _formerly: dict[str, set[str]] = field(factory=dict)
@@ -48,10 +59,12 @@ class Today:
     _told: list[float] = field(factory=lambda: [float("-inf")])
 
     async def route(self, claim: Claim) -> Sequence[Routed]:
-        """The recipients of this claim by where they go today; it is the same claim if nothing has changed."""
+        """
+        The recipients of this claim by where they go today; it is the same claim if nothing has changed. Of whom no
+        policy has said anything at the deadline goes nowhere now.
+        """
         ways: dict[tuple[str, Delayed | None], list[Pending]] = {}
-        for pending in claim.pending:
-            found = await self._look(claim, pending)
+        for pending, found in zip(claim.pending, await self._look_for_all(claim), strict=True):
             way = (pending.recipient.destination, found) if isinstance(found, Delayed) else (_of(found), None)
             ways.setdefault(way, []).append(pending if isinstance(found, Delayed) else found)
         if len(ways) == 1:
@@ -64,6 +77,17 @@ class Today:
         """Under which other names the spool has mail for these: who wants no more of it must say these, too."""
         for name in destinations:
             yield from self._formerly.get(name, ())
+
+    async def _look_for_all(self, claim: Claim) -> Sequence[Pending | Delayed]:
+        """All are asked at once: one after another many of them take longer than any lease."""
+        found: list[_Found] = [start(self._look(claim, pending)) for pending in claim.pending]
+        if any(isinstance(each, Deferred) for each in found):
+            await _Gathering(found).until(self.clock, self.deadline)
+        because = f"no answer within {self.deadline:g} s"
+        return [
+            self._nowhere(claim, pending, because) if isinstance(each, Deferred) else each
+            for pending, each in zip(claim.pending, found, strict=True)
+        ]
 
     async def _look(self, claim: Claim, pending: Pending) -> Pending | Delayed:
         recipient, envelope = pending.recipient, claim.entry.envelope
@@ -120,6 +144,44 @@ class Today:
                 because=because,
             )
         return Delayed("4.3.5", f"the policies of today send it nowhere: {because}")
+
+
+class _Gathering:
+    """Waits for those that are not known yet, and puts what they say in their places."""
+
+    def __init__(self, found: list[_Found]) -> None:
+        self._found = found
+        self._waiting = {at: each for at, each in enumerate(found) if isinstance(each, Deferred)}
+        self._over: Deferred[None] = Deferred()
+
+    async def until(self, clock: IClock, deadline: float) -> None:
+        """Whoever has not answered then is cancelled. It is not waited for: it need not obey."""
+        for at, each in tuple(self._waiting.items()):
+            each.addCallback(partial(self._came, at)).addErrback(_nobody_listens)
+        timer = clock.callLater(deadline, self._end)
+        try:
+            if self._waiting:
+                await self._over
+        finally:
+            cancel(timer)
+            late, self._waiting = self._waiting, {}
+            for each in late.values():
+                each.cancel()
+
+    def _came(self, at: int, found: Pending | Delayed) -> None:
+        if self._waiting.pop(at, None) is None:
+            return
+        self._found[at] = found
+        if not self._waiting:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._over.called:
+            self._over.callback(None)
+
+
+def _nobody_listens(_failure: Failure) -> None:
+    """It was cancelled: nothing else comes out of a look as a failure."""
 
 
 def _of(pending: Pending) -> str:
