@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import resource
 import signal
 import stat
 import subprocess
@@ -504,6 +505,14 @@ class DeadlineTests(PipeCase):
         self.program.exit(os.EX_NOUSER)
         self.assertTrue(is_put_off(self.fact(self.carrying)))
 
+    def test_what_it_has_started_is_ended_as_well_if_it_ends_when_it_is_told_to(self) -> None:
+        self.clock.advance(61)
+        self.program.exit(None, signal.SIGTERM, leaving=True)
+        self.assertEqual(self.signals(), [signal.SIGTERM, signal.SIGKILL])
+        self.program.protocol.processEnded(Failure(ProcessTerminated(None, signal.SIGTERM)))
+        self.assertTrue(is_put_off(self.fact(self.carrying)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_one_that_nothing_ends_is_left_alone(self) -> None:
         for seconds in (61, 3, 3.1):
             self.clock.advance(seconds)
@@ -638,6 +647,35 @@ time.sleep(60)
         fact = self.run_program(program, timeout="1s")
         self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s", because=NOT_NOW))
         self.real.until(lambda: not any(_runs(int(pid)) for pid in file.read_text().split()))
+
+    def test_also_what_does_not_listen_and_has_nothing_open(self) -> None:
+        file = self.folder / "pid"
+        program = f"""
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = os.fork()
+if child:
+    open({str(file)!r}, "w").write(str(child))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+else:
+    for each in range(3):
+        os.close(each)
+time.sleep(60)
+"""
+        fact = self.run_program(program, timeout="1s")
+        self.assertEqual(fact, Unwritten(sys.executable, "it took longer than 1s", because=NOT_NOW))
+        self.real.until(lambda: not _runs(int(file.read_text())))
+
+    def test_it_ignores_no_signal_and_has_as_many_descriptors_as_any_program(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        program = 'grep SigIgn /proc/self/status; ulimit -Sn; ulimit -Hn; exit "$1"'
+        said = self.said(self.run_command("/bin/sh", "-c", program, "sh", "75"))
+        ignored, few, most = (each.strip() for each in said.split("|"))
+        ours = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+        self.assertEqual(int(ignored[-16:], 16) & ours, 0)
+        self.assertEqual((few, most), (str(min(1024, hard)), str(hard)))
 
     def test_one_that_does_not_listen_is_ended_all_the_same(self) -> None:
         program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"

@@ -119,6 +119,28 @@ class QueueTests(CommandCase):
         self.run_it("queue", "hold", "--state", "ill", status=2)
         self.run_it("queue", "hold", *(str(number) for number in range(501)), status=2)
 
+    def test_what_is_empty_is_never_taken_for_what_was_not_said(self) -> None:
+        self.post_mail("x@a.example")
+        for option in ("--to", "--from", "--dest", "--policy", "--state", "--older", "--reason"):
+            for empty in ("", " "):
+                self.run_it("queue", "delete", "--dry-run", "--state", "deferred", option, empty, status=2)
+        for command in (
+            ["queue", "delete", "--state", "deferred", ""],
+            ["queue", "list", "A", " "],
+            ["queue", "list", "--socket", ""],
+            ["queue", "list", "-c", ""],
+            ["queue", "show", ""],
+            ["queue", "reroute", "--all", "--via", ""],
+            ["dest", "pause", ""],
+            ["suppress", "add", ""],
+            ["trace", ""],
+        ):
+            self.run_it(*command, status=2)
+
+    def test_what_is_no_utf_8_is_said_to_be_none(self) -> None:
+        for command in ["queue", "list", "--to", "\udcff"], ["trace", "\udcff"], ["queue", "hold", "\udcff"]:
+            self.assertIn("is not in UTF-8", self.run_it(*command, status=2).output)
+
     def test_what_cannot_be_undone_is_asked_at_a_terminal(self) -> None:
         self.post_mail("x@a.example")
 

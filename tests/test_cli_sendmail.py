@@ -316,6 +316,26 @@ class RefusalTests(SendmailCase):
         self.config.unlink()
         self.assertEqual(self.sendmail("a@x")[0], os.EX_CONFIG)
 
+    def test_a_full_name_that_is_no_utf_8_is_said_to_be_none(self) -> None:
+        status, _, said = self.sendmail("-F", "x\udcff", "bob@example.net")
+        self.assertEqual(status, os.EX_USAGE)
+        self.assertIn("-F is a name in UTF-8", said)
+
+    def test_one_that_the_system_knows_only_in_other_octets_stops_no_mail(self) -> None:
+        relay = self.relay()
+        self.patch(pwd, "getpwuid", lambda uid: pwd.struct_passwd(("jon", "x", uid, 100, "J\udcf6n", "/", "/")))
+        self.assertEqual(self.sendmail("bob@example.net"), (0, "", ""))
+        self.assertIn(b"From: =?utf-8?", relay.messages[0])
+
+    def test_without_a_standard_input_there_is_no_message(self) -> None:
+        code = "from relay.cli.sendmail import main; main()"
+        for arguments, closed in (["bob@example.net"], "<&-"), (["-bs"], "<&-"), (["bob@example.net"], "0>/dev/null"):
+            words = [sys.executable, "-c", code, "-C", str(self.config), *arguments]
+            shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *words]
+            said = subprocess.run(shell, capture_output=True, timeout=60, check=False, text=True)
+            self.assertEqual(said.returncode, os.EX_NOINPUT, said.stderr)
+            self.assertRegex(said.stderr, r"^relay-sendmail: [^\n]+\n$")
+
 
 class OtherModesTests(SendmailCase):
     def test_recipients_are_tried_and_nothing_is_sent(self) -> None:

@@ -257,6 +257,21 @@ class ActingTests(ControlCase):
             self.refused(self.socket.post(f"queue/{verb}", too="x"), 400, "'too' is not understood")
         self.assertEqual(len(self.get("queue")["entries"]), 1)
 
+    def test_a_word_that_is_empty_is_refused_lest_more_be_meant_than_said(self) -> None:
+        self.post_mail("x@a.example")
+        for name in ("to", "from", "dest", "policy", "state", "older", "reason", "id"):
+            for empty in ("", " "):
+                words = {"dest": "a.example", name: empty}
+                self.refused(self.socket.post("queue/delete", **words), 400, f"'{name}'")
+                self.refused(self.socket.get("queue", **words), 400, f"'{name}'")
+        for ids in ([], [""], ["A", " "], "A,,B", ","):
+            self.refused(self.socket.post("queue/delete", dest="a.example", id=ids), 400, "'id' is empty")
+        self.assertEqual(len(self.get("queue")["entries"]), 1)
+
+    def test_an_age_that_no_clock_knows_is_refused(self) -> None:
+        for older in (10**400, -1, 1e300, None, [], "nan"):
+            self.refused(self.socket.post("queue/hold", older=older), 400, "'older' is a number of seconds")
+
     def test_a_long_queue_is_done_with_in_pieces(self) -> None:
         for _ in range(3):
             self.post_mail(*(f"u{n}@a.example" for n in range(400)))

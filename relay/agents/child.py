@@ -62,12 +62,15 @@ class Child(ProcessProtocol):
         self._timeout = timeout
         self._output = Tail(output)
         self._killpg = killpg
+        #: Of the process, kept since the transport of one that has exited has forgotten it.
+        self._group: int | None = None
         self._exited = False
         self._overdue = False
         #: The deadline; from SIGTERM on, when force is used; behind its exit, when its output is closed.
         self._timer: Any = None
 
     def connectionMade(self) -> None:
+        self._group = self.transport.pid
         self._timer = self._clock.callLater(self._timeout, self._end)
         self.transport.registerProducer(self, False)
 
@@ -104,6 +107,8 @@ class Child(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         self._exited = True
         cancel(self._timer)
+        if self._overdue:
+            self._end_what_it_left()
         self._timer = self._clock.callLater(LINGER, self.transport.loseConnection)
 
     def processEnded(self, reason: Failure) -> None:
@@ -120,6 +125,13 @@ class Child(ProcessProtocol):
     def _end_by_force(self) -> None:
         self._kill(signal.SIGKILL)
         self._timer = self._clock.callLater(GRACE, self._leave_alone)
+
+    def _end_what_it_left(self) -> None:
+        """It has listened to SIGTERM, and what it has started perhaps has not."""
+        # As long as there is a group of this number the number is nobody else's.
+        with suppress(ProcessLookupError, PermissionError):
+            if self._group is not None:
+                self._killpg(self._group, signal.SIGKILL)
 
     def _leave_alone(self) -> None:
         """It does not end, by a disk that hangs or since it has become a user whose processes are not ours to end."""

@@ -21,6 +21,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+#: Descriptors of a program: programs that use select(2), or close all they may have, know no more. The relay has raised
+#: its own.
+_DESCRIPTORS = 1024
 #: linux/prctl.h: the signal that a process gets when the thread ends that has started it.
 _PR_SET_PDEATHSIG = 1
 
@@ -45,6 +48,12 @@ def _prepare(settings: dict[str, str], directory: str) -> None:
         if key in settings:
             limit = int(settings[key])
             resource.setrlimit(kind, (limit, limit))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    # Python ignores them, and what is ignored stays so behind exec: `yes | head` would not end.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the mail in it
     if "uid" in settings:
         os.setgroups([int(group) for group in settings["groups"].split(",") if group])

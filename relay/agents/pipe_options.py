@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from relay.agents.scripts import scripts
 from relay.config.fields import Count, Place, Section, Word, Yes
 from relay.config.units import KIB, MIB, Duration, Size, Timeout, at_least
 
@@ -72,6 +73,13 @@ class PipeParameters(Section):
                 if name not in PLACEHOLDERS:
                     known = ", ".join(f"'{{{each}}}'" for each in PLACEHOLDERS)
                     raise ValueError(f"'{{{name}}}' stands for nothing; there are {known}")
+        for reader, argument in scripts(command):
+            if PLACEHOLDER.search(argument):
+                raise ValueError(
+                    f"'{argument}' is read by {reader} as a program, or says which it reads, and nothing of the mail "
+                    'may stand there: give it as an argument behind, "$1" in a shell, as in '
+                    '["/bin/sh", "-c", "program \\"$1\\"", "sh", "{local}"]'
+                )
         return command
 
     @field_validator("environment")

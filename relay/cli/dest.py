@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from relay.cli.ask import ask, bid, question
-from relay.cli.options import json_too, print_json, shown, socket_of, span, where
+from relay.cli.options import Said, json_too, print_json, shown, socket_of, span, where
 
 
 @click.group(name="dest")
@@ -35,7 +35,7 @@ def list_(as_json: bool, config: str | None, socket: str | None) -> None:
 
 
 @dest.command()
-@click.argument("name", metavar="DOMAIN")
+@click.argument("name", type=Said(), metavar="DOMAIN")
 @json_too
 @where
 def show(name: str, as_json: bool, config: str | None, socket: str | None) -> None:
@@ -49,7 +49,7 @@ def show(name: str, as_json: bool, config: str | None, socket: str | None) -> No
 
 
 @dest.command()
-@click.argument("name", metavar="DOMAIN")
+@click.argument("name", type=Said(), metavar="DOMAIN")
 @where
 def pause(name: str, config: str | None, socket: str | None) -> None:
     """Begin nothing more for this destination until it is resumed. What is under way comes to its end."""
@@ -58,7 +58,7 @@ def pause(name: str, config: str | None, socket: str | None) -> None:
 
 
 @dest.command()
-@click.argument("name", metavar="DOMAIN")
+@click.argument("name", type=Said(), metavar="DOMAIN")
 @where
 def resume(name: str, config: str | None, socket: str | None) -> None:
     """End a pause, or try a destination now that rests since it did not answer."""

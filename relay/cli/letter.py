@@ -90,8 +90,11 @@ def read(stream: BinaryIO, *, dots: bool) -> bytes:
 
 
 def phrase(name: str) -> str:
-    """A full name as it stands before an address (RFC 5322 section 3.2.5, RFC 2047)."""
-    name = " ".join(name.split())
+    """
+    A full name as it stands before an address (RFC 5322 section 3.2.5, RFC 2047). Octets of it that are no UTF-8, as
+    the system's list of users may have them, are replaced.
+    """
+    name = " ".join(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())
     if not name.isascii():
         from email.header import Header
 

@@ -35,17 +35,42 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
         return seconds
 
 
+class Said(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """
+    A text that says something. One that is empty, such as a variable of a script that was never set, is never taken for
+    one that was not given: that could mean the whole queue.
+    """
+
+    name = "text"
+
+    def __init__(self, *, path: bool = False) -> None:
+        #: Names of files may have any octets.
+        self._path = path
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail("it is empty: leave it out, or say something", param, ctx)
+        try:
+            text.encode("utf-8", "surrogateescape" if self._path else "strict")
+        except UnicodeEncodeError:
+            self.fail(f"{text!r} is not in UTF-8", param, ctx)
+        return text
+
+
 def where(command: F) -> F:
     """Options that say where the relay's control socket is. The function gets `config` and `socket`."""
     for option in (
         click.option(
             "--socket",
+            type=Said(path=True),
             metavar="PATH",
             help="The control socket itself. Default: var/control.sock, or that in /run/relay.",
         ),
         click.option(
             "-c",
             "--config",
+            type=Said(path=True),
             metavar="FILE",
             envvar="RELAY_CONFIG",
             help="The relay's configuration, which names its control socket.",
@@ -72,14 +97,20 @@ def json_too(command: F) -> F:
 def who(command: F) -> F:
     """The filters, and ids as arguments. The function gets them as `ids` and `chosen`, which `words_of` understands."""
     for option in (
-        click.option("--reason", metavar="TEXT", help="Something that the last attempt met: a part of its words."),
+        click.option(
+            "--reason", type=Said(), metavar="TEXT", help="Something that the last attempt met: a part of its words."
+        ),
         click.option("--older", type=Duration(), metavar="AGE", help="Accepted at least so long ago: 90s, 1h, 5d."),
         click.option("--state", type=click.Choice(_STATES), help="What it does at this moment."),
-        click.option("--policy", metavar="NAME", help="The policy that has decided where it goes."),
-        click.option("--dest", metavar="NAME", help="The destination, as 'relayctl queue count' names it."),
-        click.option("--from", "sender", metavar="ADDRESS", help="The sender; '<>' is the null reverse-path."),
-        click.option("--to", metavar="ADDRESS", help="The recipient. @example.org: any in this domain."),
-        click.argument("ids", nargs=-1, metavar="[ID]..."),
+        click.option("--policy", type=Said(), metavar="NAME", help="The policy that has decided where it goes."),
+        click.option(
+            "--dest", type=Said(), metavar="NAME", help="The destination, as 'relayctl queue count' names it."
+        ),
+        click.option(
+            "--from", "sender", type=Said(), metavar="ADDRESS", help="The sender; '<>' is the null reverse-path."
+        ),
+        click.option("--to", type=Said(), metavar="ADDRESS", help="The recipient. @example.org: any in this domain."),
+        click.argument("ids", type=Said(), nargs=-1, metavar="[ID]..."),
     ):
         command = option(command)
     return command

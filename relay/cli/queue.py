@@ -12,7 +12,7 @@ import click
 
 from relay.cli import queue_text
 from relay.cli.ask import ask, bid, pages, question
-from relay.cli.options import json_too, print_json, quiet_at_the_end_of, socket_of, where, who, words_of
+from relay.cli.options import Said, json_too, print_json, quiet_at_the_end_of, socket_of, where, who, words_of
 from relay.cli.progress import Progress
 
 #: Nothing is in the queue that was meant.
@@ -96,7 +96,7 @@ def count(
 
 
 @queue.command()
-@click.argument("id", metavar="ID")
+@click.argument("id", type=Said(), metavar="ID")
 @json_too
 @where
 def show(id: str, as_json: bool, config: str | None, socket: str | None) -> None:
@@ -188,6 +188,7 @@ def fail() -> None:
     options=(
         click.option(
             "--via",
+            type=Said(),
             required=True,
             metavar="HOP",
             help="example.org (by its MX records), [mail.example.org]:587, lmtp:[192.0.2.1]:24 or unix:/run/lmtp; "

@@ -11,7 +11,7 @@ import os
 import pwd
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from relay.cli.sendmail_options import HELP, Mode, Options, UsageError, options
 
@@ -48,6 +48,9 @@ class Complaint(Exception):
 
 def main() -> None:
     """The command."""
+    # Whoever has closed them does not want to hear anything.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # to the end of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(sys.argv[1:]))
 
 
@@ -93,17 +96,18 @@ def _run(said: Options) -> int:
 
 def _send(said: Options) -> int:
     place = _place(said)
-    from relay.cli.letter import Letter, read
+    from relay.cli.letter import Letter
     from relay.cli.submission import submit
     from relay.smtp.transaction import Transaction
 
     # What is wrong with the arguments is said before anybody has typed a message.
     sender = _sender(said, place)
     wishes, returns = _wishes(said), _returns(said)
+    _check_full_name(said)
     recipients = [_address(text, place, "recipient") for text in said.recipients]
     if not recipients and not said.from_header:
         raise Complaint("there are no recipients: name some, or say -t", os.EX_USAGE)
-    letter = Letter.of(read(sys.stdin.buffer, dots=said.dots))
+    letter = Letter.of(_typed(said))
     if said.from_header:
         recipients += [_address(text, place, "recipient") for text in letter.addressees()]
     recipients = list(dict.fromkeys(recipients))
@@ -120,6 +124,22 @@ def _send(said: Options) -> int:
         envid=_envid(said),
     )
     return _report(said, place, recipients, submit(place, transaction, content))
+
+
+def _typed(said: Options) -> bytes:
+    from relay.cli.letter import read
+
+    try:
+        return read(_input(), dots=said.dots)
+    except OSError as problem:
+        raise Complaint(f"the message cannot be read: {problem.strerror or problem}", os.EX_NOINPUT) from None
+
+
+def _input() -> BinaryIO:
+    """Standard input, which whoever has called us may have closed."""
+    if sys.stdin is None:
+        raise Complaint("there is no standard input, which should have the message", os.EX_NOINPUT)
+    return sys.stdin.buffer
 
 
 def _report(said: Options, place: Place, recipients: Sequence[Address], facts: Sequence[Fact]) -> int:
@@ -196,9 +216,9 @@ def _verify(said: Options) -> int:
 def _speak(said: Options) -> int:
     from relay.cli.submission import pass_through
 
-    place = _place(said)
+    place, said_by_it = _place(said), _input()
     try:
-        pass_through(place, sys.stdin.buffer, sys.stdout.buffer)
+        pass_through(place, said_by_it, sys.stdout.buffer)
     except OSError as problem:
         # RFC 5321 section 3.8: what a client expects of a host that cannot serve it now.
         sys.stdout.write(f"421 4.3.2 {place.hostname} no service now\r\n")
@@ -267,6 +287,13 @@ def _envid(said: Options) -> str:
     if len(said.envid) > 100 or not (said.envid.isascii() and said.envid.isprintable()):
         raise UsageError("-V is up to 100 characters of printable ASCII")
     return xtext(said.envid) if said.envid else ""
+
+
+def _check_full_name(said: Options) -> None:
+    try:
+        (said.full_name or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError("-F is a name in UTF-8") from None
 
 
 def _author(said: Options, sender: Address | None, place: Place) -> Author:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from relay.cli.ask import bid, pages
-from relay.cli.options import json_too, print_json, shown, socket_of, where
+from relay.cli.options import Said, json_too, print_json, shown, socket_of, where
 
 
 @click.group(name="suppress")
@@ -42,17 +42,17 @@ def list_(as_json: bool, config: str | None, socket: str | None) -> None:
 
 
 @suppress.command()
-@click.argument("address", metavar="ADDRESS")
-@click.option("--because", metavar="TEXT", default="", help="Why, in words that who writes there is told too.")
+@click.argument("address", type=Said(), metavar="ADDRESS")
+@click.option("--because", type=Said(), metavar="TEXT", help="Why, in words that who writes there is told too.")
 @where
-def add(address: str, because: str, config: str | None, socket: str | None) -> None:
+def add(address: str, because: str | None, config: str | None, socket: str | None) -> None:
     """Put an address on the list for the days that the configuration says; who is there already begins anew."""
-    one = bid(socket_of(config, socket), "suppress/add", {"address": address, "because": because})
+    one = bid(socket_of(config, socket), "suppress/add", {"address": address, "because": because or ""})
     click.echo(f"{shown(one['address'])} is on the suppression list until {_day(one['until'])}")
 
 
 @suppress.command()
-@click.argument("address", metavar="ADDRESS")
+@click.argument("address", type=Said(), metavar="ADDRESS")
 @where
 def remove(address: str, config: str | None, socket: str | None) -> None:
     """Take an address off the list. If it fails again it comes back."""

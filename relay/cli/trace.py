@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from relay.cli.ask import ask, question
-from relay.cli.options import json_too, print_json, socket_of, where
+from relay.cli.options import Said, json_too, print_json, socket_of, where
 
 
 @click.command(name="trace")
-@click.argument("text", metavar="ID|MESSAGE-ID|ADDRESS")
+@click.argument("text", type=Said(), metavar="ID|MESSAGE-ID|ADDRESS")
 @json_too
 @where
 def trace(text: str, as_json: bool, config: str | None, socket: str | None) -> None:

@@ -25,7 +25,7 @@ def selection_of(words: Mapping[str, Any], also: tuple[str, ...] = ()) -> Select
         if name not in SELECTING and name not in also:
             raise Refused(f"'{name}' is not understood here")
     return Selection(
-        ids=_ids(words.get("id", "")),
+        ids=_ids(words["id"]) if "id" in words else (),
         to=_text(words, "to"),
         sender=_text(words, "from"),
         destination=_text(words, "dest"),
@@ -99,9 +99,14 @@ def _port(text: str) -> int:
 
 
 def _text(words: Mapping[str, Any], name: str) -> str:
-    said = words.get(name, "")
+    """A word; "" if it is not said. One that is said and says nothing is refused: it cannot have meant everybody."""
+    if name not in words:
+        return ""
+    said = words[name]
     if not isinstance(said, str):
         raise Refused(f"'{name}' should be a text")
+    if not said.strip():
+        raise Refused(f"'{name}' is empty: leave it out if anybody is meant")
     if len(said) > _LONGEST:
         raise Refused(f"'{name}' is longer than anything in the queue")
     return said
@@ -113,7 +118,9 @@ def _ids(said: Any) -> tuple[str, ...]:
         raise Refused("'id' should be a text, or a list of texts")
     if len(ids) > MOST_IDS:
         raise Refused(f"no more than {MOST_IDS} ids may be named at once")
-    return tuple(id.strip().upper() for id in ids if id.strip())
+    if not ids or not all(id.strip() for id in ids):
+        raise Refused("an 'id' is empty: leave 'id' out if any message is meant")
+    return tuple(id.strip().upper() for id in ids)
 
 
 def _state(words: Mapping[str, Any]) -> State | None:
@@ -127,13 +134,13 @@ def _state(words: Mapping[str, Any]) -> State | None:
 
 
 def _older(words: Mapping[str, Any]) -> float | None:
-    said = words.get("older", "")
-    if said == "":
+    if "older" not in words:
         return None
+    said = words["older"]
     try:
         seconds = float(said)
         if not 0 <= seconds < 1e10:
             raise ValueError(said)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Refused("'older' is a number of seconds") from None
     return seconds
