@@ -129,6 +129,15 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.stderr, f"{self.file}:1: policy.1: {absent}: No such file or directory\n")
         self.assertEqual([path.name for path in self.file.parent.iterdir()], ["relay.toml"])
 
+    def test_a_suppression_list_that_is_something_else_is_a_problem(self) -> None:
+        other = self.file.with_name("list")
+        other.write_text("hello\n")
+        self.file.write_text('[suppression]\nkeep = true\npath = "list"\n')
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertTrue(result.stderr.startswith(f"{self.file}:3: suppression.path: it is no suppression list"))
+        self.assertEqual(other.read_text(), "hello\n")
+
     def test_whom_it_would_believe_when_it_connects_to_others_is_read_too(self) -> None:
         self.file.write_text('[delivery.tls]\nauthorities = "absent.pem"\n')
         result = self.check(str(self.file))

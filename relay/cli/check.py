@@ -66,6 +66,7 @@ def _made(settings: Settings, file: str) -> list[str]:
     from relay.assembly import Surroundings, assemble
     from relay.authentication import UserSource
     from relay.config.errors import ConfigurationError
+    from relay.delivery.suppression import why_no_list
     from relay.encryption import Encryption
     from relay.net.clock import ReactorClock
     from relay.spool.memory import MemorySpool
@@ -96,6 +97,10 @@ def _made(settings: Settings, file: str) -> list[str]:
             make()
         except ConfigurationError as error:
             problems += error.problems
+    if settings.suppression.keep:
+        why = why_no_list(settings.suppression.path or settings.spool.path.parent / "suppressed")
+        if why:
+            problems.append(settings.problem(file, ("suppression", "path"), why))
     if problems:
         refuse(ConfigurationError(problems))
     return warnings
