@@ -178,11 +178,15 @@ class MemoryTests(SynchronousTestCase):
     def test_one_of_those_that_are_paused_together_may_go_on(self) -> None:
         self.destinations.pause("a", 0.0)
         self.destinations.resume("a;tls=verify", 1.0)
+        self.meet("a;tls=verify", Well(), 1.0)
+        self.assertNotIn("a;tls=verify", self.conditions(1.0))
         for _ in range(2):
             works = [self.destinations.admit(CLAIM, n, 2.0) for n in ("a;tls=verify", "a;login=x")]
             self.assertEqual([work and work.put_off is None for work in works], [True, False])
         self.destinations.drain()
         self.destinations.resume("a;login=y", 2.0)
+        self.meet("a;login=y", Well(), 2.0)
+        self.assertNotIn("a;login=y", self.conditions(2.0))
         self.destinations.pause("a", 3.0)
         work = self.destinations.admit(CLAIM, "a;login=y", 4.0)
         assert work is not None

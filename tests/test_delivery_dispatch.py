@@ -686,6 +686,8 @@ class LeaseTests(SynchronousTestCase):
         gate: Deferred[Carried] = Deferred()
         world.reactor.advance(400.0)
         world.dispatcher.accept(claims)
+        self.assertEqual(len(world.hosts.calls), 1)
+        world.dispatcher.wake()
         world.pass_time(MINUTE, step=1)
         self.assertEqual([ids for _, _, ids in world.hosts.calls], [(f"{id}.0",)])
         gate.callback(TAKEN)

@@ -218,13 +218,13 @@ class TodayTests(SynchronousTestCase):
         self.assertEqual([one.attempts for one in world.spool.pending()], [1])
 
     def test_what_policies_think_about_stays_ours(self) -> None:
-        world = DeliveryWorld(routes=self.routes, running=False, pace=Pace(lease=90.0, thinking=2.5))
+        world = DeliveryWorld(routes=self.routes, running=False, pace=Pace(lease=90.0, thinking=2.5), at=DAY)
         self.routes.decisions[str(ANN)] = thinking = Deferred()  # type: ignore[var-annotated]
         id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
         world.dispatcher.start()
         world.pass_time(80, step=1)
         [row] = world.spool.shelf.recipients[id].values()
-        self.assertGreater(row.wake, EPOCH + 90.0)
+        self.assertGreater(row.wake, EPOCH + DAY + 90.0)
         self.assertEqual(len(self.routes.asked), 1)
         self.assertFalse(thinking.called)
 
