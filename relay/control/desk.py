@@ -9,6 +9,7 @@ from attrs import asdict, frozen
 
 from relay import __version__
 from relay.control.api import Answer, Asked, Desk, Refused
+from relay.control.dispatching import canonical
 from relay.control.queue import QueueDesk
 from relay.control.running import Running
 from relay.control.suppression import SuppressionDesk
@@ -94,9 +95,10 @@ class DestinationDesk:
 
     async def paused(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)
+        known = self.running.delivery.knows(name)
         self.running.delivery.pause(name)
         self.running.maillog.event("paused", destination=name, operator=asked.user or "unknown")
-        return {"paused": name}
+        return {"paused": name, "known": known}
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)
@@ -109,7 +111,7 @@ def _named(asked: Asked) -> str:
     name = asked.text("name").strip()
     if not name:
         raise Refused("which destination? Say its name as 'relayctl queue count' does")
-    return name
+    return canonical(name)
 
 
 def _view(view: DestinationView, now: float) -> dict[str, Any]:

@@ -21,6 +21,9 @@ class HasDestinations(Protocol):
     def pause(self, name: str) -> None:
         """Begin nothing more for this destination until `resume`. May be said again."""
 
+    def knows(self, name: str) -> bool:
+        """Whether anything is known of a destination of this name at this moment."""
+
     def resume(self, name: str) -> None:
         """Whatever stands in this destination's way (`pause`, rest after failures): try now."""
 

@@ -146,6 +146,10 @@ def _plain(line: str) -> str:
     return " ".join(line.replace("[", "(").replace("]", ")").split())
 
 
+#: What is said of a name that may be mistyped.
+UNKNOWN = "though nothing is under way to it at this moment"
+
+
 class OperatingTests(SystemTestCase):
     def setUp(self) -> None:
         greylisting = {f"d{number:02}.example": {"MX": [(10, "mx.example")]} for number in range(50)}
@@ -227,7 +231,7 @@ class OperatingTests(SystemTestCase):
         policies = f'[[policy]]\nuse = "forward"\nnext_hop = "127.0.0.2:{port}"\n'
         relay = self.started(configuration(tables=DNS.format(dns=self.dns.address), policies=policies))
         paused = relay.relayctl("dest", "pause", hop, "-c", "relay.toml")
-        self.assertEqual((paused.returncode, paused.stdout), (0, f"{hop} is paused\n"))
+        self.assertEqual((paused.returncode, paused.stdout), (0, f"{hop} is paused, {UNKNOWN}\n"))
         relay.event("paused", destination=hop)
         with Telnet(relay.address()) as client:
             id = queue_id(client.post("bob@example.net"))
