@@ -36,6 +36,7 @@ from relay.delivery.exchangers import Exchangers, find
 from relay.delivery.exchangers import Surroundings as Neighbourhood
 from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
+from relay.delivery.pauses import Pauses
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
 from relay.delivery.suppression import Suppressions
@@ -80,6 +81,8 @@ class Surroundings:
     credentials: ICredentials | None = None
     #: Addresses that are known to fail; `None`: nobody keeps them.
     suppressions: Suppressions | None = None
+    #: What an operator has paused; `None`: nobody keeps it.
+    pauses: Pauses | None = None
 
 
 @frozen
@@ -162,7 +165,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
             clock=given.clock,
             spool=given.spool,
             maillog=given.maillog,
-            delivery=Dispatching(relay.dispatcher),
+            delivery=Dispatching(relay.dispatcher, given.pauses),
             hostname=hostname(relay.settings),
             pid=pid,
             started=relay.started,

@@ -40,6 +40,7 @@ from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.config.units import DAY
 from relay.control.api import site
+from relay.delivery.pauses import Pauses
 from relay.delivery.suppression import Suppressions
 from relay.encryption import Encryption
 from relay.history.memory import MemoryHistory
@@ -123,6 +124,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             tls=encryption.listeners,
             credentials=users.credentials,
             suppressions=_suppressions(settings, clock),
+            pauses=_pauses(settings, threads),
         ),
         file=file,
     )
@@ -224,6 +226,10 @@ class RelayService(Service):
             self._relay.surroundings.maillog.event("corrupt", id=id)
         if self._relay.surroundings.suppressions is not None:
             self._relay.surroundings.suppressions.load()
+        if self._relay.surroundings.pauses is not None:
+            await self._relay.surroundings.pauses.restore(self._relay.dispatcher)
+            if self._ending:
+                return
         self._relay.dispatcher.start()
         # What is here now stays: the collector need not look at it again with each message.
         gc.collect()
@@ -415,6 +421,12 @@ def _suppressions(settings: Settings, clock: IClock) -> Suppressions | None:
         return None
     path = settings.suppression.path or settings.spool.path.parent / "suppressed"
     return Suppressions(path, clock, settings.suppression.days * DAY)
+
+
+def _pauses(settings: Settings, threads: Threads) -> Pauses | None:
+    if settings.spool.engine == "memory":
+        return None
+    return Pauses(settings.spool.path / "paused.json", lambda work: threads.run(lambda _stop: work()))
 
 
 def _text(path: Path) -> str:

@@ -98,12 +98,14 @@ class DestinationDesk:
         known = self.running.delivery.knows(name)
         self.running.delivery.pause(name)
         self.running.maillog.event("paused", destination=name, operator=asked.user or "unknown")
+        await self.running.delivery.keep()
         return {"paused": name, "known": known}
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)
         self.running.delivery.resume(name)
         self.running.maillog.event("resumed", destination=name, operator=asked.user or "unknown")
+        await self.running.delivery.keep()
         return {"resumed": name}
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from relay.control.api import Refused
 from relay.delivery.destination import Condition
 from relay.delivery.dispatch import Dispatcher
+from relay.delivery.pauses import Pauses
 from relay.mail.address import canonical_domain
 from relay.mail.outcome import Delayed
 from relay.mail.waiting import DestinationView, Reason
@@ -26,6 +27,8 @@ class Dispatching:
     """Answers for a dispatcher; see `relay.control.running.HasDestinations`."""
 
     dispatcher: Dispatcher
+    #: What is paused is kept here; `None`: it is forgotten when the relay stops.
+    pauses: Pauses | None = None
 
     def destinations(self) -> Sequence[DestinationView]:
         return sorted(map(view, self.dispatcher.destinations()), key=lambda each: each.name)
@@ -35,10 +38,28 @@ class Dispatching:
         return self.dispatcher.knows(canonical(name))
 
     def pause(self, name: str) -> None:
+        self._check_restored()
         self.dispatcher.pause(canonical(name))
 
     def resume(self, name: str) -> None:
+        self._check_restored()
         self.dispatcher.resume(canonical(name))
+
+    async def keep(self) -> None:
+        if self.pauses is None:
+            return
+        try:
+            await self.pauses.keep(self.dispatcher.paused())
+        except OSError as problem:
+            raise Refused(
+                "this is so until the relay stops, but nobody can say what is paused after that: "
+                f"{self.pauses.path} cannot be written: {problem.strerror}",
+                500,
+            ) from problem
+
+    def _check_restored(self) -> None:
+        if self.pauses is not None and not self.pauses.restored:
+            raise Refused("the relay begins, and does not know yet what is paused; say it again in a moment", 503)
 
     def wake(self) -> None:
         self.dispatcher.wake()

@@ -27,6 +27,9 @@ class HasDestinations(Protocol):
     def resume(self, name: str) -> None:
         """Whatever stands in this destination's way (`pause`, rest after failures): try now."""
 
+    async def keep(self) -> None:
+        """When it returns, what is paused stays so beyond a restart. Raises `Refused` if nobody can say so."""
+
     def wake(self) -> None:
         """Recipients in the spool may have become due by other means."""
 

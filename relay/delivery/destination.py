@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from attrs.validators import ge, gt
 
 from relay.delivery.health import Health, Manner, Rate, Sign
+from relay.delivery.pauses import Paused
 from relay.delivery.turns import PLACES as PLACES
 from relay.delivery.turns import Sender, Turns, sender_of
 from relay.interfaces import Claim
@@ -364,6 +365,11 @@ class Destinations:
         self._exempt -= {each for each in self._exempt if _plain(each) == name}
         if self._is_paused_with_others(name):
             self._exempt.add(name)
+
+    def paused(self) -> Paused:
+        """What an operator has said, so that `pause` and `resume` can say it again."""
+        names = sorted(name for name, health in self._known.items() if health.by_operator)
+        return Paused(tuple(names), tuple(sorted(self._exempt)))
 
     def knows(self, name: str) -> bool:
         """Whether anything is held or known of whom this name means."""

@@ -27,6 +27,7 @@ from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Notices
+from relay.delivery.pauses import Paused
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
@@ -210,6 +211,10 @@ class Dispatcher:
         self._destinations.resume(name, self._clock.now())
         self._begin()
         self._agenda.wake()
+
+    def paused(self) -> Paused:
+        """What an operator has paused."""
+        return self._destinations.paused()
 
     @property
     def active(self) -> int:

@@ -253,6 +253,41 @@ class OperatingTests(SystemTestCase):
         relay.event("relayed", id)
         there.wait_for("discarded")
 
+    def test_what_is_paused_stays_paused_over_kill_9_until_it_is_resumed(self) -> None:
+        hop = f"[127.0.0.2]:{unused('127.0.0.2')}"
+        policies = f'[[policy]]\nuse = "forward"\nnext_hop = "{hop.replace("[", "").replace("]", "")}"\n'
+        relay = self.started(configuration(tables=DNS.format(dns=self.dns.address), policies=policies))
+
+        def told(*words: str) -> str:
+            ran = relay.relayctl(*words, "-c", "relay.toml")
+            self.assertEqual((ran.returncode, ran.stderr), (0, ""))
+            return ran.stdout
+
+        told("dest", "pause", hop)
+        told("dest", "pause", "other.example")
+        told("dest", "resume", "other.example")
+        relay.kill()
+        relay.start()
+        self.assertEqual(json.loads(told("status", "--json"))["paused"], [hop])
+        relay.wait_for(re.escape(f"{hop} stays paused"), of_this_start=True)
+        with Telnet(relay.address()) as client:
+            id = queue_id(client.post("bob@example.net"))
+        relay.event("delayed", id, because="the operator has paused the destination")
+        told("dest", "resume", hop)
+        relay.stop()
+        relay.start()
+        self.assertEqual(json.loads(told("status", "--json"))["paused"], [])
+
+    def test_a_damaged_record_of_pauses_is_set_aside_and_mail_goes_on(self) -> None:
+        relay = self.relay(configuration())
+        (relay.folder / "spool").mkdir(mode=0o700)
+        (relay.folder / "spool/paused.json").write_bytes(b'{"paused": ["a.exa')
+        relay.expected.append("What an operator has paused cannot be read")
+        relay.start()
+        self.assertTrue((relay.folder / "spool/paused.json.damaged").exists())
+        with Telnet(relay.address()) as client:
+            relay.event("delivered", queue_id(client.post("jon@localhost")))
+
     def test_the_socket_is_for_the_relays_user_alone(self) -> None:
         relay = self.started(configuration())
         self.assertEqual((relay.folder / "control.sock").stat().st_mode & 0o777, 0o600)
