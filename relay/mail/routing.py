@@ -11,6 +11,7 @@ from attrs.validators import deep_iterable, deep_mapping, in_, instance_of, opti
 
 from relay.mail.address import Address, canonical_domain
 from relay.mail.envelope import Client
+from relay.mail.facts import NO_FACTS, Facts, facts
 from relay.mail.reply import Reply
 
 #: How much TLS is asked of a next hop (RFC 3207). `none`: none. `may`: where it is offered, whoever the host is.
@@ -40,6 +41,8 @@ class Inquiry:
     #: `None` is the null reverse-path `<>` (RFC 5321 section 4.5.5).
     reverse_path: Address | None
     client: Client
+    #: What policies that were asked before this one have found out.
+    facts: Facts = field(default=NO_FACTS, converter=facts)
 
 
 def _in_order(keywords: Iterable[str]) -> tuple[str, ...]:
@@ -201,6 +204,34 @@ class Hold:
     """Say 250 and keep the copy in the spool until the operator decides."""
 
     because: str = field(default="", validator=_TEXT)
+
+
+@frozen
+class Accept:
+    """
+    No policy behind this one is asked in this phase, and nothing speaks against it: of a connection, a sender, content.
+
+    Of a recipient nobody can say so: what is accepted has to go somewhere.
+    """
+
+    because: str = field(default="", validator=_TEXT)
+    facts: Facts = field(default=NO_FACTS, converter=facts)
+
+
+@frozen
+class Note:
+    """
+    "I have no opinion on this one, but this is known now": the next policy is asked, and all that are asked later about
+    the same client, transaction or recipient find it among their inquiry's `facts`.
+    """
+
+    facts: Facts = field(converter=facts)
+    because: str = field(default="", validator=_TEXT)
+
+    @facts.validator
+    def _knows_something(self, _attribute: object, facts: Facts) -> None:
+        if not facts:
+            raise ValueError("a note says something: whoever knows nothing says ABSTAIN")
 
 
 class Abstention(Enum):
