@@ -1,0 +1,115 @@
+"""
+The fields of a header section, as octets: told apart, counted, searched; never parsed further, never written anew.
+
+A message was written by a stranger, and a policy that looks at it may change it only by whole fields: by octets that
+are put before it or left out of it. What is kept stays as it came, or signatures over it (DKIM) would break.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from email.header import decode_header, make_header
+from typing import Final
+
+from attrs import field, frozen
+
+#: How many fields are told apart; what comes behind them is one more, without a name. Reception refuses messages long
+#: before that (`header_fields` in `[limits]`).
+MOST_FIELDS: Final = 10_000
+
+#: RFC 5322 section 2.2: a field's name; section 4.5.8: old mail has white space before the colon.
+_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+#: Where a line begins that is not the continuation of the one before.
+_BEGINNING: Final = re.compile(rb"\r\n(?![ \t])")
+_FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
+
+
+@frozen
+class Field:
+    """One field: all of its lines, with their CRLF."""
+
+    octets: bytes
+    #: In lower case; b"" for lines that are no field at all.
+    name: bytes = field(init=False)
+
+    @name.default
+    def _named(self) -> bytes:
+        found = _NAME.match(self.octets)
+        return found[1].lower() if found else b""
+
+    @property
+    def body(self) -> bytes:
+        """What follows the colon, unfolded (RFC 5322 section 2.2.3), without white space around it."""
+        _, _, body = self.octets.partition(b":")
+        return _FOLD.sub(b"", body).strip(b" \t\r\n")
+
+    @property
+    def text(self) -> str:
+        """
+        The body for people, or to be compared with what people have written: encoded words are decoded (RFC 2047).
+
+        Never raises: what cannot be decoded stands as it is, octets that are no UTF-8 as replacement characters.
+        """
+        body = self.body.decode("utf-8", "replace")
+        if "=?" not in body:
+            return body
+        try:
+            return str(make_header(decode_header(body)))
+        except (ValueError, LookupError, AssertionError):
+            return body
+
+
+class Fields:
+    """
+    A header section, whole, in the order in which its fields stand. Made once and never changed.
+
+    Takes time in proportion to the octets, and never raises for what stands in them.
+    """
+
+    __slots__ = ("_by_name", "all", "section")
+
+    def __init__(self, section: bytes, fields: Iterable[Field] | None = None) -> None:
+        """`section` in plain form, with or without the empty line that ends it; `fields` if they are known."""
+        #: The octets, without the empty line.
+        self.section = section[:-2] if section == b"\r\n" or section.endswith(b"\r\n\r\n") else section
+        self.all: tuple[Field, ...] = tuple(_split(self.section) if fields is None else fields)
+        self._by_name: dict[bytes, list[Field]] = {}
+        for each in self.all:
+            self._by_name.setdefault(each.name, []).append(each)
+
+    @classmethod
+    def of(cls, fields: Iterable[Field]) -> Fields:
+        """A header section of these fields."""
+        fields = tuple(fields)
+        return cls(b"".join(each.octets for each in fields), fields)
+
+    def named(self, name: str) -> tuple[Field, ...]:
+        """All fields of this name, in whatever letter case, the topmost first."""
+        return tuple(self._by_name.get(name.lower().encode("ascii", "replace"), ()))
+
+    def first(self, name: str) -> Field | None:
+        """The topmost field of this name."""
+        found = self._by_name.get(name.lower().encode("ascii", "replace"))
+        return found[0] if found else None
+
+    def __contains__(self, name: str) -> bool:
+        return self.first(name) is not None
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+
+def _split(section: bytes) -> Iterator[Field]:
+    at = 0
+    for count, found in enumerate(_BEGINNING.finditer(section), 1):
+        end = found.end()
+        if end >= len(section) or count >= MOST_FIELDS:
+            break
+        yield Field(section[at:end])
+        at = end
+    if at < len(section):
+        yield Field(section[at:])
