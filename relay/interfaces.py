@@ -12,7 +12,7 @@ which raises it is at fault; whoever called logs it and says 451, or `Delayed`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -23,6 +23,16 @@ from relay.mail.decision import Decision
 from relay.mail.envelope import Form
 from relay.mail.history import Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
+from relay.mail.phases import (
+    AttemptInquiry,
+    AttemptVerdict,
+    ConnectionInquiry,
+    ConnectionVerdict,
+    ContentInquiry,
+    ContentVerdict,
+    SenderInquiry,
+    SenderVerdict,
+)
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.routing import Inquiry, NextHop, RoutingVerdict
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
@@ -176,7 +186,94 @@ class ICredentials(Interface):
         """The keys of this user, or `None` where there is no such user, or one that has none."""
 
 
-# Policies.
+# Policies. Each phase has an interface of its own, and a policy provides those in which it has something to say. In
+# each of them all policies are asked in the order of the configuration, as far as their guard (`when`) holds.
+#
+# What holds for all of them: an answer may wait, no longer than the policy's `timeout`. An exception, a timeout, or
+# anything that is not a verdict is answered with 451 4.3.0, and the log gets a traceback or the policy's name: a policy
+# that fails never lets mail pass. A condition of the guard about what is not known yet in a phase (a recipient, before
+# RCPT) does not hold there. A `Note`, and the `facts` of an `Accept` or an `Edit`, are for the policies that are
+# asked later about the same; a policy that has an attribute `provides` names the facts that it may leave, and one that
+# has `requires` is refused when the configuration is loaded unless a policy before it provides them.
+#
+# A policy whose code blocks has an attribute `blocking`, which is `True`: its methods are plain ones, and are called in
+# threads of its own.
+
+
+class IConnectionPolicy(Interface):
+    """Decides whether a client may stay, before it is greeted. The first that does not abstain decides."""
+
+    def connect(inquiry: ConnectionInquiry) -> ConnectionVerdict | Awaitable[ConnectionVerdict]:
+        """
+        `Accept`, `Reject`, `Delay`, `Note`, or `ABSTAIN`; if all abstain the client may stay.
+
+        A refusal is the greeting, with the code 554 or 421 whatever code the reply has (RFC 5321 section 3.1); a client
+        that goes on hears 503. Asked again when a host that we trust has said for whom it speaks (XCLIENT).
+        """
+
+
+class ISenderPolicy(Interface):
+    """Decides whether mail is taken from this sender. The first that does not abstain decides."""
+
+    def sender(inquiry: SenderInquiry) -> SenderVerdict | Awaitable[SenderVerdict]:
+        """`Accept`, `Reject`, `Delay`, `Note`, or `ABSTAIN`, at MAIL; if all abstain the sender is accepted."""
+
+
+class IContentPolicy(Interface):
+    """
+    Decides about a message when all of it is here. The first that neither abstains nor edits decides; if none does it
+    is accepted.
+    """
+
+    wants = Attribute(
+        'What it has to see. `"headers"`: the header section, as fields. `"message"`: the whole, in pieces that can be'
+        ' read again. `"stream"`: the whole, once, as it comes in.'
+    )
+
+    def examine(inquiry: ContentInquiry) -> ContentVerdict | Awaitable[ContentVerdict]:
+        """
+        `Accept`, `Reject`, `Delay`, `Discard`, `Hold`, `Edit`, `Each`, `Note`, or `ABSTAIN`.
+
+        Asked once for the recipients for which its guard holds, behind the end of content and before the commit.
+        """
+
+
+class IStreamPolicy(IContentPolicy):
+    """A content policy that wants `"stream"`."""
+
+    def begin(inquiry: ContentInquiry) -> IContentReader:
+        """
+        Somebody to hand the octets of this message to, which begins to come in. `fields` has nothing yet, `size` is 0.
+
+        What the reader has seen is asked about by `examine` with the reader as `inquiry.reader`.
+        """
+
+
+class IContentReader(Interface):
+    """Takes one message, as a stream policy wants it."""
+
+    def take(octets: bytes) -> None:
+        """A piece of the message in plain form. Called in the reactor's thread, and has to be quick."""
+
+
+class IAttemptPolicy(Interface):
+    """Has a word before each attempt to deliver a copy. The first that does not abstain decides."""
+
+    def attempt(inquiry: AttemptInquiry) -> AttemptVerdict | Awaitable[AttemptVerdict]:
+        """
+        `ABSTAIN` or `Accept`: it is tried. `Delay`: not now, and it is tried again by the schedule. `Forward`: this
+        time it goes there. `Reject`: it has failed, and its sender is told. An exception is a `Delay`.
+        """
+
+
+class IObserver(Interface):
+    """Sees what happens, and decides nothing."""
+
+    def observe(what: str, fields: Mapping[str, object]) -> None:
+        """
+        An event of the mail log (docs/mail-log.md), in the turn in which it happens. An exception is logged, and
+        nothing else comes of it. What takes long is done elsewhere: this is called in the reactor's thread.
+        """
 
 
 class IRoutingPolicy(Interface):

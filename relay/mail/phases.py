@@ -6,7 +6,7 @@ content, of an attempt. (`relay.mail.routing` has the question about a recipient
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 from attrs.validators import deep_iterable, instance_of
@@ -62,6 +62,8 @@ class ContentInquiry:
     #: The message as it came, in plain form, in pieces; may be called again. `None` for a policy that only wants the
     #: header section. Raises `OSError`.
     blocks: Callable[[], Iterator[bytes]] | None = field(default=None, eq=False, repr=False)
+    #: Who has taken the stream for this policy (`IContentReader`), or `None`.
+    reader: Any = field(default=None, eq=False, repr=False)
     facts: Facts = field(default=NO_FACTS, converter=facts)
 
 
