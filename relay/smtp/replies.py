@@ -9,6 +9,7 @@ line reads another dialogue than the one that was spoken). What people may read 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -19,6 +20,16 @@ from relay.mail.reply import Reply, printable
 LINES: Final = 100
 OCTETS: Final = 64 * 1024
 
+#: What is remembered of what peers say: most of it is said again and again, by them and by others.
+_REMEMBERED: Final = 512
+#: RFC 5321 section 4.5.3.1.5: a line is no longer. Of those that are nothing is remembered.
+_LINE_OCTETS: Final = 512
+
+#: A reply of one line as it should be: its code, the status if there is one that belongs to it, and its text.
+_PLAIN = re.compile(
+    rb"(([2-5])[0-9][0-9])"
+    rb"(?: (?:((?!3)\2\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |(?=\r)))?([ -~]{0,496}))?\r\n\Z"
+)
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
 #: RFC 2034 section 4: the status stands at the beginning of each line's text.
 _STATUS = re.compile(rb"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |\Z)")
@@ -41,11 +52,12 @@ class ReplyReader:
     cut the octets means nothing. What is kept between two calls is never more than one reply that is not whole yet.
     """
 
-    __slots__ = ("_buffer", "_code", "_nonsense", "_octets", "_searched", "_texts")
+    __slots__ = ("_buffer", "_code", "_nonsense", "_octets", "_read", "_searched", "_texts")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        #: How much of the buffer has no LF in it.
+        self._buffer = b""
+        #: How much of the buffer has been read as lines, and up to where there is no LF behind that.
+        self._read = 0
         self._searched = 0
         #: The reply whose lines are coming in: its code, the texts so far, and how many octets it has taken.
         self._code = b""
@@ -65,20 +77,32 @@ class ReplyReader:
 
     def next_reply(self) -> Reply | Nonsense | None:
         """The next reply, or `None` if it is not whole yet."""
-        while self._nonsense is None:
-            end = self._buffer.find(b"\n", self._searched)
-            if end < 0:
-                self._searched = len(self._buffer)
-                if self._octets + self._searched <= OCTETS:
-                    return None
-                return self._fail(f"a reply of more than {OCTETS} octets")
-            line = bytes(self._buffer[: end + 1])
-            del self._buffer[: end + 1]
-            self._searched = 0
-            heard = self._take(line)
+        while self._buffer:
+            start, end = self._read, self._buffer.find(b"\n", self._searched) + 1
+            if not end:
+                return self._wait()
+            line = self._buffer[start:end]
+            if end == len(self._buffer):
+                self._buffer = b""
+                end = 0
+            self._read = self._searched = end
+            heard = None
+            if not self._texts and len(line) <= _LINE_OCTETS:
+                heard = _plain(line)
+            if heard is None:
+                heard = self._take(line)
             if heard is not None:
                 return heard
         return self._nonsense
+
+    def _wait(self) -> Nonsense | None:
+        """A line is not whole yet: keep what there is of it, unless it is too much."""
+        self._buffer = self._buffer[self._read :]
+        self._read = 0
+        self._searched = len(self._buffer)
+        if self._octets + self._searched <= OCTETS:
+            return None
+        return self._fail(f"a reply of more than {OCTETS} octets")
 
     def _take(self, line: bytes) -> Reply | Nonsense | None:
         """One whole line. The reply, if this was its last one."""
@@ -107,9 +131,19 @@ class ReplyReader:
     def _fail(self, why: str, line: bytes = b"") -> Nonsense:
         shown = f": {_text(line.rstrip())[:_SHOWN]}" if line else ""
         self._nonsense = Nonsense(why + shown)
-        self._buffer.clear()
+        self._buffer = b""
         self._texts.clear()
         return self._nonsense
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _plain(line: bytes) -> Reply | None:
+    """A line that is a whole reply, and such that there is nothing to be put right; `None`: look closer."""
+    match = _PLAIN.match(line)
+    if match is None:
+        return None
+    code, _, status, text = match.groups(b"")
+    return Reply(int(code), status.decode() or None, (text.decode(),))
 
 
 def _reply(code: int, texts: list[bytes]) -> Reply:
