@@ -75,3 +75,54 @@ class ScriptTests(SynchronousTestCase):
             ["/usr/local/bin/show", M],
         ):
             self.assertEqual(PipeParameters(command=tuple(command)).command, tuple(command))
+
+    def test_no_interpreter_is_left_to_run_the_message_itself(self) -> None:
+        for command in (
+            ["/bin/sh"],
+            ["/bin/bash", "-e"],
+            ["/bin/bash", "-o", "pipefail"],
+            ["/bin/sh", "-s", "x"],
+            ["/bin/sh", "-"],
+            ["/bin/sh", "--"],
+            ["/bin/dash", "/dev/stdin"],
+            ["/usr/bin/fish", "--login"],
+            ["/usr/bin/env", "A=b", "sh"],
+            ["/usr/bin/timeout", "60", "nice", "-n", "5", "bash", "-l"],
+            ["/bin/busybox", "sh"],
+            ["/usr/bin/python3"],
+            ["/usr/bin/python3", "-"],
+            ["/usr/bin/python3.12", "-I", "-W", "error", "-"],
+            ["/usr/bin/perl", "-w"],
+            ["/usr/bin/ruby", "-r", "json"],
+            ["/usr/bin/node"],
+            ["/usr/bin/php"],
+            ["/usr/bin/awk", "-f", "-"],
+            ["/bin/sed", "-n", "-f", "/dev/stdin"],
+            ["/bin/su", "-", "jon"],
+            ["/usr/bin/sudo", "-u", "jon", "runuser", "jon"],
+        ):
+            with self.assertRaises(ValueError, msg=str(command)) as raised:
+                PipeParameters(command=tuple(command))
+            self.assertIn("would take the message itself for one", str(raised.exception))
+
+    def test_an_interpreter_that_is_told_its_program_may_run(self) -> None:
+        for command in (
+            ["/bin/sh", "-c", "cat"],
+            ["/bin/sh", "-ec", "cat", "-s"],
+            ["/bin/sh", "-", "/srv/take"],
+            ["/bin/sh", "-e", "--", "/srv/take"],
+            ["/usr/bin/fish", "--command=cat"],
+            ["/usr/bin/python3", "-m", "ticket"],
+            ["/usr/bin/python3", "-uc", "pass"],
+            ["/usr/bin/python3", "/srv/take", "-"],
+            ["/usr/bin/perl", "-ne", "print"],
+            ["/usr/bin/node", "--eval=1"],
+            ["/usr/bin/awk", "{ print }"],
+            ["/bin/sed", "-n", "-f", "/srv/script"],
+            ["/bin/su", "jon", "-c", "cat"],
+            ["/usr/bin/runuser", "-u", "jon", "/srv/take"],
+            ["/usr/bin/timeout", "60", "/srv/take", "python"],
+            ["/usr/local/bin/take", "sh"],
+            ["/bin/cat"],
+        ):
+            self.assertEqual(PipeParameters(command=tuple(command)).command, tuple(command))

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from relay.agents.scripts import scripts
+from relay.agents.scripts import scripts, unsaid
 from relay.config.fields import Count, Place, Section, Word, Yes
 from relay.config.units import KIB, MIB, Duration, Size, Timeout, at_least
 
@@ -80,6 +80,11 @@ class PipeParameters(Section):
                     'may stand there: give it as an argument behind, "$1" in a shell, as in '
                     '["/bin/sh", "-c", "program \\"$1\\"", "sh", "{local}"]'
                 )
+        if reader := unsaid(command):
+            raise ValueError(
+                f"{reader} is given no program, and would take the message itself for one: give it the path of a "
+                'script, or one behind "-c"'
+            )
         return command
 
     @field_validator("environment")

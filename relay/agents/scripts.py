@@ -55,6 +55,10 @@ _COMMANDED: Final = {
     **dict.fromkeys(("su", "runuser", "flock", "script"), ("c", "--command")),
     "env": ("S", "--split-string"),
 }
+#: Without a command they start a shell.
+_LOGIN_SHELLS: Final = frozenset({"su", "runuser"})
+#: Names of the standard input.
+_INPUT: Final = (["-"], ["/dev/stdin"], ["/dev/fd/0"], ["/proc/self/fd/0"])
 _VERSION: Final = re.compile(r"[-0-9.]+\Z")
 
 
@@ -81,6 +85,49 @@ def scripts(command: Sequence[str]) -> Iterator[tuple[str, str]]:
         start = next((at for at in range(1, len(command)) if _is_program(command[at])), None)
         if start is not None:
             yield from scripts(command[start:])
+
+
+def unsaid(words: Sequence[str]) -> str:
+    """
+    The name of an interpreter that is told no program, and so takes its standard input for one: the message itself,
+    which would be the sender's to write. "" if there is none.
+
+    Behind a program that is neither a wrapper nor an interpreter a name means nothing: it is an argument of that one.
+    """
+    command = list(words)
+    first = reader_of(command[0])
+    if first in _READERS:
+        return first if _reads_input(command, _READERS[first]) else ""
+    if first in _LOGIN_SHELLS:
+        plain = [word for word in command[1:] if not word.startswith("-")]
+        told = any(_commanded(command, *_COMMANDED[first])) or len(plain) > 1
+        return "" if told or any(word.startswith(("-u", "--user")) for word in command) else first
+    if first in _WRAPPERS:
+        for at in range(1, len(command)):
+            if _is_program(command[at]) or reader_of(command[at]) in _WRAPPERS:
+                return unsaid(command[at:])
+            if command[at].startswith("/"):
+                break
+    return ""
+
+
+def _reads_input(command: Sequence[str], reader: _Reader) -> bool:
+    at, shell = 1, reader is _SHELL
+    while at < len(command) and command[at].startswith(("-", "+")) and command[at] not in ("-", "--"):
+        word = command[at]
+        code, _, more = _option(word, reader)
+        if code:
+            return more == 1 and command[at + 1 : at + 2] in _INPUT
+        letters = "" if word.startswith("--") else word
+        if shell and (word.startswith("--command") or "c" in letters):
+            return False
+        if shell and "s" in letters:
+            return True
+        at += 1 + more
+    # POSIX, sh: a single hyphen is what two of them are. To others it is the standard input.
+    if command[at : at + 1] == ["--"] or (shell and command[at : at + 1] == ["-"]):
+        at += 1
+    return at >= len(command) or [command[at]] in _INPUT
 
 
 def _is_program(word: str) -> bool:
