@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Peer, Phase, TlsTrouble, Unencrypted, Unsuitable
 from relay.mail.reply import Reply
-from relay.smtp.course import PHASES, Course, Due, Said, command
+from relay.smtp.course import PHASES, Course, Due, Said, spoken
 from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
@@ -38,6 +38,7 @@ from relay.smtp.transaction import (
 
 #: How much of a reply is kept in a fact's text.
 _TEXT = 500
+_PROCEED: Final = Proceed()
 
 
 class Stage(Enum):
@@ -76,6 +77,7 @@ class ClientSession:
 
     __slots__ = (
         "_approach",
+        "_by",
         "_content",
         "_courses",
         "_due",
@@ -90,6 +92,7 @@ class ClientSession:
         "_unproved",
         "_unsaid",
         "deadlines",
+        "features",
         "moves",
     )
 
@@ -98,10 +101,13 @@ class ClientSession:
         self._opening = Opening(hello, peer, approach)
         self._approach = approach
         self._peer = peer
+        self._by = str(peer)
         self.deadlines = deadlines
         #: How often a reply or a call has moved the session.
         self.moves = 0
-        self._terms = Terms(Features())
+        #: What the server offers; nothing before `Ready`.
+        self.features = Features()
+        self._terms = Terms(self.features)
         self._stage = Stage.CONNECTING
         self._reader = ReplyReader()
         #: TLS is there, and nothing was heard by it yet.
@@ -115,16 +121,11 @@ class ClientSession:
         #: The one whose content is on its way.
         self._content: Course | None = None
         self._events: deque[Event] = deque()
-        self._to_send: list[bytes] = []
+        self._to_send = b""
         #: Why it is over, once it is.
         self._ending: _Ending = _broken(peer, Breakage.LOST)
 
     # What the adapter asks.
-
-    @property
-    def features(self) -> Features:
-        """What the server offers; nothing before `Ready`."""
-        return self._terms.features
 
     @property
     def over(self) -> bool:
@@ -146,8 +147,9 @@ class ClientSession:
         """Whether a transaction may begin now."""
         if self._stage not in _WILLING or self._content is not None or self._unsaid:
             return False
-        ahead = len(self._due) == 1 and self._due[0].said is Said.CONTENT and self.features.pipelining
-        return not self._courses or ahead
+        if not self._courses:
+            return True
+        return len(self._due) == 1 and self._due[0][0] is Said.CONTENT and self.features.pipelining
 
     @property
     def wants_content(self) -> bool:
@@ -168,16 +170,16 @@ class ClientSession:
             return Phase.STARTTLS
         if self._content is not None:
             return Phase.CONTENT
-        return PHASES[self._due[0].said] if self._due else Phase.MAIL
+        return PHASES[self._due[0][0]] if self._due else Phase.MAIL
 
     @property
     def deadline(self) -> float | None:
         """Seconds from the last move after which `break_off(Breakage.TIMEOUT)` is to be called; `None`: no hurry."""
-        if self._stage is Stage.OVER or self.idle:
-            return None
-        if self._stage is Stage.LEAVING:
-            return QUIT_SECONDS
-        return self.deadlines.of(self.phase)
+        if self._content is not None:
+            return self.deadlines.block
+        if self._due:
+            return self.deadlines.replies[self._due[0][0]]
+        return None if self._stage is Stage.OVER or self.idle else self.deadlines.of(self.phase)
 
     def next_event(self) -> Event | None:
         """What has happened since, in order."""
@@ -185,10 +187,7 @@ class ClientSession:
 
     def data_to_send(self) -> bytes:
         """What is to be sent now, and only once: all of it may leave in one write."""
-        if not self._to_send:
-            return b""
-        octets = b"".join(self._to_send)
-        self._to_send.clear()
+        octets, self._to_send = self._to_send, b""
         return octets
 
     # What the adapter tells.
@@ -196,7 +195,7 @@ class ClientSession:
     def connected(self) -> None:
         """The connection is there: the server speaks first."""
         self._stage = Stage.OPENING
-        self._due.append(Due(Said.NOTHING))
+        self._due.append((Said.NOTHING, None, -1))
         self.moves += 1
 
     def secured(self, tls: str, *, verified: bool) -> None:
@@ -221,7 +220,7 @@ class ClientSession:
         with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
         comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
-        if self.over:
+        if self._stage is Stage.OVER:
             return
         if self._stage is Stage.SHAKING:
             self._nonsense("something was said in clear when TLS had begun")
@@ -229,8 +228,8 @@ class ClientSession:
         self._reader.receive_data(octets)
         #: What a reply among these octets can answer; what we say because of them is answered later.
         asked = len(self._due)
-        while not self.over and (reply := self._reader.next_reply()) is not None:
-            if isinstance(reply, Nonsense):
+        while (reply := self._reader.next_reply()) is not None:
+            if type(reply) is Nonsense:
                 self._nonsense(reply.text)
             elif asked:
                 asked -= 1
@@ -255,7 +254,7 @@ class ClientSession:
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
         course = Course(transaction)
-        if self.over:
+        if self._stage is Stage.OVER:
             course.settle_rest(self._ending(Phase.MAIL))
             self._events.append(course.settled())
             return
@@ -264,23 +263,19 @@ class ClientSession:
         self._settle_unsuitable(course)
         if transaction.chunked and course.unsettled and not self.features.chunking:
             raise ValueError("chunks were not offered")
-        commands = self._commands(course) if course.unsettled else []
+        if course.unsettled:
+            self._propose(course)
         self._courses.append(course)
         self.moves += 1
-        if not commands:
-            if course is self._courses[0]:
-                self._finish()
-            return
-        self._unsaid.extend(commands)
-        self._stage = Stage.OPEN
-        self._speak()
+        if not course.unsettled and course is self._courses[0]:
+            self._finish()
 
     def piece_sent(self) -> None:
         """A piece of the content has been given to the network, and it was not the last."""
         if self._content is None:
             raise RuntimeError("no content was asked for")
         if self._content.transaction.chunked:
-            self._due.append(Due(Said.CHUNK, self._content))
+            self._due.append((Said.CHUNK, self._content, -1))
 
     def content_sent(self) -> None:
         """All of the content has been given to the network: its terminator, or its last chunk."""
@@ -289,9 +284,9 @@ class ClientSession:
             raise RuntimeError("no content was asked for")
         if self._approach.lmtp:
             # RFC 2033 section 4.2: a reply for each recipient that was accepted, in their order.
-            self._due.extend(Due(Said.CONTENT, course, index) for index in course.accepted)
+            self._due.extend((Said.CONTENT, course, index) for index in course.accepted)
         else:
-            self._due.append(Due(Said.CONTENT, course))
+            self._due.append((Said.CONTENT, course, -1))
         self.moves += 1
 
     def quit(self) -> None:
@@ -309,28 +304,40 @@ class ClientSession:
 
     # Saying.
 
-    def _commands(self, course: Course) -> list[tuple[bytes, Due]]:
-        """All that is to be said up to the content, each with what will be due for it."""
-        transaction, terms, facts = course.transaction, self._terms, course.facts
-        commands = [] if self._stage is Stage.OPEN else [command("RSET", Due(Said.RSET))]
-        indexes = [index for index, fact in enumerate(facts) if fact is None]
-        line = mail(transaction, terms, (transaction.recipients[index] for index in indexes))
-        commands.append(command(line, Due(Said.MAIL, course)))
-        commands += [command(rcpt(transaction, at, terms), Due(Said.RCPT, course, at)) for at in indexes]
-        course.unanswered = len(indexes)
+    def _propose(self, course: Course) -> None:
+        """
+        Say all of a transaction up to its content: in one piece to a server that offers PIPELINING (RFC 2920 section
+        3.1), to others one command after each reply.
+        """
+        transaction, terms, left = course.transaction, self._terms, course.left()
+        course.unanswered = course.unsettled
+        # Nobody is left whose address asks for SMTPUTF8 where it is not offered.
+        named = [transaction.recipients[index] for index in left] if terms.features.smtputf8 else ()
+        lines = [mail(transaction, terms, iter(named)), *[rcpt(transaction, index, terms) for index in left]]
+        due: list[Due] = [(Said.MAIL, course, -1), *[(Said.RCPT, course, index) for index in left]]
         if not transaction.chunked:
-            commands.append(command("DATA", Due(Said.DATA, course)))
-        return commands
+            lines += ["DATA"]
+            due += [(Said.DATA, course, -1)]
+        if self._stage is Stage.ABANDONED:
+            lines = ["RSET", *lines]
+            due = [(Said.RSET, None, -1), *due]
+        if terms.features.pipelining:
+            self._to_send += spoken(lines)
+            self._due.extend(due)
+        else:
+            self._unsaid.extend(zip([spoken((line,)) for line in lines], due, strict=True))
+            self._speak()
+        self._stage = Stage.OPEN
 
     def _say(self, line: str, said: Said) -> None:
-        self._unsaid.append(command(line, Due(said)))
+        self._unsaid.append((spoken((line,)), (said, None, -1)))
         self._speak()
 
     def _speak(self) -> None:
-        """Say what may be said now: everything to a server that offers PIPELINING, else one command a reply."""
-        while self._unsaid and (self.features.pipelining or not self._due):
+        """Say what may be said now, where not all was said at once: one command after each reply."""
+        if self._unsaid and not self._due:
             octets, due = self._unsaid.popleft()
-            self._to_send.append(octets)
+            self._to_send += octets
             self._due.append(due)
 
     def _settle_unsuitable(self, course: Course) -> None:
@@ -338,35 +345,33 @@ class ClientSession:
         need = lacking(course.transaction, self._terms)
         if need is not None:
             course.settle_rest(Unsuitable(need, self._peer))
-            return
-        for index, recipient in enumerate(course.transaction.recipients):
-            need = lacking_for(recipient, self.features)
-            if need is not None:
-                course.settle(index, Unsuitable(need, self._peer))
+        elif not self.features.smtputf8:
+            for index, recipient in enumerate(course.transaction.recipients):
+                need = lacking_for(recipient, self.features)
+                if need is not None:
+                    course.settle(index, Unsuitable(need, self._peer))
 
     # Hearing.
 
     def _take(self, reply: Reply) -> None:
         """One reply: the row of the table says what it means, and no row means that it cannot mean anything."""
         self._unproved = False
-        if not self._due:
-            self._unasked(reply)
-            return
-        due = self._due[0]
+        said, _, index = self._due[0]
         if reply.code == 421 and self._stage is not Stage.LEAVING:
             self._end(_refused(self._peer, reply))
             return
         if self._stage is Stage.OPENING:
-            self._open(due.said, reply)
+            self._open(said, reply)
             return
-        row = _ROWS.get((due.said, reply.code // 100))
+        row = _ROWS.get((said, reply.code // 100))
         if row is None:
-            self._make_no_sense_of(due.said, reply)
+            self._make_no_sense_of(said, reply)
             return
         self._due.popleft()
         self.moves += 1
-        row(self, reply, due)
-        self._speak()
+        row(self, reply, index)
+        if self._unsaid:
+            self._speak()
 
     def _open(self, said: Said, reply: Reply) -> None:
         step = self._opening.hear(said, reply)
@@ -400,6 +405,7 @@ class ClientSession:
                     authenticated=opening.authenticated,
                     lmtp=self._approach.lmtp,
                 )
+                self.features = features
                 self._stage = Stage.OPEN
                 self._events.append(step)
 
@@ -432,16 +438,18 @@ class ClientSession:
         self._stage = Stage.OVER
         # Nobody wants the content any more, or the handshake, even if our events since then were not asked for.
         self._events = deque(event for event in self._events if not isinstance(event, Proceed | StartTls))
+        # What else has been heard already means nothing.
+        self._reader = ReplyReader()
         self._due.clear()
         self._unsaid.clear()
-        self._to_send.clear()
+        self._to_send = b""
         self._content = None
         self._events.append(Over(politely))
 
     def _phase_of(self, course: Course) -> Phase:
         if course is self._content:
             return Phase.CONTENT
-        phases = [PHASES[due.said] for due in self._due if due.course is course]
+        phases = [PHASES[said] for said, asker, _ in self._due if asker is course]
         # With the last chunk the server has all of it, whatever it has not answered yet.
         return Phase.END if Phase.END in phases else phases[0] if phases else Phase.MAIL
 
@@ -459,25 +467,25 @@ class ClientSession:
 
     # The rows. Each is called with the reply and with what it answers.
 
-    def _go_on(self, reply: Reply, due: Due) -> None:
+    def _go_on(self, reply: Reply, index: int) -> None:
         """As it should be."""
 
-    def _refuse_mail(self, reply: Reply, due: Due) -> None:
+    def _refuse_mail(self, reply: Reply, index: int) -> None:
         course = self._courses[0]
         course.settle_rest(Answered(reply, Phase.MAIL, self._peer))
         if self._unsaid:
             self._abandon()
 
-    def _accept_recipient(self, reply: Reply, due: Due) -> None:
+    def _accept_recipient(self, reply: Reply, index: int) -> None:
         course = self._courses[0]
-        course.accepted.append(due.index)
+        course.accepted.append(index)
         course.unanswered -= 1
         if course.transaction.chunked and not course.unanswered:
             self._send_chunks(course)
 
-    def _refuse_recipient(self, reply: Reply, due: Due) -> None:
+    def _refuse_recipient(self, reply: Reply, index: int) -> None:
         course = self._courses[0]
-        course.settle(due.index, Answered(reply, Phase.RCPT, self._peer))
+        course.settle(index, Answered(reply, Phase.RCPT, self._peer))
         course.unanswered -= 1
         if course.transaction.chunked and not course.unanswered:
             self._send_chunks(course)
@@ -491,15 +499,15 @@ class ClientSession:
         """
         if course.unsettled:
             self._content = course
-            self._events.append(Proceed())
+            self._events.append(_PROCEED)
         else:
             self._abandon()
 
-    def _refuse_data(self, reply: Reply, due: Due) -> None:
+    def _refuse_data(self, reply: Reply, index: int) -> None:
         self._courses[0].settle_rest(Answered(reply, Phase.DATA, self._peer))
         self._abandon()
 
-    def _send_content(self, reply: Reply, due: Due) -> None:
+    def _send_content(self, reply: Reply, index: int) -> None:
         """
         354. If nobody is left to send to, the content is empty, and whatever is said to it is no promise (RFC 2920
         section 3.1). A server that refused the sender but not all recipients would deliver that emptiness.
@@ -507,20 +515,20 @@ class ClientSession:
         course = self._courses[0]
         if course.unsettled:
             self._content = course
-            self._events.append(Proceed())
+            self._events.append(_PROCEED)
         elif course.accepted:
             self._nonsense("354 to a transaction whose sender was refused")
         elif self._approach.lmtp:
             # RFC 2033 section 4.2: 503 it should have been, and for nobody there would be no reply to the content.
             self._nonsense("354 to a transaction without recipients")
         else:
-            self._to_send.append(TERMINATOR)
-            self._due.append(Due(Said.CONTENT, course))
+            self._to_send += TERMINATOR
+            self._due.append((Said.CONTENT, course, -1))
 
-    def _accept_chunk(self, reply: Reply, due: Due) -> None:
+    def _accept_chunk(self, reply: Reply, index: int) -> None:
         self._halt()
 
-    def _refuse_chunk(self, reply: Reply, due: Due) -> None:
+    def _refuse_chunk(self, reply: Reply, index: int) -> None:
         """The message is refused. Chunks that are on their way already will be refused too (RFC 3030 section 2)."""
         self._courses[0].settle_rest(Answered(reply, Phase.CONTENT, self._peer))
         self._content = None
@@ -532,13 +540,13 @@ class ClientSession:
         if not course.unsettled and not self._awaits(course):
             self._abandon()
 
-    def _accept_content(self, reply: Reply, due: Due) -> None:
+    def _accept_content(self, reply: Reply, index: int) -> None:
         onward = not self._approach.lmtp
         self._answer_content(
-            due,
+            index,
             Carried(
                 onward=onward,
-                by=str(self._peer),
+                by=self._by,
                 text=str(reply)[:_TEXT],
                 told=onward and self.features.dsn,
                 tls=self._opening.tls,
@@ -546,34 +554,34 @@ class ClientSession:
             ),
         )
 
-    def _refuse_content(self, reply: Reply, due: Due) -> None:
-        phase = Phase.END if due.index < 0 else Phase.COPY
+    def _refuse_content(self, reply: Reply, index: int) -> None:
+        phase = Phase.END if index < 0 else Phase.COPY
         if self._courses[0].transaction.chunked:
             # A chunk that was refused may leave the transaction as it was (RFC 3030 section 2).
             self._stage = Stage.ABANDONED
-        self._answer_content(due, Answered(reply, phase, self._peer))
+        self._answer_content(index, Answered(reply, phase, self._peer))
 
-    def _answer_content(self, due: Due, fact: Carried | Answered) -> None:
+    def _answer_content(self, index: int, fact: Carried | Answered) -> None:
         course = self._courses[0]
-        if due.index < 0:
+        if index < 0:
             course.settle_rest(fact)
         else:
-            course.settle(due.index, fact)
+            course.settle(index, fact)
         if not self._awaits(course):
             self._finish()
 
     def _awaits(self, course: Course) -> bool:
         """Whether a reply is still due to something that was said of it."""
-        return bool(self._due) and any(due.course is course for due in self._due)
+        return bool(self._due) and any(asker is course for _, asker, _ in self._due)
 
-    def _part(self, reply: Reply, due: Due) -> None:
+    def _part(self, reply: Reply, index: int) -> None:
         self._end(self._ending, politely=True)
 
 
 #: In these stages a transaction may begin.
 _WILLING: Final = (Stage.OPEN, Stage.ABANDONED)
 
-_Row: TypeAlias = Callable[[ClientSession, Reply, Due], None]
+_Row: TypeAlias = Callable[[ClientSession, Reply, int], None]
 
 #: The law: for each thing that we say exactly one reply is due, and replies come in the order of what was said. What
 #: a reply means is the row of what it answers and of its code's first digit (RFC 5321 section 4.2.1: it is all that a

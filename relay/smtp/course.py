@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import Enum, auto
-from typing import Final
-
-from attrs import frozen
+from collections.abc import Mapping, Sequence
+from enum import IntEnum, auto
+from typing import Final, TypeAlias
 
 from relay.mail.outcome import Fact, Phase
 from relay.smtp.transaction import Settled, Transaction
 
 
-class Said(Enum):
-    """What we have said, and a reply is due to."""
+class Said(IntEnum):
+    """What we have said, and a reply is due to. Asked for so often in tables that it is a number there."""
 
     #: We have connected: the greeting is due.
     NOTHING = auto()
@@ -69,6 +67,12 @@ class Course:
         #: How many of RCPT's replies are still to come.
         self.unanswered = 0
 
+    def left(self) -> Sequence[int]:
+        """The places of those of whom nothing is known yet."""
+        if self.unsettled == len(self.facts):
+            return range(self.unsettled)
+        return [index for index, fact in enumerate(self.facts) if fact is None]
+
     def settle(self, index: int, fact: Fact) -> None:
         """The first fact about a recipient stands."""
         if self.facts[index] is None:
@@ -77,26 +81,25 @@ class Course:
 
     def settle_rest(self, fact: Fact) -> None:
         """The same fact for all of whom nothing is known yet."""
-        self.facts = [fact if known is None else known for known in self.facts]
+        if self.unsettled == len(self.facts):
+            self.facts = [fact] * self.unsettled
+        else:
+            self.facts = [fact if known is None else known for known in self.facts]
         self.unsettled = 0
 
     def settled(self) -> Settled:
         """What there is to report, once there is a fact for everybody."""
-        return Settled(tuple(fact for fact in self.facts if fact is not None))
+        return Settled(tuple(self.facts))  # type: ignore[arg-type]  # nothing is `None` any more
 
 
-@frozen
-class Due:
-    """A reply that is due: to what, of which transaction, and about which recipient where it speaks of one."""
-
-    said: Said
-    course: Course | None = None
-    index: int = -1
+#: A reply that is due: to what, of which transaction, and about which recipient where it speaks of one (else -1).
+Due: TypeAlias = tuple[Said, Course | None, int]
 
 
-def command(line: str, due: Due) -> tuple[bytes, Due]:
-    """A line to say, and what will be due for it."""
-    return speakable(line).encode() + b"\r\n", due
+def spoken(lines: Sequence[str]) -> bytes:
+    """These commands as octets, one behind the other."""
+    speakable("".join(lines))
+    return "\r\n".join((*lines, "")).encode()
 
 
 def speakable(line: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from relay.mail.outcome import Phase
+from relay.smtp.course import PHASES, Said
 
 #: Seconds that QUIT may take. Nobody is served by a longer wait: all that mattered has been answered.
 QUIT_SECONDS: Final = 5.0
@@ -25,6 +27,12 @@ class Deadlines:
     #: To take one piece of content, or to answer a chunk that is not the last.
     block: float = 180.0
     end: float = 600.0
+    #: Until the reply to each thing that is said.
+    replies: Mapping[Said, float] = field(init=False, repr=False, eq=False)
+
+    @replies.default
+    def _until_replies(self) -> Mapping[Said, float]:
+        return {said: self.of(phase) for said, phase in PHASES.items()} | {Said.QUIT: QUIT_SECONDS}
 
     def of(self, phase: Phase) -> float:
         """The deadline of a phase of the dialogue."""

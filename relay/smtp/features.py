@@ -34,6 +34,39 @@ class Features:
     #: Whether MAIL may have an AUTH parameter (RFC 4954 section 5).
     authenticates: bool = False
 
+    # What the keywords say besides: read once, since it is asked for with each message.
+
+    #: RFC 3207.
+    starttls: bool = field(init=False, repr=False, eq=False)
+    #: RFC 3030 section 2.
+    chunking: bool = field(init=False, repr=False, eq=False)
+    #: RFC 3030 section 3: of no use without chunks.
+    binary: bool = field(init=False, repr=False, eq=False)
+    #: RFC 3461.
+    dsn: bool = field(init=False, repr=False, eq=False)
+    #: RFC 8689.
+    requires_tls: bool = field(init=False, repr=False, eq=False)
+    #: RFC 6710.
+    prioritizes: bool = field(init=False, repr=False, eq=False)
+    #: The fewest seconds within which it may be asked to deliver (RFC 2852 section 4); `None`: it never may.
+    deliver_by: int | None = field(init=False, repr=False, eq=False)
+    #: The limits of RFC 9422 by their names: `RCPTMAX`, `MAILMAX`, `RCPTDOMAINMAX`. What is malformed is no limit.
+    limits: Mapping[str, int] = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        offered = self.keywords
+        for name, value in (
+            ("starttls", "STARTTLS" in offered),
+            ("chunking", "CHUNKING" in offered),
+            ("binary", "BINARYMIME" in offered and "CHUNKING" in offered),
+            ("dsn", "DSN" in offered),
+            ("requires_tls", "REQUIRETLS" in offered),
+            ("prioritizes", "MT-PRIORITY" in offered),
+            ("deliver_by", _deliver_by(offered.get("DELIVERBY"))),
+            ("limits", _limits(offered.get("LIMITS", ""))),
+        ):
+            object.__setattr__(self, name, value)
+
     @classmethod
     def offered(cls, lines: Sequence[str], without: Collection[str] = ()) -> Features:
         """
@@ -63,55 +96,30 @@ class Features:
         )
 
     @property
-    def starttls(self) -> bool:
-        """RFC 3207."""
-        return "STARTTLS" in self.keywords
-
-    @property
     def mechanisms(self) -> tuple[str, ...]:
         """What AUTH may be said with (RFC 4954)."""
         return tuple(self.keywords.get("AUTH", "").split())
 
-    @property
-    def chunking(self) -> bool:
-        """RFC 3030 section 2."""
-        return "CHUNKING" in self.keywords
-
-    @property
-    def binary(self) -> bool:
-        """RFC 3030 section 3: of no use without chunks."""
-        return "BINARYMIME" in self.keywords and self.chunking
-
-    @property
-    def dsn(self) -> bool:
-        """RFC 3461."""
-        return "DSN" in self.keywords
-
-    @property
-    def requires_tls(self) -> bool:
-        """RFC 8689."""
-        return "REQUIRETLS" in self.keywords
-
-    @property
-    def prioritizes(self) -> bool:
-        """RFC 6710."""
-        return "MT-PRIORITY" in self.keywords
-
-    @property
-    def deliver_by(self) -> int | None:
-        """The fewest seconds within which it may be asked to deliver (RFC 2852 section 4); `None`: it never may."""
-        if "DELIVERBY" not in self.keywords:
-            return None
-        least = self.keywords["DELIVERBY"].partition(",")[0]
-        return int(least) if _NUMBER.match(least) else 0
-
     def limit(self, name: str) -> int | None:
-        """A limit of RFC 9422: `RCPTMAX`, `MAILMAX`, `RCPTDOMAINMAX`. What is malformed is no limit."""
-        for limit in self.keywords.get("LIMITS", "").split():
-            found, _, value = limit.partition("=")
-            if found.upper() == name and _LIMIT.match(value):
-                return int(value)
+        """One of `limits`, if there is such a limit."""
+        return self.limits.get(name)
+
+
+def _deliver_by(parameters: str | None) -> int | None:
+    if parameters is None:
         return None
+    least = parameters.partition(",")[0]
+    return int(least) if _NUMBER.match(least) else 0
+
+
+def _limits(parameters: str) -> Mapping[str, int]:
+    """Of a limit that is named twice, the first counts that is one."""
+    limits: dict[str, int] = {}
+    for limit in parameters.split():
+        name, _, value = limit.partition("=")
+        if _LIMIT.match(value):
+            limits.setdefault(name.upper(), int(value))
+    return limits
 
 
 def _size(parameters: str) -> int:

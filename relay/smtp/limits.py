@@ -16,7 +16,9 @@ def portions(recipients: Sequence[T], features: Features, domain: Callable[[T], 
 
     `RCPTMAX` is how many recipients a transaction may have, `RCPTDOMAINMAX` in how many domains (section 4).
     """
-    most, domains = features.limit("RCPTMAX"), features.limit("RCPTDOMAINMAX")
+    if not features.limits:
+        return [recipients]
+    most, domains = features.limits.get("RCPTMAX"), features.limits.get("RCPTDOMAINMAX")
     if (most is None or len(recipients) <= most) and domains is None:
         return [recipients]
     parts: list[list[T]] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
 from attrs import frozen
 
@@ -37,6 +37,7 @@ _STATUS = re.compile(rb"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?:
 _SHOWN = 100
 
 
+@final
 @frozen
 class Nonsense:
     """What the peer said is no reply. `text` says why, for the log: printable and short."""
@@ -82,15 +83,12 @@ class ReplyReader:
             if not end:
                 return self._wait()
             line = self._buffer[start:end]
-            if end == len(self._buffer):
+            alone = not self._texts and end - start <= _LINE_OCTETS
+            if not self._buffer[end : end + 1]:
                 self._buffer = b""
                 end = 0
             self._read = self._searched = end
-            heard = None
-            if not self._texts and len(line) <= _LINE_OCTETS:
-                heard = _plain(line)
-            if heard is None:
-                heard = self._take(line)
+            heard = (_plain(line) if alone else None) or self._take(line)
             if heard is not None:
                 return heard
         return self._nonsense

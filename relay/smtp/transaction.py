@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
 from relay.mail.address import Address
 from relay.mail.dsn import Return, Wishes
@@ -45,10 +45,10 @@ class By:
     trace: bool = False
 
 
-@frozen
+@define
 class Transaction:
     """
-    One message for some recipients, as far as the dialogue must know it.
+    One message for some recipients, as far as the dialogue must know it. Nobody changes it once it is made.
 
     Three things about the content are for the caller to find out, since they take reading it:
 
@@ -121,9 +121,9 @@ class Proceed:
     """
 
 
-@frozen
+@define
 class Settled:
-    """The oldest transaction is over: a fact for each of its recipients, in their order."""
+    """The oldest transaction is over: a fact for each of its recipients, in their order. Nobody changes it."""
 
     facts: tuple[Fact, ...]
 

@@ -64,13 +64,13 @@ class Chaos:
             if self.pieces:
                 self.send_piece()
                 continue
-            due = session._due[0] if session._due else None
-            if due is None:
+            if not session._due:
                 break
-            code = data.draw(CODES) or RIGHT.get(due.said, 250)
-            if due.course is not None:
-                self.answers[due.course].append((due.said, due.index, code // 100))
-            session.receive_data(self.reply(due.said, code))
+            said, course, index = session._due[0]
+            code = data.draw(CODES) or RIGHT.get(said, 250)
+            if course is not None:
+                self.answers[course].append((said, index, code // 100))
+            session.receive_data(self.reply(said, code))
         session.break_off(Breakage.LOST)
         self.turn()
 
@@ -121,10 +121,10 @@ class Chaos:
 
     def send_piece(self) -> None:
         if self.session.holds_content:
-            due = self.session._due[0]
+            said, course, index = self.session._due[0]
             code = self.data.draw(CODES) or 250
-            assert due.course is not None
-            self.answers[due.course].append((due.said, due.index, code // 100))
+            assert course is not None
+            self.answers[course].append((said, index, code // 100))
             self.session.receive_data(b"%d x\r\n" % code)
             return
         self.pieces -= 1
