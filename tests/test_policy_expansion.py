@@ -7,7 +7,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from relay.interfaces import IRoutingPolicy
 from relay.mail.decision import Accepted, Refused
 from relay.mail.reply import Reply
 from relay.mail.routing import Deliver, Discard, Reject, Rewrite
@@ -199,6 +201,7 @@ class CircleTests(SynchronousTestCase):
         self.assertEqual(decision.reply.status, "5.4.6")
 
     def test_aliases_that_make_up_new_addresses_come_to_an_end(self) -> None:
+        @implementer(IRoutingPolicy)
         class Growing:
             def route(self, inquiry: Any) -> Any:
                 return Rewrite([evolve(inquiry.recipient, local=inquiry.recipient.local + "x")])

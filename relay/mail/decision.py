@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Wishes
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.reply import Reply
 from relay.mail.routing import Route
 
@@ -31,6 +32,8 @@ class Placement:
     because: str = ""
     #: What the client has said about the recipient that it named.
     wishes: Wishes = NO_WISHES
+    #: What policies have found out about the client, the sender and the recipient.
+    facts: Facts = NO_FACTS
 
 
 @frozen
@@ -60,3 +63,15 @@ class Refused:
 
 
 Decision: TypeAlias = Accepted | Refused
+
+
+@frozen
+class Admitted:
+    """A client may stay, or a sender may send: nothing has spoken against it, and this is known of it."""
+
+    facts: Facts = NO_FACTS
+    policy: str = ""
+    because: str = ""
+
+
+Admission: TypeAlias = Admitted | Refused

@@ -10,15 +10,14 @@ from twisted.logger import Logger
 
 from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement, Refused
-from relay.mail.routing import Delay, Inquiry, Reject, Rewrite, Verdict
+from relay.mail.routing import Delay, Inquiry, Reject, Rewrite
+from relay.policy.asking import Ruling
 from relay.policy.names import about
 
 #: How many aliases may lead to one another, and how many addresses one recipient may stand for in all.
 DEPTH: Final = 10
 MEMBERS: Final = 1000
 
-#: A verdict, the name of the policy it is from, and that policy's place in the chain; "" and -1 for nobody's.
-Ruling: TypeAlias = tuple[Verdict, str, int]
 #: Asks the chain about a recipient, beginning with the policy at that place.
 Ask: TypeAlias = Callable[[Inquiry, int], Awaitable[Ruling]]
 
@@ -91,12 +90,14 @@ class Expansion:
         self._questions += 1
         if self._questions > MEMBERS:
             return self._too_many(inquiry)
-        verdict, policy, decided_at = await self._ask(inquiry, place)
+        verdict, policy, decided_at, facts = await self._ask(inquiry, place)
         if isinstance(verdict, Rewrite):
             return await self._follow(inquiry, ancestors, verdict, policy, decided_at)
         if isinstance(verdict, Delay):
             return Refused(verdict.reply, policy, verdict.because)
-        self._placements.append(Placement(inquiry.recipient, inquiry.original, verdict, policy, verdict.because))
+        self._placements.append(
+            Placement(inquiry.recipient, inquiry.original, verdict, policy, verdict.because, facts=facts)
+        )
         return None
 
     def _looped(self, inquiry: Inquiry, lineage: tuple[Address, ...], policy: str) -> None:

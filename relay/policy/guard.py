@@ -34,6 +34,14 @@ class Guard:
     def __init__(self, when: When) -> None:
         self._conditions = tuple(_conditions(when))
 
+    def within(self, known: frozenset[str]) -> Guard:
+        """The same where only these conditions can be answered: all others do not hold there."""
+        if all(key in known for key, _ in self._conditions):
+            return self
+        guard = Guard.__new__(Guard)
+        guard._conditions = tuple((key, holds if key in known else _nobody_knows) for key, holds in self._conditions)
+        return guard
+
     def __bool__(self) -> bool:
         """Whether there are any conditions."""
         return bool(self._conditions)
@@ -58,6 +66,10 @@ def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
         yield "recipient", _sent_to(when.recipient)
     if when.sender:
         yield "sender", _sent_by(when.sender)
+
+
+def _nobody_knows(_inquiry: Inquiry) -> bool:
+    return False
 
 
 def _authenticated(wanted: bool) -> Condition:

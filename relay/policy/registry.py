@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 from zope.interface.exceptions import Invalid
-from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
 from relay.config.fields import Section
-from relay.interfaces import IPolicyMaker, IRoutingPolicy, World
+from relay.interfaces import IPolicyMaker, World
+from relay.policy.phases import INTERFACES
 from relay.registry import Registry
 
 #: Our own. Each is imported when a configuration uses it.
@@ -29,7 +29,7 @@ SHIPPED: Final = {
 }
 
 #: The questions that a policy may answer. It provides at least one of these.
-PHASES: Final[tuple[InterfaceClass, ...]] = (IRoutingPolicy,)
+PHASES: Final = INTERFACES
 
 _registry: Final = Registry("policy", SHIPPED, "relay.policies", IPolicyMaker)
 

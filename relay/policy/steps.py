@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from relay.mail.address import Address
-from relay.mail.routing import Abstention, RoutingVerdict
+from relay.mail.routing import Abstention
+from relay.policy.looking import Look
 
 
 @frozen
 class Asked:
-    """A policy was asked about a recipient, and this is what counts as its verdict."""
+    """A policy was asked, and this is what counts as its verdict."""
 
-    recipient: Address
+    #: About whom, where it was asked about a recipient.
+    recipient: Address | None
     policy: str
     #: For a policy that failed, the `Delay` that stands for it.
-    verdict: RoutingVerdict
+    verdict: Any
     #: How long it took, by the clock that the chain was given.
     seconds: float
     #: It raised, was too late, or said what is no verdict.
     failed: bool = False
+    #: The phase's name (`relay.policy.phases`).
+    phase: str = "recipient"
+    #: What it has looked at.
+    looks: tuple[Look, ...] = field(default=(), eq=False)
 
     @property
     def because(self) -> str:
-        return "" if isinstance(self.verdict, Abstention) else self.verdict.because
+        return "" if isinstance(self.verdict, Abstention) else str(self.verdict.because)
 
 
 @frozen
 class Skipped:
     """A policy was not asked, since the condition `guard` of its `when` does not hold."""
 
-    recipient: Address
+    recipient: Address | None
     policy: str
     guard: str
+    phase: str = "recipient"
 
 
 Step: TypeAlias = Asked | Skipped

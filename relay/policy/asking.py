@@ -1,0 +1,229 @@
+"""
+Asking policies, one after the other: whom, for how long, and what counts as an answer.
+
+What each phase makes of the verdicts is said elsewhere (`relay.policy.chain`, `relay.policy.contents`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.interfaces import IClock
+from relay.mail.address import Address
+from relay.mail.facts import Facts
+from relay.mail.routing import ABSTAIN, Abstention, Delay, Note, Rewrite
+from relay.net.waiting import start
+from relay.policy.guard import Guard
+from relay.policy.looking import Look, noting
+from relay.policy.patience import Came, Late, Raised, wait
+from relay.policy.phases import Phase
+from relay.policy.steps import Asked, Observer, Skipped
+from relay.smtp.answers import OUR_FAULT
+
+#: RELIABILITY.md: a policy has 10 s for each question, and all of them have 30 s for a command.
+POLICY_TIMEOUT: Final = 10.0
+COMMAND_TIMEOUT: Final = 30.0
+
+#: An inquiry of any phase (`relay.mail.phases`, `relay.mail.routing.Inquiry`).
+Inquiry: TypeAlias = Any
+#: Any verdict.
+Verdict: TypeAlias = Any
+
+#: What is said in words, to whoever asks which policy is at work.
+_current: list[str] = [""]
+
+
+def at_work() -> str:
+    """The name of the policy whose code runs now, or "": for whoever finds that the reactor stands still."""
+    return _current[0]
+
+
+@frozen
+class Station:
+    """One policy's place in the chain."""
+
+    #: What the log and explanations call it.
+    name: str
+    policy: Any
+    #: `None`, or one without conditions: it is always asked.
+    guard: Guard | None = None
+    #: Seconds for each question.
+    timeout: float = POLICY_TIMEOUT
+
+
+class Stop:
+    """A station, made ready to be asked in one phase."""
+
+    __slots__ = ("ask", "name", "phase", "place", "policy", "routes", "skipped_by", "timeout", "verdicts")
+
+    def __init__(self, phase: Phase, place: int, station: Station) -> None:
+        """`place` is where it stands among all policies of the configuration."""
+        self.phase = phase
+        self.place = place
+        self.name = station.name
+        self.policy = station.policy
+        self.ask: Callable[[Inquiry], Verdict | Awaitable[Verdict]] = getattr(station.policy, phase.method)
+        guard = station.guard.within(phase.known) if station.guard else None
+        self.skipped_by = guard.skipped_by if guard else None
+        self.timeout = station.timeout
+        self.verdicts = phase.verdicts
+        self.routes = getattr(station.policy, "routes", False) is True
+
+
+def stops(phase: Phase, stations: Iterable[Station]) -> tuple[Stop, ...]:
+    """Those that have something to say in this phase."""
+    return tuple(
+        Stop(phase, place, station)
+        for place, station in enumerate(stations)
+        if phase.interface.providedBy(station.policy)
+    )
+
+
+#: A verdict, the name of the policy it is from, that policy's place in the chain, and what is known by then; "" and -1
+#: for nobody's.
+Ruling: TypeAlias = tuple[Verdict, str, int, Facts]
+
+
+class Asking:
+    """The questions of one decision: what they share is an observer, and a deadline."""
+
+    __slots__ = ("_clock", "_deadline", "_log", "_observe", "_stops", "_timeout")
+
+    def __init__(
+        self, stops: tuple[Stop, ...], clock: IClock, log: Logger, timeout: float, observe: Observer | None
+    ) -> None:
+        self._stops = stops
+        self._clock = clock
+        self._log = log
+        self._timeout = timeout
+        self._observe = observe
+        #: Set when something waits: what does not wait takes no time that anybody could measure.
+        self._deadline: float | None = None
+
+    async def first(self, inquiry: Inquiry, place: int = 0) -> Ruling:
+        """
+        What the first policy from `place` on says that does not abstain, and what is known by then; `ABSTAIN` if
+        there is none.
+        """
+        observe = self._observe
+        for stop in self._stops:
+            if stop.place < place:
+                continue
+            if stop.skipped_by is not None and (guard := stop.skipped_by(inquiry)) is not None:
+                if observe is not None:
+                    observe(Skipped(recipient_of(inquiry), stop.name, guard, stop.phase.name))
+                continue
+            if observe is None:
+                verdict = self._at_once(inquiry, stop)
+                if isinstance(verdict, Deferred):
+                    verdict = await self._later(inquiry, stop, verdict)
+            else:
+                verdict = await self.observed(inquiry, stop, observe)
+            if verdict is ABSTAIN:
+                continue
+            if type(verdict) is Note:
+                inquiry = evolve(inquiry, facts=inquiry.facts.plus(verdict.facts))
+                continue
+            return verdict, stop.name, stop.place, inquiry.facts
+        return ABSTAIN, "", -1, inquiry.facts
+
+    async def ask(self, inquiry: Inquiry, stop: Stop) -> Verdict:
+        """What one policy says."""
+        if self._observe is not None:
+            return await self.observed(inquiry, stop, self._observe)
+        verdict = self._at_once(inquiry, stop)
+        return await self._later(inquiry, stop, verdict) if isinstance(verdict, Deferred) else verdict
+
+    async def observed(self, inquiry: Inquiry, stop: Stop, observe: Observer) -> Verdict:
+        """The same, and `observe` hears of it."""
+        looks: list[Look] = []
+        began = self._clock.seconds()
+        with noting(looks):
+            verdict = self._at_once(inquiry, stop)
+        if isinstance(verdict, Deferred):
+            verdict = await self._later(inquiry, stop, verdict)
+        seconds = self._clock.seconds() - began
+        failed = isinstance(verdict, Delay) and verdict.reply is OUR_FAULT
+        observe(Asked(recipient_of(inquiry), stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+        return verdict
+
+    def _at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
+        _current[0] = stop.name
+        try:
+            answer = stop.ask(inquiry)
+            if type(answer) in stop.verdicts and type(answer) is not Rewrite:
+                return answer
+            answer = start(answer)
+        except Exception:
+            return self._raised(inquiry, stop, Failure())
+        finally:
+            _current[0] = ""
+        return answer if isinstance(answer, Deferred) else self._checked(inquiry, stop, answer)
+
+    async def _later(self, inquiry: Inquiry, stop: Stop, awaited: Deferred[Any]) -> Verdict:
+        now = self._clock.seconds()
+        if self._deadline is None:
+            self._deadline = now + self._timeout
+        match await wait(self._clock, min(stop.timeout, max(0.0, self._deadline - now)), awaited):
+            case Came(answer):
+                return self._checked(inquiry, stop, answer)
+            case Raised(failure):
+                return self._raised(inquiry, stop, failure)
+            case Late(seconds):
+                self._log.error(
+                    "policy {policy} has not answered about {about} within {seconds} seconds: 451",
+                    policy=stop.name,
+                    about=_about(inquiry),
+                    seconds=seconds,
+                )
+                return Delay(OUR_FAULT, f"no answer within {seconds:g} seconds")
+
+    def _checked(self, inquiry: Inquiry, stop: Stop, answer: object) -> Verdict:
+        kind = type(answer)
+        if kind in stop.verdicts:
+            if not isinstance(answer, Rewrite) or all(isinstance(each, Address) for each in answer.recipients):
+                return answer
+            said = "a Rewrite with recipients that are no addresses"
+        elif isinstance(answer, Abstention):
+            return answer
+        else:
+            said = "None" if answer is None else f"a value of type {kind.__name__}"
+        self._log.error(
+            "policy {policy} answered about {about} with {said}, which is no verdict: 451",
+            policy=stop.name,
+            about=_about(inquiry),
+            said=said,
+        )
+        return Delay(OUR_FAULT, f"said {said}, which is no verdict")
+
+    def _raised(self, inquiry: Inquiry, stop: Stop, failure: Failure) -> Verdict:
+        self._log.failure(
+            "policy {policy} raised an exception when it was asked about {about}: 451",
+            failure,
+            policy=stop.name,
+            about=_about(inquiry),
+        )
+        return Delay(OUR_FAULT, f"raised {failure.type.__name__ if failure.type else 'an exception'}")
+
+
+def recipient_of(inquiry: Inquiry) -> Address | None:
+    """Whom a question is about, if it is about one recipient."""
+    return getattr(inquiry, "recipient", None)
+
+
+def _about(inquiry: Inquiry) -> str:
+    """What a question is about, for the log."""
+    recipient = recipient_of(inquiry)
+    if recipient is not None:
+        return f"<{recipient}>"
+    if hasattr(inquiry, "id"):
+        return str(inquiry.id)
+    if hasattr(inquiry, "reverse_path"):
+        return f"the sender <{inquiry.reverse_path or ''}>"
+    return f"the client {inquiry.client.address or 'at a Unix socket'}"

@@ -1,0 +1,50 @@
+"""
+What a policy looks at while it thinks: DNS answers, tables, its store, other servers.
+
+What is noted belongs to the question that the policy has been put, however many are under way at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from attrs import frozen
+
+#: How many looks of one question are kept, and how long a text is.
+MOST: Final = 50
+_LENGTH: Final = 200
+
+
+@frozen
+class Look:
+    """One look at the outside world, in words for people."""
+
+    #: `dns`, `table`, `store`, `http`.
+    where: str
+    #: What was looked for, and what came of it.
+    what: str
+    found: str
+
+
+#: Of the question that is being thought about, here and now. It goes along with a coroutine that waits.
+_looks: ContextVar[list[Look] | None] = ContextVar("relay.policy.looks", default=None)
+
+
+@contextmanager
+def noting(looks: list[Look]) -> Iterator[None]:
+    """All that is looked at in here, and in what is started here, is added to `looks`, up to a bound."""
+    token = _looks.set(looks)
+    try:
+        yield
+    finally:
+        _looks.reset(token)
+
+
+def note(where: str, what: str, found: str) -> None:
+    """A policy, or what it uses, has looked there."""
+    looks = _looks.get()
+    if looks is not None and len(looks) < MOST:
+        looks.append(Look(where, what[:_LENGTH], found[:_LENGTH]))
