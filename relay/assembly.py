@@ -32,19 +32,17 @@ from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.destination import Particular
 from relay.delivery.dispatch import Dispatcher
-from relay.delivery.exchangers import Exchangers, find
 from relay.delivery.exchangers import Surroundings as Neighbourhood
 from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.pauses import Pauses
 from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
+from relay.delivery.search import Search
 from relay.delivery.suppression import Suppressions
 from relay.doors import Doors
 from relay.history.teed import Teed
 from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IMailLog, IResolver, ISpool, World
-from relay.mail.outcome import Unresolved
-from relay.mail.routing import NextHop
 from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.logins import Logins
@@ -218,10 +216,6 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         ),
         most=delivery.addresses,
     )
-
-    async def search(next_hop: NextHop) -> Exchangers | Unresolved:
-        return await find(next_hop, neighbourhood)
-
     pool = Pool(clock, _keeping(delivery.connections))
     attempts = Attempts(
         agents=Agents(surroundings.agents, world),
@@ -231,7 +225,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
             Logins(settings.login),
             pool=pool,
         ),
-        find=search,
+        find=Search(neighbourhood, clock.seconds),
         addresses=delivery.addresses,
         sessions=delivery.sessions,
     )

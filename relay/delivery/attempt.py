@@ -25,7 +25,10 @@ from relay.mail.routing import Deliver, Forward, NextHop, Reject, Route
 Judgements: TypeAlias = dict[str, Judgement]
 #: Plugins are not checked by mypy: what is none of these is no fact.
 _FACTS = get_args(Fact)
-Find: TypeAlias = Callable[[NextHop], Awaitable["Exchangers | Unresolved"]]
+#: What is known is said at once.
+Find: TypeAlias = Callable[[NextHop], "Exchangers | Awaitable[Exchangers | Unresolved]"]
+#: Those who go the same way together.
+_Together: TypeAlias = tuple[Recipient, ...]
 
 
 @frozen
@@ -54,10 +57,14 @@ class Attempts:
         try:
             for route, recipients in _by_route(claim):
                 match route:
+                    case Forward():
+                        left = recipients
+                        for next_hop in route.next_hops:
+                            left = await self._toward(next_hop, claim, left, judgements)
+                            if not left:
+                                break
                     case Deliver(agent):
                         await self._deliver(agent, claim, recipients, judgements)
-                    case Forward(next_hops):
-                        await self._forward(next_hops, claim, recipients, judgements)
                     case Reject(reply):
                         for recipient in recipients:
                             judgements[recipient.id] = judge(RefusedByPolicy(reply))
@@ -69,9 +76,9 @@ class Attempts:
             self.log.failure("The attempt to carry {id} failed", id=claim.entry.id)
         return judgements
 
-    async def _deliver(self, name: str, claim: Claim, recipients: Sequence[Recipient], judgements: Judgements) -> None:
+    async def _deliver(self, name: str, claim: Claim, recipients: _Together, judgements: Judgements) -> None:
         try:
-            answer = self.agents[name].carry(_consignment(claim, recipients))
+            answer = self.agents[name].carry(Consignment(claim.entry, recipients, claim.content, claim.entry.head))
             facts = self._facts(name, recipients, (await answer) if isinstance(answer, Awaitable) else answer)
         except CancelledError:
             raise
@@ -82,36 +89,29 @@ class Attempts:
         for recipient, fact in facts:
             judgements[recipient.id] = judge(fact)
 
-    async def _forward(
-        self, next_hops: Sequence[NextHop], claim: Claim, recipients: Sequence[Recipient], judgements: Judgements
-    ) -> None:
-        left = recipients
-        for next_hop in next_hops:
-            found = await self._look_for(next_hop, claim)
-            if isinstance(found, Exchangers):
-                left = await self._try_each(found.peers, next_hop, claim, left, judgements)
-            else:
-                left = _record([(recipient, found) for recipient in left], judgements, next_hop)
-            if not left:
-                return
-
-    async def _try_each(
-        self,
-        peers: Sequence[Peer],
-        next_hop: NextHop,
-        claim: Claim,
-        left: Sequence[Recipient],
-        judgements: Judgements,
-    ) -> Sequence[Recipient]:
+    async def _toward(self, next_hop: NextHop, claim: Claim, left: _Together, judgements: Judgements) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
+        found = self.find(next_hop)
+        if not isinstance(found, Exchangers):
+            nowhere = await self._look_for(found, next_hop, claim)
+            if not isinstance(nowhere, Exchangers):
+                return _record([(recipient, nowhere) for recipient in left], judgements, next_hop)
+            found = nowhere
         sessions = 0
-        for peer in peers[: self.addresses]:
+        for peer in found.peers[: self.addresses]:
             try:
-                facts = await self._transmit(claim, left, peer, next_hop)
-            except Interrupted as interrupted:
-                # Cut short: what was promised by then is not sent again.
-                _record([(report.recipient, report.fact) for report in interrupted.reports], judgements, next_hop)
-                raise CancelledError from interrupted
+                reports = await self.transmitter.transmit(
+                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer
+                )
+                if len(reports) == 1 and isinstance(reports[0].fact, Carried) and left == (reports[0].recipient,):
+                    # So nearly every attempt ends.
+                    judgements[left[0].id] = judge(reports[0].fact)
+                    return ()
+                facts = self._facts("smtp", left, reports)
+            except CancelledError:
+                raise
+            except Exception as problem:
+                facts = self._of_trouble(problem, claim, left, peer, next_hop, judgements)
             left = _record(facts, judgements, next_hop)
             nobody_there = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
             sessions += not nobody_there
@@ -119,9 +119,11 @@ class Attempts:
                 break
         return left
 
-    async def _look_for(self, next_hop: NextHop, claim: Claim) -> Exchangers | Unresolved | Misbehaved:
+    async def _look_for(
+        self, finding: Awaitable[Exchangers | Unresolved], next_hop: NextHop, claim: Claim
+    ) -> Exchangers | Unresolved | Misbehaved:
         try:
-            found = await self.find(next_hop)
+            found = await finding
             if not isinstance(found, Exchangers | Unresolved):
                 raise TypeError(f"{found!r} is not where to go")
             return found
@@ -131,21 +133,24 @@ class Attempts:
             self.log.failure("The search for {hop} failed, for {id}", hop=str(next_hop), id=claim.entry.id)
             return Misbehaved("exchangers")
 
-    async def _transmit(
-        self, claim: Claim, recipients: Sequence[Recipient], peer: Peer, next_hop: NextHop
+    def _of_trouble(
+        self,
+        problem: Exception,
+        claim: Claim,
+        recipients: _Together,
+        peer: Peer,
+        next_hop: NextHop,
+        judgements: Judgements,
     ) -> Sequence[tuple[Recipient, Fact]]:
-        try:
-            reports = await self.transmitter.transmit(_consignment(claim, recipients, next_hop), peer)
-            return self._facts("smtp", recipients, reports)
-        except CancelledError:
-            raise
-        except Exception as problem:
-            known: Sequence[Report] = problem.reports if isinstance(problem, Interrupted) else ()
-            if isinstance(problem.__cause__, CancelledError):
-                raise
-            self.log.failure("The transmitter failed with {id} to {peer}", id=claim.entry.id, peer=str(peer))
-            facts = {report.recipient.id: report.fact for report in known}
-            return [(recipient, facts.get(recipient.id, Misbehaved("smtp"))) for recipient in recipients]
+        """What the transmitter has found out before it stumbled over `problem`, which is being dealt with."""
+        known: Sequence[Report] = problem.reports if isinstance(problem, Interrupted) else ()
+        if isinstance(problem.__cause__, CancelledError):
+            # Cut short: what was promised by then is not sent again.
+            _record([(report.recipient, report.fact) for report in known], judgements, next_hop)
+            raise CancelledError from problem
+        self.log.failure("The transmitter failed with {id} to {peer}", id=claim.entry.id, peer=str(peer))
+        facts = {report.recipient.id: report.fact for report in known}
+        return [(recipient, facts.get(recipient.id, Misbehaved("smtp"))) for recipient in recipients]
 
     def _facts(
         self, agent: str, recipients: Sequence[Recipient], reports: Sequence[Report]
@@ -174,7 +179,7 @@ class Attempts:
             judgements[recipient.id] = judge(Misbehaved(who))
 
 
-def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
+def _by_route(claim: Claim) -> Sequence[tuple[Route, _Together]]:
     """
     Recipients that can go in one consignment: one agent's whatever its parameters, or the same next hops, which are
     told the same reverse-path.
@@ -196,14 +201,10 @@ def _by_route(claim: Claim) -> Sequence[tuple[Route, Sequence[Recipient]]]:
             case _:
                 key = recipient.id
         groups.setdefault(key, (route, []))[1].append(recipient)
-    return tuple(groups.values())
+    return [(route, tuple(recipients)) for route, recipients in groups.values()]
 
 
-def _consignment(claim: Claim, recipients: Sequence[Recipient], next_hop: NextHop | None = None) -> Consignment:
-    return Consignment(claim.entry, tuple(recipients), claim.content, claim.entry.head, next_hop)
-
-
-def _record(facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop) -> Sequence[Recipient]:
+def _record(facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, next_hop: NextHop) -> _Together:
     """Note what these facts mean, and return the recipients for which another host may be asked."""
     again: list[Recipient] = []
     for recipient, fact in facts:
@@ -213,4 +214,4 @@ def _record(facts: Sequence[tuple[Recipient, Fact]], judgements: Judgements, nex
         judgements[recipient.id] = after_another_host(judgements.get(recipient.id), judgement)
         if judgement.next_host:
             again.append(recipient)
-    return again
+    return tuple(again)

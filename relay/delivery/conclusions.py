@@ -6,8 +6,7 @@ Whatever happens here, what was carried is never carried again by us.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import assert_never
 
 from attrs import define, evolve
@@ -20,7 +19,7 @@ from relay.delivery.destination import Cut, Work
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedules
-from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle
+from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle, settled_at_once
 from relay.delivery.telling import NOTHING, Tidings, tidings
 from relay.interfaces import Claim, Enrol, IClock, ISpool, Step
 from relay.mail.notice import Action
@@ -28,14 +27,29 @@ from relay.mail.queue import Pending
 
 
 @define(eq=False)
-class _Conclusion:
+class _Conclusion(Record):
     """A settlement on its way into the spool, with the notice that belongs to it."""
 
     work: Work
     settlement: Settlement
     letter: Letter | None
-    #: What the last commit that was tried kept it as.
+    #: Of whom it is a conclusion.
+    by: Conclusions
+    #: What the last commit that was tried kept the notice as.
     enrol: Enrol | None = None
+
+    def steps(self) -> Sequence[Step]:
+        steps = self.settlement.steps(self.work.claim)
+        if self.letter is not None:
+            self.enrol = self.by.enrolled(self.letter)
+            steps.append(self.enrol)
+        return steps
+
+    def written(self) -> None:
+        self.by.written(self.work, self.settlement, self.enrol)
+
+    def lost(self) -> None:
+        self.by.refused(self.work, self.doubtful)
 
 
 class Conclusions:
@@ -73,29 +87,41 @@ class Conclusions:
         self._unsure = unsure
         self._log = Logger(namespace="relay.delivery")
 
-    async def conclude(self, work: Work, judgements: Judgements) -> None:
+    def conclude(self, work: Work, judgements: Judgements, now: float) -> Awaitable[None] | None:
+        """
+        What follows from these judgements is in the ledger when this returns, or, if it returns something to wait for,
+        when that has come: of few messages there is something to tell the sender, and that may take its time.
+        """
         claim = work.claim
         if work.cut is Cut.LOST:
             work.concluded = True
             self._over(work, ())
             self._chronicle.lost(claim, judgements)
-            return
-        now = self._clock.now()
-        settlement = settle(
-            claim,
-            judgements,
-            schedules=self._schedules,
-            now=now,
-            chance=self._random(),
-            stopping=work.cut is Cut.STOPPING,
-            not_before=work.put_off.until if work.put_off is not None else 0.0,
-        )
-        letter = None
+            return None
+        settlement = settled_at_once(claim, judgements)
+        if settlement is None:
+            settlement = settle(
+                claim,
+                judgements,
+                schedules=self._schedules,
+                now=now,
+                chance=self._random(),
+                stopping=work.cut is Cut.STOPPING,
+                not_before=work.put_off.until if work.put_off is not None else 0.0,
+            )
         tell = tidings(claim.entry, settlement, self._schedules, now)
         if tell is not NOTHING:
-            settlement, letter = await self._tell_the_sender(work, settlement, tell)
+            return self._conclude_and_tell(work, settlement, judgements, tell)
+        self._enter(work, settlement, None)
+        self._chronicle.attempted(claim, settlement, judgements, now)
+        return None
+
+    async def _conclude_and_tell(
+        self, work: Work, settlement: Settlement, judgements: Judgements, tell: Tidings
+    ) -> None:
+        settlement, letter = await self._tell_the_sender(work, settlement, tell)
         self._enter(work, settlement, letter)
-        self._chronicle.attempted(claim, settlement, judgements, self._clock.now())
+        self._chronicle.attempted(work.claim, settlement, judgements, self._clock.now())
 
     async def _tell_the_sender(
         self, work: Work, settlement: Settlement, tell: Tidings
@@ -157,31 +183,24 @@ class Conclusions:
 
     def _enter(self, work: Work, settlement: Settlement, letter: Letter | None) -> None:
         work.concluded = True
-        conclusion = _Conclusion(work, settlement, letter)
-        self._ledger.enter(
-            Record(
-                partial(self._steps, conclusion),
-                written=partial(self._written, conclusion),
-                lost=partial(self._refused, conclusion),
-            )
-        )
+        self._ledger.enter(_Conclusion(work, settlement, letter, self))
 
-    def _steps(self, conclusion: _Conclusion) -> Sequence[Step]:
-        steps = conclusion.settlement.steps(conclusion.work.claim)
-        if conclusion.letter is not None:
-            conclusion.enrol = conclusion.letter.enrol(self._spool, self._clock.now(), self._lease())
-            steps.append(conclusion.enrol)
-        return steps
+    # What a conclusion asks, on its way into the spool.
 
-    def _written(self, conclusion: _Conclusion) -> None:
-        self._over(conclusion.work, [due for _, due, _ in conclusion.settlement.delayed])
-        if conclusion.enrol is not None:
-            self._chronicle.noticed(conclusion.work.claim, conclusion.enrol)
+    def enrolled(self, letter: Letter) -> Enrol:
+        """The notice, as a step of the commit that is tried now."""
+        return letter.enrol(self._spool, self._clock.now(), self._lease())
 
-    def _refused(self, conclusion: _Conclusion, doubtful: bool) -> None:
-        self._over(conclusion.work, ())
+    def written(self, work: Work, settlement: Settlement, enrol: Enrol | None) -> None:
+        delayed = settlement.delayed
+        self._over(work, [due for _, due, _ in delayed] if delayed else ())
+        if enrol is not None:
+            self._chronicle.noticed(work.claim, enrol)
+
+    def refused(self, work: Work, doubtful: bool) -> None:
+        self._over(work, ())
         if doubtful:
             # It was written after all, and what it said is to happen next only the spool knows.
             self._unsure()
         else:
-            self._chronicle.lost(conclusion.work.claim, {})
+            self._chronicle.lost(work.claim, {})

@@ -53,10 +53,18 @@ class Limits:
     longest_pause: float = field(default=1800.0, validator=gt(0))
     #: By a destination's name, or by what stands before the `;` in it.
     particular: Mapping[str, Particular] = field(factory=dict)
+    #: How a destination is treated of which the operator has said nothing.
+    usual: Manner = field(init=False)
+
+    @usual.default
+    def _is_the_same_for_most(self) -> Manner:
+        return Manner(self.first, self.destination, None, self.pause, self.longest_pause)
 
     def manner(self, name: str) -> Manner:
         """How a destination is treated."""
-        wanted = self.particular.get(name) or self.particular.get(_plain(name)) or Particular()
+        wanted = self.particular.get(name) or self.particular.get(_plain(name))
+        if wanted is None:
+            return self.usual
         most = wanted.most or self.destination
         return Manner(self.first, most, wanted.rate, self.pause, self.longest_pause)
 
@@ -93,7 +101,7 @@ class Work:
     destination: Destination
     sender: Sender
     priority: int = 0
-    #: When its attempt began, by `IClock.seconds`.
+    #: When its attempt began, by `IClock.now`.
     began: float = 0.0
     #: In which era of its destination's health that was.
     era: int = 0
@@ -124,7 +132,7 @@ class Destination:
     @property
     def ready(self) -> bool:
         """Something waits, and may begin as far as its number is concerned."""
-        return bool(self.waiting) and self.active < self.health.limit
+        return self.waiting.count > 0 and self.active < self.health.limit
 
 
 @frozen
@@ -164,15 +172,17 @@ class Destinations:
         self.active = 0
         self.held = 0
         self._destinations: dict[str, Destination] = {}
-        self._row: deque[Destination] = deque()
+        #: Those that could begin something, in the order of their turns.
+        self.row: deque[Destination] = deque()
         #: Those that could begin something if their rate permitted it.
-        self._resting: dict[Destination, None] = {}
+        self.resting: dict[Destination, None] = {}
         #: What was learnt, of those that are used and of some others; the least recently used first.
         self._known: dict[str, Health] = {}
         #: What an operator has resumed while all others that begin like it stay paused.
         self._exempt: set[str] = set()
-        self._displaced: list[Work] = []
-        self._put_off: list[Work] = []
+        #: What `displaced` and `put_off` have to tell, for those who ask often.
+        self.to_give_back: list[Work] = []
+        self.to_put_off: list[Work] = []
 
     def admit(self, claim: Claim, name: str, now: float = 0.0) -> Work | None:
         """
@@ -180,25 +190,29 @@ class Destinations:
 
         What was taken in may turn out to be `put_off`. It may also have displaced another work: see `displaced`.
         """
-        if self.held >= self.limits.held:
+        room = self.limits.held - self.held
+        if room <= 0:
             return None
         destination = self._destinations.get(name)
         sender = sender_of(claim.entry.envelope)
         if destination is None:
             destination = self._destinations[name] = Destination(name, self._health(name, now))
-        elif len(destination.waiting) >= self.share:
+        elif destination.waiting.count >= (room // 4 or 1):
+            # It has its `share` already.
             displaced = destination.waiting.displace(sender)
             if displaced is None:
                 return None
-            self._displaced.append(displaced)
+            self.to_give_back.append(displaced)
         self.held += 1
         work = Work(claim, destination, sender, claim.entry.envelope.priority or 0)
-        if destination.health.is_paused(now):
-            work.put_off = PutOff(destination.health.reason(), destination.health.until(self._random()))
+        health = destination.health
+        if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
+            work.put_off = PutOff(health.reason(), health.until(self._random()))
             self._forget_if_empty(destination)
             return work
         destination.waiting.add(work)
-        self._queue(destination)
+        if not destination.in_row and destination.active < health.limit:
+            self._queue(destination)
         return work
 
     def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
@@ -217,15 +231,16 @@ class Destinations:
 
     def next(self, now: float = 0.0) -> Work | None:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
-        if self._resting:
+        if self.resting:
             self._wake_rested(now)
-        row = self._row
+        row = self.row
+        free = self.limits.total - self.active
+        if free <= 0:
+            return None
         for _ in range(len(row)):
-            free = self.limits.total - self.active
-            if free <= 0:
-                return None
             destination = row[0]
-            if not destination.ready:
+            health = destination.health
+            if not destination.waiting.count or destination.active >= health.limit:
                 # Its limit has shrunk since it was queued.
                 row.popleft()
                 destination.in_row = False
@@ -233,24 +248,26 @@ class Destinations:
             if destination.active * 4 >= free + 3:
                 row.rotate(-1)
                 continue
-            if destination.health.may_begin_at(now) > now:
-                row.popleft()
-                destination.in_row = False
-                self._resting[destination] = None
-                continue
-            return self._begin(destination, now)
+            if health.manner.rate is not None:
+                if health.may_begin_at(now) > now:
+                    row.popleft()
+                    destination.in_row = False
+                    self.resting[destination] = None
+                    continue
+                health.begins(now)
+            return self._begin(destination)
         return None
 
-    def _begin(self, destination: Destination, now: float) -> Work:
+    def _begin(self, destination: Destination) -> Work:
+        """The next work of the first in the row."""
         work = destination.waiting.take()
-        destination.health.begins(now)
         work.era = destination.health.era
         destination.active += 1
         self.active += 1
-        if destination.ready:
-            self._row.rotate(-1)
+        if destination.waiting.count and destination.active < destination.health.limit:
+            self.row.rotate(-1)
         else:
-            self._row.popleft()
+            self.row.popleft()
             destination.in_row = False
         return work
 
@@ -262,13 +279,18 @@ class Destinations:
         destination = work.destination
         health = destination.health
         health.has_met(sign, work.era, destination.active, now, self._random)
-        health.used = max(health.used, now)
+        if now > health.used:
+            health.used = now
         destination.active -= 1
         self.active -= 1
-        if destination.waiting and health.is_paused(now):
-            self._put_all_off(destination)
-        self._queue(destination)
-        self._forget_if_empty(destination)
+        if destination.waiting.count:
+            if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
+                self._put_all_off(destination)
+                self._forget_if_empty(destination)
+            elif not destination.in_row:
+                self._queue(destination)
+        elif not destination.active:
+            self._forget_if_empty(destination)
 
     def release(self, work: Work) -> None:
         """Its outcomes are written down, or it was lost or given back: it is no longer held."""
@@ -276,12 +298,12 @@ class Destinations:
 
     def displaced(self) -> list[Work]:
         """What had to make a place for somebody who had less. It stays held until it is released."""
-        works, self._displaced = self._displaced, []
+        works, self.to_give_back = self.to_give_back, []
         return works
 
     def put_off(self) -> list[Work]:
         """What waited for a destination that was paused. It stays held until it is released."""
-        works, self._put_off = self._put_off, []
+        works, self.to_put_off = self.to_put_off, []
         return works
 
     def drain(self) -> list[Work]:
@@ -292,8 +314,8 @@ class Destinations:
             destination.in_row = False
             if not destination.active:
                 del self._destinations[destination.name]
-        self._row.clear()
-        self._resting.clear()
+        self.row.clear()
+        self.resting.clear()
         return drained
 
     @property
@@ -308,7 +330,7 @@ class Destinations:
 
     def rested_at(self, now: float) -> float | None:
         """When a rate permits what nothing else forbids; `None`: nothing waits for that."""
-        return min((each.health.may_begin_at(now) for each in self._resting), default=None)
+        return min((each.health.may_begin_at(now) for each in self.resting), default=None)
 
     def has_enough(self, name: str) -> bool:
         """
@@ -316,12 +338,12 @@ class Destinations:
         so that what is claimed next comes in a batch.
         """
         destination = self._destinations.get(name)
-        return destination is not None and len(destination.waiting) > self.share // 2
+        return destination is not None and destination.waiting.count > self.share // 2
 
     def with_enough(self) -> frozenset[str]:
         """The names of all destinations that have enough to do."""
         most = self.share // 2
-        return frozenset(d.name for d in self._destinations.values() if len(d.waiting) > most)
+        return frozenset(d.name for d in self._destinations.values() if d.waiting.count > most)
 
     # The operator.
 
@@ -395,14 +417,14 @@ class Destinations:
     # What it keeps.
 
     def _queue(self, destination: Destination) -> None:
-        if destination.ready and not destination.in_row and destination not in self._resting:
+        if destination.ready and not destination.in_row and destination not in self.resting:
             destination.in_row = True
-            self._row.append(destination)
+            self.row.append(destination)
 
     def _wake_rested(self, now: float) -> None:
-        for destination in list(self._resting):
+        for destination in list(self.resting):
             if destination.health.may_begin_at(now) <= now:
-                del self._resting[destination]
+                del self.resting[destination]
                 self._queue(destination)
 
     def _put_all_off(self, destination: Destination) -> None:
@@ -410,15 +432,15 @@ class Destinations:
         for at, work in enumerate(works := destination.waiting.drain()):
             # Not all of them at once when the pause is over.
             work.put_off = PutOff(because, destination.health.until(at / len(works)))
-        self._put_off += works
-        self._resting.pop(destination, None)
+        self.to_put_off += works
+        self.resting.pop(destination, None)
 
     def _forget_if_empty(self, destination: Destination) -> None:
         if destination.active or destination.waiting:
             return
         del self._destinations[destination.name]
         if destination.in_row:
-            self._row.remove(destination)
+            self.row.remove(destination)
             destination.in_row = False
         if destination.health.untaught:
             self._known.pop(destination.name, None)

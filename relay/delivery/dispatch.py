@@ -8,11 +8,11 @@ of these is a timer or a look-up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,7 +31,7 @@ from relay.delivery.pauses import Paused
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
-from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool
+from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
@@ -50,6 +50,23 @@ class Pace:
     thinking: float = 1 / 4
     #: How long what is under way may go on when the relay stops, and how long it may then take to end.
     grace: float = 5.0
+
+
+@define(eq=False)
+class _GivenBack(Record):
+    """Claims that nobody has a place for: they are due in the spool again, and `told` is called with where they go."""
+
+    claims: Sequence[Claim]
+    told: Callable[[Collection[str]], None]
+
+    def steps(self) -> Sequence[Step]:
+        return [GiveBack(claim, tuple(pending.recipient for pending in claim.pending)) for claim in self.claims]
+
+    def written(self) -> None:
+        self.told({claim.pending[0].recipient.destination for claim in self.claims})
+
+    def lost(self) -> None:
+        """Whoever has them now does with them what is to be done."""
 
 
 @implementer(IDispatch)
@@ -172,11 +189,16 @@ class Dispatcher:
         if not claims:
             self._agenda.wake()
         try:
+            now = self._clock.now()
             for claim in claims:
-                for part in _parts(claim, self._limits.recipients):
-                    self._admit(part)
-            self._begin()
-            self._check_stopped()
+                if len(claim.pending) == 1:
+                    self._admit(claim, now)
+                else:
+                    for part in _parts(claim, self._limits.recipients):
+                        self._admit(part, now)
+            self._begin(now)
+            if self._stopping is not None:
+                self._check_stopped()
         except Exception:
             self._log.failure("What was claimed could not be begun; it is tried again when its lease has ended")
 
@@ -208,8 +230,9 @@ class Dispatcher:
 
     def resume(self, name: str) -> None:
         """Begin again, whoever has paused it. What was put off comes when it is due, or when it is hastened."""
-        self._destinations.resume(name, self._clock.now())
-        self._begin()
+        now = self._clock.now()
+        self._destinations.resume(name, now)
+        self._begin(now)
         self._agenda.wake()
 
     def paused(self) -> Paused:
@@ -244,7 +267,7 @@ class Dispatcher:
 
     def _wait_for(self, routed: Deferred[Sequence[Routed]], claim: Claim) -> None:
         work = self._destinations.unplaced(claim, claim.pending[0].recipient.destination)
-        work.began = self._clock.seconds()
+        work.began = self._clock.now()
         work.attempt = routed
         self._asking.add(work)
         self._leases.hold(work)
@@ -286,7 +309,8 @@ class Dispatcher:
         if self._stopping is not None:
             self._giving_back.append(claim)
             return
-        if self._has_ended(claim):
+        if claim.expires <= self._clock.now():
+            self._has_ended(claim)
             return
         name = claim.pending[0].recipient.destination
         work = self._destinations.hold(claim, name, PutOff(why, 0.0))
@@ -296,75 +320,89 @@ class Dispatcher:
         self._leases.hold(work)
         self._put_off(work)
 
-    def _admit(self, claim: Claim) -> None:
+    def _admit(self, claim: Claim, now: float) -> None:
         if self._stopping is not None:
             self._giving_back.append(claim)
             return
-        if self._has_ended(claim):
+        if claim.expires <= now:
+            self._has_ended(claim)
             return
-        name = claim.pending[0].recipient.destination
-        work = self._destinations.admit(claim, name, self._clock.now())
+        destinations = self._destinations
+        work = destinations.admit(claim, claim.pending[0].recipient.destination, now)
         if work is None:
             self._enter_back([claim])
             return
         self._leases.hold(work)
-        for displaced in self._destinations.displaced():
-            self._enter_back([displaced.claim])
-            self._release(displaced)
+        if destinations.to_give_back:
+            for displaced in destinations.displaced():
+                self._enter_back([displaced.claim])
+                self._release(displaced)
         if work.put_off is not None:
             self._put_off(work)
 
-    def _has_ended(self, claim: Claim) -> bool:
+    def _has_ended(self, claim: Claim) -> None:
         """
-        Whether the lease was over before the claim came to us. What would be carried now others may carry as well, and
-        what is carried so could not be settled. Nobody has settled it: it is claimed again.
+        The lease was over before the claim came to us. What would be carried now others may carry as well, and what is
+        carried so could not be settled. Nobody has settled it: it is claimed again.
         """
-        if claim.expires > self._clock.now():
-            return False
         self._log.warn("The claim of {id} came when its lease was over; it is claimed again", id=claim.entry.id)
         self._agenda.wake()
-        return True
 
-    def _begin(self) -> None:
+    def _begin(self, now: float) -> None:
         """Begin whatever may begin. A loop, since an attempt that does not wait makes room for the next at once."""
-        if self._beginning:
+        destinations = self._destinations
+        if self._beginning or not (destinations.row or destinations.resting):
             return
         self._beginning = True
         try:
-            while not self._blocked:
-                work = self._destinations.next(self._clock.now())
+            while not self._is_blocked(now):
+                work = destinations.next(now)
                 if work is None:
-                    self._wait_for_rates()
+                    if destinations.resting or self._rested is not None:
+                        self._wait_for_rates(now)
                     break
+                work.began = now
                 carrying: Deferred[None] | None = start(self._carry(work))
                 if carrying is not None:
                     work.attempt = carrying
-                    carrying.addErrback(lambda failure: self._log.failure("A work was dropped", failure))
+                    carrying.addErrback(self._dropped)
+                if not (destinations.row or destinations.resting):
+                    break
+                now = self._clock.now()
         finally:
             self._beginning = False
 
-    def _wait_for_rates(self) -> None:
+    def _dropped(self, failure: Failure) -> None:
+        self._log.failure("A work was dropped", failure)
+
+    def _wait_for_rates(self, now: float) -> None:
         """Where nothing but a destination's rate forbids an attempt, a timer says when it permits one."""
-        now = self._clock.now()
-        at = self._destinations.rested_at(now)
         cancel(self._rested)
+        self._rested = None
+        at = self._destinations.rested_at(now)
         if at is not None and self._stopping is None:
-            self._rested = self._clock.callLater(max(0.0, at - now), self._begin)
+            self._rested = self._clock.callLater(max(0.0, at - now), self._is_rested)
+
+    def _is_rested(self) -> None:
+        self._rested = None
+        self._begin(self._clock.now())
 
     def _put_off(self, work: Work) -> None:
         """Its destination is paused: it is settled without an attempt."""
         putting: Deferred[None] | None = start(self._settle_put_off(work))
         if putting is not None:
             work.attempt = putting
-            putting.addErrback(lambda failure: self._log.failure("A work was dropped", failure))
+            putting.addErrback(self._dropped)
 
     async def _settle_put_off(self, work: Work) -> None:
         """As if it had met what the destination's last attempt met, so that patience ends and warnings are sent."""
         judgements: Judgements = {}
-        work.began = self._clock.seconds()
+        work.began = self._clock.now()
         try:
             judgements = foregone(work.claim, self._clock) or put_off(work.claim, work.put_off)
-            await self._conclusions.conclude(work, judgements)
+            telling = self._conclusions.conclude(work, judgements, work.began)
+            if telling is not None:
+                await telling
         except Exception:
             self._log.failure("What was put off could not be concluded, for {id}", id=work.claim.entry.id)
             self._conclusions.salvage(work, judgements)
@@ -374,38 +412,52 @@ class Dispatcher:
 
     async def _carry(self, work: Work) -> None:
         """One attempt and its settlement. Whatever happens, the work's place is free afterwards."""
-        work.began = self._clock.seconds()
         judgements: Judgements = {}
         sign: Sign = None
+        now = work.began
         try:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
                     judgements = await self._attempts.carry(work.claim)
                     sign = sign_of(judgements)
-            await self._conclusions.conclude(work, judgements)
+            now = self._clock.now()
+            telling = self._conclusions.conclude(work, judgements, now)
+            if telling is not None:
+                await telling
+                now = self._clock.now()
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
             self._conclusions.salvage(work, judgements)
+            now = self._clock.now()
         finally:
             work.attempt = None
-            self._finish(work, sign)
-            self._went_on(work)
+            self._finish(work, sign, now)
 
-    def _finish(self, work: Work, sign: Sign) -> None:
-        """Its place is free; and if the destination is paused by what it has met, whoever waits is put off."""
-        health = work.destination.health
+    def _finish(self, work: Work, sign: Sign, now: float) -> None:
+        """
+        Its place is free: begin the next, and claim more if the last claim had to leave something. If the destination
+        is paused by what it has met, whoever waits is put off.
+        """
+        destinations, health = self._destinations, work.destination.health
         paused = health.paused_until
-        self._destinations.finished(work, sign, self._clock.now())
+        destinations.finished(work, sign, now)
         if health.paused_until is not None and health.paused_until != paused:
             self._log.warn(
                 "Nothing is sent to {destination} for {seconds} s: {because}",
                 destination=work.destination.name,
-                seconds=round(health.paused_until - self._clock.now()),
+                seconds=round(health.paused_until - now),
                 because=health.last.because if health.last else "",
             )
-        for other in self._destinations.put_off():
-            self._put_off(other)
+        if destinations.to_put_off:
+            for other in destinations.put_off():
+                self._put_off(other)
+        self._begin(now)
+        name = work.destination.name
+        if name in self._agenda.excluded and not destinations.has_enough(name):
+            self._agenda.go_on()
+        if self._stopping is not None:
+            self._check_stopped()
 
     # Room, and the lack of it.
 
@@ -417,28 +469,19 @@ class Dispatcher:
 
     def _room(self) -> int:
         """How many recipients the agenda may claim."""
-        return 0 if self._blocked else max(0, self._destinations.room - len(self._asking))
+        return 0 if self._is_blocked(self._clock.now()) else max(0, self._destinations.room - len(self._asking))
 
     def _with_enough(self) -> frozenset[str]:
         """Of which destinations the agenda should claim no more, by the names that they have in the spool."""
         names = self._destinations.with_enough()
         return names if self._today is None or not names else names.union(self._today.former_names(names))
 
-    @property
-    def _blocked(self) -> bool:
+    def _is_blocked(self, now: float) -> bool:
         """
         Whether nothing new may be carried: what was decided cannot be written down, or it is not certain that what we
         hold is ours.
         """
-        return self._ledger.troubled or self._leases.in_doubt
-
-    def _went_on(self, work: Work) -> None:
-        """An attempt has ended: begin the next, and claim more if the last claim had to leave something."""
-        self._begin()
-        name = work.destination.name
-        if name in self._agenda.excluded and not self._destinations.has_enough(name):
-            self._agenda.go_on()
-        self._check_stopped()
+        return self._ledger.troubled or self._leases.in_doubt(now)
 
     def _release(self, work: Work) -> None:
         self._leases.let_go(work)
@@ -446,18 +489,17 @@ class Dispatcher:
         # Half empty, so that the next claim is a batch.
         if self._agenda.cramped and self._destinations.room * 2 >= self._limits.held:
             self._agenda.go_on()
-        self._check_stopped()
+        if self._stopping is not None:
+            self._check_stopped()
 
     def _eased(self) -> None:
         """What stood in the way of carrying anything new is gone, or some of it."""
-        self._begin()
+        self._begin(self._clock.now())
         if self._agenda.cramped:
             self._agenda.go_on()
 
     def _enter_back(self, claims: Sequence[Claim]) -> None:
-        steps = [GiveBack(claim, tuple(pending.recipient for pending in claim.pending)) for claim in claims]
-        names = {claim.pending[0].recipient.destination for claim in claims}
-        self._ledger.enter(Record(lambda: steps, written=partial(self._agenda.given_back, names)))
+        self._ledger.enter(_GivenBack(claims, self._agenda.given_back))
 
     def _lost(self, work: Work) -> None:
         """Somebody else holds these recipients: stop, since they carry them too."""

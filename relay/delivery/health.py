@@ -69,18 +69,20 @@ class Trouble:
 #: What an attempt says of its destination; `None`: nothing.
 Sign: TypeAlias = Well | Trouble | None
 
+_WELL: Final = Well()
+
 
 def sign_of(judgements: Mapping[str, Judgement]) -> Sign:
     """One copy that somebody has judged there is proof that the destination is well."""
     trouble: Trouble | None = None
     for judgement in judgements.values():
         outcome = judgement.outcome
-        if judgement.about in (About.RECIPIENT, About.MESSAGE):
-            return Well()
+        if judgement.about is About.RECIPIENT or judgement.about is About.MESSAGE:
+            return _WELL
         if not isinstance(outcome, Delayed):
             # What one host lacks (SMTPUTF8) it has said itself; of a domain that is not there nobody has said anything.
             if judgement.about is About.HOST:
-                return Well()
+                return _WELL
         elif judgement.about in (About.HOST, About.DESTINATION) or outcome.status in _AT_THE_DOOR:
             trouble = Trouble(outcome)
     return trouble
@@ -181,6 +183,8 @@ class Health:
             return
         if active < self.limit:
             return  # More was not asked for
+        if self.limit >= self.manner.most:
+            return
         self._successes += 1
         if self._growing_fast or self._successes >= self.limit:
             self._successes = 0

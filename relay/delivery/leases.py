@@ -48,13 +48,12 @@ class Leases:
         self._sure_until = 0.0
         self._timer: Any = None
 
-    @property
-    def in_doubt(self) -> bool:
+    def in_doubt(self, now: float) -> bool:
         """
         Whether a lease may have ended: renewing failed, or the whole process stood still for so long. What we hold
         then looks free to everybody, our own agenda included.
         """
-        return bool(self._unrenewed) or (bool(self._held) and self._clock.now() >= self._sure_until)
+        return bool(self._unrenewed or (now >= self._sure_until and self._held))
 
     def hold(self, work: Work) -> None:
         self._held[work] = None
@@ -63,7 +62,8 @@ class Leases:
 
     def let_go(self, work: Work) -> None:
         self._held.pop(work, None)
-        self._sure_of([work])
+        if self._unrenewed:
+            self._sure_of([work])
 
     def held(self) -> Sequence[Work]:
         return tuple(self._held)
@@ -91,7 +91,7 @@ class Leases:
                 renewing.addErrback(lambda failure: self._log.failure("Leases were not renewed", failure))
 
     def _end_the_late(self) -> None:
-        latest = self._clock.seconds() - self._longest_attempt
+        latest = self._clock.now() - self._longest_attempt
         for work in self.held():
             if work.attempt is not None and work.began < latest and work.cut is None:
                 self._log.error("The attempt to carry {id} took too long", id=work.claim.entry.id)

@@ -8,6 +8,7 @@ carries nothing new.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,29 +25,35 @@ from relay.net.waiting import start
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 #: Records in one commit.
 _BATCH = 500
+_FOLLOWS = "What follows from a commit failed"
 
 
-def _nothing(*_: object) -> None:
-    pass
+@define(eq=False, kw_only=True)
+class Record(ABC):
+    """Steps that happen together or not at all, and what follows."""
 
-
-@define(eq=False)
-class Record:
-    """
-    Steps that happen together or not at all, and whom to tell.
-
-    `steps` is called for each commit that is tried, since a draft that was part of a failed one is of no more use;
-    it may raise `OSError` or `SpoolError`. `written` is called once the steps have happened, `lost` once it is
-    certain that they never will, because the recipients are no longer ours. Its argument says whether an
-    earlier commit had an unknown outcome: then it was most likely that one which took them from us, by happening.
-    """
-
-    steps: Callable[[], Sequence[Step]]
-    written: Callable[[], None] = _nothing
-    lost: Callable[[bool], None] = _nothing
     #: It is committed alone, because a commit that it shared with others has failed.
     alone: bool = False
+    #: A commit of it had an unknown outcome.
     doubtful: bool = False
+
+    @abstractmethod
+    def steps(self) -> Sequence[Step]:
+        """
+        Called for each commit that is tried, since a draft that was part of a failed one is of no more use. May raise
+        `OSError` or `SpoolError`.
+        """
+
+    @abstractmethod
+    def written(self) -> None:
+        """The steps have happened."""
+
+    @abstractmethod
+    def lost(self) -> None:
+        """
+        It is certain that they never will, because the recipients are no longer ours. If it is `doubtful`, it was most
+        likely an earlier commit of it which took them from us, by happening.
+        """
 
 
 class Ledger:
@@ -81,7 +88,8 @@ class Ledger:
     def enter(self, record: Record) -> None:
         """Have this written: now, or with all else that waits for the commit that is under way."""
         self._waiting.append(record)
-        self._write()
+        if not self._writing:
+            self._write()
 
     def when_idle(self) -> Deferred[None]:
         """Fires when everything is written."""
@@ -151,7 +159,10 @@ class Ledger:
         else:
             self._succeeded()
             for record in ready:
-                self._tell(record.written)
+                try:
+                    record.written()
+                except Exception:
+                    self._log.failure(_FOLLOWS)
             if claims:
                 self._enrolled(claims)
 
@@ -185,7 +196,10 @@ class Ledger:
                 record.alone = True
             self._waiting.extendleft(reversed(records))
         else:
-            self._tell(lambda: records[0].lost(records[0].doubtful))
+            try:
+                records[0].lost()
+            except Exception:
+                self._log.failure(_FOLLOWS)
 
     def _succeeded(self) -> None:
         """The spool works."""
@@ -193,12 +207,6 @@ class Ledger:
         if self.troubled:
             self.troubled = False
             self._eased()
-
-    def _tell(self, whom: Callable[[], None]) -> None:
-        try:
-            whom()
-        except Exception:
-            self._log.failure("What follows from a commit failed")
 
     def _check_idle(self) -> None:
         if not self._waiting and not self._writing:

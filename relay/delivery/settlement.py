@@ -39,6 +39,9 @@ class Settlement:
 
     def steps(self, claim: Claim) -> list[Step]:
         """What goes into one commit; the notice about those that failed belongs into the same (law L2)."""
+        if len(self.carried) == 1 and not (self.failed or self.delayed or self.untried):
+            [(pending, carried)] = self.carried
+            return [Settle(claim, ((pending.recipient, carried),))]
         steps: list[Step] = []
         settled = [(pending.recipient, outcome) for pending, outcome in (*self.carried, *self.failed)]
         if settled:
@@ -100,6 +103,17 @@ def _too_late(pending: Pending, last: Delayed | None = None) -> Failed:
     return Failed(TOO_LATE, because, last.diagnostic, last.peer)
 
 
+def settled_at_once(claim: Claim, judgements: Mapping[str, Judgement]) -> Settlement | None:
+    """As `settle`, for the one recipient of nearly every message, whose copy is out of our hands; else `None`."""
+    if len(claim.pending) != 1:
+        return None
+    pending = claim.pending[0]
+    judgement = judgements.get(pending.recipient.id)
+    if judgement is None or not isinstance(judgement.outcome, Delivered | Relayed):
+        return None
+    return Settlement(((pending, judgement.outcome),))
+
+
 def settle(
     claim: Claim,
     judgements: Mapping[str, Judgement],
@@ -117,10 +131,6 @@ def settle(
     attempt is not held against anybody. `not_before`: when the next attempt may be made at the earliest, unless
     patience ends earlier.
     """
-    if len(claim.pending) == 1:
-        judgement = judgements.get(claim.pending[0].recipient.id)
-        if judgement is not None and isinstance(judgement.outcome, Delivered | Relayed):
-            return Settlement(carried=((claim.pending[0], judgement.outcome),))
     carried: list[tuple[Pending, Delivered | Relayed]] = []
     failed: list[tuple[Pending, Failed]] = []
     delayed: list[tuple[Pending, float, Delayed]] = []

@@ -65,13 +65,15 @@ class Turns(Generic[W]):
     def __init__(self) -> None:
         #: By rank; of equals the one that came first.
         self._heap: list[tuple[float, int, float, W]] = []
+        #: How many wait, for those who ask often.
+        self.count = 0
         self._senders: dict[Sender, _Standing] = {}
         #: The number that is served.
         self._served = 0.0
         self._came = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self.count
 
     def __iter__(self) -> Iterator[W]:
         """In no particular order."""
@@ -81,15 +83,18 @@ class Turns(Generic[W]):
         standing = self._senders.get(work.sender)
         if standing is None:
             standing = self._senders[work.sender] = _Standing()
-        standing.last = number = max(standing.last, self._served) + 1
+        last, served = standing.last, self._served
+        standing.last = number = (last if last > served else served) + 1
         standing.count += 1
         self._came += 1
+        self.count += 1
         heappush(self._heap, (number - PLACES * work.priority, self._came, number, work))
 
     def take(self) -> W:
         """The one whose turn it is."""
         _, _, number, work = heappop(self._heap)
-        self._served = max(self._served, number)
+        if number > self._served:
+            self._served = number
         self._gone(work)
         return work
 
@@ -116,12 +121,14 @@ class Turns(Generic[W]):
         works = [item[3] for item in sorted(self._heap, key=lambda item: item[:2])]
         self._heap.clear()
         self._senders.clear()
+        self.count = 0
         return works
 
     def _place(self, at: int) -> tuple[float, int]:
         return self._heap[at][:2]
 
     def _gone(self, work: W) -> None:
+        self.count -= 1
         standing = self._senders[work.sender]
         standing.count -= 1
         if not standing.count:
