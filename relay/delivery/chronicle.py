@@ -10,8 +10,9 @@ from relay.delivery.classes import kind_of_status
 from relay.delivery.settlement import Settlement
 from relay.delivery.trouble import Judgement
 from relay.interfaces import Claim, Enrol, IMailLog
+from relay.mail.address import Address
 from relay.mail.outcome import Delayed, Delivered, Failed
-from relay.mail.queue import EXPANSION, Entry, Pending
+from relay.mail.queue import EXPANSION, Entry, Pending, Recipient
 
 
 @frozen
@@ -27,10 +28,13 @@ class Chronicle:
         for pending, done in settlement.carried:
             if done.by == EXPANSION.agent:
                 continue  # nothing was carried; that its sender is told is an event of its own
-            what = "delivered" if isinstance(done, Delivered) else "relayed"
+            recipient = pending.recipient
             event(
-                what,
-                **_of(entry, pending),
+                "delivered" if type(done) is Delivered else "relayed",
+                id=entry.id,
+                recipient=recipient.address,
+                destination=recipient.destination,
+                original=_named(recipient),
                 by=done.by,
                 text=done.text,
                 tls=done.tls,
@@ -74,10 +78,18 @@ class Chronicle:
 
 def _of(entry: Entry, pending: Pending) -> dict[str, object]:
     recipient = pending.recipient
-    fields: dict[str, object] = {"id": entry.id, "recipient": recipient.address, "destination": recipient.destination}
-    if recipient.original != recipient.address:
-        fields["original"] = recipient.original
-    return fields
+    return {
+        "id": entry.id,
+        "recipient": recipient.address,
+        "destination": recipient.destination,
+        "original": _named(recipient),
+    }
+
+
+def _named(recipient: Recipient) -> Address | None:
+    """What the client has named, if that is another address."""
+    address, original = recipient.address, recipient.original
+    return None if original is address or original == address else original
 
 
 def _trouble(outcome: Delayed | Failed, judgement: Judgement | None) -> dict[str, object]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from relay.mail.address import Address
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Client, Envelope
 from relay.mail.reply import printable
 
 
@@ -19,18 +20,25 @@ def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipie
     a list would show each who else got a blind copy (RFC 5321 section 7.2). The HELO argument is shown as it
     was given, but for characters that could end the field.
     """
-    client = envelope.client
-    source = _literal(client.address) if client.address else "localhost"
-    helo = _helo_as_text(client.helo)
+    client, smtputf8 = envelope.client, envelope.smtputf8
+    tls = None if client.tls is None else (client.tls.protocol, client.tls.cipher)
+    came = _how_it_came(client.address, client.helo, tls, hostname, _protocol(client, smtputf8))
+    whom = "" if recipient is None else f"\r\n\tfor <{recipient}>"
+    text = f"{came} id {id}{whom};\r\n\t{_date(int(when))}\r\n"
+    return text.encode("utf-8" if smtputf8 else "ascii", "replace")
+
+
+@lru_cache(maxsize=4096)
+def _how_it_came(address: str | None, helo: str, tls: tuple[str, str] | None, hostname: str, protocol: str) -> str:
+    """What is the same for all messages of a session, and of the next one from there."""
+    source = _literal(address) if address else "localhost"
+    helo = _helo_as_text(helo)
     lines = [f"Received: from {helo} ({source})" if helo else f"Received: from {source}"]
-    if client.tls is not None:
+    if tls is not None:
         # What people look for here. RFC 8314 section 4.3 has a clause for it, which knows IANA's names only.
-        lines.append(f"\t(using {client.tls.protocol} with cipher {client.tls.cipher})")
-    lines.append(f"\tby {hostname} (relay) with {_protocol(envelope)} id {id}")
-    if recipient is not None:
-        lines.append(f"\tfor <{recipient}>")
-    text = "\r\n".join(lines) + f";\r\n\t{date(when)}\r\n"
-    return text.encode("utf-8" if envelope.smtputf8 else "ascii", "replace")
+        lines.append(f"\t(using {tls[0]} with cipher {tls[1]})")
+    lines.append(f"\tby {hostname} (relay) with {protocol}")
+    return "\r\n".join(lines)
 
 
 def return_path(reverse_path: Address | None) -> bytes:
@@ -40,7 +48,12 @@ def return_path(reverse_path: Address | None) -> bytes:
 
 def date(when: float) -> str:
     """The date-time of RFC 5322 section 3.3, in UTC."""
-    return format_datetime(datetime.fromtimestamp(int(when), UTC))
+    return _date(int(when))
+
+
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def _literal(address: str) -> str:
@@ -54,14 +67,13 @@ def _helo_as_text(helo: str) -> str:
     return "".join("?" if character in '();<>,"\\ ' else character for character in shown)[:255]
 
 
-def _protocol(envelope: Envelope) -> str:
+def _protocol(client: Client, smtputf8: bool) -> str:
     """RFC 3848, RFC 6531 section 4.3: S for TLS and A for AUTH, which only the extended protocols have names for."""
-    client = envelope.client
     # Who came by a Unix socket is known by the kernel's word, and not by AUTH.
     by_auth = client.user and client.address
     letters = f"{'S' if client.tls else ''}{'A' if by_auth else ''}"
     if client.lmtp:
-        return f"{'UTF8LMTP' if envelope.smtputf8 else 'LMTP'}{letters}"
-    if envelope.smtputf8:
+        return f"{'UTF8LMTP' if smtputf8 else 'LMTP'}{letters}"
+    if smtputf8:
         return f"UTF8SMTP{letters}"
     return f"ESMTP{letters}" if client.extended or letters else "SMTP"

@@ -1,8 +1,8 @@
 """
 The mail log: what happened to each message, a line for each event (docs/mail-log.md says which there are).
 
-Events are kept as they came and written together, in one write per turn of the reactor: a line by way of
-`twisted.logger` costs as much as a third of a whole message.
+Events are kept as they came and made into lines together, in one write per turn of the reactor and with one time, that
+of the first of them: a line by way of `twisted.logger` costs as much as a third of a whole message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zope.interface import implementer
 from relay.interfaces import IMailLog
 from relay.net.clock import cancel
 from relay.net.disk import Disk
-from relay.net.logline import Formatter, json_lines, text_lines
+from relay.net.logline import Event, Formatter, Together, json_lines, plain_text_lines, text_lines
 
 #: All events there are.
 EVENTS = frozenset(
@@ -89,12 +89,18 @@ class MailLog:
         self._reactor = reactor
         self._where = where
         self._line: Formatter = json_lines() if format == "json" else text_lines()
+        #: How all lines of a turn are made at once, if there is a way.
+        self._together: Together | None = None if format == "json" else plain_text_lines()
         self._calendar = calendar
         self._disk = disk or Disk()
         self._log = Logger(namespace="relay.maillog")
         self._fd = _CLOSED
         self._may_wait = False
-        self._events: list[tuple[float, str, Mapping[str, object]]] = []
+        self._events: list[Event] = []
+        #: How many more events may wait.
+        self._places = MOST_EVENTS
+        #: When this turn's first event was.
+        self._when = 0.0
         self._unwritten = b""
         self._dropped = 0
         self._ailing = False
@@ -129,12 +135,14 @@ class MailLog:
         self._fd = _CLOSED
 
     def event(self, what: str, /, **fields: object) -> None:
-        if len(self._events) >= MOST_EVENTS:
-            self._dropped += 1
-            return
-        self._events.append((self._calendar(), what, fields))
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self.flush)
+            self._when = self._calendar()
+        if self._places:
+            self._places -= 1
+            self._events.append((self._when, what, fields))
+        else:
+            self._dropped += 1
 
     def flush(self) -> None:
         """Write all events of this turn."""
@@ -142,9 +150,24 @@ class MailLog:
         self._turn = None
         if self._fd == _CLOSED:
             return
-        events, self._events = self._events, []
-        lines = []
+        events, self._events, self._places = self._events, [], MOST_EVENTS
         room = MOST_OCTETS - len(self._unwritten)
+        lines = self._all_lines(events)
+        if lines is None or len(lines) > room:
+            lines = self._each_line(events, room)
+        self._unwritten += lines
+        self._write()
+
+    def _all_lines(self, events: list[Event]) -> bytes | None:
+        """`None`: each has to be made by itself."""
+        try:
+            return None if self._together is None else self._together(events)
+        except Exception:
+            return None  # whichever it is, it is found and said
+
+    def _each_line(self, events: list[Event], room: int) -> bytes:
+        """As many of them as there is room for."""
+        lines = []
         for event in events:
             line = self._formatted(*event)
             room -= len(line)
@@ -152,8 +175,7 @@ class MailLog:
                 self._dropped += 1
             else:
                 lines.append(line)
-        self._unwritten += b"".join(lines)
-        self._write()
+        return b"".join(lines)
 
     def _formatted(self, when: float, what: str, fields: Mapping[str, object]) -> bytes:
         try:

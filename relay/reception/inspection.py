@@ -30,7 +30,8 @@ class Inspection:
         """`sought`: names of fields, in lower case, that the message should have."""
         self._limits = limits
         self._sought = sought
-        self._section = bytearray()
+        #: What has come of it so far, if more than one piece is needed.
+        self._section: bytearray | None = None
         self._done = False
         #: Why the message cannot be accepted, or `None`.
         self.fault: Reply | None = None
@@ -45,6 +46,13 @@ class Inspection:
         """A piece of the content in wire form."""
         if self._done:
             return
+        if self._section is None:
+            # Nearly always all of it is in the first piece.
+            end = section_end(octets)
+            if end is not None:
+                self._finish(octets[:end])
+                return
+            self._section = bytearray()
         section, seen = self._section, len(self._section)
         section += octets
         end = section_end(section, seen)
@@ -52,34 +60,37 @@ class Inspection:
             if len(section) <= self._limits.header:
                 return
             end = len(section)
-        self._finish(section[:end])
+        self._finish(bytes(section[:end]))
 
     def end(self) -> None:
         """The content has ended; if no empty line came, all of it was the header section."""
         if not self._done:
-            self._finish(self._section)
+            self._finish(bytes(self._section or b""))
 
-    def _finish(self, section: bytearray) -> None:
+    def _finish(self, section: bytes) -> None:
         self._done = True
-        self._section = bytearray()
-        self.headless = not (_FIELD.match(section) or section.startswith(b"\r\n"))
-        self.lacking = tuple(name for name in self._sought if self.headless or not has_field(section, name))
+        self._section = None
+        self.headless = not (section[:2] == b"\r\n" or _FIELD.match(section))
+        if self._sought:
+            self.lacking = tuple(name for name in self._sought if self.headless or not has_field(section, name))
         # Of text there is nothing to inspect.
         if not self.headless:
             self.fault = self._judge(section)
             self.message_id = message_id(section)
 
-    def _judge(self, section: bytearray) -> Reply | None:
+    def _judge(self, section: bytes) -> Reply | None:
         limits = self._limits
-        if len(section) > limits.header:
+        octets, lines = len(section), section.count(b"\r\n")
+        if octets > limits.header:
             return answers.HEADER_TOO_LARGE
         # Folded lines are no fields of their own; what cannot be too much by any count is not looked at closely.
-        if section.count(b"\r\n") > limits.header_fields or len(section) > limits.header_field:
-            end = len(section) - 2 if section.endswith(b"\r\n\r\n") else len(section)
+        if lines > limits.header_fields or octets > limits.header_field:
+            end = octets - 2 if section.endswith(b"\r\n\r\n") else octets
             starts = [0, *(match.end() for match in _NEW_FIELD.finditer(section, 0, end)), end]
             sizes = [after - before for before, after in pairwise(starts)]
             if sum(size > 0 for size in sizes) > limits.header_fields or max(sizes) > limits.header_field:
                 return answers.HEADER_TOO_LARGE
-        if count_received(section) > limits.hops:
+        # The last line may lack its end.
+        if lines >= limits.hops and count_received(section) > limits.hops:
             return answers.TOO_MANY_HOPS
         return None

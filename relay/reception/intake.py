@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from typing import Final
 
 from relay.interfaces import Enrol, IDraft, OutcomeUnknown, SpoolError
+from relay.mail.decision import Placement
 from relay.mail.envelope import Form
-from relay.mail.queue import Entry, recipients
+from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
@@ -90,40 +92,44 @@ class Intake:
     async def promise(self, transaction: Transaction, size: int) -> Reply:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
         reception, draft = self._reception, self._draft
-        envelope = transaction.envelope
         kept = recipients(draft.id, transaction.placements)
-        if kept:
-            only = kept[0].original if transaction.recipients == 1 else None
-            head = received(
-                envelope,
-                hostname=reception.hostname,
-                id=draft.id,
-                when=reception.clock.calendar(),
-                recipient=only,
-            )
-            if self._inspection.lacking:
-                head += self._missing(reception)
-            if self._inspection.headless:
-                # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
-                head += b"\r\n"
-            entry = Entry(draft.id, reception.clock.now(), envelope, head)
-            self._promising = True
-            try:
-                with reception.turnstile.passing():
-                    claims = await reception.spool.commit([Enrol(entry, draft, kept, reception.dispatch.lease())])
-            except OutcomeUnknown:
-                # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
-                reception.dispatch.accept(())
-                raise
-            except SpoolError:
-                reception.log.failure("A message was not kept, the client is told 451")
-                return answers.OUR_FAULT
-            self._record(transaction, size)
-            reception.dispatch.accept(claims)
-        else:
+        if not kept:
             draft.abandon()
             self._record(transaction, size)
-        return Reply.of(250, "2.0.0", f"Ok: queued as {draft.id}")
+            return _queued(draft.id)
+        entry = self._entry(transaction, kept)
+        self._promising = True
+        reception.turnstile.enter()
+        try:
+            claims = await reception.spool.commit((Enrol(entry, draft, kept, reception.dispatch.lease()),))
+        except OutcomeUnknown:
+            # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
+            reception.dispatch.accept(())
+            raise
+        except SpoolError:
+            reception.log.failure("A message was not kept, the client is told 451")
+            return answers.OUR_FAULT
+        finally:
+            reception.turnstile.leave()
+        self._record(transaction, size)
+        reception.dispatch.accept(claims)
+        return _queued(draft.id)
+
+    def _entry(self, transaction: Transaction, kept: tuple[Recipient, ...]) -> Entry:
+        reception, inspection, clock, id = self._reception, self._inspection, self._reception.clock, self._draft.id
+        head = received(
+            transaction.envelope,
+            hostname=reception.hostname,
+            id=id,
+            when=clock.calendar(),
+            recipient=kept[0].original if transaction.recipients == 1 else None,
+        )
+        if inspection.lacking:
+            head += self._missing(reception)
+        if inspection.headless:
+            # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
+            head += b"\r\n"
+        return Entry(id, clock.now(), transaction.envelope, head)
 
     def _missing(self, reception: Reception) -> bytes:
         """What a message has to have and this one lacks (RFC 6409 sections 8.2 and 8.3); the rest is its author's."""
@@ -134,29 +140,35 @@ class Intake:
         return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
 
     def _record(self, transaction: Transaction, size: int) -> None:
-        envelope, id, event = transaction.envelope, self._draft.id, self._reception.maillog.event
+        id, event = self._draft.id, self._reception.maillog.event
+        placements, client = transaction.placements, transaction.envelope.client
         event(
             "accepted",
             id=id,
-            sender=envelope.reverse_path or "<>",
+            sender=transaction.envelope.reverse_path or "<>",
             recipients=transaction.recipients,
-            to=_named(transaction),
+            to=str(placements[0].original) if len(placements) == 1 else _named(placements),
             size=size,
-            message_id=self.message_id,
-            client=envelope.client.address,
-            helo=envelope.client.helo,
-            listener=envelope.client.listener,
-            user=envelope.client.user,
-            tls=None if envelope.client.tls is None else envelope.client.tls.protocol,
+            message_id=self.message_id if self._inspection.lacking else self._inspection.message_id,
+            client=client.address,
+            helo=client.helo,
+            listener=client.listener,
+            user=client.user,
+            tls=None if client.tls is None else client.tls.protocol,
         )
-        for placement in transaction.placements:
-            word = _WORDS.get(type(placement.route))
-            if word is not None:
+        for placement in placements:
+            kind = type(placement.route)
+            if kind in _WORDS:
+                word = _WORDS[kind]
                 event(word, id=id, recipient=placement.address, policy=placement.policy, because=placement.because)
 
 
-def _named(transaction: Transaction) -> str:
+def _queued(id: str) -> Reply:
+    return Reply(250, "2.0.0", (f"Ok: queued as {id}",))
+
+
+def _named(placements: Iterable[Placement]) -> str:
     """The recipients as the client named them, as far as one line should show them."""
-    named = list(dict.fromkeys(str(placement.original) for placement in transaction.placements))
+    named = list(dict.fromkeys(str(placement.original) for placement in placements))
     more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     return ", ".join(named[:_SHOWN]) + more

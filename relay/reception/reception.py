@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from attrs import Factory, field, frozen
 from twisted.logger import Logger
 
 from relay.config.limits import Limits
 from relay.interfaces import IChain, IClock, IDispatch, IMailLog, ISpool
+from relay.mail.decision import Decision
 from relay.mail.reply import Reply
+from relay.mail.routing import Inquiry
 from relay.reception.authentication import Users
 from relay.reception.turnstile import Turnstile
 
@@ -37,6 +41,10 @@ class Reception:
     #: VRFY has a real answer for clients that have authenticated.
     verifies: bool = False
     log: Logger = field(factory=lambda: Logger(namespace="relay.reception"))
+    #: What the chain decides, without a coroutine where it has a way for a decision that waits for nothing.
+    decide: Callable[[Inquiry], Decision | Awaitable[Decision]] = field(
+        init=False, default=Factory(lambda self: getattr(self.chain, "decide", self.chain.route), takes_self=True)
+    )
     #: Said to every client, so made once.
     greets: Reply = field(
         init=False,

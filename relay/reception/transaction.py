@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve
 
 from relay.interfaces import IClock
 from relay.mail.decision import Placement
@@ -18,7 +18,7 @@ _HELD_NOTICE: Final = Reply.of(501, "5.5.4", "A message with the null reverse-pa
 _HELD_TOO_LONG: Final = Reply.of(501, "5.5.4", "The message would be held for longer than it may take")
 
 
-@frozen
+@define(eq=False)  # `frozen` would cost more than all the rest of it, twice for each message
 class Transaction:
     """The open transaction. It is replaced at each step, and dropped at its end; nothing in it is ever changed."""
 
@@ -33,7 +33,7 @@ class Transaction:
         """One more RCPT was accepted, for these placements."""
         if wishes is not NO_WISHES:
             placements = tuple(evolve(placement, wishes=wishes) for placement in placements)
-        return evolve(self, placements=self.placements + placements, recipients=self.recipients + 1)
+        return Transaction(self.envelope, self.size, self.placements + placements, self.recipients + 1)
 
 
 def envelope(mail: Mail, client: Client, clock: IClock, longest_hold: float) -> Envelope | Reply:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
@@ -22,11 +20,8 @@ class Turnstile:
         self._waiting = 0
         self._queue: deque[Deferred[None]] = deque()
         self._quiet: Deferred[None] | None = None
-
-    @property
-    def crowded(self) -> bool:
-        """Whether the next client has to wait."""
-        return self._waiting >= self._most
+        #: Whether the next client has to wait.
+        self.crowded = most <= 0
 
     async def turn(self) -> None:
         """Wait until there is place. Cancelling gives the turn up."""
@@ -34,14 +29,16 @@ class Turnstile:
         self._queue.append(turn)
         await turn
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """A message waits for its commit as long as this lasts."""
+    def enter(self) -> None:
+        """A message begins to wait for its commit. Whoever says so says `leave` when it waits no longer."""
         self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
+        self.crowded = self._waiting >= self._most
+
+    def leave(self) -> None:
+        """It waits no longer."""
+        self._waiting -= 1
+        self.crowded = self._waiting >= self._most
+        if self._queue or not self._waiting:
             self._let_in()
 
     async def quiet(self) -> None:

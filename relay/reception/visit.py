@@ -9,7 +9,7 @@ from attrs import evolve
 from zope.interface import implementer
 
 from relay.interfaces import IVisit, SpoolError
-from relay.mail.decision import Accepted, Refused
+from relay.mail.decision import Accepted, Decision, Refused
 from relay.mail.envelope import Client, Form
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry
@@ -78,14 +78,14 @@ class Visit:
         match question:
             case Rcpt():
                 return self._rcpt(question)
-            case ContentEnded(size, fault):
-                return self._content_ended(size, fault)
-            case ChunkEnded(size, fault):
-                return self._chunk_ended(size, fault)
+            case ContentEnded():
+                return self._content_ended(question.size, question.fault)
             case Mail():
                 return self._mail(question)
             case Data():
                 return self._data()
+            case ChunkEnded(size, fault):
+                return self._chunk_ended(size, fault)
             case Hello():
                 return self._hello(question)
             case Connected():
@@ -124,11 +124,13 @@ class Visit:
                 assert_never(question)
 
     def take(self, content: Content) -> None:
-        if self._intake is None and self._no_place is None and content.form is Form.PLAIN:
+        intake = self._intake
+        if intake is None and self._no_place is None and content.form is Form.PLAIN:
             # BDAT asks for nothing before its octets are here. What is wrong with them is told behind the chunk.
             self._no_place = self._begin_intake(Form.PLAIN)
-        if self._intake is not None:
-            self._intake.take(content.octets)
+            intake = self._intake
+        if intake is not None:
+            intake.take(content.octets)
 
     def lost(self) -> None:
         self._forget()
@@ -188,43 +190,61 @@ class Visit:
         if not spool.room(mail.size or 0):
             self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
             return answers.NO_ROOM
-        said = envelope(mail, self._client, self._reception.clock, self._reception.limits.hold)
-        if isinstance(said, Reply):
-            return said
-        self._transaction = Transaction(said, mail.size or 0)
-        return answers.SENDER_OK
+        reception = self._reception
+        said = envelope(mail, self._client, reception.clock, reception.limits.hold)
+        match said:
+            case Reply():
+                return said
+            case _:
+                self._transaction = Transaction(said, mail.size or 0)
+                return answers.SENDER_OK
 
-    async def _rcpt(self, rcpt: Rcpt) -> Reply:
-        transaction, recipient = self._open_transaction(), rcpt.recipient
-        envelope = transaction.envelope
-        decision = await self._reception.chain.route(
-            Inquiry(recipient, recipient, envelope.reverse_path, envelope.client)
-        )
+    def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
+        transaction, recipient = self._transaction or self._open_transaction(), rcpt.recipient
+        said = transaction.envelope
+        decision = self._reception.decide(Inquiry(recipient, recipient, said.reverse_path, said.client))
         match decision:
             case Accepted(placements):
                 self._transaction = transaction.accept(placements, rcpt.wishes)
                 return answers.RECIPIENT_OK
-            case Refused(reply, policy, because):
-                self._log_refusal(
-                    reply, sender=envelope.reverse_path, recipient=recipient, policy=policy, because=because
-                )
-                return reply
+            case Refused():
+                return self._refused(transaction, rcpt, decision)
+            case _:
+                return self._rcpt_later(transaction, rcpt, decision)
+
+    async def _rcpt_later(self, transaction: Transaction, rcpt: Rcpt, deciding: Awaitable[Decision]) -> Reply:
+        decision = await deciding
+        match decision:
+            case Accepted(placements):
+                self._transaction = transaction.accept(placements, rcpt.wishes)
+                return answers.RECIPIENT_OK
+            case Refused():
+                return self._refused(transaction, rcpt, decision)
             case _:
                 assert_never(decision)
 
+    def _refused(self, transaction: Transaction, rcpt: Rcpt, refused: Refused) -> Reply:
+        self._log_refusal(
+            refused.reply,
+            sender=transaction.envelope.reverse_path,
+            recipient=rcpt.recipient,
+            policy=refused.policy,
+            because=refused.because,
+        )
+        return refused.reply
+
     def _data(self) -> Reply | Awaitable[Reply]:
-        return self._data_in_turn() if self._reception.turnstile.crowded else self._begin_content()
+        if self._reception.turnstile.crowded:
+            return self._data_in_turn()
+        return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
 
     async def _data_in_turn(self) -> Reply:
         await self._reception.turnstile.turn()
-        return self._begin_content()
-
-    def _begin_content(self) -> Reply:
         return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
 
     def _begin_intake(self, form: Form) -> Reply | None:
         """Make a place for content, or say why there is none."""
-        transaction, reception = self._open_transaction(), self._reception
+        transaction, reception = self._transaction or self._open_transaction(), self._reception
         if not reception.spool.room(transaction.size):
             self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
             return answers.NO_ROOM
@@ -247,12 +267,11 @@ class Visit:
         self._forget()
         return fault
 
-    async def _content_ended(self, size: int, fault: Reply | None) -> Reply:
-        transaction = self._open_transaction()
+    def _content_ended(self, size: int, fault: Reply | None) -> Reply | Awaitable[Reply]:
+        transaction = self._transaction or self._open_transaction()
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
         intake, no_place = self._intake, self._no_place
-        waited_at_data = intake is not None and intake.form is Form.WIRE
         self._transaction = self._no_place = None
         if intake is None:
             return no_place or answers.OUR_FAULT
@@ -263,14 +282,18 @@ class Visit:
                 fault, id=intake.id, message_id=intake.message_id, sender=transaction.envelope.reverse_path, size=size
             )
             return fault
-        if not waited_at_data and self._reception.turnstile.crowded:
-            await self._reception.turnstile.turn()
-            if self._intake is None:  # the client has gone
-                return answers.OUR_FAULT
-        try:
-            return await intake.promise(transaction, size)
-        finally:
-            self._intake = None
+        if intake.form is Form.PLAIN and self._reception.turnstile.crowded:  # the others have waited at DATA
+            return self._promise_in_turn(intake, transaction, size)
+        # From here on it is the spool's, whatever becomes of the client.
+        self._intake = None
+        return intake.promise(transaction, size)
+
+    async def _promise_in_turn(self, intake: Intake, transaction: Transaction, size: int) -> Reply:
+        await self._reception.turnstile.turn()
+        if self._intake is None:  # the client has gone
+            return answers.OUR_FAULT
+        self._intake = None
+        return await intake.promise(transaction, size)
 
     def _open_transaction(self) -> Transaction:
         if self._transaction is None:
