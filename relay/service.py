@@ -246,6 +246,13 @@ class RelayService(Service):
             directory = getattr(policy.options, "directory", None)
             if directory is not None:
                 self._log.info("Mailboxes of '{name}' are in {path}", name=policy.name, path=directory)
+            for source in getattr(policy.options, "source", ()):
+                if not self._relay.surroundings.is_local(source):
+                    self._log.warn(
+                        "'{name}' sends from {source}, which is no address of this machine now: its mail waits",
+                        name=policy.name,
+                        source=source,
+                    )
         for door in open_doors(settings):
             self._log.warn("{problem}", problem=settings.problem(self._file, door.path, door.text))
         for listener, port in self._ports:

@@ -304,6 +304,21 @@ class WayTests(TransmissionTestCase):
         self.assertEqual([self.connections(consignment(), hop) for hop in hops], [1, 2, 2])
         self.assertEqual([message.by_bdat for message in self.exchange.messages], [True, False, True])
 
+    def test_a_name_and_an_address_of_ours_have_connections_of_their_own(self) -> None:
+        hops = [
+            self.hop(hello=hello, source=source)
+            for hello, source in (
+                ("", []),
+                ("bulk.example.org", []),
+                ("bulk.example.org", ["192.0.2.77"]),
+                ("bulk.example.org", ["192.0.2.77"]),
+            )
+        ]
+        self.assertEqual([self.connections(consignment(), hop) for hop in hops], [1, 2, 3, 3])
+        self.assertEqual([source for _, _, source in self.internet.attempts], ["192.0.2.1", "192.0.2.1", "192.0.2.77"])
+        names = [message.hello for message in self.exchange.messages]
+        self.assertEqual(names, ["relay.example.org", *["bulk.example.org"] * 3])
+
     def test_a_password_that_was_changed_logs_in_anew(self) -> None:
         self.offer_tls()
         self.exchange.users = {"ann": "pencil"}

@@ -101,6 +101,21 @@ class ConnectTests(NetTestCase):
             self.internet.attempts, [("192.0.2.9", 25, "198.51.100.4"), ("2001:db8::9", 2525, "2001:db8::4")]
         )
 
+    def test_a_connection_may_leave_from_an_address_and_under_a_name_of_its_own(self) -> None:
+        usual = Dialer(
+            self.internet, clock_of(self.clock), "relay.example.org", bind_v4="198.51.100.4", bind_v6="2001:db8::4"
+        )
+        self.assertIs(usual.introduced("", ()), usual)
+        self.dialer = usual.introduced("bulk.example.org", ["2001:db8::7"])
+        self.internet.add("2001:db8::9", self.exchange, port=2525)
+        self.connection()
+        self.assertIsInstance(self.dial(Peer("mx.example.net", "2001:db8::9", 2525)), Connection)
+        self.assertEqual(
+            self.internet.attempts, [("192.0.2.9", 25, "198.51.100.4"), ("2001:db8::9", 2525, "2001:db8::7")]
+        )
+        self.assertEqual(self.dialer.hello, "bulk.example.org")
+        self.assertEqual(usual.introduced("", ["192.0.2.7"]).bind_v4, "192.0.2.7")
+
     def test_a_host_that_refuses_and_one_that_is_not_there_are_told_apart(self) -> None:
         for address, breakage in (("192.0.2.9", Breakage.REFUSED), ("192.0.2.10", Breakage.UNREACHABLE)):
             peer = Peer("mx.example.net", address, 26)

@@ -93,6 +93,38 @@ class ForwardTests(SynchronousTestCase):
         )
         self.assertEqual(hops(without=["CHUNKING"]), (NextHop("example.net", without=("CHUNKING",)),))
 
+    def test_from_where_and_by_what_name_a_next_hop_is_spoken_to(self) -> None:
+        self.assertEqual(hops(source="192.0.2.1"), (NextHop("example.net", source=("192.0.2.1",)),))
+        self.assertEqual(
+            hops(source=["192.0.2.1", "2001:DB8:0::1"], hello="Bulk.Example.ORG"),
+            (NextHop("example.net", source=("192.0.2.1", "2001:db8::1"), hello="bulk.example.org"),),
+        )
+
+    def test_what_is_no_address_of_ours_or_no_name_is_a_mistake(self) -> None:
+        for source in (
+            "",
+            [],
+            25,
+            [25],
+            {},
+            "relay.example.org",
+            "192.0.2.256",
+            "192.0.2.0/24",
+            "[2001:db8::1]",
+            "fe80::1%eth0",
+            "::ffff:192.0.2.1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            ["192.0.2.1", "192.0.2.2"],
+            ["2001:db8::1", "2001:db8::2"],
+            ["192.0.2.1", "2001:db8::1", "192.0.2.1"],
+        ):
+            self.assertRaises(ValidationError, forward, source=source)
+        for hello in "", "two words", "[192.0.2.1]", "a..b", "x\r\nQUIT", 5:
+            self.assertRaises(ValidationError, forward, hello=hello)
+        self.assertRaises(ValidationError, forward, next_hop="unix:/run/lmtp", protocol="lmtp", source="192.0.2.1")
+
     def test_lmtp_has_a_port_of_its_own_and_sockets(self) -> None:
         self.assertEqual(
             hops(next_hop=["192.0.2.1", "192.0.2.2:2400", "unix:/run/lmtp"], protocol="lmtp"),

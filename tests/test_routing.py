@@ -51,6 +51,7 @@ class VerdictTests(SynchronousTestCase):
     def test_what_waits_for_a_host_in_another_way_waits_under_another_name(self) -> None:
         for hop, name in (
             (NextHop("x.test", tls="may", without=("CHUNKING",)), "x.test"),
+            (NextHop("x.test", source=("192.0.2.1",), hello="us.test"), "x.test"),
             (NextHop("x.test", tls="none"), "x.test;tls=none"),
             (NextHop("x.test", 587, False, "verify", "us"), "[x.test]:587;tls=verify;login=us"),
             (NextHop("192.0.2.1", 24, False, lmtp=True), "lmtp:[192.0.2.1]:24"),

@@ -59,6 +59,12 @@ HOPS = st.one_of(
     st.builds(NextHop, DOMAINS, PORTS, st.booleans()),
     st.builds(NextHop, DOMAINS, PORTS, st.booleans(), st.sampled_from(["none", "encrypt"]), without=KEYWORDS),
     st.builds(NextHop, DOMAINS, PORTS, st.just(False), st.just("verify"), TEXT, st.booleans(), KEYWORDS),
+    st.builds(
+        NextHop,
+        DOMAINS,
+        source=st.sampled_from([(), ("192.0.2.1",), ("192.0.2.1", "2001:db8::1")]),
+        hello=st.sampled_from(["", "bulk.example.org"]),
+    ),
     st.builds(NextHop, st.just("unix:/run/lmtp"), mx=st.just(False), lmtp=st.just(True)),
 )
 ROUTES: st.SearchStrategy[Route] = st.one_of(
@@ -126,7 +132,7 @@ class RoundTripTests(SynchronousTestCase):
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),
             (Forward, "next_hops because reverse_path"),
-            (NextHop, "name port mx tls login lmtp without"),
+            (NextHop, "name port mx tls login lmtp without source hello"),
             (Deliver, "agent parameters because"),
             (Hold, "because"),
             (Reject, "reply because"),
@@ -146,6 +152,10 @@ class RoundTripTests(SynchronousTestCase):
             (
                 NextHop("smtp.example.net", 587, mx=False, tls="verify", login="smarthost", without=("DSN",)),
                 '["smtp.example.net",587,false,{"tls":"verify","login":"smarthost","without":["DSN"]}]',
+            ),
+            (
+                NextHop("example.net", source=("192.0.2.1",), hello="bulk.example.org"),
+                '["example.net",25,true,{"source":["192.0.2.1"],"hello":"bulk.example.org"}]',
             ),
         ):
             written = self.encoder.route(Forward(hop))

@@ -49,6 +49,8 @@ class Way:
     tls: TlsLevel
     login: Login | None
     without: tuple[str, ...]
+    source: tuple[str, ...] = ()
+    hello: str = ""
 
 
 @define(eq=False)

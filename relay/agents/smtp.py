@@ -75,7 +75,7 @@ class SmtpTransmitter:
             # Whatever certificate it shows: that it is for the name proves nothing if the name may be anybody's.
             return _alike(left, Unsuitable(Need.REQUIRE_TLS, peer))
         level: TlsLevel = "none" if hop.unix else "verify" if guarded else hop.tls
-        way = Way(peer, hop.lmtp, level, login, hop.without)
+        way = Way(peer, hop.lmtp, level, login, hop.without, hop.source, hop.hello)
         reports: list[Report] = []
         try:
             await self._carry_all(consignment, way, hop, reports)
@@ -120,11 +120,12 @@ class SmtpTransmitter:
 
     async def _dial(self, way: Way, level: TlsLevel) -> Opened:
         approach = Approach(way.lmtp, level, way.login, secrets.token_urlsafe, frozenset(way.without))
+        dialer = self.dialer.introduced(way.hello, way.source)
         if level == "none":
-            return await self.dialer.connect(way.peer, approach)
+            return await dialer.connect(way.peer, approach)
         if self.tls is None:
             raise ValueError("there is no TLS to speak with others")
-        return await self.dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
+        return await dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
     async def _carry(
         self,

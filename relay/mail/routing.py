@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
@@ -49,6 +50,10 @@ def _in_order(keywords: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(keyword.upper() for keyword in keywords))
 
 
+def _as_said(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
+
+
 @frozen
 class NextHop:
     """
@@ -68,11 +73,20 @@ class NextHop:
     lmtp: bool = field(default=False)
     #: Extensions that are not used with it even where it offers them, by their keywords.
     without: tuple[str, ...] = field(default=(), converter=_in_order)
+    #: The addresses of ours that connections there come from, one of each family at most; of another: any.
+    source: tuple[str, ...] = field(default=(), converter=_as_said)
+    #: Who we are in EHLO, or "": who we are anywhere.
+    hello: str = field(default="", validator=_TEXT)
 
     @port.validator
     def _is_a_port(self, _attribute: object, port: int) -> None:
         if not 0 < port < 65536:
             raise ValueError(f"{port} is not a port")
+
+    @source.validator
+    def _are_addresses(self, _attribute: object, source: tuple[str, ...]) -> None:
+        if source and len({ip_address(each).version for each in source}) < len(source):
+            raise ValueError("mail leaves from one address of each family")
 
     @login.validator
     def _is_kept_to_itself(self, _attribute: object, login: str) -> None:

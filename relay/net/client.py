@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -74,6 +74,17 @@ class Dialer:
     deadlines: Deadlines = DEADLINES
     bind_v4: str | None = None
     bind_v6: str | None = None
+
+    def introduced(self, hello: str, source: Sequence[str]) -> Dialer:
+        """
+        One that says this in EHLO, unless it is "", and whose connections come from these addresses, of which each
+        family has one at most.
+        """
+        if not hello and not source:
+            return self
+        four = next((each for each in source if ":" not in each), self.bind_v4)
+        six = next((each for each in source if ":" in each), self.bind_v6)
+        return evolve(self, hello=hello or self.hello, bind_v4=four, bind_v6=six)
 
     def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
         """

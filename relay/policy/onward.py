@@ -1,13 +1,13 @@
 """Where mail goes that is handed onward, and how: the options of it, and the verdict."""
 
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, Self
 
 from attrs import frozen
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
-from relay.config.fields import Port, Section, Word
+from relay.config.fields import HostName, Port, Section, Word
 from relay.mail.address import Address, canonical_domain
 from relay.mail.routing import UNIX, Forward, NextHop, TlsLevel
 
@@ -103,6 +103,37 @@ Hosts = Annotated[
 ]
 
 
+def _sources(value: Any) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("should be an address of this machine, or a list of two")
+    addresses = tuple(map(_source, texts))
+    if len({address.version for address in addresses}) < len(addresses):
+        raise ValueError("should have one IPv4 address and one IPv6 address at most")
+    return tuple(map(str, addresses))
+
+
+def _source(text: str) -> IPv4Address | IPv6Address:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"'{text}' should be an IP address such as '192.0.2.1' or '2001:db8::1'") from None
+    if isinstance(address, IPv6Address) and (address.scope_id is not None or address.ipv4_mapped is not None):
+        raise ValueError(f"'{text}' should be a plain IPv4 or IPv6 address")
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"'{text}' should be an address of this machine, and is nobody's")
+    return address
+
+
+Sources = Annotated[
+    tuple[str, ...],
+    PlainValidator(_sources),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2}]}
+    ),
+]
+
+
 class WayOptions(Section):
     """How mail is handed onward."""
 
@@ -132,6 +163,17 @@ class WayOptions(Section):
         description='Extensions that are not used although they are offered: `["CHUNKING"]`. Of `AUTH` that is the '
         "parameter of MAIL, which some smarthosts offer and refuse with 555.",
     )
+    source: Sources = Field(
+        default=(),
+        description='The address that connections come from, or one IPv4 and one IPv6 address (`["192.0.2.1", '
+        '"2001:db8::1"]`). They should be this machine\'s. For the family that is not named the system chooses, as it '
+        "does without this key.",
+    )
+    hello: HostName | None = Field(
+        default=None,
+        description="The name that the relay says in EHLO there. Without it `hostname`. It should be the one that the "
+        "DNS has for `source`.",
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -142,6 +184,8 @@ class WayOptions(Section):
             raise ValueError("'lmtp' needs a 'next_hop': MX records never lead to LMTP")
         if sockets and self.protocol != "lmtp":
             raise ValueError('a Unix socket needs protocol = "lmtp"')
+        if sockets and self.source:
+            raise ValueError("nothing comes from an address at a Unix socket: there should be no 'source'")
         if sockets and self.tls in ("encrypt", "verify"):
             raise ValueError(f'at a Unix socket there is no TLS, so tls = "{self.tls}" would keep all mail here')
         return self
@@ -170,6 +214,8 @@ class Onward:
             login=options.login or "",
             lmtp=options.protocol == "lmtp",
             without=options.without,
+            source=options.source,
+            hello=options.hello or "",
         )
 
     def to(self, recipient: Address) -> Forward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mailbox
+import re
 import socket
 
 import pytest
@@ -15,6 +16,8 @@ pytestmark = pytest.mark.system
 
 #: Where the other relay lives.
 THERE = "127.0.0.2"
+#: Where some of our mail comes from.
+SOURCE = "127.0.0.9"
 
 FORWARD = """
 [[policy]]
@@ -80,6 +83,32 @@ class OnwardTests(SystemTestCase):
         # Who does not exist there has failed here; there is no way to Bob's server, so his notice waits.
         failed = here.event("failed", id, recipient="nobody@example.org")
         self.assertIn("5.1.1", str(failed))
+
+    def test_one_kind_of_mail_leaves_from_an_address_and_under_a_name_of_its_own(self) -> None:
+        there = self.there(0)
+        there.start()
+        hop = f'use = "forward"\nnext_hop = "{THERE}:{there.address("mx")[1]}"\n'
+        bulk = f'source = ["{SOURCE}"]\nhello = "bulk.mx.test"\nwhen = {{ sender = ["news@client.test"] }}\n'
+        here = self.started(
+            configuration(
+                tables=AWAY.format(dns=self.dns.address, patience="20s"),
+                policies=f"[[policy]]\n{hop}{bulk}[[policy]]\n{hop}",
+            )
+        )
+        with Telnet(here.address()) as client:
+            for sender in "news@client.test", "bob@client.test":
+                client.envelope(sender, "alice@example.org")
+                here.event("relayed", queue_id(client.content(sender)))
+        received = {mail["Subject"]: mail.get_all("Received")[0] for mail in self.mail(there)}
+        self.assertRegex(received["news@client.test"], rf"(?s)from bulk\.mx\.test .*\[{re.escape(SOURCE)}\]")
+        self.assertRegex(received["bob@client.test"], r"(?s)from mx\.test .*\[127\.0\.0\.1\]")
+
+    def test_an_address_that_is_not_ours_is_said_aloud_and_its_mail_waits(self) -> None:
+        policy = f'[[policy]]\nuse = "forward"\nnext_hop = "{THERE}:1"\nsource = "192.0.2.77"\n'
+        here = self.started(configuration(tables=AWAY.format(dns=self.dns.address, patience="20s"), policies=policy))
+        here.wait_for("sends from 192.0.2.77, which is no address of this machine now", since=0)
+        with Telnet(here.address()) as client:
+            here.event("delayed", queue_id(client.post("alice@example.org")))
 
     def test_a_restart_recovers_what_waits_for_a_domain_that_is_down(self) -> None:
         port = unused(THERE)
