@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
+from typing import Final
 
 import idna
-from attrs import frozen
+from attrs import field, frozen
 
 #: RFC 5321 section 4.5.3.1: octets, not characters.
 LOCAL_PART_OCTETS = 64
@@ -19,6 +21,10 @@ _ATOMS_AND_DOTS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
 #: RFC 5321 section 4.1.2, `Domain`; underscores are tolerated, since names with them receive mail.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _PLAIN_DOMAIN = re.compile(r"[a-z0-9._-]+\Z")
+
+#: How many addresses, and how many domains, that were read lately are kept: the same ones come again and again, and
+#: none of them is longer than a path.
+_KEPT: Final = 1024
 
 
 class AddressError(ValueError):
@@ -43,6 +49,8 @@ class Address:
     local: str
     #: Lower case with A-labels (RFC 5891), or an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
     domain: str
+    #: As it is written in a path, once somebody has asked.
+    _written: str = field(default="", init=False, eq=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -64,7 +72,11 @@ class Address:
         return self.domain.startswith("[")
 
     def __str__(self) -> str:
-        return f"{quote_local(self.local)}@{self.domain}"
+        written = self._written
+        if not written:
+            written = f"{quote_local(self.local)}@{self.domain}"
+            object.__setattr__(self, "_written", written)
+        return written
 
 
 def quote_local(local: str) -> str:
@@ -77,6 +89,11 @@ def quote_local(local: str) -> str:
 
 def parse_address(text: str) -> Address:
     """See `Address.parse`."""
+    return _parsed(text)
+
+
+@lru_cache(_KEPT)
+def _parsed(text: str) -> Address:
     local, domain = split_address(text)
     address = Address(local, canonical_domain(domain))
     # A-labels are longer than what they stand for, and a path has to hold them.
@@ -92,9 +109,10 @@ def split_address(text: str) -> tuple[str, str]:
     The decision where a local part ends is made here and nowhere else: at the closing quote,
     or at the first `@` of an unquoted one, behind which there may be no other.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > PATH_OCTETS - 2:
+    plain = text.isascii()
+    if (len(text) if plain else _octets(text)) > PATH_OCTETS - 2:
         raise AddressError("the address is too long")
-    if text.startswith('"'):
+    if text[:1] == '"':
         local, rest = _quoted(text)
         if not rest.startswith("@"):
             raise AddressError("there must be an @ behind the quoted local part")
@@ -109,7 +127,7 @@ def split_address(text: str) -> tuple[str, str]:
         written = len(local)
     if "@" in domain:
         raise AddressError("there is more than one @")
-    if max(written, len(local.encode())) > LOCAL_PART_OCTETS:
+    if written > LOCAL_PART_OCTETS or (not plain and _octets(local) > LOCAL_PART_OCTETS):
         raise AddressError(f"the local part is longer than {LOCAL_PART_OCTETS} octets")
     return local, domain
 
@@ -121,11 +139,16 @@ def canonical_domain(text: str) -> str:
     Takes a domain or an address literal; raises `AddressError`. A single label (`frogbog`) is
     a domain: whether mail can be sent there is not a question of syntax.
     """
+    return _canonical(text)
+
+
+@lru_cache(_KEPT)
+def _canonical(text: str) -> str:
     if text.startswith("["):
         return _literal(text)
     if not text:
         raise AddressError("the domain is empty")
-    if len(text.encode("utf-8", "surrogatepass")) > DOMAIN_OCTETS:
+    if _octets(text) > DOMAIN_OCTETS:
         raise AddressError(f"the domain is longer than {DOMAIN_OCTETS} octets")
     if text.isascii():
         domain = text.lower()
@@ -142,6 +165,10 @@ def canonical_domain(text: str) -> str:
         if not _LABEL.match(label):
             raise AddressError("the domain is malformed")
     return domain
+
+
+def _octets(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _literal(text: str) -> str:
@@ -184,7 +211,7 @@ def _may_stand_in_quotes(character: str) -> bool:
 
 
 def _is_dot_string(local: str) -> bool:
-    if local.startswith(".") or local.endswith(".") or ".." in local:
+    if not local or local[0] == "." or local[-1] == "." or ".." in local:
         return False
     if _ATOMS_AND_DOTS.match(local):
         return True

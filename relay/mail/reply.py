@@ -32,18 +32,28 @@ class Reply:
     wire: bytes = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"no reply has the code {self.code}")
-        if self.status is not None:
-            if not _STATUS.match(self.status):
-                raise ValueError(f"{self.status!r} is not an enhanced status code")
-            if self.status[0] != str(self.code)[0]:
-                raise ValueError(f"a {self.code} reply cannot have the status {self.status}")
-        if not self.lines:
+        code, status, lines = self.code, self.status, self.lines
+        if not 200 <= code <= 599:
+            raise ValueError(f"no reply has the code {code}")
+        if status is not None:
+            if not _STATUS.match(status):
+                raise ValueError(f"{status!r} is not an enhanced status code")
+            if status[0] != "012345"[code // 100]:
+                raise ValueError(f"a {code} reply cannot have the status {status}")
+        if not lines:
             raise ValueError("a reply has at least one line")
-        if max(map(len, self.lines)) > _LINE_TEXT or _UNPRINTABLE.search("".join(self.lines)):
-            raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
-        object.__setattr__(self, "wire", self._on_the_wire().encode("ascii"))
+        for line in lines:
+            if len(line) > _LINE_TEXT or not (line.isascii() and line.isprintable()):
+                raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
+        before = f" {status} " if status else " "
+        wire = f"{code}{before}{lines[-1]}"
+        # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
+        if wire[-1] == " " and code != 334:
+            wire = wire.rstrip(" ")
+        if len(lines) > 1:
+            between = f"{code}-{before[1:]}"
+            wire = "".join([f"{between}{line}".rstrip(" ") + "\r\n" for line in lines[:-1]]) + wire
+        object.__setattr__(self, "wire", f"{wire}\r\n".encode("ascii"))
 
     @classmethod
     def of(cls, code: int, status: str | None, *lines: str) -> Reply:
@@ -74,17 +84,10 @@ class Reply:
         """5yz: asking again in the same form is useless."""
         return self.code >= 500
 
-    def _on_the_wire(self) -> str:
-        status = f"{self.status} " if self.status else ""
-        before, end = f"{self.code}-{status}", f"{self.code} {status}{self.lines[-1]}"
-        # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
-        if self.code != 334:
-            end = end.rstrip(" ")
-        return "".join([f"{before}{line}".rstrip(" ") + "\r\n" for line in self.lines[:-1]]) + end + "\r\n"
-
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""
-        return f"{self.code} {status}{' '.join(self.lines)}"
+        lines = self.lines
+        return f"{self.code} {status}{lines[0] if len(lines) == 1 else ' '.join(lines)}"
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from relay.mail.address import Address, AddressError, canonical_domain, parse_address
 from relay.mail.dsn import Wishes
@@ -42,6 +42,11 @@ from relay.smtp.xclient import read_attributes
 _BLANK = bytes([*range(33), 127])
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: How many lines that came lately are kept with what they ask, and how long they may be: the same ones come again and
+#: again. Only such as have no secret in them.
+_KEPT: Final = 1024
+_KEPT_OCTETS: Final = 256
+_KEPT_KINDS: Final = frozenset({Mail, Rcpt, Data, Reset, Quit})
 #: No chunk is longer than a message may be, and that is no number of so many digits.
 _BDAT_DIGITS = 15
 #: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
@@ -71,6 +76,8 @@ class Grammar:
         extended: bool = True,
         lmtp: bool = False,
     ) -> None:
+        #: A question is a value, so the same line always asks the same one.
+        self._heard: dict[bytes, Question | Bdat] = {}
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
@@ -126,6 +133,16 @@ class Grammar:
 
         Verbs are of any letter case, and white space at the end means nothing (RFC 5321 sections 2.4 and 4.1.1).
         """
+        question = self._heard.get(line)
+        if question is None:
+            question = self._read(line)
+            if type(question) in _KEPT_KINDS and len(line) <= _KEPT_OCTETS:
+                if len(self._heard) >= _KEPT:
+                    self._heard.clear()
+                self._heard[line] = question
+        return question
+
+    def _read(self, line: bytes) -> Question | Bdat:
         verb, _, argument = line.strip(b" ").partition(b" ")
         read = self._verbs.get(verb.upper())
         if read is None or _CONTROLS.search(argument):
@@ -149,25 +166,30 @@ class Grammar:
             reverse_path = parse_address(path) if path else None
         except AddressError as problem:
             return _bad_address("5.1.7", path, problem)
+        international = not path.isascii()
+        if not rest:
+            return Mail(reverse_path, international=international)
         arguments = _parameters(rest, self._mail)
         if isinstance(arguments, Reply):
             return Misspoken(arguments)
         if "hold_for" in arguments and "hold_until" in arguments:
             return Misspoken(answers.HOLD_IS_HOLD)
-        return Mail(reverse_path, **arguments, international=not path.isascii())
+        return Mail(reverse_path, **arguments, international=international)
 
     def _read_rcpt(self, rest: str) -> Question:
         if rest[:3].upper() != "TO:":
             return _syntax("RCPT TO:<address> [parameters]")
         path, rest = _path(rest[3:].lstrip(" "))
         try:
-            recipient = self._postmaster if path.lower() == "postmaster" else parse_address(path)
+            recipient = parse_address(path) if "@" in path or path.lower() != "postmaster" else self._postmaster
         except AddressError as problem:
             return _bad_address("5.1.3", path, problem)
+        international = not path.isascii()
+        if not rest:
+            return Rcpt(recipient, international)
         arguments = _parameters(rest, self._rcpt)
         if isinstance(arguments, Reply):
             return Misspoken(arguments)
-        international = not path.isascii()
         return Rcpt(recipient, international, Wishes(**arguments)) if arguments else Rcpt(recipient, international)
 
 
@@ -186,34 +208,36 @@ def _path(text: str) -> tuple[str, str]:
     People who type by hand leave the brackets out; then the path ends at the first space. Anything else that
     is odd stays in the path, and the one parser of addresses refuses it.
     """
-    if not text.startswith("<"):
+    if text[:1] != "<":
         path, _, rest = text.partition(" ")
         # Without brackets there is no null reverse-path: an empty path is a mistake, and `<` is no address.
         return path or "<", rest
-    quoted = _QUOTED_STRING.match(text, 1)
+    quoted = _QUOTED_STRING.match(text, 1) if '"' in text else None
     close = text.find(">", quoted.end() if quoted else 1)
     if close < 0:
         return text, ""
     rest = text[close + 1 :]
-    if rest and not rest.startswith(" "):
+    if rest and rest[0] != " ":
         return text, ""
     return text[1:close], rest
 
 
 def _parameters(text: str, known: Mapping[str, Reader]) -> dict[str, Any] | Reply:
     arguments: dict[str, Any] = {}
-    if not text:
-        return arguments
     seen: set[str] = set()
     for word in text.split():
         keyword, equals, value = word.partition("=")
-        name = keyword.upper()
-        if not _KEYWORD.match(keyword) or (equals and (not value or "=" in value)):
+        name, reader = keyword, known.get(keyword)
+        malformed = equals and (not value or "=" in value)
+        if reader is None:
+            malformed = malformed or not _KEYWORD.match(keyword)
+            name = keyword.upper()
+            reader = known.get(name)
+        if malformed:
             return Reply.of(501, "5.5.4", "Malformed parameter")
         if name in seen:
             return Reply.saying(501, "5.5.4", f"The parameter {name} is given twice")
         seen.add(name)
-        reader = known.get(name)
         if reader is None:
             return Reply.saying(555, "5.5.4", f"The parameter {name[:40]} is not offered")
         read = reader(value if equals else None)

@@ -6,7 +6,7 @@ Everything but `Content` is a question: it waits for exactly one reply, and the 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 from attrs import field, frozen
 
@@ -125,6 +125,7 @@ class Content:
     form: Form = Form.WIRE
 
 
+@final
 @frozen
 class Bdat:
     """BDAT (RFC 3030): a chunk of so many octets follows, whatever we think of it. `ChunkEnded` is the question."""
@@ -213,6 +214,7 @@ class Quit:
     """QUIT (RFC 5321 section 4.1.1.10)."""
 
 
+@final
 @frozen
 class Misspoken:
     """The session knows the answer itself: unknown, malformed, out of order, or over a limit."""
@@ -246,6 +248,7 @@ Question: TypeAlias = (
 )
 
 
+@final
 @frozen
 class Verdicts:
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from relay.mail.reply import Reply
 from relay.smtp import answers
@@ -18,7 +18,7 @@ from relay.smtp import answers
 PIECE: Final = 64 * 1024
 
 
-@frozen
+@define(eq=False)
 class Piece:
     """What could be taken: `octets` in wire form, and how many octets of the input they were."""
 
@@ -131,6 +131,7 @@ class Intake:
         "_newline",
         "_piece",
         "_size_limit",
+        "_stuffed",
         "_tail",
         "ended",
         "fault",
@@ -140,14 +141,15 @@ class Intake:
     def __init__(self, *, lf_ended: bool, size_limit: int, line_limit: int) -> None:
         self._lf_ended = lf_ended
         self._newline = b"\n" if lf_ended else b"\r\n"
-        self._ending = self._newline + b"." + self._newline
+        self._stuffed = self._newline + b"."
+        self._ending = self._stuffed + self._newline
         #: The last octets that were taken; content begins at the start of a line.
         self._tail = self._newline
         #: Octets of the unfinished line so far.
         self._line = 0
         self._line_limit = line_limit
         self._size_limit = size_limit
-        self._piece = max(2, min(PIECE, line_limit))
+        self._piece = PIECE if line_limit >= PIECE else line_limit if line_limit > 2 else 2
         #: The first thing that was wrong, as the reply to the end of content.
         self.fault: Reply | None = None
         #: The terminator has been taken.
@@ -162,46 +164,52 @@ class Intake:
 
     def take(self, input: bytes, at: int) -> Piece:
         """The next piece of `input` from position `at`."""
-        limit = min(len(input), at + self._piece)
+        limit = len(input)
+        if limit - at > self._piece:
+            limit = at + self._piece
         end = self._find_end(input, at, limit)
-        self.ended = end is not None
-        if end is None:
+        if end >= 0:
+            self.ended = True
+        else:
             # A CR at the edge waits for what follows it, so that CR LF is always looked at whole.
-            end = limit - 1 if not self._lf_ended and input[limit - 1 : limit] == b"\r" else limit
+            end = limit - 1 if input[limit - 1 : limit] == b"\r" and not self._lf_ended else limit
             if end == at:
                 return Piece(b"", 0)
         octets = input[at:end]
-        self._inspect(octets)
-        if self._lf_ended:
-            octets = octets.replace(b"\n", b"\r\n")
-        return Piece(octets, end - at)
+        self._inspect(octets, end - at)
+        return Piece(octets.replace(b"\n", b"\r\n") if self._lf_ended else octets, end - at)
 
-    def _find_end(self, input: bytes, at: int, limit: int) -> int | None:
-        """The position behind the terminator, if it ends between `at` and `limit`."""
-        ending = self._ending
+    def _find_end(self, input: bytes, at: int, limit: int) -> int:
+        """The position behind the terminator, or -1 if it does not end between `at` and `limit`."""
+        ending, tail, length = self._ending, self._tail, 3 if self._lf_ended else 5
         # It may have begun in what was taken before.
-        edge = self._tail + input[at : min(limit, at + len(ending) - 1)]
-        found = edge.find(ending)
+        edge = at + length - 1
+        found = (tail + input[at : edge if edge < limit else limit]).find(ending)
         if found >= 0:
-            return at + found + len(ending) - len(self._tail)
+            return at + found + length - len(tail)
         found = input.find(ending, at, limit)
-        return None if found < 0 else found + len(ending)
+        return found if found < 0 else found + length
 
-    def _inspect(self, octets: bytes) -> None:
-        newline, tail = self._newline, self._tail
-        joined_tail = (tail + octets[-len(self._ending) :])[-(len(self._ending) - 1) :]
+    def _inspect(self, octets: bytes, length: int) -> None:
         # Dots that were stuffed are no octets of the message (RFC 5321 section 4.5.2).
-        dots = octets.count(newline + b".") + (1 if tail.endswith(newline) and octets.startswith(b".") else 0)
-        newlines = octets.count(b"\n") if self._lf_ended else 0
-        self.size += len(octets) + newlines - dots - (2 if self.ended else 0)
-        self._tail = joined_tail
+        size = self.size + length - octets.count(self._stuffed)
+        if octets[:1] == b"." and self._tail.endswith(self._newline):
+            size -= 1
+        if self._lf_ended:
+            size += octets.count(b"\n")
+        if self.ended:
+            size -= 2
+        else:
+            self._tail = (self._tail + octets[-5:])[-4:] if not self._lf_ended else (self._tail + octets[-3:])[-2:]
+        self.size = size
         if self.fault is not None:
             return
-        if self.size > self._size_limit:
+        if size > self._size_limit:
             self.fault = answers.MESSAGE_TOO_LARGE
         elif self._has_bare_newline(octets):
             self.fault = answers.BARE_NEWLINE
-        elif self._has_long_line(octets):
+        elif not (self.ended and self._line + length <= self._line_limit) and self._has_long_line(octets):
+            # What ends here and is no longer than a line may be has none that is too long.
             self.fault = answers.CONTENT_LINE_TOO_LONG
 
     def _has_bare_newline(self, octets: bytes) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve
 
 from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
@@ -134,6 +134,7 @@ _IDLE: Final = frozenset({State.STRANGER, State.READY, State.EXCHANGE, State.HAN
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: To these a client has to hear the answer before it goes on.
 _HEARD_OUT: Final = frozenset({Connected, Data, StartTls})
+_CR: Final = ord("\r")
 #: What a listener that requires TLS lets a client say in clear (RFC 3207 section 4).
 _IN_CLEAR: Final = (Noop, Hello, StartTls, Quit, Misspoken)
 #: What is not for everybody, or not always.
@@ -142,9 +143,9 @@ _GUARDED: Final = frozenset({StartTls, Auth, Expand, TurnQueue, XClient})
 _FOR_USERS: Final = (Mail, Verify, Expand, TurnQueue)
 
 
-@frozen
+@define(eq=False)
 class _Transaction:
-    """What the grammar needs to know of the open transaction; replaced, never changed."""
+    """What the grammar needs to know of the open transaction. It counts, and is replaced whole by each MAIL."""
 
     smtputf8: bool = False
     binary: bool = False
@@ -152,7 +153,10 @@ class _Transaction:
     recipients: int = 0
 
 
+#: Where there is none RCPT is not accepted, so this one never counts.
 _NO_TRANSACTION: Final = _Transaction()
+#: What a positive reply changes more by than the state (`ServerSession._agree`).
+_CONSEQUENTIAL: Final = frozenset({Mail, Data, ContentEnded, Hello, Auth, Response})
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
 
@@ -173,6 +177,7 @@ class ServerSession:
         "_asked",
         "_at",
         "_chunks",
+        "_end",
         "_grammar",
         "_guarded",
         "_idled",
@@ -185,11 +190,12 @@ class ServerSession:
         "_overlong",
         "_profile",
         "_standing",
-        "_state",
         "_swallowing",
         "_transaction",
         "_words",
         "errors",
+        "slow",
+        "state",
     )
 
     def __init__(
@@ -213,7 +219,8 @@ class ServerSession:
         self._standing = standing
         self._words = words
         self._grammar = profile.grammar(standing, extended=False)
-        self._state = State.STRANGER if greeted else State.OPENING
+        #: Where the dialogue stands. Only the session itself moves it.
+        self.state = State.STRANGER if greeted else State.OPENING
         #: The question that waits for its reply.
         self._asked: Question | None = None
         self._transaction = _NO_TRANSACTION
@@ -222,7 +229,8 @@ class ServerSession:
         #: The octets of a chunk are coming in.
         self._in_chunk = False
         self._input = b""
-        self._at = 0
+        #: How far it has been looked at, and how far it goes.
+        self._at = self._end = 0
         #: How this client ends its lines; `None` before its first command on a lenient listener.
         self._lf_ended: bool | None = None if profile.lenient else False
         #: The rest of an overlong line is still to come.
@@ -232,21 +240,18 @@ class ServerSession:
         self._messages = 0
         #: Negative replies so far.
         self.errors = errors
-
-    @property
-    def state(self) -> State:
-        """Where the dialogue stands."""
-        return self._state
+        #: So many errors that the next answer may take its time.
+        self.slow = errors > limits.errors_slow
 
     @property
     def closed(self) -> bool:
         """Nothing more will be said."""
-        return self._state is State.CLOSED
+        return self.state is State.CLOSED
 
     @property
     def receiving(self) -> bool:
         """What comes is content."""
-        return self._state is State.CONTENT or self._in_chunk
+        return self.state is State.CONTENT or self._in_chunk
 
     @property
     def leftover(self) -> bytes:
@@ -261,29 +266,25 @@ class ServerSession:
     @property
     def buffered(self) -> int:
         """Octets that were received and not yet looked at: reading pauses when they are too many."""
-        return len(self._input) - self._at
-
-    @property
-    def slow(self) -> bool:
-        """So many errors that the next answer may take its time."""
-        return self.errors > self._limits.errors_slow
+        return self._end - self._at
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
-        self._input = self._input[self._at :] + octets if self._at < len(self._input) else octets
-        self._at = 0
+        self._input = self._input[self._at :] + octets if self._at < self._end else octets
+        self._at, self._end = 0, len(self._input)
 
     def next_event(self) -> Event | None:
         """What happened next, or `None`: a reply is owed, or there is nothing whole to look at."""
-        if self._asked is not None or self._state in _ENDED:
+        state = self.state
+        if self._asked is not None or state in _ENDED:
             return None
-        if self._state is State.CONTENT:
+        if state is State.CONTENT:
             return self._next_of_content()
         if self._in_chunk:
             return self._next_of_chunk()
-        if self._state is State.OPENING:
+        if state is State.OPENING:
             return self._ask(Misspoken(answers.OUT_OF_TURN, last=True) if self._out_of_turn else Connected())
-        return self._next_command()
+        return self._next_command() if self._at < self._end else None
 
     def send(self, answer: Answer) -> bytes:
         """
@@ -295,19 +296,21 @@ class ServerSession:
         if asked is None:
             raise RuntimeError("nothing was asked")
         self._asked = None
-        reply = answer.reply if isinstance(answer, Verdicts) else answer
-        if type(asked) in _HEARD_OUT and reply.positive and (refusal := self._too_early(asked)) is not None:
-            # It has come while the reply was waited for.
-            asked, reply = Misspoken(refusal, last=True), refusal
+        reply = answer.reply if type(answer) is Verdicts else answer
+        if self._at < self._end and type(asked) in _HEARD_OUT and reply.code < 400:
+            refusal = self._too_early(asked)
+            if refusal is not None:  # It has come while the reply was waited for.
+                asked, reply = Misspoken(refusal, last=True), refusal
         if reply.code >= 400:
             self.errors += 1
+            self.slow = self.errors > self._limits.errors_slow
             if self.errors >= self._limits.errors and reply.code != 421:
                 reply = answer = answers.TOO_MANY_ERRORS
-        octets = self._spoken(asked, answer, reply) if type(asked) is ContentEnded else reply.wire
+        octets = self._spoken(answer, reply) if type(asked) is ContentEnded else reply.wire
         self._move(asked, reply)
         return octets
 
-    def _spoken(self, ended: ContentEnded, answer: Answer, reply: Reply) -> bytes:
+    def _spoken(self, answer: Answer, reply: Reply) -> bytes:
         """The answer to the end of content: one reply, or with LMTP and PRDR one for each recipient."""
         transaction = self._transaction
         if reply.code == 421:
@@ -326,40 +329,39 @@ class ServerSession:
 
         Returns no octets while a question waits, since its answer would be taken for something else.
         """
-        quiet = self._asked is not None or self._state is State.CLOSED
+        quiet = self._asked is not None or self.state is State.CLOSED
         self._asked = None
-        self._state = State.CLOSED
+        self.state = State.CLOSED
         return b"" if quiet else reply.wire
 
     def _move(self, asked: Question, reply: Reply) -> None:
         """The reply moves the state, as the tables say."""
-        if reply.code == 421 or (type(asked) is Misspoken and asked.last):
+        kind, code, before = type(asked), reply.code, self.state
+        if code == 421 or (type(asked) is Misspoken and asked.last):
             state = State.CLOSED
-        elif reply.code == 334:
+        elif code == 334:
             state = State.EXCHANGE
         else:
-            table = MOVES if reply.positive else REFUSED
-            state = table.get((self._state, type(asked)), self._state)
-        if reply.positive:
-            self._agree(asked, reply)
+            state = (MOVES if code < 400 else REFUSED).get((before, kind), before)
+        if code < 400:
+            if kind is Rcpt:
+                self._transaction.recipients += 1
+            elif kind in _CONSEQUENTIAL:
+                self._agree(asked, reply)
         if state in _IDLE:
             self._transaction = _NO_TRANSACTION
             self._intake = self._chunks = None
-        self._state = state
+        self.state = state
 
     def _agree(self, asked: Question, reply: Reply) -> None:
         """What a positive reply changes beside the state."""
         match asked:
             case Mail():
                 self._transaction = _Transaction(asked.smtputf8, asked.body is Body.BINARY, asked.prdr)
-            case Rcpt():
-                before = self._transaction
-                self._transaction = _Transaction(before.smtputf8, before.binary, before.prdr, before.recipients + 1)
             case Data():
+                limits = self._limits
                 self._intake = Intake(
-                    lf_ended=bool(self._lf_ended),
-                    size_limit=self._limits.message,
-                    line_limit=self._limits.content_line,
+                    lf_ended=self._lf_ended is True, size_limit=limits.message, line_limit=limits.content_line
                 )
             case ContentEnded():
                 self._messages += 1
@@ -383,12 +385,15 @@ class ServerSession:
         if intake is None:
             raise RuntimeError("there is content without a transaction")
         if intake.ended:
-            return self._ask(ContentEnded(intake.size, intake.fault))
+            self._asked = ended = ContentEnded(intake.size, intake.fault)
+            return ended
+        if self._at >= self._end:
+            return None
         piece = intake.take(self._input, self._at)
         if not piece.used:
             return None
         self._at += piece.used
-        if intake.hopeless:
+        if intake.fault is not None and intake.hopeless:
             return self._ask(ContentEnded(intake.size, answers.MUCH_TOO_LARGE))
         return Content(piece.octets)
 
@@ -398,7 +403,7 @@ class ServerSession:
             size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._transaction.binary
         )
         refusal: Reply | None = None
-        if self._state not in _CHUNKED:
+        if self.state not in _CHUNKED:
             refusal = self._out_of_order(bdat)
         elif chunks.count >= self._limits.chunks:
             chunks.fault = chunks.fault or answers.TOO_MANY_CHUNKS
@@ -422,7 +427,7 @@ class ServerSession:
                 return Content(piece.octets, Form.PLAIN)
         self._in_chunk = False
         if chunks.refusal is not None:
-            if self._state not in _CHUNKED:
+            if self.state not in _CHUNKED:
                 self._chunks = None
             return self._ask(Misspoken(chunks.refusal))
         if not chunks.last:
@@ -433,54 +438,55 @@ class ServerSession:
     # Commands.
 
     def _next_command(self) -> Event | None:
-        end = self._input.find(b"\n", self._at)
+        input, at = self._input, self._at
+        end = input.find(b"\n", at)
         if end < 0:
             return self._unended_line()
-        line = self._input[self._at : end]
         self._at = end + 1
         if self._swallowing:
             self._swallowing = False
-            return self._next_command() if self._at < len(self._input) else None
-        if len(line) >= self._limits.command_line and len(line) >= self._line_limit:
-            return self._ask(self._too_long(line))
-        has_cr = line.endswith(b"\r")
+            return self._next_command() if self._at < self._end else None
+        if end - at >= self._limits.command_line and end - at >= self._line_limit:
+            return self._ask(self._too_long(input[at:end]))
+        has_cr = end > at and input[end - 1] == _CR
         if self._lf_ended is None:
             self._lf_ended = not has_cr
-        if has_cr and not self._lf_ended:
-            line = line[:-1]
-        elif not self._lf_ended:
-            # A peer that means CRLF never sends this, and somebody who does may have been made to (RELIABILITY:
-            # smuggling). It is not answered as a command, and nothing behind it is read.
-            return self._ask(Misspoken(answers.NEWLINE_ALONE))
-        if self._state is State.EXCHANGE:
+        if not self._lf_ended:
+            if not has_cr:
+                # A peer that means CRLF never sends this, and somebody who does may have been made to (RELIABILITY:
+                # smuggling). It is not answered as a command, and nothing behind it is read.
+                return self._ask(Misspoken(answers.NEWLINE_ALONE))
+            end -= 1
+        line = input[at:end]
+        if self.state is State.EXCHANGE:
             return self._ask(_response(line))
         question = self._grammar.read(line)
-        if isinstance(question, Bdat):
+        if type(question) is Bdat:
             return self._begin_chunk(question)
-        return self._ask(self._consider(question))
+        self._asked = question = self._consider(question)
+        return question
 
     @property
     def _line_limit(self) -> int:
-        return self._limits.auth_line if self._state is State.EXCHANGE else self._limits.command_line
+        return self._limits.auth_line if self.state is State.EXCHANGE else self._limits.command_line
 
     @property
     def _out_of_turn(self) -> bool:
         """The client has said more than it may by now, and is one that has to keep to it."""
-        return self._limits.in_turn and self._at < len(self._input)
+        return self._limits.in_turn and self._at < self._end
 
     def _unended_line(self) -> Event | None:
-        buffered = len(self._input) - self._at
-        if not buffered or buffered < self._line_limit:
+        if self._end - self._at < self._line_limit:
             return None
         line = self._input[self._at :]
-        self._at = len(self._input)
+        self._at = self._end
         if self._swallowing:
             return None
         self._swallowing = True
         return self._ask(self._too_long(line))
 
     def _too_long(self, line: bytes) -> Question:
-        if self._state is State.EXCHANGE:
+        if self.state is State.EXCHANGE:
             return Cancelled(sasl.TOO_LONG)
         # Only as much of it as is always here, wherever the network cuts.
         if announces_content(line[: self._limits.command_line]):
@@ -490,19 +496,22 @@ class ServerSession:
 
     def _consider(self, question: Question) -> Question:
         """The question, if it may be asked now; else a `Misspoken` with what is to be said."""
-        if isinstance(question, Misspoken):
-            # Parameters are not offered before EHLO; that it is missing is the better answer.
-            early = self._state is State.STRANGER and question.reply.code == 555
-            return Misspoken(self._hello_first) if early else question
-        kind = type(question)
-        refusal = self._missing(question) if self._guarded or kind in _GUARDED else None
-        if refusal is None and (self._state, kind) not in MOVES:
-            refusal = self._out_of_order(question)
-        if refusal is None:
+        kind, state = type(question), self.state
+        if (state, kind) in MOVES and not self._guarded and kind not in _GUARDED:
             refusal = self._over_a_limit(question)
+        elif type(question) is Misspoken:
+            # Parameters are not offered before EHLO; that it is missing is the better answer.
+            early = state is State.STRANGER and question.reply.code == 555
+            return Misspoken(self._hello_first) if early else question
+        else:
+            refusal = self._missing(question) if self._guarded or kind in _GUARDED else None
+            if refusal is None and (state, kind) not in MOVES:
+                refusal = self._out_of_order(question)
+            if refusal is None:
+                refusal = self._over_a_limit(question)
         if refusal is not None:
             return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
-        if isinstance(question, Hello) and question.extended:
+        if type(question) is Hello and question.extended:
             return Hello(True, question.name, self._profile.keywords(self._standing, self._words))
         return question
 
@@ -537,6 +546,11 @@ class ServerSession:
         """What this question asks too much of."""
         limits, transaction = self._limits, self._transaction
         match question:
+            case Rcpt():
+                if transaction.recipients >= limits.recipients:
+                    return answers.TOO_MANY_RECIPIENTS
+                if question.international and not transaction.smtputf8:
+                    return answers.RECIPIENT_NEEDS_SMTPUTF8
             case Mail():
                 if limits.messages is not None and self._messages >= limits.messages:
                     return answers.TOO_MANY_MESSAGES
@@ -544,13 +558,10 @@ class ServerSession:
                     return answers.SENDER_NEEDS_SMTPUTF8
                 if question.size is not None and question.size > limits.message:
                     return answers.MESSAGE_TOO_LARGE
-            case Rcpt():
-                if transaction.recipients >= limits.recipients:
-                    return answers.TOO_MANY_RECIPIENTS
-                if question.international and not transaction.smtputf8:
-                    return answers.RECIPIENT_NEEDS_SMTPUTF8
             case Data():
-                return answers.ONLY_BDAT if transaction.binary else self._too_early(question)
+                if transaction.binary:
+                    return answers.ONLY_BDAT
+                return self._too_early(question) if limits.in_turn else None
             case StartTls():
                 return self._too_early(question)
             case _ if type(question) in _IDLING:
@@ -564,7 +575,7 @@ class ServerSession:
     def _too_early(self, question: Question) -> Reply | None:
         """What stands behind this, and has not waited for its reply (RFC 2920 section 3.1)."""
         if isinstance(question, StartTls):
-            return answers.BEHIND_STARTTLS if self._at < len(self._input) else None
+            return answers.BEHIND_STARTTLS if self._at < self._end else None
         return answers.OUT_OF_TURN if self._out_of_turn else None
 
     @property
@@ -572,15 +583,15 @@ class ServerSession:
         return answers.LHLO_FIRST if self._profile.lmtp else answers.HELLO_FIRST
 
     def _out_of_order(self, question: Question | Bdat) -> Reply:
-        if self._state is State.UNWELCOME:
+        if self.state is State.UNWELCOME:
             return answers.ONLY_QUIT
-        if self._state is State.STRANGER:
+        if self.state is State.STRANGER:
             return self._hello_first
         if isinstance(question, Mail | StartTls | Auth | Expand | TurnQueue | XClient):
             return answers.NESTED_MAIL
-        if self._state is State.CHUNKS:
+        if self.state is State.CHUNKS:
             return answers.ONLY_CHUNKS
-        return answers.MAIL_FIRST if self._state is State.READY else answers.RECIPIENT_FIRST
+        return answers.MAIL_FIRST if self.state is State.READY else answers.RECIPIENT_FIRST
 
 
 def _response(line: bytes) -> Response | Cancelled:
