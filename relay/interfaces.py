@@ -19,7 +19,7 @@ from attrs import frozen
 from zope.interface import Attribute, Interface
 
 from relay.mail.answer import Answer
-from relay.mail.decision import Decision
+from relay.mail.decision import Admission, Decision
 from relay.mail.envelope import Form
 from relay.mail.history import Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
@@ -641,6 +641,40 @@ class IChain(Interface):
         """
         Where the recipient's copies go, or why it is refused. Never raises for what a policy did: that is a refusal
         with 451.
+        """
+
+
+class IScreening(Interface):
+    """
+    All policies together, about everything in a session but where a recipient's copies go.
+
+    None of these raises for what a policy did: that is a refusal with 451.
+    """
+
+    asks_clients = Attribute("Whether any policy has a word in the connection phase; if none has, none need be asked.")
+    asks_senders = Attribute("The same of the sender phase.")
+    asks_contents = Attribute("The same of the content phase.")
+
+    async def connect(inquiry: ConnectionInquiry, observe: Any = None) -> Admission:
+        """
+        Whether a client may stay. `observe`, here and below, is called with each step (`relay.policy.steps`) as it is
+        made.
+        """
+
+    async def sender(inquiry: SenderInquiry, observe: Any = None) -> Admission:
+        """Whether mail is taken from this sender."""
+
+    def content_policies(inquiry: Inquiry) -> tuple[int, ...]:
+        """
+        Which policies will have a word about content for this recipient: two recipients for whom that is the same have
+        the same verdict, unless a policy tells them apart by `Each`.
+        """
+
+    def content(inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Any = None) -> Any:
+        """
+        The questions about one message that begins to come in (`relay.policy.contents.Content`): `take(octets)` for
+        each piece in plain form if it `wants_stream`, and `await decide(size, fields, blocks)` at its end, which gives
+        a `relay.mail.screening.Outcome`. `about`: what was asked about each recipient.
         """
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IChain, IClock, IRoutes
+from relay.interfaces import IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
 from relay.mail.routing import ABSTAIN, Accept, Delay, Inquiry, Reject, Rewrite
@@ -27,7 +27,7 @@ __all__ = ["COMMAND_TIMEOUT", "POLICY_TIMEOUT", "Chain", "Station"]
 _ALL_ABSTAINED: Final = "every policy abstained"
 
 
-@implementer(IChain, IRoutes)
+@implementer(IChain, IRoutes, IScreening)
 class Chain:
     """
     Asks its stations in order, and follows aliases.

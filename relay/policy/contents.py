@@ -7,56 +7,25 @@ about whom nobody has decided yet. What one changes the next one sees; what is c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.mail.address import Address
-from relay.mail.edits import AddRecipient, Edited, ReplaceRecipients
+from relay.mail.edits import AddRecipient, Change, Edited, ReplaceRecipients
 from relay.mail.facts import Facts
 from relay.mail.fields import Fields
 from relay.mail.phases import ContentInquiry, Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Inquiry, Note, Reject
+from relay.mail.screening import Outcome, Ruled
 from relay.policy.asking import Asking, Stop
 from relay.policy.steps import Observer, Skipped
 from relay.smtp.answers import OUR_FAULT
 
-#: What may come out for one recipient.
-Final_: TypeAlias = Accept | Reject | Delay | Discard | Hold
-
 _NOTHING_AGAINST_IT: Final = Accept()
-
-
-@frozen
-class Ruled:
-    """What counts for one recipient, and whose word it is; "" where nobody had one."""
-
-    verdict: Final_
-    policy: str = ""
-
-
-@frozen
-class Outcome:
-    """What came of all questions about a message."""
-
-    #: One for each recipient, in their order.
-    each: tuple[Ruled, ...]
-    edited: Edited
-    #: Who receives it instead; `None`: those whom the client named.
-    instead: tuple[Address, ...] | None = None
-    #: Who receives a copy beside them.
-    also: tuple[Address, ...] = ()
-    facts: Facts = field(factory=Facts)
-    #: Whose changes these are, by name, for the log.
-    editors: tuple[str, ...] = ()
-
-    @property
-    def agreed(self) -> bool:
-        """Whether all recipients have the same verdict."""
-        return all(ruled.verdict == self.each[0].verdict for ruled in self.each)
 
 
 class Content:
@@ -122,68 +91,93 @@ class Content:
         What becomes of it. `fields` are as they came; `blocks` gives the message in plain form, each time anew, and is
         only used where `wants_blocks`.
         """
-        edited = Edited.beginning(fields)
-        facts = self._inquiry.facts
-        ruled: list[Ruled | None] = [None] * len(self._about)
-        instead: tuple[Address, ...] | None = None
-        also: list[Address] = []
-        editors: list[str] = []
+        findings = _Findings(fields, self._about, self._inquiry.facts)
         for stop in self._stops:
-            asked = self._whom(stop, ruled)
+            asked = self._whom(stop, findings)
             if not asked:
-                if all(ruled):
+                if findings.complete:
                     break
                 continue
             inquiry = evolve(
                 self._inquiry,
                 size=size,
                 recipients=tuple(self._about[at].original for at in asked),
-                fields=edited.fields if editors else fields,
+                fields=findings.fields,
                 blocks=blocks if stop.policy.wants == "message" else None,
                 reader=self._readers.get(stop.place),
-                facts=facts,
+                facts=findings.facts,
             )
-            reader = inquiry.reader
-            verdict = reader if isinstance(reader, Delay) else await self._asking.ask(inquiry, stop)
-            match verdict:
-                case Edit(changes):
-                    editors.append(stop.name)
-                    for change in changes:
-                        edited = edited.after(change)
-                        if isinstance(change, ReplaceRecipients):
-                            instead, also = change.recipients, []
-                        elif isinstance(change, AddRecipient):
-                            also.append(change.recipient)
-                    facts = facts.plus(verdict.facts)
-                case Note():
-                    facts = facts.plus(verdict.facts)
-                case Each():
-                    by_address = dict(verdict.verdicts)
-                    for at in asked:
-                        word = by_address.get(self._about[at].original, ABSTAIN)
-                        if word is not ABSTAIN:
-                            ruled[at] = Ruled(word, stop.name)
-                case Accept() | Reject() | Delay() | Discard() | Hold():
-                    for at in asked:
-                        ruled[at] = Ruled(verdict, stop.name)
-                    if isinstance(verdict, Accept):
-                        facts = facts.plus(verdict.facts)
-                case _:  # ABSTAIN
-                    pass
-        each = tuple(one or Ruled(_NOTHING_AGAINST_IT) for one in ruled)
-        return Outcome(each, edited, instead, tuple(dict.fromkeys(also)), facts, tuple(editors))
+            broken = inquiry.reader
+            verdict = broken if isinstance(broken, Delay) else await self._asking.ask(inquiry, stop)
+            findings.add(verdict, stop.name, asked)
+        return findings.outcome
 
-    def _whom(self, stop: Stop, ruled: Sequence[Ruled | None]) -> list[int]:
+    def _whom(self, stop: Stop, findings: _Findings) -> list[int]:
         """About which recipients, by their number, this policy is asked now."""
         asked: list[int] = []
         skipped: str | None = None
-        for at, about in enumerate(self._about):
-            if ruled[at] is not None:
-                continue
-            if stop.skipped_by is not None and (guard := stop.skipped_by(about)) is not None:
+        for at in findings.undecided():
+            guard = stop.skipped_by and stop.skipped_by(self._about[at])
+            if guard:
                 skipped = guard
-                continue
-            asked.append(at)
+            else:
+                asked.append(at)
         if not asked and skipped is not None and self._observe is not None:
             self._observe(Skipped(None, stop.name, skipped, stop.phase.name))
         return asked
+
+
+class _Findings:
+    """What is known of a message after some of the policies have been asked."""
+
+    def __init__(self, fields: Fields, about: Sequence[Inquiry], facts: Facts) -> None:
+        self.fields = fields
+        self.facts = facts
+        self._about = about
+        self._ruled: list[Ruled | None] = [None] * len(about)
+        self._edited = Edited.beginning(fields)
+        self._instead: tuple[Address, ...] | None = None
+        self._also: dict[Address, None] = {}
+        self._editors: list[str] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether somebody has decided about each recipient."""
+        return all(self._ruled)
+
+    def undecided(self) -> Iterator[int]:
+        return (at for at, ruled in enumerate(self._ruled) if ruled is None)
+
+    def add(self, verdict: Any, policy: str, asked: Sequence[int]) -> None:
+        """What a policy has said about these recipients."""
+        match verdict:
+            case Edit(changes, _, facts):
+                self._change(changes)
+                self._editors.append(policy)
+                self.facts = self.facts.plus(facts)
+            case Note(facts):
+                self.facts = self.facts.plus(facts)
+            case Each(verdicts):
+                by_address = dict(verdicts)
+                for at in asked:
+                    word = by_address.get(self._about[at].original, ABSTAIN)
+                    if word is not ABSTAIN:
+                        self._ruled[at] = Ruled(word, policy)
+            case Accept() | Reject() | Delay() | Discard() | Hold():
+                for at in asked:
+                    self._ruled[at] = Ruled(verdict, policy)
+
+    def _change(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, ReplaceRecipients):
+                self._instead, self._also = change.recipients, {}
+            elif isinstance(change, AddRecipient):
+                self._also[change.recipient] = None
+            else:
+                self._edited = self._edited.after(change)
+                self.fields = self._edited.fields
+
+    @property
+    def outcome(self) -> Outcome:
+        each = tuple(ruled or Ruled(_NOTHING_AGAINST_IT) for ruled in self._ruled)
+        return Outcome(each, self._edited, self._instead, tuple(self._also), self.facts, tuple(self._editors))

@@ -1,0 +1,44 @@
+"""What came of asking all policies about a message."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from relay.mail.address import Address
+from relay.mail.edits import Edited
+from relay.mail.facts import NO_FACTS, Facts
+from relay.mail.routing import Accept, Delay, Discard, Hold, Reject
+
+#: What may come out for one recipient.
+Word: TypeAlias = Accept | Reject | Delay | Discard | Hold
+
+
+@frozen
+class Ruled:
+    """What counts for one recipient, and whose word it is; "" where nobody had one."""
+
+    verdict: Word
+    policy: str = ""
+
+
+@frozen
+class Outcome:
+    """What came of all questions about a message."""
+
+    #: One for each recipient, in their order.
+    each: tuple[Ruled, ...]
+    edited: Edited
+    #: Who receives it instead; `None`: those whom the client named.
+    instead: tuple[Address, ...] | None = None
+    #: Who receives a copy beside them.
+    also: tuple[Address, ...] = ()
+    facts: Facts = NO_FACTS
+    #: Whose changes these are, by name, for the log.
+    editors: tuple[str, ...] = ()
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all recipients have the same verdict."""
+        return all(ruled.verdict == self.each[0].verdict for ruled in self.each)
