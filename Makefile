@@ -10,7 +10,7 @@ SAYS := setup.cfg pyproject.toml
 # Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
 ARGS ?=
 
-.PHONY: help run test check format interop faults fuzz bench docs clean
+.PHONY: help run test check format interop faults fuzz bench docs man clean
 
 help:
 	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
@@ -22,6 +22,7 @@ help:
 	@echo 'make fuzz     ten minutes of octets that nobody has thought of'
 	@echo 'make bench    messages a second'
 	@echo 'make docs     the docstrings as pages, in build/docs'
+	@echo 'make man      the manual pages in man/, and docs/relayctl.md, as the commands are now'
 	@echo 'make clean    remove what the targets above made, and no mail'
 	@echo 'ARGS="..." is handed to what test, interop, faults, fuzz and bench start.'
 
@@ -59,6 +60,11 @@ bench: $(VENV)/.test
 docs: $(VENV)/.docs
 	@$(BIN)/pydoctor -qq --project-name=relay --docformat=restructuredtext --html-output=build/docs relay || [ $$? = 2 ]
 	@echo 'see build/docs/index.html'
+
+# They are committed, since what builds a wheel cannot run the commands that they are made of.
+man: $(VENV)/.run
+	$(BIN)/python -m relay.cli.manual man man
+	$(BIN)/python -m relay.cli.manual markdown > docs/relayctl.md
 
 # var/ holds the mail of those who said `make run`: it is not ours to remove.
 clean:

@@ -118,8 +118,20 @@ class ManualTests(SynchronousTestCase):
         self.assertEqual(
             (ROOT / "docs/relayctl.md").read_text(),
             manual.markdown(),
-            "say: python -m relay.cli.manual markdown > docs/relayctl.md",
+            "say: make man",
         )
+
+    def test_the_pages_that_are_installed_are_as_the_commands_are(self) -> None:
+        kept = {page.name: page.read_text() for page in (ROOT / "man").iterdir()}
+        self.assertEqual(kept, manual.man_pages(), "say: make man")
+
+    def test_a_page_of_a_command_that_is_no_more_is_removed(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        for name in "relayctl-gone.1", "other.1":
+            (folder / name).touch()
+        manual.write_pages(folder)
+        self.assertEqual({page.name for page in folder.iterdir()}, {*manual.man_pages(), "other.1"})
 
     def test_it_says_how_it_is_called(self) -> None:
         self.patch(sys, "stderr", sys.stdout)

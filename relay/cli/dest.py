@@ -53,7 +53,9 @@ def show(name: str, as_json: bool, config: str | None, socket: str | None) -> No
 @where
 def pause(name: str, config: str | None, socket: str | None) -> None:
     """
-    Begin nothing more for this destination until it is resumed, also over a restart. What is under way comes to its end.
+    Begin nothing more for this destination until it is resumed, also over a restart.
+
+    What is under way comes to its end.
     """
     said = bid(socket_of(config, socket), "dest/pause", {"name": name})
     more = "" if said["known"] else ", though nothing is under way to it at this moment"

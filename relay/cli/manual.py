@@ -1,7 +1,8 @@
 """
 The manual, made of the commands themselves: pages for man(1), and docs/relayctl.md.
 
-    python -m relay.cli.manual man FOLDER      writes FOLDER/relayctl.1, FOLDER/relayctl-queue.1 and so on
+    python -m relay.cli.manual man FOLDER      writes FOLDER/relayctl.1, FOLDER/relayctl-queue.1 and so on, and removes
+                                               pages there of commands that are no more
     python -m relay.cli.manual markdown        prints docs/relayctl.md
 """
 
@@ -212,8 +213,12 @@ def _cell(text: str) -> str:
 
 
 def write_pages(folder: Path) -> None:
+    pages = man_pages()
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in man_pages().items():
+    for old in folder.glob("relay*.1"):
+        if old.name not in pages:
+            old.unlink()
+    for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 

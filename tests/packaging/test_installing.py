@@ -10,6 +10,8 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay import __version__
+from relay.cli import manual
+from relay.cli.relayctl import main as relayctl
 from tests.packaging import environments
 from tests.packaging.environments import REPOSITORY, Environment
 
@@ -75,6 +77,11 @@ class InstalledTests(SynchronousTestCase):
         ran = plain().run("relay", "--version")
         self.assertEqual((ran.status, ran.stdout), (0, f"relay {__version__}\n"))
 
+    def test_its_manual_is_where_man_looks_for_it(self) -> None:
+        # man(1) takes a folder `bin` on the PATH as a sign of `share/man` beside it.
+        kept = {page.name for page in (plain().folder / "share/man/man1").iterdir()}
+        self.assertEqual(kept, set(manual.man_pages()))
+
     def test_everything_that_it_needs_is_declared(self) -> None:
         """Every module can be imported where nothing but the declared dependencies is."""
         program = """
@@ -101,7 +108,21 @@ class WheelTests(SynchronousTestCase):
 
     def test_it_holds_nothing_but_the_relay(self) -> None:
         tops = {name.split("/")[0] for name in contents()}
-        self.assertEqual(tops, {"relay", "twisted", f"relay_mta-{__version__}.dist-info"})
+        self.assertEqual(
+            tops, {"relay", "twisted", f"relay_mta-{__version__}.dist-info", f"relay_mta-{__version__}.data"}
+        )
+
+    def test_it_holds_a_manual_page_of_each_command_with_all_its_subcommands(self) -> None:
+        folder = f"relay_mta-{__version__}.data/data/share/man/man1"
+        self.assertEqual(
+            {name for name in contents() if ".data/" in name}, {f"{folder}/{name}" for name in manual.man_pages()}
+        )
+        with zipfile.ZipFile(environments.wheel()) as archive:
+            texts = {name: archive.read(f"{folder}/{name}").decode() for name in manual.man_pages()}
+        for name, command in relayctl.commands.items():
+            self.assertIn(f".BR relayctl\\-{name}", texts["relayctl.1"].replace(", ", ","), name)
+            for below in getattr(command, "commands", {}):
+                self.assertIn(f".SS relayctl {name} {below}\n", texts[f"relayctl-{name}.1"])
 
     def test_it_carries_the_licence(self) -> None:
         self.assertIn(f"relay_mta-{__version__}.dist-info/licenses/LICENSE", contents())
