@@ -21,8 +21,8 @@ PATIENCE = 30.0
 class RealReactor:
     """`reactor` is one that nobody runs; `spin` lets it do what there is to do."""
 
-    def __init__(self) -> None:
-        self.reactor: Any = EPollReactor()
+    def __init__(self, kind: Callable[[], Any] = EPollReactor) -> None:
+        self.reactor: Any = kind()
         self.clock = ReactorClock(self.reactor)
 
     def result(self, deferred: Deferred[T]) -> T:

@@ -58,4 +58,4 @@ class ReactorTests(SynchronousTestCase):
             print(install() is install(), type(install()).__name__)
             """
         )
-        self.assertEqual(said, "True MonotonicReactor\n")
+        self.assertEqual(said, "True RelayReactor\n")

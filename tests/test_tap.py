@@ -117,12 +117,12 @@ class MakeServiceTests(SynchronousTestCase):
 
 
 class TwistdTests(SynchronousTestCase):
-    def test_twistd_runs_the_service_on_the_monotonic_reactor(self) -> None:
+    def test_twistd_runs_the_service_on_the_reactor_of_the_relay(self) -> None:
         status, said = run_python(
             SAYS_ITS_REACTOR + "from twisted.scripts.twistd import run; run()",
             *["--nodaemon", "--pidfile=", "relay", "-c", "some.toml"],
         )
-        self.assertEqual((status, said), (0, "some.toml on MonotonicReactor\n"))
+        self.assertEqual((status, said), (0, "some.toml on RelayReactor\n"))
 
     def test_twistd_is_given_the_reactor_that_was_asked_for(self) -> None:
         status, said = run_python(
@@ -133,4 +133,4 @@ class TwistdTests(SynchronousTestCase):
 
     def test_the_command_relay_does_the_same(self) -> None:
         status, said = run_python(SAYS_ITS_REACTOR + "from relay.cli.run import main; main()", "-c", "some.toml")
-        self.assertEqual((status, said), (0, "some.toml on MonotonicReactor\n"))
+        self.assertEqual((status, said), (0, "some.toml on RelayReactor\n"))

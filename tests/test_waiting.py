@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar, copy_context
+
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.net.waiting import start
+from tests.calls import calls_of
 
 
 async def added(first: Deferred[int], second: Deferred[int]) -> int:
@@ -61,6 +64,76 @@ class StartTests(SynchronousTestCase):
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
         self.assertEqual(cancelled, [first])
+
+    def test_who_is_cancelled_may_still_say_something(self) -> None:
+        async def stubborn(first: Deferred[int], second: Deferred[int]) -> int:
+            try:
+                return await first
+            except CancelledError:
+                return await second
+
+        first: Deferred[int] = Deferred()
+        second: Deferred[int] = Deferred()
+        answer = start(stubborn(first, second))
+        answer.cancel()
+        self.assertNoResult(answer)
+        second.callback(3)
+        self.assertEqual(self.successResultOf(answer), 3)
+        answer.cancel()
+
+        answer = start(stubborn(Deferred(), Deferred()))
+        answer.cancel()
+        self.assertNoResult(answer)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+
+    def test_who_waits_for_one_that_waits_can_cancel_it(self) -> None:
+        async def outer(inner: Deferred[int]) -> int:
+            return await inner
+
+        first: Deferred[int] = Deferred()
+        answer = start(outer(start(added(first, succeed(1)))))
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+
+    def test_what_it_waited_for_keeps_neither_its_result_nor_its_failure(self) -> None:
+        for fires in (lambda first: first.callback(1), lambda first: first.errback(ValueError("no"))):
+            first: Deferred[int] = Deferred()
+            answer = start(added(first, succeed(1)))
+            fires(first)
+            self.assertIsNone(self.successResultOf(first))
+            answer.addErrback(lambda _: None)
+
+    def test_variables_that_it_has_set_are_there_when_it_goes_on_and_nowhere_else(self) -> None:
+        request: ContextVar[str] = ContextVar("request", default="nobody's")
+
+        async def policy(first: Deferred[int], second: Deferred[int]) -> str:
+            request.set("mine")
+            await first
+            said = request.get()
+            request.set("still mine")
+            await second
+            return f"{said}, {request.get()}"
+
+        first: Deferred[int] = Deferred()
+        second: Deferred[int] = Deferred()
+        answer = copy_context().run(start, policy(first, second))
+        first.callback(1)
+        self.assertEqual(request.get(), "nobody's")
+        second.callback(1)
+        self.assertEqual(self.successResultOf(answer), "mine, still mine")
+
+    def test_to_wait_costs_few_calls(self) -> None:
+        async def answering(commit: Deferred[int]) -> int:
+            return await commit
+
+        def wait() -> None:
+            commit: Deferred[int] = Deferred()
+            start(answering(commit)).addCallback(str)
+            commit.callback(1)
+
+        wait()
+        self.assertLessEqual(calls_of(wait), 36)
 
     def test_a_deferred_that_waits_for_another_is_not_taken_for_an_answer(self) -> None:
         inner: Deferred[int] = Deferred()

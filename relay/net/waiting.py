@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine
+from contextvars import copy_context
+from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
@@ -17,55 +20,80 @@ def start(answer: T | Awaitable[T]) -> T | Deferred[T]:
     A value comes back as it is; so does the result of a coroutine that did not have to wait, whose exception
     is raised here. Only for one that waits is there a `Deferred`, with its result or its failure.
     """
-    if isinstance(answer, Deferred):
-        return settled(answer)
-    if isinstance(answer, Coroutine):
+    # The types of asynchronous things are abstract, and to ask `isinstance` about them is slow: so last, and seldom.
+    if type(answer) is not CoroutineType and not hasattr(answer, "__await__"):
+        return answer
+    if type(answer) is CoroutineType or isinstance(answer, Coroutine):
         try:
-            waiting = answer.send(None)
+            awaited = answer.send(None)
         except StopIteration as done:
             return cast(T, done.value)
-        return Deferred.fromCoroutine(_rest(answer, waiting))
-    if isinstance(answer, Awaitable):
-        return start(_await(answer))
-    return answer
+        return _Started(answer, awaited)
+    if isinstance(answer, Deferred):
+        return settled(answer)
+    return start(_await(cast(Awaitable[T], answer)))
 
 
 def settled(deferred: Deferred[T]) -> T | Deferred[T]:
     """The result of a `Deferred` that has one already (or its exception, raised), else the `Deferred`."""
-    if not deferred.called or deferred.paused or isinstance(getattr(deferred, "result", None), Deferred):
+    if not deferred.called or deferred.paused:
         return deferred
-    return cast("T | Deferred[T]", start(_await(deferred)))
+    result = getattr(deferred, "result", None)
+    if isinstance(result, Deferred):
+        return deferred
+    if isinstance(result, Failure):
+        return start(_await(deferred))
+    return cast(T, result)
 
 
 async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-async def _rest(coroutine: Coroutine[Any, Any, T], waiting: Any) -> T:
-    return cast(T, await _Started(coroutine, waiting))
+class _Started(Deferred[T]):
+    """
+    What a coroutine comes to that has run up to its first wait.
 
+    This is what `Deferred.fromCoroutine` makes of one that has not begun, to whoever waits for it and to whoever is
+    waited for, but in a third of the calls. To cancel it is to cancel what the coroutine waits for at that moment; what
+    comes of that is the coroutine's to say.
+    """
 
-class _Started:
-    """A coroutine that has run up to its first wait, as something that can be awaited from there on."""
-
-    __slots__ = ("_coroutine", "_waiting")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], waiting: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any) -> None:
+        Deferred.__init__(self)
         self._coroutine = coroutine
-        self._waiting = waiting
+        #: The variables (PEP 567) that it has set so far, and no others, are there when it goes on.
+        self._context = copy_context()
+        self._awaited = awaited
+        if isinstance(awaited, Deferred):
+            awaited.addBoth(self._go_on)
+        else:
+            self._go_on(awaited)
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine, waiting = self._coroutine, self._waiting
+    def cancel(self) -> None:
+        if self.called:
+            Deferred.cancel(self)
+        else:
+            self._awaited.cancel()
+
+    def _go_on(self, came: Any) -> None:
+        """What it has waited for has come; what is no `Deferred` is not waited for."""
         while True:
             try:
-                try:
-                    value = yield waiting
-                except GeneratorExit:
-                    coroutine.close()
-                    raise
-                except BaseException as problem:
-                    waiting = coroutine.throw(problem)
+                if isinstance(came, Failure):
+                    awaited = self._context.run(came.throwExceptionIntoGenerator, self._coroutine)
                 else:
-                    waiting = coroutine.send(value)
+                    awaited = self._context.run(self._coroutine.send, came)
             except StopIteration as done:
-                return done.value
+                result = done.value
+                break
+            except BaseException:
+                self.errback()
+                return
+            if isinstance(awaited, Deferred):
+                self._awaited = awaited
+                awaited.addBoth(self._go_on)
+                return
+            came = awaited
+        # Not within `except`: what its callbacks raise would be said to have come of the StopIteration.
+        self.callback(result)

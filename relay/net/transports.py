@@ -1,0 +1,203 @@
+"""
+Twisted's stream transports, but that what is written leaves at once.
+
+Twisted keeps what is written until the kernel has said, in a later turn of the reactor, that it would take it: four
+system calls and a turn for a reply of thirty octets that the kernel had room for all the time. Here it is offered to
+the kernel first. All else, above all whatever goes wrong, is Twisted's own: what the kernel does not take is buffered
+as ever, and so is a write that fails: it fails again in the next turn, where Twisted is ready to lose the connection.
+
+`RELAY_TRANSPORTS=stock` in the environment goes back to Twisted's own (`relay.net.reactor`).
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+from twisted.internet import tcp, unix
+from twisted.internet._newtls import ConnectionMixin, startTLS
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv6Address
+from twisted.internet.error import UnsupportedAddressFamily
+
+#: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
+#: takes them as fast as they are made: others want to be served meanwhile.
+AT_ONCE: Final = 32 * 1024
+
+
+class _Prompt(FileDescriptor):
+    """The writing of all transports here, and what TLS writes through."""
+
+    socket: socket.socket
+    _aborting: bool
+
+    def write(self, data: bytes) -> None:
+        """
+        Offer `data` to the kernel, and buffer what it does not take. Never calls back but to pause a producer.
+
+        Nothing overtakes what is buffered already; and to a pull producer Twisted promises that it is asked for more
+        in another turn, once what it wrote has left.
+        """
+        if (
+            self._tempDataLen
+            or self.dataBuffer
+            or not self.connected
+            or self._aborting
+            or self._writeDisconnected
+            or type(data) is not bytes
+            or not 0 < len(data) <= AT_ONCE
+            or (self.producer is not None and not self.streamingProducer)
+        ):
+            FileDescriptor.write(self, data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            # No room, or the connection is broken: Twisted meets it again in a turn of its own.
+            sent = 0
+        if sent < len(data):
+            FileDescriptor.write(self, data[sent:])
+
+
+class _PromptStream(_Prompt):
+    """What is a `twisted.internet.tcp.Connection` besides."""
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        """`ITLSTransport.startTLS`; what TLS writes leaves at once, too."""
+        startTLS(self, ctx, normal, _Prompt)
+        # From now on what is written to us goes to TLS, which writes by `_Prompt`.
+        self.write = ConnectionMixin.write.__get__(self)  # type: ignore[method-assign]
+
+
+class _Undelayed:
+    """
+    A TCP connection without Nagle's algorithm from its beginning on: since writes are not gathered, a second one would
+    wait for the peer's acknowledgement of the first (RFC 9293 section 3.7.4).
+    """
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It is so already."""
+        if not enabled:
+            tcp.Connection.setTcpNoDelay(self, enabled)  # type: ignore[arg-type]
+
+
+class PromptServer(_Undelayed, _PromptStream, tcp.Server):
+    """A connection that was accepted; its names are made when somebody asks, and hardly anybody does."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        client: tuple[Any, ...],
+        server: tcp.Port,
+        sessionno: int,
+        reactor: Any,
+    ) -> None:
+        tcp.Connection.__init__(self, sock, protocol, reactor)
+        if len(client) != 2:
+            self._addressType = IPv6Address
+        self.server = server
+        self.client = client
+        self.sessionno = sessionno
+        self.hostname = client[0]
+        self.startReading()  # type: ignore[no-untyped-call]
+        self.connected = 1
+
+    def logPrefix(self) -> str:
+        return f"{self._getLogPrefix(self.protocol)},{self.sessionno},{self.hostname}"
+
+    def __repr__(self) -> str:
+        protocol = type(getattr(self, "protocol", None)).__name__
+        return f"<{protocol} #{self.sessionno} on {self.server._realPortNumber}>"
+
+
+class PromptPort(tcp.Port):
+    """Connections inherit from the listening socket that they are undelayed, so that it costs no call for each."""
+
+    transport = PromptServer
+
+    def startListening(self) -> None:
+        super().startListening()
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class PromptClient(_Undelayed, _PromptStream, tcp.Client):
+    """A connection to another host."""
+
+    def createInternetSocket(self) -> socket.socket:
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+
+class PromptConnector(tcp.Connector):
+    def _makeTransport(self) -> tcp.Client:
+        return PromptClient(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
+
+
+class _PromptUnix(_PromptStream):
+    """On a Unix socket descriptors may go along with octets, and in their order."""
+
+    _sendmsgQueue: list[int]
+
+    def write(self, data: bytes) -> None:
+        if self._sendmsgQueue:
+            FileDescriptor.write(self, data)
+        else:
+            _Prompt.write(self, data)
+
+
+class PromptUnixServer(_PromptUnix, unix.Server):
+    """A connection to a Unix socket of ours."""
+
+
+class PromptUnixPort(unix.Port):
+    transport = PromptUnixServer
+
+
+class PromptUnixClient(_PromptUnix, unix.Client):
+    """A connection to a Unix socket of somebody else."""
+
+
+class PromptUnixConnector(unix.Connector):
+    def _makeTransport(self) -> Any:
+        return PromptUnixClient(self.address, self, self.reactor, self.checkPID)  # type: ignore[no-untyped-call]
+
+
+class PromptTransports:
+    """For a reactor: all its streams are of this kind, whoever asks for one."""
+
+    _supportedAddressFamilies: Any
+
+    def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> PromptPort:
+        made = PromptPort(port, factory, backlog, interface, self)
+        made.startListening()
+        return made
+
+    def connectTCP(
+        self, host: str, port: Any, factory: Any, timeout: float = 30.0, bindAddress: Any = None
+    ) -> PromptConnector:
+        made = PromptConnector(host, port, factory, timeout, bindAddress, self)
+        made.connect()
+        return made
+
+    def listenUNIX(self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
+        made: Any = PromptUnixPort(address, factory, backlog, mode, self, wantPID)
+        made.startListening()
+        return made
+
+    def connectUNIX(self, address: Any, factory: Any, timeout: float = 30, checkPID: int = 0) -> Any:
+        made = PromptUnixConnector(address, factory, timeout, self, checkPID)  # type: ignore[no-untyped-call]
+        made.connect()
+        return made
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:
+        if addressFamily not in self._supportedAddressFamilies:
+            raise UnsupportedAddressFamily(addressFamily)
+        made: Any
+        if addressFamily == socket.AF_UNIX:
+            made = PromptUnixPort._fromListeningDescriptor(self, fileDescriptor, factory)  # type: ignore[no-untyped-call]
+        else:
+            made = PromptPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)  # type: ignore[no-untyped-call]
+        made.startListening()
+        return made

@@ -1,0 +1,518 @@
+"""Our transports beside Twisted's: the same conversations over real sockets, and nobody can tell one from the other."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.error import ConnectionAborted, ConnectionRefusedError
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPullProducer, IPushProducer
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.protocols import tls
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from relay.net.reactor import LeanReactor, MonotonicReactor, PromptReactor, RelayReactor, kind_of_reactor
+from relay.net.transports import AT_ONCE, PromptClient, PromptServer, PromptUnixClient, PromptUnixServer
+from tests.real_reactor import RealReactor
+from tests.test_tls import TlsTestCase
+
+#: More than the kernel keeps for a connection of this machine.
+MUCH = 24 * 1024 * 1024
+
+#: What came to pass at one end, in its order.
+Story = list[Any]
+
+
+def short_path() -> str:
+    """For a Unix socket, whose path may not be long."""
+    return str(Path(tempfile.mkdtemp(prefix="relay-")) / "socket")
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
+class End(Protocol):
+    """One end of a connection, and its story; what it hears in several pieces is told as one."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.story: Story = []
+        self.heard = bytearray()
+        self.connected_at_all = self.over = False
+        self.on_heard: Callable[[bytes], None] = lambda _: None
+
+    def connectionMade(self) -> None:
+        self.connected_at_all = True
+
+    def handshakeCompleted(self) -> None:
+        self.story.append("secured")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        self.on_heard(data)
+
+    def readConnectionLost(self) -> None:
+        self.tell("has heard all")
+
+    def writeConnectionLost(self) -> None:
+        self.tell("has said all")
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.over = True
+        self.tell(reason.type.__name__)  # type: ignore[union-attr]
+
+    def pauseProducing(self) -> None:
+        self.story.append("paused")
+
+    def resumeProducing(self) -> None:
+        self.story.append("resumed")
+
+    def stopProducing(self) -> None:
+        self.story.append("stopped")
+
+    def tell(self, event: str) -> None:
+        if self.heard:
+            self.story.append(bytes(self.heard))
+            self.heard.clear()
+        self.story.append(event)
+
+
+class Ends(ClientFactory[Any]):
+    noisy = False
+
+    def __init__(self) -> None:
+        self.end: Any = End()
+        self.failed: Failure | None = None
+        self.address: Any = None
+
+    def buildProtocol(self, addr: Any) -> End | None:
+        self.address = addr
+        return self.end
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self.failed = reason
+
+
+class Meeting:
+    """A client and a server of one reactor, connected with each other."""
+
+    def __init__(self, kind: Callable[[], Any], path: str | None, *, welcome: bool = True) -> None:
+        self.real = RealReactor(kind)
+        reactor = self.real.reactor
+        self.callers, self.called = Ends(), Ends()
+        self.client, self.server = self.callers.end, self.called.end
+        if not welcome:
+            self.called.end = None
+        if path is None:
+            self.port = reactor.listenTCP(0, self.called, interface="127.0.0.1")
+            reactor.connectTCP("127.0.0.1", self.port.getHost().port, self.callers)
+        else:
+            self.port = reactor.listenUNIX(path, self.called)
+            reactor.connectUNIX(path, self.callers)
+        if welcome:
+            self.until(lambda: self.client.connected_at_all and self.server.connected_at_all)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        self.real.until(holds)
+
+    def turns(self, number: int = 5) -> None:
+        for _ in range(number):
+            self.real.turn()
+
+    def over(self) -> tuple[Story, Story]:
+        """When both ends are: their stories."""
+        self.until(lambda: self.client.over and self.server.over)
+        return self.client.story, self.server.story
+
+    def all_heard_by_client(self) -> bytes:
+        """When the server has gone; the client goes, too."""
+        self.until(lambda: self.server.over and "has heard all" in self.client.story)
+        self.client.transport.abortConnection()
+        self.until(lambda: self.client.over)
+        return b"".join(each for each in self.client.story if isinstance(each, bytes))
+
+    def close(self) -> None:
+        self.port.stopListening()
+        self.turns(2)
+        self.real.forget_timers()
+        self.real.close()
+
+
+Conversation = Callable[[Meeting], Any]
+
+
+class BesideTwistedTests(SynchronousTestCase):
+    """Each conversation goes over Twisted's transports and over ours, by TCP and by a Unix socket."""
+
+    def compare(self, conversation: Conversation) -> Any:
+        """What it came to, which is the same everywhere."""
+        came = []
+        for kind in (MonotonicReactor, PromptReactor, LeanReactor, RelayReactor):
+            for path in (None, short_path()):
+                meeting = Meeting(kind, path)
+                try:
+                    came.append(conversation(meeting))
+                finally:
+                    meeting.close()
+                self.assertTrue(came[-1] == came[0], (kind, path, str(came)[:2000]))
+        return came[0]
+
+    def test_questions_and_answers(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            server.on_heard = lambda data: server.transport.write(data.upper())
+            client.transport.write(b"noop\r\n")
+            meeting.until(lambda: client.heard == b"NOOP\r\n")
+            client.transport.write(b"rset\r\n")
+            client.transport.writeSequence([b"data", b"\r\n"])
+            meeting.until(lambda: client.heard == b"NOOP\r\nRSET\r\nDATA\r\n")
+            client.transport.loseConnection()
+            meeting.until(lambda: client.over and "has heard all" in server.story)
+            return client.story, server.story
+
+        client, server = self.compare(conversation)
+        self.assertEqual(client, [b"NOOP\r\nRSET\r\nDATA\r\n", "ConnectionDone"])
+        self.assertEqual(server, [b"noop\r\nrset\r\ndata\r\n", "has heard all"])
+
+    def test_all_that_was_written_leaves_in_its_order_before_the_connection_closes(self) -> None:
+        large = bytes(range(256)) * (MUCH // 256)
+
+        def conversation(meeting: Meeting) -> Any:
+            server = meeting.server
+            for piece in (b"first", large, b"then", b"", b"last" * 100):
+                server.transport.write(piece)
+            server.transport.loseConnection()
+            server.transport.write(b"late, and Twisted lets it through")
+            heard = meeting.all_heard_by_client()
+            self.assertTrue(heard == b"first" + large + b"then" + b"last" * 100 + b"late, and Twisted lets it through")
+            return len(heard), server.story
+
+        self.assertEqual(self.compare(conversation)[1], ["ConnectionDone"])
+
+    def test_a_peer_that_does_not_read_pauses_who_writes_and_reading_lets_it_go_on(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            client.transport.pauseProducing()
+            server.transport.bufferSize = 100_000
+            server.transport.registerProducer(server, True)
+            server.transport.write(b"x" * AT_ONCE)
+            meeting.turns()
+            self.assertEqual(server.story, [])
+            server.transport.write(b"x" * MUCH)
+            meeting.turns()
+            self.assertEqual(server.story, ["paused"])
+            client.transport.resumeProducing()
+            meeting.until(lambda: len(client.heard) == AT_ONCE + MUCH)
+            meeting.turns()
+            server.transport.unregisterProducer()
+            server.transport.loseConnection()
+            self.assertEqual(len(meeting.all_heard_by_client()), AT_ONCE + MUCH)
+            return server.story
+
+        self.assertEqual(self.compare(conversation), ["paused", "resumed", "ConnectionDone"])
+
+    def test_a_producer_that_waits_to_be_asked_is_asked_again_and_again(self) -> None:
+        @implementer(IPullProducer)
+        class Pages:
+            def __init__(self, transport: Any) -> None:
+                self.transport, self.asked, self.deep = transport, 0, 0
+
+            def resumeProducing(self) -> None:
+                assert not self.deep, "asked from within its own write"
+                self.deep += 1
+                self.asked += 1
+                if self.asked < 5:
+                    self.transport.write(b"page %d." % self.asked)
+                else:
+                    self.transport.unregisterProducer()
+                    self.transport.loseConnection()
+                self.deep -= 1
+
+            def stopProducing(self) -> None:
+                raise AssertionError("it has gone by itself")
+
+        def conversation(meeting: Meeting) -> Any:
+            pages = Pages(meeting.server.transport)
+            meeting.server.transport.registerProducer(pages, False)
+            return meeting.all_heard_by_client(), meeting.server.story, pages.asked
+
+        self.assertEqual(self.compare(conversation), (b"page 1.page 2.page 3.page 4.", ["ConnectionDone"], 5))
+
+    def test_either_side_may_close_its_half_and_go_on_listening(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            client.transport.write(b"all that I have")
+            client.transport.loseWriteConnection()
+            client.transport.write(b", and this")
+            meeting.until(lambda: "has heard all" in server.story)
+            client.transport.write(b"nobody hears this")
+            server.transport.write(b"I see")
+            meeting.until(lambda: client.heard == b"I see")
+            server.transport.loseConnection()
+            meeting.all_heard_by_client()
+            return client.story, server.story
+
+        client, server = self.compare(conversation)
+        self.assertEqual(server, [b"all that I have, and this", "has heard all", "ConnectionDone"])
+        self.assertEqual(client[:3], ["has said all", b"I see", "has heard all"])
+
+    def test_an_aborted_connection_says_nothing_more_and_is_lost_in_another_turn(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            server.transport.abortConnection()
+            server.transport.write(b"too late")
+            self.assertFalse(server.over)
+            server.transport.abortConnection()
+            meeting.until(lambda: server.over)
+            server.transport.write(b"much too late")
+            meeting.until(lambda: bool(client.story))
+            client.transport.loseConnection()
+            return client.heard, server.story
+
+        self.assertEqual(self.compare(conversation), (b"", ["ConnectionAborted"]))
+
+    def test_to_write_to_a_peer_that_has_gone_loses_the_connection_in_another_turn(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            server.transport.registerProducer(server, True)
+            server.transport.stopReading()
+            client.transport.abortConnection()
+            meeting.until(lambda: client.over)
+            for _ in range(3):
+                if not server.over:
+                    server.transport.write(b"are you there?")
+                    self.assertFalse(server.over)
+            meeting.until(lambda: server.over)
+            server.transport.write(b"it is over")
+            return client.story, server.story
+
+        client, server = self.compare(conversation)
+        self.assertEqual((client, server), (["ConnectionAborted"], ["stopped", "ConnectionLost"]))
+
+    def test_who_does_not_want_to_read_hears_nothing(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            client, server = meeting.client, meeting.server
+            server.transport.pauseProducing()
+            client.transport.write(b"hear me")
+            meeting.turns()
+            before, _ = bytes(server.heard), server.transport.resumeProducing()
+            meeting.until(lambda: bool(server.heard))
+            client.transport.loseConnection()
+            meeting.until(lambda: client.over)
+            return before, bytes(server.heard)
+
+        self.assertEqual(self.compare(conversation), (b"", b"hear me"))
+
+    def test_only_octets_are_written(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            self.assertRaises(TypeError, meeting.client.transport.write, "text")
+            return meeting.client.heard
+
+        self.compare(conversation)
+
+    def test_a_mistake_of_the_protocol_is_logged_and_ends_its_connection(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            def fail(_: bytes) -> None:
+                raise ZeroDivisionError("a mistake")
+
+            client, server = meeting.client, meeting.server
+            server.on_heard = fail
+            client.transport.write(b"x")
+            meeting.until(lambda: server.over)
+            meeting.until(lambda: bool(client.story))
+            client.transport.loseConnection()
+            meeting.over()
+            return server.story, len(self.flushLoggedErrors(ZeroDivisionError))
+
+        self.assertEqual(self.compare(conversation), ([b"x", "ZeroDivisionError"], 1))
+
+    def test_a_protocol_that_cannot_even_end_is_logged_too(self) -> None:
+        def conversation(meeting: Meeting) -> Any:
+            def fail(event: str) -> None:
+                raise ZeroDivisionError(event)
+
+            client, server = meeting.client, meeting.server
+            server.tell = fail
+            client.transport.abortConnection()
+            meeting.until(lambda: client.over and server.over)
+            logged = self.flushLoggedErrors(ZeroDivisionError)
+            return bool(logged), meeting.real.reactor.getReaders().count(server.transport)
+
+        self.assertEqual(self.compare(conversation), (True, 0))
+
+
+class AtOnceTests(SynchronousTestCase):
+    """What is particular to ours."""
+
+    def meet(self, path: str | None = None, **how: Any) -> Meeting:
+        meeting = Meeting(RelayReactor, path, **how)
+        self.addCleanup(meeting.close)
+        return meeting
+
+    def test_what_is_written_has_left_before_the_turn_is_over(self) -> None:
+        for path, kinds in ((None, (PromptServer, PromptClient)), (short_path(), (PromptUnixServer, PromptUnixClient))):
+            meeting = self.meet(path)
+            server, client = meeting.server, meeting.client
+            self.assertEqual((type(server.transport), type(client.transport)), kinds)
+            server.transport.write(b"220 mx\r\n")
+            self.assertEqual(client.transport.getHandle().recv(100, socket.MSG_PEEK), b"220 mx\r\n")
+            self.assertEqual(meeting.real.reactor.getWriters(), [])
+
+    def test_nothing_waits_for_an_acknowledgement(self) -> None:
+        meeting = self.meet()
+        for end in (meeting.client, meeting.server):
+            end.transport.setTcpNoDelay(True)
+            self.assertTrue(end.transport.getTcpNoDelay())
+            end.transport.setTcpNoDelay(False)
+            self.assertFalse(end.transport.getTcpNoDelay())
+
+    def test_large_pieces_wait_their_turn(self) -> None:
+        meeting = self.meet()
+        meeting.server.transport.write(b"x" * (AT_ONCE + 1))
+        self.assertRaises(BlockingIOError, meeting.client.transport.getHandle().recv, 100, socket.MSG_PEEK)
+        meeting.until(lambda: len(meeting.client.heard) == AT_ONCE + 1)
+
+    def test_what_the_kernel_does_not_take_follows(self) -> None:
+        class Reluctant:
+            """Takes three octets, then none for a while, as a kernel without room does."""
+
+            def __init__(self, kernel: Any) -> None:
+                self.kernel, self.calls = kernel, 0
+
+            def send(self, data: Any) -> int:
+                self.calls += 1
+                if self.calls == 2:
+                    raise BlockingIOError(errno.EWOULDBLOCK, "no room")
+                return int(self.kernel.send(bytes(data)[:3]))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.kernel, name)
+
+        meeting = self.meet()
+        transport = meeting.server.transport
+        transport.socket = Reluctant(transport.socket)
+        transport.write(b"250 ok\r\n")
+        transport.write(b"354 go ahead\r\n")
+        meeting.until(lambda: meeting.client.heard == b"250 ok\r\n354 go ahead\r\n")
+        transport.write(b"now")
+        meeting.until(lambda: meeting.client.heard.endswith(b"now"))
+
+    def test_a_connection_can_say_who_it_is(self) -> None:
+        meeting = self.meet()
+        transport = meeting.server.transport
+        port = meeting.port.getHost().port
+        self.assertEqual(repr(transport), f"<End #0 on {port}>")
+        self.assertEqual(transport.logPrefix(), "End,0,127.0.0.1")
+        self.assertEqual(transport.getPeer(), IPv4Address("TCP", *meeting.client.transport.getHandle().getsockname()))
+        self.assertEqual(meeting.called.address, transport.getPeer())
+
+    def test_who_is_not_wanted_is_closed(self) -> None:
+        meeting = self.meet(welcome=False)
+        meeting.until(lambda: "has heard all" in meeting.client.story)
+        meeting.client.transport.loseConnection()
+
+    def test_where_nobody_listens_nobody_is_met(self) -> None:
+        meeting = self.meet()
+        callers = Ends()
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            meeting.real.reactor.connectTCP("127.0.0.1", nobody.getsockname()[1], callers)
+            meeting.until(lambda: callers.failed is not None)
+        assert callers.failed is not None
+        callers.failed.trap(ConnectionRefusedError)
+        meeting.client.transport.abortConnection()
+        meeting.until(lambda: meeting.client.over)
+        self.assertEqual(meeting.client.story, [ConnectionAborted.__name__])
+
+    def test_by_version_6_and_on_a_socket_that_others_have_opened(self) -> None:
+        meeting = self.meet()
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as opened:
+                opened.bind((host, 0))
+                opened.listen(5)
+                opened.setblocking(False)
+                called, callers = Ends(), Ends()
+                port = meeting.real.reactor.adoptStreamPort(opened.fileno(), family, called)
+                meeting.real.reactor.connectTCP(host, opened.getsockname()[1], callers)
+                server = called.end
+                meeting.until(lambda server=server: server.connected_at_all)
+                self.assertEqual(called.address.host, host)
+                self.assertEqual(type(server.transport), PromptServer)
+                self.assertEqual(server.transport.getHost().host, host)
+                port.stopListening()
+                server.transport.abortConnection()
+                meeting.until(lambda callers=callers: bool(callers.end.story))
+                callers.end.transport.loseConnection()
+        path = short_path()
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(path)
+            opened.listen(5)
+            opened.setblocking(False)
+            called = Ends()
+            port = meeting.real.reactor.adoptStreamPort(opened.fileno(), socket.AF_UNIX, called)
+            meeting.real.reactor.connectUNIX(path, Ends())
+            server = called.end
+            meeting.until(lambda: server.connected_at_all)
+            self.assertEqual(type(server.transport), PromptUnixServer)
+            self.assertEqual(server.transport.getHost(), UNIXAddress(path))
+            port.stopListening()
+            server.transport.abortConnection()
+            meeting.turns()
+
+
+class TlsTests(TlsTestCase):
+    def test_behind_starttls_all_is_as_before_but_that_nobody_else_can_read_it(self) -> None:
+        came = []
+        for kind in (MonotonicReactor, RelayReactor):
+            meeting = Meeting(kind, None)
+            self.patch(tls, "_get_default_clock", lambda meeting=meeting: meeting.real.reactor)
+            try:
+                came.append(self.conversation(meeting))
+            finally:
+                meeting.close()
+        self.assertEqual(came[0], came[1])
+
+    def conversation(self, meeting: Meeting) -> Any:
+        client, server = meeting.client, meeting.server
+        server.transport.registerProducer(server, True)
+        server.transport.startTLS(self.listener("mx.example.org"))
+        client.transport.startTLS(self.tls("verify").toward("mx.example.org"))
+        meeting.until(lambda: "secured" in client.story and "secured" in server.story)
+        server.on_heard = lambda data: server.transport.write(data.upper())
+        client.transport.write(b"noop\r\n")
+        meeting.until(lambda: client.heard == b"NOOP\r\n")
+        server.on_heard = lambda _: None
+        server.transport.writeSequence([b"x" * MUCH, b"y"])
+        server.transport.unregisterProducer()
+        server.transport.loseConnection()
+        meeting.until(lambda: client.over and server.over)
+        client.story = [each if isinstance(each, str) else (len(each), each[-1:]) for each in client.story]
+        return client.story, [each for each in server.story if each not in ("paused", "resumed")]
+
+    def test_its_records_leave_at_once_too(self) -> None:
+        meeting = Meeting(RelayReactor, None)
+        self.addCleanup(meeting.close)
+        client = meeting.client
+        client.transport.startTLS(self.tls("verify").toward("mx.example.org"))
+        self.assertEqual(meeting.real.reactor.getWriters(), [])
+        hello = meeting.server.transport.getHandle().recv(3, socket.MSG_PEEK)
+        self.assertEqual(hello[:1], b"\x16")  # a handshake (RFC 8446 section 5.1)
+        client.transport.abortConnection()
+
+
+class SwitchTests(SynchronousTestCase):
+    def test_each_short_way_can_be_taken_back(self) -> None:
+        for environment, kind in (
+            ({}, RelayReactor),
+            ({"RELAY_TRANSPORTS": "stock"}, LeanReactor),
+            ({"RELAY_POLLING": "stock"}, PromptReactor),
+            ({"RELAY_TRANSPORTS": "stock", "RELAY_POLLING": "stock"}, MonotonicReactor),
+            ({"RELAY_TRANSPORTS": "prompt"}, RelayReactor),
+        ):
+            self.assertIs(kind_of_reactor(environment), kind)
