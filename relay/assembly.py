@@ -42,9 +42,10 @@ from relay.delivery.search import Search
 from relay.delivery.suppression import Suppressions
 from relay.doors import Doors
 from relay.history.teed import Teed
-from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IMailLog, IResolver, ISpool, World
+from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IHttp, IMailLog, IResolver, ISpool, IStore, World
 from relay.net.admission import Admission
 from relay.net.client import Dialer
+from relay.net.fetching import Fetching
 from relay.net.logins import Logins
 from relay.net.server import SmtpServerFactory
 from relay.net.tls_peers import TlsPeers
@@ -53,8 +54,10 @@ from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.guard import Networks
 from relay.policy.suppressing import Suppressing
+from relay.policy.tables import Apart, Tables
 from relay.reception import Reception, Turnstile
 from relay.smtp.deadlines import Deadlines
+from relay.store.memory import MemoryStore
 
 
 @frozen
@@ -81,6 +84,12 @@ class Surroundings:
     suppressions: Suppressions | None = None
     #: What an operator has paused; `None`: nobody keeps it.
     pauses: Pauses | None = None
+    #: What policies keep; `None`: it is forgotten when the relay ends.
+    store: IStore | None = None
+    #: Whom policies ask by HTTP; `None`: whoever is there.
+    http: IHttp | None = None
+    #: Runs work for which the reactor should not wait; `None`: at once.
+    apart: Apart | None = None
 
 
 @frozen
@@ -119,13 +128,7 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     listed = surroundings.suppressions
     meter = Meter(surroundings.maillog if listed is None else Teed(surroundings.maillog, listed))
     surroundings = evolve(surroundings, maillog=meter)
-    world = World(
-        clock=clock,
-        resolver=surroundings.resolver,
-        random=surroundings.random,
-        log=Logger(namespace="relay.policy"),
-        hostname=hostname(settings),
-    )
+    world = _world(settings, surroundings)
     chain = make_chain(settings.policy, world, file=file, timeout=settings.limits.policies_at_command)
     dispatcher = _dispatcher(settings, surroundings, world, chain, file)
     admission = Admission(settings.limits, settings.trusted, clock)
@@ -134,6 +137,22 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     listeners = tuple(Listener(each, doors.factory(each)) for each in settings.listener)
     turnstile = reception.turnstile
     return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter)
+
+
+def _world(settings: Settings, surroundings: Surroundings) -> World:
+    clock, resolver = surroundings.clock, surroundings.resolver
+    reach = Reach(is_local=surroundings.is_local)
+    return World(
+        clock=clock,
+        resolver=resolver,
+        random=surroundings.random,
+        log=Logger(namespace="relay.policy"),
+        hostname=hostname(settings),
+        store=surroundings.store or MemoryStore(clock),
+        http=surroundings.http
+        or Fetching(surroundings.tcp, clock, resolver, lambda address: reach.permits(address, private=False)),
+        table=Tables(settings.table, clock, surroundings.apart),
+    )
 
 
 def hostname(settings: Settings) -> str:

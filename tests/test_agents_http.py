@@ -28,7 +28,6 @@ from relay import __version__
 from relay.agents.http import HTTP, HttpAgent
 from relay.agents.http_status import meaning
 from relay.agents.parcels import Fate
-from relay.agents.urls import Url
 from relay.delivery.trouble import judge
 from relay.interfaces import IAgent, IAgentMaker
 from relay.mail.envelope import Form
@@ -45,6 +44,7 @@ from relay.mail.outcome import (
     Unwritten,
 )
 from relay.net.clock import ReactorClock
+from relay.net.urls import Url
 from relay.net.waiting import start
 from tests.local_mail import HEAD, MESSAGE, NOW, Text, consignment, is_put_off, to
 from tests.real_reactor import RealReactor

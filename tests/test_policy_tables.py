@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,8 +13,8 @@ from relay.net.clock import ReactorClock
 from relay.policy.tables import FileTable
 
 
-def numbers(text: str) -> list[int]:
-    return [int(line) for line in text.split()]
+def numbers(file: TextIO) -> list[int]:
+    return [int(line) for line in file]
 
 
 class FileTableTests(SynchronousTestCase):
@@ -60,7 +61,7 @@ class FileTableTests(SynchronousTestCase):
 
     def test_an_unchanged_file_is_not_read_again(self) -> None:
         read: list[str] = []
-        table = FileTable(self.path, lambda text: read.append(text), ReactorClock(self.clock))
+        table = FileTable(self.path, lambda file: read.append(file.read()), ReactorClock(self.clock))
         for _ in range(5):
             self.clock.advance(1)
             table.current()

@@ -26,9 +26,7 @@ from relay.agents.copies import Copy, Unreadable
 from relay.agents.http_exchange import Answered, Exchange, Message, broken
 from relay.agents.http_options import HttpParameters
 from relay.agents.http_status import OTHER, meaning
-from relay.agents.http_way import Way
 from relay.agents.parcels import Fate, Places, carry_parcels, octets, shown, size
-from relay.agents.urls import Url
 from relay.interfaces import Consignment, IAgent, IAgentMaker, IClock, Report, World
 from relay.mail.outcome import (
     Carried,
@@ -37,8 +35,10 @@ from relay.mail.outcome import (
     Unwritten,
 )
 from relay.mail.queue import Recipient
+from relay.net.http_way import Way
 from relay.net.tls_client import PeerTls
 from relay.net.tls_peers import TlsPeers
+from relay.net.urls import Url
 
 #: Recipients of one request: their names in the envelope stay far below the 8 KiB that servers take for one field.
 TOGETHER: Final = 20

@@ -18,10 +18,10 @@ from twisted.web.iweb import IAgent as IWebAgent
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from relay.agents.http_way import Way
 from relay.interfaces import IClock
 from relay.mail.outcome import Breakage, Broke, Peer, Phase, TlsTrouble, Unencrypted
 from relay.net.clock import cancel
+from relay.net.http_way import Way
 from relay.net.tls_client import PeerTls
 
 #: How much of what stands behind a status is read, and for how long.

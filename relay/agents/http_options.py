@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from relay.agents.urls import Url
 from relay.config.fields import Count, Place, Section, Yes
 from relay.config.units import Timeout
+from relay.net.urls import Url
 
 
 class HttpParameters(Section):

@@ -19,6 +19,7 @@ from relay.config.lines import KeyPath, Lines, spelled
 from relay.config.listeners import ListenerSettings
 from relay.config.logins import LoginSettings, different
 from relay.config.policies import PolicySettings
+from relay.config.tables import TableSettings, distinct
 from relay.config.units import DAY, KIB, MIB, Duration, Size, Timeout
 from relay.config.users import AuthSettings
 
@@ -94,6 +95,16 @@ class SuppressionSettings(Section):
     days: Count = Field(default=30, le=10_000, description="For how many days an address is refused.")
 
 
+class StoreSettings(Section):
+    """What policies keep themselves: whom they have seen, and counts. Nothing that was promised depends on it."""
+
+    path: Place | None = Field(default=None, description="The file. Without it, `store.db` in the spool.")
+    entries: Count = Field(
+        default=200_000, description="How many entries there may be. Of more, what would expire first goes."
+    )
+    size: Size = Field(default=128 * MIB, description="How much memory they may take, about; the same goes.")
+
+
 class ControlSettings(Section):
     """Where `relayctl` finds the running relay."""
 
@@ -148,6 +159,7 @@ class Settings(Section):
     suppression: SuppressionSettings = Field(
         default=SuppressionSettings(), description="Whether addresses that have failed for good are refused."
     )
+    store: StoreSettings = Field(default=StoreSettings(), description="What policies keep themselves.")
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
     process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
     limits: Limits = Field(default=Limits(), description="What a client may ask of the relay.")
@@ -159,6 +171,9 @@ class Settings(Section):
     listener: tuple[ListenerSettings, ...] = Field(default=(), description="The places where mail comes in.")
     login: Annotated[tuple[LoginSettings, ...], AfterValidator(different)] = Field(
         default=(), description="Who the relay is at hosts that want to know, for `login` of policies."
+    )
+    table: Annotated[tuple[TableSettings, ...], AfterValidator(distinct)] = Field(
+        default=(), description="Look-up tables in files, for `table` of policies."
     )
     policy: tuple[PolicySettings, ...] = Field(
         default=(),

@@ -15,17 +15,25 @@ from zope.interface import implementer
 from relay.net.tls_client import PeerTls
 
 #: Seconds.
-_CONNECT: Final = 30
+_CONNECT: Final = 30.0
 #: Octets that are listened to, of a header section and what of the rest is wanted.
 _MOST: Final = 256 * 1024
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 class Way:
-    """For one request. `tls` is the TLS of its connection; `None`: it goes in clear, which somebody has permitted."""
+    """
+    For one request. `tls` is the TLS of its connection; `None`: it goes in clear, which somebody has permitted.
 
-    def __init__(self, reactor: Any, host: str, port: int, tls: PeerTls | None) -> None:
-        self._endpoint = _endpoint(reactor, host, port)
+    No more than `most` octets are listened to: `exceeded` says that there would have been.
+    """
+
+    def __init__(
+        self, reactor: Any, host: str, port: int, tls: PeerTls | None, *, timeout: float = _CONNECT, most: int = _MOST
+    ) -> None:
+        self.exceeded = False
+        self._most = most
+        self._endpoint = _endpoint(reactor, host, port, timeout)
         if tls is not None:
             self._endpoint = wrapClientTLS(tls, self._endpoint)
         self._protocol: Any = None
@@ -47,7 +55,8 @@ class Way:
 
     def _bounded(self, octets: bytes) -> None:
         self._heard += len(octets)
-        if self._heard > _MOST:
+        if self._heard > self._most:
+            self.exceeded = True
             self.close()
         else:
             self._take(octets)
@@ -60,11 +69,11 @@ class Way:
         return True
 
 
-def _endpoint(reactor: Any, host: str, port: int) -> Any:
+def _endpoint(reactor: Any, host: str, port: int, timeout: float) -> Any:
     try:
         address = ip_address(host)
     except ValueError:
-        return HostnameEndpoint(reactor, host, port, timeout=_CONNECT)
+        return HostnameEndpoint(reactor, host, port, timeout=timeout)
     # An address needs no look-up, for which the reactor's threads would be asked.
     kind = TCP6ClientEndpoint if address.version == 6 else TCP4ClientEndpoint
-    return kind(reactor, host, port, timeout=_CONNECT)
+    return kind(reactor, host, port, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Where mail may be posted."""
+"""Where a request may be sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Url:
         if parts.scheme not in _PORTS or not host:
             raise ValueError("should be a URL such as 'https://app.example.org/mail'")
         if "@" in parts.netloc:
-            raise ValueError("should have no user and no password in it: 'token' names a file with one")
+            raise ValueError("should have no user and no password in it")
         if parts.fragment:
             raise ValueError("should have no '#' in it, which a server never sees")
         if parts.scheme == "http" and not plain and not _is_loopback(host):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from relay.config.errors import ConfigurationError, Problem
@@ -29,7 +30,8 @@ def make_chain(
         if settings.mode == "off":
             continue
         try:
-            policy = make_policy(settings.use, settings.options, world)
+            own = evolve(world, store=world.store.scoped(settings.name))
+            policy = make_policy(settings.use, settings.options, own)
         except ValueError as error:
             problems.append(Problem(file, settings.line, f"policy.{number}", str(error)))
         else:

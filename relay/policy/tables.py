@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TextIO, TypeAlias, TypeVar
 
-from relay.interfaces import IClock
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+
+from relay.config.tables import TableSettings
+from relay.interfaces import IClock, ITable
+from relay.policy.names import fold
+from relay.policy.pairs import Check, WrongLine, columns, separated, table_of
 
 T = TypeVar("T")
 
 #: Seconds between two looks at whether a file has changed.
 LOOK_EVERY: Final = 1.0
+#: Octets: a file above this size is read again in a thread, while what it said before still counts.
+LARGE: Final = 256 * 1024
+#: Entries that are let go of at once.
+_PORTION: Final = 1000
 
 _Sign: TypeAlias = tuple[int, int, int, int]
+#: Runs work elsewhere: the reactor does not wait for it.
+Apart: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class FileTable(Generic[T]):
@@ -25,22 +38,32 @@ class FileTable(Generic[T]):
     that has lost its table must not go on as if the table were empty, and not by what it said last week.
     """
 
-    def __init__(self, path: Path, parse: Callable[[str], T], clock: IClock) -> None:
+    def __init__(self, path: Path, parse: Callable[[TextIO], T], clock: IClock, apart: Apart | None = None) -> None:
         """
-        Reads the file. `parse` makes a value of its text and raises `ValueError` where it makes no sense.
+        Reads the file. `parse` makes a value of the open file and raises `ValueError` where it makes no sense; with
+        `apart`, it does so in a thread when a large file has changed.
 
         Raises `OSError` or `ValueError`.
         """
         self.path = path
         self._parse = parse
         self._clock = clock
+        self._apart = apart
         self._value: T | None = None
         self._problem: Exception | None = None
         self._sign: _Sign | None = None
-        self._looked = clock.seconds()
-        self._read()
-        if self._problem is not None:
+        #: A thread reads it.
+        self._under_way = False
+        self.read()
+
+    def read(self) -> None:
+        """Read it now, here. Raises `OSError` or `ValueError` if that is of no use."""
+        self._looked = self._clock.seconds()
+        self._take(self._loaded())
+        if isinstance(self._problem, OSError):
             raise self._problem
+        if self._problem is not None:
+            raise self._told(self._problem)
 
     def current(self) -> T:
         """What it says now, or said a second ago. Raises `OSError` or `ValueError`."""
@@ -49,29 +72,120 @@ class FileTable(Generic[T]):
             self._looked = now
             self._look()
         if self._problem is not None:
-            # A new one each time: the same object would gather the tracebacks of all who have raised it.
-            raise ValueError(f"{self.path}: {_words(self._problem)}") from self._problem
+            raise self._told(self._problem)
         return self._value  # type: ignore[return-value]  # it is `None` only beside a problem
 
     def _look(self) -> None:
+        if self._under_way:
+            return
         try:
-            sign = _sign(os.stat(self.path))
+            status = os.stat(self.path)
         except OSError as error:
             self._problem, self._sign = error, None
+            return
+        if _sign(status) == self._sign:
+            return
+        if self._apart is None or status.st_size <= LARGE:
+            self._take(self._loaded())
         else:
-            if sign != self._sign:
-                self._read()
+            self._under_way = True
+            Deferred.fromCoroutine(self._read_apart(self._apart))
 
-    def _read(self) -> None:
+    async def _read_apart(self, apart: Apart) -> None:
+        before = self._value
+        try:
+            self._take(await apart(self._loaded))
+            # To let go of a million strings takes long enough to be noticed.
+            await apart(lambda: _empty(before))
+        except CancelledError:
+            pass  # the relay stops
+        finally:
+            self._under_way = False
+
+    def _loaded(self) -> tuple[_Sign | None, T | Exception]:
+        """What the file says, or why nobody can tell; in any thread."""
+        sign = None
         try:
             with self.path.open("rb") as file:
                 # Before the content: whoever writes to it while we read changes what we find at the next look.
-                self._sign = _sign(os.fstat(file.fileno()))
-                self._value = self._parse(file.read().decode("utf-8-sig"))
+                sign = _sign(os.fstat(file.fileno()))
+                return sign, self._parse(TextIOWrapper(file, "utf-8-sig"))
         except (OSError, ValueError) as error:
-            self._value, self._problem = None, error
+            return sign, error
+
+    def _take(self, loaded: tuple[_Sign | None, T | Exception]) -> None:
+        self._sign, result = loaded
+        if isinstance(result, Exception):
+            self._value, self._problem = None, result
         else:
-            self._problem = None
+            self._value, self._problem = result, None
+
+    def _told(self, problem: Exception) -> ValueError:
+        """A new one each time: the same object would gather the tracebacks of all who have raised it."""
+        if isinstance(problem, WrongLine):
+            told = ValueError(f"{self.path}:{problem.line}: {problem.text}")
+        elif isinstance(problem, UnicodeDecodeError):
+            told = ValueError(f"{self.path}: this is not UTF-8")
+        else:
+            told = ValueError(f"{self.path}: {_words(problem)}")
+        told.__cause__ = problem
+        return told
+
+
+@implementer(ITable)
+class PairsTable:
+    """A file of keys and values."""
+
+    def __init__(self, settings: TableSettings, clock: IClock, apart: Apart | None = None) -> None:
+        """Raises `OSError` or `ValueError`."""
+        self._settings = settings
+        self._checks: tuple[Check, ...] = ()
+        self._file = FileTable(settings.file, self._parse, clock, apart)
+
+    def get(self, key: str) -> str | None:
+        return self._file.current().get(fold(key) if self._settings.fold else key)
+
+    def checked(self, check: Check) -> PairsTable:
+        if check in self._checks:
+            return self
+        values = self._file.current()
+        self._checks += (check,)
+        try:
+            for key, value in values.items():
+                check(key, value)
+        except ValueError:
+            self._file.read()  # once more: to find the line
+            raise
+        return self
+
+    def _parse(self, file: TextIO) -> dict[str, str]:
+        settings = self._settings
+        pairs = columns(file) if settings.format == "columns" else separated(file, header=settings.header)
+        return table_of(pairs, fold=settings.fold, checks=self._checks)
+
+
+class Tables:
+    """`relay.interfaces.World.table`: each is read when it is first asked for, and whoever asks again gets the same."""
+
+    def __init__(self, tables: Sequence[TableSettings], clock: IClock, apart: Apart | None = None) -> None:
+        self._settings = {table.name: table for table in tables}
+        self._clock = clock
+        self._apart = apart
+        self._made: dict[str | Path, PairsTable] = {}
+
+    def __call__(self, name: str | Path) -> ITable:
+        table = self._made.get(name)
+        if table is None:
+            table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart)
+        return table
+
+    def _settings_of(self, name: str | Path) -> TableSettings:
+        if isinstance(name, Path):
+            return TableSettings(name="file", file=name, format="csv" if name.suffix == ".csv" else "columns")
+        settings = self._settings.get(name)
+        if settings is None:
+            raise ValueError(f"there is no [[table]] called '{name}'")
+        return settings
 
 
 def _sign(status: os.stat_result) -> _Sign:
@@ -80,3 +194,11 @@ def _sign(status: os.stat_result) -> _Sign:
 
 def _words(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _empty(value: object) -> None:
+    """A dictionary that nobody has any more, in portions, so that other threads have their turn."""
+    if isinstance(value, dict):
+        while value:
+            for _ in range(min(_PORTION, len(value))):
+                value.popitem()

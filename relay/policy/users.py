@@ -72,7 +72,7 @@ class InFile:
     """Those that a file names."""
 
     def __init__(self, path: Path, clock: IClock) -> None:
-        self._table = FileTable(path, table_in, clock)
+        self._table = FileTable(path, lambda file: table_in(file.read()), clock)
 
     def folder(self, name: str) -> str | None:
         return self._table.current().get(name)

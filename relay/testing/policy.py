@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
@@ -26,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from relay.interfaces import World
+from relay.interfaces import ITable, World
 from relay.mail.address import parse_address
 from relay.mail.envelope import Client
 from relay.mail.routing import (
@@ -44,6 +45,10 @@ from relay.mail.routing import (
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.registry import PHASES, find_maker, policy_maker
+from relay.policy.tables import Tables
+from relay.store.memory import MemoryStore
+from relay.testing.http import FakeHttp, Servers
+from relay.testing.tables import MemoryTable
 
 #: When the world begins, unless a test says otherwise: 2026-11-23T12:00:00Z, a Monday.
 NOON: Final = 1795435200.0
@@ -51,25 +56,44 @@ NOON: Final = 1795435200.0
 
 class FakeWorld:
     """
-    The world of a test: `clock` moves when the test says so, `names` is the DNS, `world` is what a policy is handed.
+    The world of a test: `clock` moves when the test says so, `names` is the DNS, `http` answers by URL, `tables` has
+    the `[[table]]`s by name, `store` is what policies keep; `world` is what a policy is handed.
 
     Chance is the same in every run.
     """
 
     def __init__(
-        self, names: Mapping[str, Any] | None = None, *, hostname: str = "mx.example.org", now: float = NOON
+        self,
+        names: Mapping[str, Any] | None = None,
+        *,
+        hostname: str = "mx.example.org",
+        now: float = NOON,
+        http: Servers | None = None,
+        tables: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         from relay.testing.dns import FakeNames
 
         self.clock = Clock()
         self.names = FakeNames(names)
+        self.http = FakeHttp(http)
+        self.tables = {name: MemoryTable(values) for name, values in (tables or {}).items()}
+        time = ReactorClock(self.clock, lambda: now + self.clock.seconds())
+        self.store = MemoryStore(time)
+        self._files = Tables((), time)
         self.world = World(
-            clock=ReactorClock(self.clock, lambda: now + self.clock.seconds()),
+            clock=time,
             resolver=self.names,
             random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
             log=Logger(namespace="relay.testing.policy"),
             hostname=hostname,
+            store=self.store,
+            http=self.http,
+            table=self._table,
         )
+
+    def _table(self, name: str | Path) -> ITable:
+        """One of `tables`, or the file that is really there."""
+        return self.tables[name] if isinstance(name, str) and name in self.tables else self._files(name)
 
 
 def world(names: Mapping[str, Any] | None = None, *, hostname: str = "mx.example.org", now: float = NOON) -> World:
