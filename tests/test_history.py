@@ -23,13 +23,13 @@ from relay.history import records
 from relay.history.database import APPLICATION, FORMAT, set_aside
 from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
-from relay.history.scribe import IsScribe, Scribe
 from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
 from relay.mail.history import Findings
 from relay.net.clock import ReactorClock
+from relay.net.scribe import IsScribe, Scribe
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database as open_spool
@@ -108,7 +108,7 @@ class SqliteHistoryInThreadTests(OnDisk, TestCase):
     """With a thread and a reactor, as in the relay."""
 
     def open(self) -> IHistory:
-        return self.opened(Scribe(reactor.callFromThread))
+        return self.opened(Scribe(reactor.callFromThread, "history"))
 
 
 class SqliteHistoryTests(OnDisk, SynchronousTestCase):

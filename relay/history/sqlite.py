@@ -11,10 +11,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.history.records import BOUNDS, Bounds, Records, Told, free_space
-from relay.history.scribe import IsScribe, Scribe
 from relay.interfaces import HistoryUnavailable, IClock, IHistory
 from relay.mail.history import Findings
 from relay.net.clock import cancel
+from relay.net.scribe import IsScribe, Scribe
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class SqliteHistory:
         bounds: Bounds = BOUNDS,
     ) -> SqliteHistory:
         """The history as a relay has it: `call_from_thread` is the reactor's `callFromThread`."""
-        return cls(path, clock, Scribe(call_from_thread), bounds=bounds)
+        return cls(path, clock, Scribe(call_from_thread, "history"), bounds=bounds)
 
     # The contract.
 

@@ -1,4 +1,4 @@
-"""A thread of the history's own, for what would keep the reactor waiting."""
+"""A thread for one file, for what would keep the reactor waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class IsScribe(Protocol):
-    """What the history asks of `Scribe`; a test's double does the work at once, or when the test says so."""
+    """What is asked of a `Scribe`; a test's double does the work at once, or when the test says so."""
 
     def perform(self, work: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
         """Do `work` elsewhere, then call `answer` here with what it returned, or with the exception it raised."""
@@ -23,7 +23,7 @@ class IsScribe(Protocol):
 class Scribe:
     """Work is done in the order in which it came. The thread begins with the first, since a daemon may fork before."""
 
-    def __init__(self, call_from_thread: Callable[..., object], name: str = "history") -> None:
+    def __init__(self, call_from_thread: Callable[..., object], name: str) -> None:
         """`call_from_thread` is the reactor's `callFromThread`."""
         self._call_from_thread = call_from_thread
         self._name = name
