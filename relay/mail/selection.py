@@ -138,7 +138,10 @@ class Verb(Enum):
 
 @frozen
 class Reroute:
-    """It goes this way from now on, and is due now, unless an operator holds it."""
+    """
+    It goes this way from now on, and is due now, unless an operator holds it. Onward it keeps the reverse-path that a
+    policy has given it: who named another host has said nothing of the sender.
+    """
 
     route: Forward | Deliver
 
@@ -237,8 +240,15 @@ def course(act: Act, queued: Queued, now: float) -> Course | None:
             return Course(False, now, GIVEN_UP, destination(GIVEN_UP))
         case Reroute(route) if recipient.route != EXPANSION:
             due = (queued.release if kept_back else None) or now
-            return Course(by_operator, due, evolve(route, because=BY_OPERATOR), destination(route))
+            return Course(by_operator, due, _named(route, recipient.route), destination(route))
     return None
+
+
+def _named(route: Forward | Deliver, before: Route) -> Forward | Deliver:
+    """An operator's route, in place of this one. Mailboxes have the sender's own address."""
+    if isinstance(route, Forward) and isinstance(before, Forward) and not any(hop.lmtp for hop in route.next_hops):
+        return evolve(route, because=BY_OPERATOR, reverse_path=route.reverse_path or before.reverse_path)
+    return evolve(route, because=BY_OPERATOR)
 
 
 def path_text(path: Address | None) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 from relay.interfaces import ActUnknown, ClaimLost, ISpool, Postpone, SpoolError
+from relay.mail.address import Address
 from relay.mail.dsn import Notify, Wishes
 from relay.mail.outcome import Delayed
 from relay.mail.queue import EXPANSION
@@ -332,6 +333,20 @@ class OperatorContract(SpoolCase):
         self.assertEqual(addresses(await self.due(spool)), ["parked@x.example"])
         self.pass_time(600)
         self.assertIn("later@x.example", addresses(await self.due(spool)))
+
+    @clause
+    async def test_who_is_rerouted_keeps_the_reverse_path_that_a_policy_has_given(self) -> None:
+        spool = await self.opened()
+        path = Address("news+a=x.example", "list.example")
+        await self.enrolled(spool, recipient("", "a@x.example", Forward("x.example", reverse_path=path)))
+        await self.enrolled(spool, recipient("", "b@x.example", Forward("x.example")))
+        await self.steered(spool, Reroute(Forward("y.example")))
+        spool = await self.restarted()
+        found = {
+            one.recipient.address.local: one.recipient.route for claim in await self.due(spool) for one in claim.pending
+        }
+        by = "by the operator"
+        self.assertEqual(found, {"a": Forward("y.example", by, path), "b": Forward("y.example", by)})
 
     @clause
     async def test_who_is_given_up_is_due_to_be_settled_as_failed(self) -> None:
