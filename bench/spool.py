@@ -2,10 +2,11 @@
 How fast the spool is, alone: messages a second and microseconds of CPU for a message that is enrolled with a
 lease and then settled, which is what each relayed message costs.
 
-    python bench/spool.py [--messages 20000] [--size 1024] [--queued 100000] [--path DIRECTORY]
+    python -m bench.spool [--messages 20000] [--size 1024] [--queued 100000] [--path DIRECTORY]
 
 Committers wait for each of their commits, as sessions do. The first figures are for one of them, which pays for a
-sync alone; then for many, which share it.
+sync alone; then for many, which share it. Of the CPU it is said what the reactor's thread has of it, and how often
+threads had to wait for each other (for the disk too, and for Python's lock).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from relay.mail.address import Address  # noqa: E402
 from relay.mail.envelope import Body, Client, Envelope, Form  # noqa: E402
 from relay.mail.outcome import Relayed  # noqa: E402
 from relay.mail.queue import Entry, Recipient  # noqa: E402
-from relay.mail.routing import Forward  # noqa: E402
+from relay.mail.routing import Forward, NextHop  # noqa: E402
 from relay.net.clock import ReactorClock  # noqa: E402
 from relay.spool.identity import recipient_id  # noqa: E402
 from relay.spool.sqlite import SqliteSpool  # noqa: E402
@@ -44,7 +45,7 @@ class Bench:
         self.content = b"Subject: hello\r\n\r\n" + b"x" * (size - 23) + b"\r\n.\r\n"
         self.left = 0
         self.number = 0
-        self.routes = [Forward(f"example{number}.org") for number in range(50)]
+        self.routes = [Forward((NextHop(f"example{number}.org"),)) for number in range(50)]
 
     def enrol(self, lease: float | None) -> Enrol:
         self.number += 1
@@ -79,15 +80,20 @@ class Bench:
 
     async def measured(self, what: str, messages: int, work: Callable[[], Awaitable[None]], workers: int) -> None:
         self.left = messages
-        wall, cpu = time.perf_counter(), _cpu()
+        before = _usage()
         await gatherResults([Deferred.fromCoroutine(work()) for _ in range(workers)])
-        wall, cpu = time.perf_counter() - wall, _cpu() - cpu
-        print(f"{what:<44} {messages / wall:8.0f}/s {cpu / messages * 1e6:8.1f} us of CPU each", flush=True)
+        wall, cpu, own, waited = (after - then for after, then in zip(_usage(), before, strict=True))
+        print(
+            f"{what:<32} {messages / wall:8.0f}/s {cpu / messages * 1e6:7.1f} us of CPU each, "
+            f"{own / messages * 1e6:6.1f} in the reactor's thread; {waited / messages:5.2f} waits",
+            flush=True,
+        )
 
 
-def _cpu() -> float:
+def _usage() -> tuple[float, float, float, int]:
+    """Seconds: by the clock, of CPU, of CPU in this thread; and how often a thread has waited."""
     usage = getrusage(RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    return time.perf_counter(), usage.ru_utime + usage.ru_stime, time.thread_time(), usage.ru_nvcsw
 
 
 async def run(path: str, arguments: argparse.Namespace) -> None:
@@ -123,7 +129,7 @@ def main() -> None:
 
     def start() -> None:
         running = Deferred.fromCoroutine(run(path, arguments))
-        running.addErrback(lambda failure: (failed.append(failure), failure.printTraceback()))
+        running.addErrback(lambda failure: (failed.append(failure), print(failure.getTraceback(), file=sys.stderr)))
         running.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(start)

@@ -179,6 +179,27 @@ class RoundTripTests(SynchronousTestCase):
     def test_a_discarded_copy_is_not_kept(self) -> None:
         self.assertRaises(ValueError, self.encoder.route, Discard())
 
+    def test_two_connections_of_one_client_differ_in_what_they_differ_in(self) -> None:
+        clients = [
+            Client("192.0.2.1", port, helo, tls=tls, user=user)
+            for port in (0, 25, 40000)
+            for helo in ("a", "b")
+            for tls in (None, TlsFacts("TLSv1.3", "x", 256))
+            for user in (None, "jon")
+        ]
+        for body in Body:
+            for client in clients * 2:
+                kept = Entry("id", NOON, Envelope(None, body, client=client), b"")
+                row = self.encoder.entry(kept, Form.WIRE, 1, 2, b"")
+                self.assertEqual(self.decoder.entry(entry_columns(row)), kept)
+
+    def test_what_an_agent_is_told_is_written_as_it_is_now(self) -> None:
+        parameters = {"folder": "a"}
+        route = Deliver("maildir", parameters)
+        self.encoder.route(route)
+        parameters["folder"] = "b"
+        self.assertIn('"folder":"b"', self.encoder.route(route))
+
     def test_texts_are_remembered_up_to_a_bound(self) -> None:
         for number in range(5000):
             text = self.encoder.route(Forward(f"example{number}.org"))
@@ -186,8 +207,9 @@ class RoundTripTests(SynchronousTestCase):
                 self.encoder.recipient("entry", recipient("id", route=Forward(f"x{number}.org")), 1, 1, 0)
             )
             self.decoder.pending(row)
+            self.encoder.entry(entry("id", client=Client("192.0.2.1", helo=str(number))), Form.WIRE, 1, 1, b"")
         self.assertEqual(text, self.encoder.route(Forward("example4999.org")))
-        self.assertLessEqual(len(self.encoder._texts), 2000)
+        self.assertLessEqual(max(len(self.encoder._envelopes), len(self.encoder._routes)), 2000)
         self.assertLessEqual(len(self.decoder._values), 2000)
 
 

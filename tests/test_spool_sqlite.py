@@ -21,6 +21,7 @@ from relay.spool import schema
 from relay.spool.errors import SpoolUnusable
 from relay.spool.schema import APPLICATION, MIGRATIONS, open_database
 from relay.spool.sqlite import Limits, SqliteSpool
+from relay.spool.strokes import DROP_ENTRY, SETTLE
 from relay.spool.writer import Writer
 from relay.testing.spool import LEASE, entry, given_back, postponed, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
@@ -106,15 +107,57 @@ class BatchTests(SpoolTestCase):
         self.assertEqual(self.commits_on_disk, 2)
         self.assertEqual(self.spool.waiting, 0)
 
-    def test_a_batch_needs_as_few_statements_for_a_hundred_as_for_one(self) -> None:
+    def test_a_batch_needs_few_statements_for_a_hundred(self) -> None:
+        """For each Python lets go of its lock, and has to win it back from the reactor's thread."""
         first = self.commit(self.enrolment(self.spool))
-        for _ in range(100):
-            self.commit(self.enrolment(self.spool))
+        waiting = [self.commit(self.enrolment(self.spool)) for _ in range(100)]
         self.writer.work(1)
         self.successResultOf(first)
         self.shard.disk.calls.clear()
         self.writer.work(1)
-        self.assertEqual(len(self.shard.disk.calls), 4)
+        # BEGIN and COMMIT; 64, 32 and 4 rows of both kinds.
+        self.assertEqual(len(self.shard.disk.calls), 2 + 3 + 3)
+        self.shard.disk.calls.clear()
+        settling = self.commit(*(settled(claim) for one in waiting for claim in self.successResultOf(one)))
+        self.done(settling)
+        self.assertEqual(len(self.shard.disk.calls), 2 + 3 + 3)
+
+    def test_a_batch_of_any_size_is_whole(self) -> None:
+        for size in (*range(1, 10), 63, 64, 65, 127, 128, 129, 200):
+            first = self.commit(self.enrolment(self.spool))
+            waiting = [self.commit(self.enrolment(self.spool)) for _ in range(size)]
+            (own,) = self.done(first)
+            claims = [claim for one in waiting for claim in self.successResultOf(one)]
+            self.assertEqual(len({claim.entry.id for claim in claims}), size)
+            census = Deferred.fromCoroutine(self.spool.census())
+            self.assertEqual(self.done(census).entries, size + 1)
+            self.done(self.commit(*(settled(claim) for claim in claims), settled(own)))
+            self.assertEqual(self.shard.rows("SELECT count(*) FROM entries, recipients"), [(0,)])
+
+    def test_of_many_settlements_in_a_batch_the_one_that_is_lost_is_found(self) -> None:
+        first = self.commit(self.enrolment(self.spool))
+        waiting = [self.commit(self.enrolment(self.spool)) for _ in range(70)]
+        self.done(first)
+        claims = [claim for one in waiting for claim in self.successResultOf(one)]
+        for at in (0, 40, 69):
+            lost = evolve(claims[at], token=claims[at - 1].token)
+            self.commit(self.enrolment(self.spool))
+            settling = [self.commit(settled(lost if claim is claims[at] else claim)) for claim in claims]
+            self.writer.work()
+            self.failureResultOf(settling.pop(at), ClaimLost)
+            for one in settling:
+                self.successResultOf(one)
+            again = [self.commit(self.enrolment(self.spool)) for _ in range(70)]
+            self.writer.work()
+            claims = [claim for one in again for claim in self.successResultOf(one)]
+
+    def test_settling_reads_no_more_of_a_long_queue_than_it_settles(self) -> None:
+        for statement in (SETTLE, DROP_ENTRY):
+            for text in statement.texts:
+                plan = self.shard.rows(f"EXPLAIN QUERY PLAN {text}", *[0] * text.count("?"))
+                steps = [str(row[3]) for row in plan]
+                self.assertEqual([step for step in steps if step in ("SCAN recipients", "SCAN entries")], [], text)
+                self.assertIn("SEARCH", " ".join(steps))
 
     def test_the_next_batch_is_handed_over_before_the_last_is_answered(self) -> None:
         first = self.commit(self.enrolment(self.spool))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,14 +19,20 @@ from relay.spool.workers import IsWorkers
 from relay.spool.writer import Done, Request, Writer
 
 
-class _Waiting:
-    """A request, and who waits for its result."""
+class _Waiting(Deferred[Any]):
+    """
+    Who waits for the result of a request, which may be an exception (as a value: it is raised by who asked).
 
-    __slots__ = ("request", "result")
+    One that is cancelled while the request waits is not made. One that the writer has can be called back no more: it
+    goes on, and its result is given in spite of the cancelling.
+    """
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.result: Deferred[Any] = Deferred()
+    request: Request
+    batches: Batches
+
+    def cancel(self) -> None:
+        if self.batches.withdraw(self):
+            super().cancel()
 
 
 class Batches:
@@ -49,30 +55,22 @@ class Batches:
         """How many requests wait, or are being carried out."""
         return len(self._waiting) + len(self._under_way or ())
 
-    async def request(self, request: Request) -> Any:
-        """
-        The result of this request, or its exception, from the batch that it will be in.
-
-        A request that is cancelled while it waits is not made. One that the writer has can be called back no more: it
-        goes on, and its result is given in spite of the cancelling.
-        """
-        waiting = _Waiting(request)
+    def request(self, request: Request) -> Deferred[Any]:
+        """The result of this request, or an exception as its result, from the batch that it will be in."""
+        waiting = _Waiting()
+        waiting.request = request
+        waiting.batches = self
         self._waiting.append(waiting)
         if self._under_way is None:
             self._hand_over()
-        while True:
-            try:
-                result = await waiting.result
-            except CancelledError:
-                if waiting in self._waiting:
-                    self._waiting.remove(waiting)
-                    raise
-                waiting.result = Deferred()
-            else:
-                break
-        if isinstance(result, Exception):
-            raise result
-        return result
+        return waiting
+
+    def withdraw(self, waiting: _Waiting) -> bool:
+        """Whether this one has not been handed over; then it never is."""
+        if waiting not in self._waiting:
+            return False
+        self._waiting.remove(waiting)
+        return True
 
     def _hand_over(self) -> None:
         batch, self._waiting = self._waiting, []
@@ -95,4 +93,4 @@ class Batches:
         if done.refusing:
             self._refusing(done.refusing)
         for waiting, result in zip(batch, done.results, strict=True):
-            waiting.result.callback(result)
+            waiting.callback(result)

@@ -33,13 +33,18 @@ Row: TypeAlias = tuple[Any, ...]
 #: As many encoded or decoded texts are remembered as there may be sessions.
 _REMEMBERED = 2000
 
-_CLIENT = attrs.fields(Client)
+#: What clients have in common that come again; the port is another one each time.
+_CLIENT = [attribute for attribute in attrs.fields(Client) if attribute.name != "port"]
+#: Where its port stands in what is written of an envelope.
+_PORT = len('{"client":{')
 #: How a next hop is spoken to.
 _HOW = attrs.fields(NextHop)[3:]
 
 #: What few messages have in their envelope, and what all the others have in its place.
 _rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release", "hold_for")
 _NOTHING_RARE = _rare(Envelope(None))
+
+_PLAIN = Form.PLAIN
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -52,15 +57,30 @@ class Encoder:
     """
 
     def __init__(self) -> None:
-        self._texts: dict[Hashable, str] = {}
+        self._envelopes: dict[Hashable, str] = {}
+        self._routes: dict[Hashable, tuple[str, Route]] = {}
 
     def entry(self, entry: Entry, form: Form, size: int, length: int, content: bytes | None) -> Row:
         """The columns of `relay.spool.schema.ENTRY`, in order."""
         envelope = entry.envelope
-        key = (envelope.body, envelope.smtputf8, envelope.client)
-        text = self._texts.get(key)
+        client = envelope.client
+        key = (
+            client.address,
+            client.helo,
+            client.extended,
+            client.listener,
+            client.user,
+            client.tls,
+            client.lmtp,
+            id(envelope.body),
+            envelope.smtputf8,
+        )
+        text = self._envelopes.get(key)
         if text is None:
-            text = self._remember(key, _dumps(_envelope(envelope)))
+            text = _dumps(_envelope(envelope))
+            _remember(self._envelopes, key, text)
+        if client.port:
+            text = f'{text[:_PORT]}"port":{client.port},{text[_PORT:]}'
         if _rare(envelope) != _NOTHING_RARE:
             # An ENVID is another one in each message: not worth remembering.
             text = f"{text[:-1]},{_dumps(_rarely(envelope))[1:]}"
@@ -68,10 +88,11 @@ class Encoder:
         return (
             entry.id,
             entry.arrived,
-            None if sender is None else address_text(sender),
+            # As `address_text` has it.
+            None if sender is None else f"{sender.local}@{sender.domain}",
             text,
             entry.head,
-            form.value,
+            "plain" if form is _PLAIN else "wire",
             size,
             length,
             content,
@@ -88,7 +109,7 @@ class Encoder:
             due,
             token,
             0,
-            address_text(address),
+            f"{address.local}@{address.domain}",
             None if original is address or original == address else address_text(original),
             self.route(recipient.route),
             recipient.destination,
@@ -98,22 +119,19 @@ class Encoder:
         )
 
     def route(self, route: Route) -> str:
-        key: Hashable = route
-        if isinstance(route, Deliver):
+        # A policy's routes are mostly made once, and are then found without being compared. The route stands beside
+        # the text: while it lives no other has its id. What an agent is to know may change, so its value counts.
+        key: Hashable = id(route)
+        if type(route) is Deliver:
             key = (route.agent, tuple(route.parameters.items()), route.because)
-        text = self._texts.get(key)
-        if text is None:
-            text = self._remember(key, _dumps(_route(route)))
-        return text
+        known = self._routes.get(key)
+        if known is None:
+            known = _dumps(_route(route)), route
+            _remember(self._routes, key, known)
+        return known[0]
 
     def delayed(self, delayed: Delayed) -> str:
         return _dumps([delayed.status, delayed.because, delayed.diagnostic, delayed.peer])
-
-    def _remember(self, key: Hashable, text: str) -> str:
-        if len(self._texts) >= _REMEMBERED:
-            self._texts.clear()
-        self._texts[key] = text
-        return text
 
 
 class Decoder:
@@ -173,6 +191,12 @@ class Decoder:
             self._values.clear()
         self._values[key] = value
         return value
+
+
+def _remember(known: dict[Hashable, T], key: Hashable, value: T) -> None:
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[key] = value
 
 
 def address_text(address: Address) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from attrs import frozen
 from zope.interface import implementer
@@ -29,6 +30,8 @@ class Budget:
         self._left = octets
         #: Appending is all that another thread may do, should the collector run there and meet our octets.
         self._returned: deque[int] = deque()
+        #: Octets that were taken are needed no more. Called from any thread.
+        self.give_back: Callable[[int], None] = self._returned.append
 
     def take(self, octets: int) -> bool:
         """Whether so many more may be kept; then they are counted until they are given back."""
@@ -38,9 +41,6 @@ class Budget:
             return False
         self._left -= octets
         return True
-
-    def give_back(self, octets: int) -> None:
-        self._returned.append(octets)
 
     @property
     def left(self) -> int:
@@ -61,13 +61,14 @@ class Octets:
         self.chunks: list[bytes] = []
         self.length = 0
 
-    def append(self, octets: bytes) -> bool:
-        """Take these too; false, and nothing taken, where there is no room."""
-        if not self._budget.take(len(octets)):
+    def append(self, octets: bytes, length: int) -> bool:
+        """Take these too, which are so many; false, and nothing taken, where there is no room."""
+        if not self._budget.take(length):
             return False
-        self.chunks.append(octets)
-        self.length += len(octets)
-        if len(self.chunks) > _CHUNKS:
+        chunks = self.chunks
+        chunks.append(octets)
+        self.length += length
+        if len(chunks) > _CHUNKS:
             # Somebody sends a few octets at a time, and each piece costs more than it holds.
             self.joined()
         return True
@@ -91,7 +92,10 @@ def plain_size(form: Form, octets: bytes) -> int:
     """
     if form is Form.PLAIN:
         return len(octets)
-    return max(len(octets) - octets.count(b"\r\n.") - octets.startswith(b".") - 2, 0)
+    size = len(octets) - octets.count(b"\r\n.") - 2
+    if octets[:1] == b".":
+        size -= 1
+    return size if size > 0 else 0
 
 
 class PlainSize:
@@ -170,8 +174,7 @@ class Shelving:
     in_row: int
 
 
-@frozen(eq=False)
-class Kept:
+class Kept(NamedTuple):
     """A draft's content as a commit takes it over."""
 
     content: MemoryContent | FileContent
@@ -195,7 +198,8 @@ class Draft:
         self.id = id
         self.form = form
         self._shelving = shelving
-        self._measure = PlainSize(form)
+        #: Of what is in the file.
+        self._measure: PlainSize | None = None
         #: `None` once there is a file, or the draft is used up.
         self._memory: Octets | None = Octets(shelving.budget)
         self._file: int | None = None
@@ -207,7 +211,8 @@ class Draft:
             raise ValueError(f"the draft {self.id} is committed or abandoned: nothing can be written to it")
         memory = self._memory
         if memory is not None:
-            if memory.length + len(octets) <= self._shelving.in_row and memory.append(octets):
+            length = len(octets)
+            if memory.length + length <= self._shelving.in_row and memory.append(octets, length):
                 return
             self._move_to_file(memory)
         self._append(octets)
@@ -222,13 +227,13 @@ class Draft:
         if self._used:
             raise ValueError(f"the draft {self.id} was used before")
         self._used = True
-        measure = self._measure
         memory, self._memory = self._memory, None
         if memory is not None:
-            octets = memory.joined()
-            return Kept(MemoryContent(self.form, plain_size(self.form, octets), memory), len(octets), octets, None)
+            octets, form = memory.joined(), self.form
+            return Kept(MemoryContent(form, plain_size(form, octets), memory), memory.length, octets, None)
         file, self._file = self._file, None
-        if file is None:
+        measure = self._measure
+        if file is None or measure is None:
             raise SpoolError(f"the draft {self.id} could not be written")
         path = self._shelving.layout.file(self.id)
         content = FileContent(self.form, measure.size, measure.length, path, self._shelving.disk)
@@ -248,12 +253,13 @@ class Draft:
         self._memory = None
         self._file = create(self._shelving.disk, self._shelving.layout.file(self.id))
         self._made_file = True
+        self._measure = PlainSize(self.form)
         if memory.length:
             self._append(memory.joined())
 
     def _append(self, octets: bytes) -> None:
-        file = self._file
-        if file is None:
+        file, measure = self._file, self._measure
+        if file is None or measure is None:
             raise OSError(errno.EIO, "the draft could not be written before", self.id)
         try:
             write_all(self._shelving.disk, file, octets)
@@ -261,7 +267,7 @@ class Draft:
             # A part of it may be there: what follows must not be taken for its continuation.
             self._let_go()
             raise
-        self._measure.take(octets)
+        measure.take(octets)
 
     def _let_go(self) -> None:
         file, self._file = self._file, None
@@ -277,8 +283,3 @@ def make_durable(disk: Disk, file: int, shelf: Path) -> None:
     finally:
         disk.close(file)
     sync_directory(disk, str(shelf))
-
-
-def name_of(content: IContent) -> str | None:
-    """The name of the file that has this content, or `None`: the row has it."""
-    return content.path.name if isinstance(content, FileContent) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Callable
 
 #: Crockford's base 32: no I, L, O or U, so that an id read out on the telephone arrives.
@@ -14,9 +15,10 @@ _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
 _QUEUE_ID = re.compile(f"[{ALPHABET}]{{{LENGTH}}}")
 
 _SECONDS = (1 << 30) - 1
-_RANDOM_OCTETS = 5
+_RANDOM = (1 << 40) - 1
+_STEP = (1 << 16) - 1
 _WHOLE = (1 << 70) - 1
-_READ_AT_ONCE = 4096
+_PAGE = struct.Struct("<512Q")
 
 
 class Identities:
@@ -33,33 +35,39 @@ class Identities:
     def __init__(self, now: Callable[[], float], random: Callable[[int], bytes] = os.urandom) -> None:
         self._now = now
         self._random = random
-        self._octets = b""
-        self._at = 0
+        #: Random numbers of 64 bits, each used once.
+        self._numbers: list[int] = []
         self._second = -1
         self._last = 0
 
     def queue_id(self) -> str:
         """An id that no entry has had: 14 letters and digits."""
+        numbers = self._numbers or self._draw()
         second = int(self._now())
         if second > self._second:
             self._second = second
-            self._last = (second & _SECONDS) << 40 | self._number(_RANDOM_OCTETS)
+            self._last = last = (second & _SECONDS) << 40 | numbers.pop() & _RANDOM
         else:
-            self._last = (self._last + 1 + self._number(2)) & _WHOLE
-        return _written(self._last)
+            self._last = last = (self._last + 1 + (numbers.pop() & _STEP)) & _WHOLE
+        pairs = _PAIRS
+        return (
+            pairs[last >> 60]
+            + pairs[last >> 50 & 1023]
+            + pairs[last >> 40 & 1023]
+            + pairs[last >> 30 & 1023]
+            + pairs[last >> 20 & 1023]
+            + pairs[last >> 10 & 1023]
+            + pairs[last & 1023]
+        )
 
     def token(self) -> int:
         """The fence of a claim: a positive number that no other claim has, in 63 bits."""
-        return (self._number(8) >> 1) or 1
+        return ((self._numbers or self._draw()).pop() >> 1) or 1
 
-    def _number(self, octets: int) -> int:
+    def _draw(self) -> list[int]:
         """From the kernel's source, which is asked for a page at a time since a system call each would cost more."""
-        at = self._at
-        if at + octets > len(self._octets):
-            self._octets = self._random(_READ_AT_ONCE)
-            at = 0
-        self._at = at + octets
-        return int.from_bytes(self._octets[at : self._at])
+        self._numbers = list(_PAGE.unpack(self._random(_PAGE.size)))
+        return self._numbers
 
 
 def recipient_id(queue_id: str, number: int) -> str:
@@ -70,16 +78,3 @@ def recipient_id(queue_id: str, number: int) -> str:
 def is_queue_id(text: str) -> bool:
     """Whether this can be a queue id of ours."""
     return _QUEUE_ID.fullmatch(text) is not None
-
-
-def _written(number: int) -> str:
-    pairs = _PAIRS
-    return (
-        pairs[number >> 60]
-        + pairs[number >> 50 & 1023]
-        + pairs[number >> 40 & 1023]
-        + pairs[number >> 30 & 1023]
-        + pairs[number >> 20 & 1023]
-        + pairs[number >> 10 & 1023]
-        + pairs[number & 1023]
-    )

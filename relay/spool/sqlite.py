@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,14 +14,9 @@ from zope.interface import implementer
 
 from relay.interfaces import (
     Claim,
-    Enrol,
-    GiveBack,
     IClock,
     IDraft,
     ISpool,
-    Postpone,
-    Renew,
-    Settle,
     SpoolError,
     Step,
 )
@@ -30,15 +25,14 @@ from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
 from relay.spool.batches import Batches
 from relay.spool.claiming import Claimed, SetAside, Wanted
-from relay.spool.codec import Encoder
-from relay.spool.contents import Budget, Draft, Shelving, make_durable, name_of
+from relay.spool.contents import Budget, Draft, Shelving, make_durable
 from relay.spool.disk import SpoolDisk, remove
 from relay.spool.hastening import Hasten, Hastened
 from relay.spool.identity import Identities
 from relay.spool.layout import Layout
+from relay.spool.plans import Plan, Planner
 from relay.spool.steering import Done, Steer
-from relay.spool.steps import check, claims_of, due_at, may_be_carried, tokens_of
-from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, Stroke, give_back, postpone, renew, settle
+from relay.spool.steps import check
 from relay.spool.workers import IsWorkers, Workers
 from relay.spool.writer import Commit, Errand, Request, Writer
 
@@ -58,27 +52,6 @@ class Limits:
     in_memory: int = 64 * 1024 * 1024
     #: Free space that is left for notices and for our own records.
     reserve: int = 64 * 1024 * 1024
-
-
-class _Plan:
-    """A commit on its way to the writer."""
-
-    __slots__ = ("claims", "drafts", "in_files", "strokes", "syncing")
-
-    def __init__(self) -> None:
-        self.strokes: list[Stroke] = []
-        #: What the commit returns.
-        self.claims: list[Claim] = []
-        #: Those that it has taken over.
-        self.drafts: list[Draft] = []
-        #: Their files, as far as they have any.
-        self.syncing: list[Deferred[Exception | None]] = []
-        #: Settled entries whose content is in a file.
-        self.in_files: list[str] = []
-
-    def destroy_drafts(self) -> None:
-        for draft in self.drafts:
-            draft.destroy()
 
 
 @implementer(ISpool)
@@ -115,7 +88,7 @@ class SqliteSpool:
         self._disk = disk
         self._layout = Layout(Path(path))
         self._identities = Identities(clock.now, random)
-        self._encoder = Encoder()
+        self._planner = Planner(clock, self._identities.token, self._sync)
         self._shelving = Shelving(self._layout, disk, Budget(limits.in_memory), limits.in_row)
         # The writer's thread draws its own tokens: a source is for one thread.
         self._writer = Writer(self._layout, disk, Identities(clock.now, random).token)
@@ -181,27 +154,34 @@ class SqliteSpool:
         if not steps:
             return ()
         check(steps)
-        plan = _Plan()
-        self._open_calls += 1
+        plan = Plan()
         try:
-            try:
-                self._plan(steps, plan)
-                if plan.syncing:
-                    await self._synced(plan)
-            except BaseException:
-                plan.destroy_drafts()
-                raise
-            try:
-                gone = await self._batches.request(Commit(plan.strokes, plan.in_files))
-            except (SpoolError, CancelledError):
-                plan.destroy_drafts()
-                raise
+            self._planner.plan(steps, plan)
+            if plan.drafts and not self.accepting:
+                raise SpoolError(_NOT_ACCEPTING)
+            commit = Commit(plan.strokes, plan.in_files)
+            waiting = self._batches.request(commit) if not plan.syncing else await self._synced(plan, commit)
+        except BaseException:
+            plan.destroy_drafts()
+            raise
+        try:
+            gone = await waiting
+        except CancelledError:
+            plan.destroy_drafts()
+            raise
+        if gone:
+            self._conclude(plan, gone)
+        return plan.claims
+
+    def _conclude(self, plan: Plan, gone: Exception | Sequence[str]) -> None:
+        """A commit has failed, or has settled entries whose content is in files."""
+        if isinstance(gone, Exception):
             # An outcome that is unknown leaves the drafts' files: their rows may be there.
-        finally:
-            self._call_ended()
+            if isinstance(gone, SpoolError):
+                plan.destroy_drafts()
+            raise gone
         for name in gone:
             self._remove(name)
-        return tuple(plan.claims)
 
     async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
         claimed: Claimed = await self._ask(Wanted(now, most, now + lease, frozenset(excluding)))
@@ -264,58 +244,11 @@ class SqliteSpool:
         if self._open_calls:
             self._idle = Deferred()
             await self._idle
-        await self._batches.request(Errand(Writer.close))
+        await self._result(Errand(Writer.close))
         self._writers.stop()
         self._syncers.stop()
 
-    # One commit.
-
-    def _plan(self, steps: Sequence[Step], plan: _Plan) -> None:
-        """Turn the steps into strokes. From here on the drafts are the plan's."""
-        now = self._clock.now()
-        for step in steps:
-            if isinstance(step, Enrol):
-                self._enrol(step, now, plan)
-            elif isinstance(step, Settle):
-                plan.strokes += settle(step)
-                if (name := name_of(step.claim.content)) is not None:
-                    plan.in_files.append(name)
-            elif isinstance(step, Postpone):
-                plan.strokes += postpone(step, self._encoder)
-            elif isinstance(step, GiveBack):
-                plan.strokes += give_back(step)
-            elif isinstance(step, Renew):
-                plan.strokes += renew(step, now + step.lease)
-            else:
-                assert_never(step)
-
-    def _enrol(self, step: Enrol, now: float, plan: _Plan) -> None:
-        draft = step.draft
-        if not isinstance(draft, Draft):
-            raise ValueError(f"the draft {draft.id} was not begun here")
-        kept = draft.keep()
-        plan.drafts.append(draft)
-        if kept.file is not None:
-            plan.syncing.append(self._sync(draft.id, kept.file))
-        if not self.accepting:
-            raise SpoolError(_NOT_ACCEPTING)
-        tokens: Mapping[str, int] = {}
-        wake = due = due_at(step.entry, now)
-        if step.lease is not None and due <= now:
-            wake = now + step.lease
-            claims = claims_of(step, kept.content, now, wake, self._identities.token)
-            tokens = tokens_of(claims)
-            plan.claims += claims
-        encoder, entry, content = self._encoder, step.entry, kept.content
-        row = encoder.entry(entry, content.form, content.size, kept.length, kept.octets)
-        rows = [
-            encoder.recipient(
-                entry.id, recipient, wake if may_be_carried(recipient) else None, due, tokens.get(recipient.id, 0)
-            )
-            for recipient in step.recipients
-        ]
-        plan.strokes.append(Stroke(KEEP_ENTRY, (row,)))
-        plan.strokes.append(Stroke(KEEP_RECIPIENT, rows))
+    # Files.
 
     def _sync(self, id: str, file: int) -> Deferred[Exception | None]:
         """Make a draft's file durable, in a thread that closes it, too."""
@@ -324,13 +257,18 @@ class SqliteSpool:
         self._syncers.perform(lambda: make_durable(disk, file, shelf), done.callback)
         return done
 
-    async def _synced(self, plan: _Plan) -> None:
-        """Wait for the files of this commit, which are all synced at the same time."""
-        for problem in [await done for done in plan.syncing]:
-            if problem is not None:
-                why = f"the content could not be made durable: {problem}"
-                self._refuse(why)
-                raise SpoolError(why) from problem
+    async def _synced(self, plan: Plan, commit: Commit) -> Deferred[Any]:
+        """Make the request when the files of this commit are durable, which are all synced at the same time."""
+        self._open_calls += 1
+        try:
+            for problem in [await done for done in plan.syncing]:
+                if problem is not None:
+                    why = f"the content could not be made durable: {problem}"
+                    self._refuse(why)
+                    raise SpoolError(why) from problem
+            return self._batches.request(commit)
+        finally:
+            self._call_ended()
 
     def _remove(self, name: str) -> None:
         path, disk = self._layout.file(name), self._disk
@@ -344,9 +282,15 @@ class SqliteSpool:
         self._check_open()
         self._open_calls += 1
         try:
-            return await self._batches.request(request)
+            return await self._result(request)
         finally:
             self._call_ended()
+
+    async def _result(self, request: Request) -> Any:
+        result = await self._batches.request(request)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     # Trouble.
 
@@ -369,7 +313,7 @@ class SqliteSpool:
 
     async def _probed(self) -> None:
         try:
-            await self._batches.request(Errand(Writer.probe))
+            await self._result(Errand(Writer.probe))
         except Exception as problem:
             self.log.error("{path}: still no writing: {problem}", path=self._layout.path, problem=problem)
             self._probe_later()
@@ -386,7 +330,7 @@ class SqliteSpool:
             raise SpoolError("the spool is closed")
 
     def _call_ended(self) -> None:
-        """`close` waits for calls that are under way."""
+        """`close` waits for calls that may ask more of the writer; behind what was asked before comes its own."""
         self._open_calls -= 1
         if not self._open_calls and self._idle is not None:
             idle, self._idle = self._idle, None

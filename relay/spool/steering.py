@@ -57,9 +57,9 @@ def steer(
         done = [queued for queued, _ in changed]
         _change(database, encoder, changed, rerouting=asked.act is Verb.FAIL or isinstance(asked.act, Reroute))
     (passed,) = database.execute("SELECT passed FROM probes").fetchone()
-    witness = Stroke(STEERED, [(passed + 1,)])
-    database.execute(STEERED.sql, (passed + 1,))
-    return Done(Steered(tuple(done), busy, len(free) - len(done), page.after), witness, gone)
+    rows = [(passed + 1,)]
+    STEERED.strike(database, rows)
+    return Done(Steered(tuple(done), busy, len(free) - len(done), page.after), (STEERED, rows), gone)
 
 
 def _change(
@@ -81,7 +81,7 @@ def _delete(database: sqlite3.Connection, done: list[Queued]) -> tuple[str, ...]
     gone = []
     for id in dict.fromkeys(queued.entry for queued in done):
         row = database.execute("SELECT content IS NULL FROM entries WHERE id = ?", (id,)).fetchone()
-        if database.execute(DROP_ENTRY.sql, (id, id)).rowcount and row is not None and row[0]:
+        if DROP_ENTRY.strike(database, [(id,)]) and row is not None and row[0]:
             gone.append(id)
     return tuple(gone)
 

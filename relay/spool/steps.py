@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from relay.interfaces import Claim, Enrol, GiveBack, IContent, Postpone, Settle, Step
+from relay.interfaces import Claim, Enrol, GiveBack, IContent, Postpone, Renew, Settle, Step
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.routing import Discard, Hold
 
@@ -12,19 +12,25 @@ from relay.mail.routing import Discard, Hold
 def check(steps: Sequence[Step]) -> None:
     """Raise `ValueError` for steps that mean nothing; whoever made them is at fault, and nothing has happened."""
     for step in steps:
-        if isinstance(step, Enrol):
-            _check_enrolment(step)
-        elif isinstance(step, Settle):
-            _check_claimed(step.claim, [recipient for recipient, _ in step.outcomes])
-        elif isinstance(step, Postpone):
-            _check_claimed(step.claim, [recipient for recipient, _, _ in step.delays])
-        elif isinstance(step, GiveBack):
-            _check_claimed(step.claim, step.recipients)
+        match step:
+            case Settle():
+                # Nearly always all that is claimed, and nearly always one.
+                pending, outcomes = step.claim.pending, step.outcomes
+                if len(pending) != 1 or len(outcomes) != 1 or outcomes[0][0] is not pending[0].recipient:
+                    _check_claimed(step.claim, [recipient for recipient, _ in outcomes])
+            case Enrol():
+                _check_enrolment(step)
+            case Postpone():
+                _check_claimed(step.claim, [recipient for recipient, _, _ in step.delays])
+            case GiveBack():
+                _check_claimed(step.claim, step.recipients)
+            case Renew():
+                pass
 
 
 def may_be_carried(recipient: Recipient) -> bool:
     """All but held ones, which wait for the operator."""
-    return not isinstance(recipient.route, Hold)
+    return type(recipient.route) is not Hold
 
 
 def due_at(entry: Entry, now: float) -> float:

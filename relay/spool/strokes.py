@@ -6,14 +6,15 @@ Strokes are made in the reactor's thread and are plain texts, numbers and octets
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple, TypeAlias
 
 from attrs import frozen
 
-from relay.interfaces import Claim, GiveBack, Postpone, Renew, Settle
-from relay.mail.queue import Recipient
+from relay.interfaces import GiveBack, Postpone, Renew
 from relay.spool.codec import Encoder, Row
 from relay.spool.schema import ENTRY, RECIPIENT
 
@@ -26,6 +27,22 @@ class Changes(Enum):
     ANY = "as many as there are"
 
 
+#: A statement takes 64 rows at once, 32, 16, 8, 4, 2 or one: a hundred rows are 64, 32 and 4.
+_SIZES: Final = 7
+
+
+class Several(NamedTuple):
+    """How a statement is written for several rows: what stands around them, and each of them."""
+
+    before: str
+    row: str
+    behind: str = ""
+
+    def texts(self) -> tuple[str, ...]:
+        """The statement for one row, for 2, for 4, and so on."""
+        return tuple(f"{self.before}{', '.join([self.row] * 2**size)}{self.behind}" for size in range(_SIZES))
+
+
 @frozen(eq=False)
 class Statement:
     """
@@ -35,16 +52,34 @@ class Statement:
     if `present` says so. All strokes of a commit, and of its whole batch, have happened if one has.
     """
 
-    sql: str
+    #: The text for one row; for 2, 4, 8 and so on where it can be said of several.
+    texts: Sequence[str]
     changes: Changes
     witness: str = ""
     key: slice = slice(0)
     present: bool = False
 
+    def strike(self, database: sqlite3.Connection, rows: Sequence[Row]) -> int:
+        """
+        Carry it out for all these rows, and return how many rows of the database have changed.
 
-class Stroke(NamedTuple):
-    statement: Statement
-    rows: Sequence[Row]
+        Python lets go of its lock at each step of SQLite and has to win it back from the reactor's thread, which costs
+        far more than the step, and both of them. Hence as many rows in one step as there are.
+        """
+        texts, left = self.texts, len(rows)
+        if len(texts) == 1 and left > 1:
+            return database.executemany(texts[0], rows).rowcount
+        changed = 0
+        while left:
+            size = min(left.bit_length(), len(texts)) - 1
+            some = rows[-left : 2**size - left or None]
+            left -= len(some)
+            changed += database.execute(texts[size], some[0] if size == 0 else list(chain.from_iterable(some))).rowcount
+        return changed
+
+
+#: A statement and its rows.
+Stroke: TypeAlias = tuple[Statement, Sequence[Row]]
 
 
 def _marks(columns: str) -> str:
@@ -54,41 +89,53 @@ def _marks(columns: str) -> str:
 _CLAIMED = "SELECT 1 FROM recipients WHERE entry = ? AND id = ? AND token = ?"
 
 KEEP_ENTRY = Statement(
-    f"INSERT INTO entries ({ENTRY}) VALUES ({_marks(ENTRY)})",  # noqa: S608
+    Several(f"INSERT INTO entries ({ENTRY}) VALUES ", f"({_marks(ENTRY)})").texts(),  # noqa: S608
     Changes.EACH,
     "SELECT 1 FROM entries WHERE id = ?",
     slice(0, 1),
     present=True,
 )
 KEEP_RECIPIENT = Statement(
-    f"INSERT INTO recipients ({RECIPIENT}) VALUES ({_marks(RECIPIENT)})",  # noqa: S608
+    Several(f"INSERT INTO recipients ({RECIPIENT}) VALUES ", f"({_marks(RECIPIENT)})").texts(),  # noqa: S608
     Changes.EACH,
 )
+#: Selected from, and not only written down, so that SQLite looks them up by their key instead of reading the table.
 SETTLE = Statement(
-    "DELETE FROM recipients WHERE entry = ? AND id = ? AND token = ?",
+    (
+        "DELETE FROM recipients WHERE entry = ? AND id = ? AND token = ?",
+        *Several(
+            "DELETE FROM recipients WHERE (entry, id, token) IN (SELECT * FROM (VALUES ", "(?, ?, ?)", "))"
+        ).texts()[1:],
+    ),
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
 )
 POSTPONE = Statement(
-    "UPDATE recipients SET wake = ?, due = ?, token = 0, attempts = attempts + 1, last = ?"
-    " WHERE entry = ? AND id = ? AND token = ?",
+    (
+        "UPDATE recipients SET wake = ?, due = ?, token = 0, attempts = attempts + 1, last = ?"
+        " WHERE entry = ? AND id = ? AND token = ?",
+    ),
     Changes.EACH,
     _CLAIMED,
     slice(3, 6),
 )
 DROP_ENTRY = Statement(
-    "DELETE FROM entries WHERE id = ? AND trouble IS NULL AND NOT EXISTS (SELECT 1 FROM recipients WHERE entry = ?)",
+    Several(
+        "DELETE FROM entries WHERE id IN (",
+        "?",
+        ") AND trouble IS NULL AND NOT EXISTS (SELECT 1 FROM recipients WHERE entry = entries.id)",
+    ).texts(),
     Changes.ANY,
 )
 GIVE_BACK = Statement(
-    "UPDATE recipients SET wake = due, token = 0 WHERE entry = ? AND id = ? AND token = ?",
+    ("UPDATE recipients SET wake = due, token = 0 WHERE entry = ? AND id = ? AND token = ?",),
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
 )
 RENEW = Statement(
-    "UPDATE recipients SET wake = ? WHERE entry = ? AND token = ?",
+    ("UPDATE recipients SET wake = ? WHERE entry = ? AND token = ?",),
     Changes.SOME,
     "SELECT 1 FROM recipients WHERE wake = ? AND entry = ? AND token = ?",
     slice(0, 3),
@@ -96,7 +143,7 @@ RENEW = Statement(
 )
 #: An operator's act changes what it finds, so that it is found again by a number that only grows.
 STEERED = Statement(
-    "UPDATE probes SET passed = ?",
+    ("UPDATE probes SET passed = ?",),
     Changes.EACH,
     "SELECT 1 FROM probes WHERE passed >= ?",
     slice(0, 1),
@@ -108,31 +155,19 @@ STEERED = Statement(
 MERGED = (KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, POSTPONE, DROP_ENTRY)
 
 
-def settle(step: Settle) -> list[Stroke]:
-    claim = step.claim
-    id = claim.entry.id
-    return [
-        Stroke(SETTLE, [(id, recipient.id, claim.token) for recipient, _ in step.outcomes]),
-        Stroke(DROP_ENTRY, [(id, id)]),
-    ]
-
-
-def postpone(step: Postpone, encoder: Encoder) -> list[Stroke]:
+def postpone(step: Postpone, encoder: Encoder) -> Stroke:
     claim = step.claim
     rows = [
         (when, when, encoder.delayed(delayed), claim.entry.id, recipient.id, claim.token)
         for recipient, when, delayed in step.delays
     ]
-    return [Stroke(POSTPONE, rows)]
+    return POSTPONE, rows
 
 
-def give_back(step: GiveBack) -> list[Stroke]:
-    return [Stroke(GIVE_BACK, _claimed(step.claim, step.recipients))]
+def give_back(step: GiveBack) -> Stroke:
+    claim = step.claim
+    return GIVE_BACK, [(claim.entry.id, recipient.id, claim.token) for recipient in step.recipients]
 
 
-def renew(step: Renew, expires: float) -> list[Stroke]:
-    return [Stroke(RENEW, [(expires, step.claim.entry.id, step.claim.token)])]
-
-
-def _claimed(claim: Claim, recipients: Iterable[Recipient]) -> list[Row]:
-    return [(claim.entry.id, recipient.id, claim.token) for recipient in recipients]
+def renew(step: Renew, expires: float) -> Stroke:
+    return RENEW, [(expires, step.claim.entry.id, step.claim.token)]

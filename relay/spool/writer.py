@@ -24,7 +24,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
 from relay.interfaces import ActUnknown, ClaimLost, OutcomeUnknown, SpoolError
 from relay.mail.queue import Census, Entry, Pending
@@ -42,7 +42,7 @@ from relay.spool.steering import Steer
 from relay.spool.strokes import MERGED, Changes, Statement, Stroke
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Commit:
     """A commit's steps. The result: which of `in_files` have gone with it, so that their files are of no use."""
 
@@ -50,7 +50,7 @@ class Commit:
     in_files: Sequence[str] = ()
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Errand:
     """Anything else: done by itself, behind the batch's commit. The result is what `run` returns."""
 
@@ -341,7 +341,7 @@ def _strike(database: sqlite3.Connection, commit: Commit) -> None:
 
 
 def _changed_as_it_should(database: sqlite3.Connection, statement: Statement, rows: Sequence[Row]) -> bool:
-    changed = database.executemany(statement.sql, rows).rowcount
+    changed = statement.strike(database, rows)
     match statement.changes:
         case Changes.EACH:
             return changed == len(rows)
