@@ -11,7 +11,8 @@ from zope.interface.verify import verifyObject
 from relay.config.policies import When
 from relay.interfaces import IChain
 from relay.mail.decision import Accepted, Decision, Placement, Refused
-from relay.mail.routing import ABSTAIN, Discard, Forward, Hold, Inquiry, Reject, Rewrite
+from relay.mail.routing import ABSTAIN, Discard, Forward, Hold, Inquiry, Note, Reject, Rewrite
+from relay.net.waiting import start
 from relay.policy.steps import Asked, Skipped, Step
 from relay.testing.policy import inquiry
 from tests.policy.doubles import LATER, TO_JON, UNKNOWN, Does, Policies, Says, Waits
@@ -110,6 +111,23 @@ class DecidingTests(SynchronousTestCase):
             self.assertEqual(decision, expected(answer, f"policy-{number}"))
         else:
             self.assertIsInstance(decision, Refused)
+
+    @given(st.lists(ways(st.sampled_from([ABSTAIN, *VERDICTS, Rewrite([JON]), Note({"spf": "pass"}), None]))))
+    def test_the_short_way_to_a_decision_leads_where_the_long_one_does(self, policies: list[tuple[Any, Any]]) -> None:
+        asked: list[list[int]] = []
+        decisions = []
+        for short in True, False:
+            answers = [Says(answer) for answer, _ in policies]
+            chain = Policies(*answers).chain
+            question = inquiry("jon@example.org")
+            decisions.append(start(chain.decide(question) if short else chain.route(question)))
+            asked.append([len(each.asked) for each in answers])
+        self.assertEqual(decisions[0], decisions[1])
+        self.assertEqual(asked[0], asked[1])
+
+    def test_what_is_decided_at_once_needs_no_coroutine(self) -> None:
+        for policies in [], [Says(TO_JON)], [Says(ABSTAIN), Says(UNKNOWN)], [Says(LATER)], [Does(raises)]:
+            self.assertIsInstance(Policies(*policies).chain.decide(inquiry("jon@example.org")), Accepted | Refused)
 
     def test_policies_are_asked_in_order_and_none_behind_the_one_that_decides(self) -> None:
         policies = [Says(ABSTAIN), Says(ABSTAIN), Says(UNKNOWN), Says(TO_JON)]

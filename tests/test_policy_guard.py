@@ -128,5 +128,5 @@ class NetworksTests(SynchronousTestCase):
         for number in range(25_000):
             self.assertIn(f"10.0.{number // 250}.{number % 250}", some)
             self.assertNotIn(f"11.0.{number // 250}.{number % 250}", some)
-        self.assertLessEqual(len(some._known), 10_000)
+        self.assertLessEqual(len(some.known), 10_000)
         self.assertIn("10.0.0.1", some)

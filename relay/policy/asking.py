@@ -35,6 +35,9 @@ Inquiry: TypeAlias = Any
 #: Any verdict.
 Verdict: TypeAlias = Any
 
+#: No policy has said anything yet.
+NOTHING: Final = object()
+
 #: What is said in words, to whoever asks which policy is at work.
 _current: list[str] = [""]
 
@@ -106,21 +109,25 @@ class Asking:
         #: Set when something waits: what does not wait takes no time that anybody could measure.
         self._deadline: float | None = None
 
-    async def first(self, inquiry: Inquiry, place: int = 0) -> Ruling:
+    async def first(self, inquiry: Inquiry, place: int = 0, said: Verdict | Deferred[Any] = NOTHING) -> Ruling:
         """
         What the first policy from `place` on says that does not abstain, and what is known by then; `ABSTAIN` if
-        there is none.
+        there is none. `said`: what `at_once` has had from the one at `place`, so that it is not asked again.
         """
         observe = self._observe
         for stop in self._stops:
             if stop.place < place:
                 continue
-            if stop.skipped_by is not None and (guard := stop.skipped_by(inquiry)) is not None:
+            if said is not NOTHING:
+                verdict, said = said, NOTHING
+                if isinstance(verdict, Deferred):
+                    verdict = await self._later(inquiry, stop, verdict)
+            elif stop.skipped_by is not None and (guard := stop.skipped_by(inquiry)) is not None:
                 if observe is not None:
                     observe(Skipped(recipient_of(inquiry), stop.name, guard, stop.phase.name))
                 continue
-            if observe is None:
-                verdict = self._at_once(inquiry, stop)
+            elif observe is None:
+                verdict = self.at_once(inquiry, stop)
                 if isinstance(verdict, Deferred):
                     verdict = await self._later(inquiry, stop, verdict)
             else:
@@ -137,7 +144,7 @@ class Asking:
         """What one policy says."""
         if self._observe is not None:
             return await self.observed(inquiry, stop, self._observe)
-        verdict = self._at_once(inquiry, stop)
+        verdict = self.at_once(inquiry, stop)
         return await self._later(inquiry, stop, verdict) if isinstance(verdict, Deferred) else verdict
 
     async def observed(self, inquiry: Inquiry, stop: Stop, observe: Observer) -> Verdict:
@@ -145,7 +152,7 @@ class Asking:
         looks: list[Look] = []
         began = self._clock.seconds()
         with noting(looks):
-            verdict = self._at_once(inquiry, stop)
+            verdict = self.at_once(inquiry, stop)
         if isinstance(verdict, Deferred):
             verdict = await self._later(inquiry, stop, verdict)
         seconds = self._clock.seconds() - began
@@ -153,7 +160,8 @@ class Asking:
         observe(Asked(recipient_of(inquiry), stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
         return verdict
 
-    def _at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
+    def at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
+        """What one policy says, or a `Deferred` if it has to think. Nobody observes it."""
         _current[0] = stop.name
         try:
             answer = stop.ask(inquiry)

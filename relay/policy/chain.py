@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.interfaces import IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
+from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
-from relay.mail.routing import ABSTAIN, Accept, Delay, Inquiry, Reject, Rewrite
-from relay.policy.asking import COMMAND_TIMEOUT, POLICY_TIMEOUT, Asking, Ruling, Station, Stop, stops
+from relay.mail.reply import Reply
+from relay.mail.routing import ABSTAIN, Accept, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject, Rewrite, Route
+from relay.policy.asking import COMMAND_TIMEOUT, NOTHING, POLICY_TIMEOUT, Asking, Ruling, Station, Stop, stops
 from relay.policy.contents import Content
 from relay.policy.expansion import Expansion
 from relay.policy.names import about
@@ -23,6 +25,8 @@ from relay.smtp.answers import OUR_FAULT
 
 __all__ = ["COMMAND_TIMEOUT", "POLICY_TIMEOUT", "Chain", "Station"]
 
+#: Verdicts that say where one copy goes.
+_ROUTES: Final = frozenset({Deliver, Forward, Discard, Hold})
 #: Why nobody has decided.
 _ALL_ABSTAINED: Final = "every policy abstained"
 
@@ -55,6 +59,8 @@ class Chain:
         self._clock = clock
         self._log = log
         self._timeout = timeout
+        #: For what is said at once, which needs neither an observer nor a deadline of its own.
+        self._at_once = self._asking(self._recipient, None).at_once
         self.asks_clients = bool(self._connection)
         self.asks_senders = bool(self._sender)
         self.asks_contents = bool(self._content)
@@ -69,14 +75,35 @@ class Chain:
         return _admission(await self._asking(self._sender, observe).first(inquiry))
 
     async def route(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision:
-        asking = self._asking(self._recipient, observe)
-        verdict, policy, place, facts = await _rule(asking, inquiry, 0)
+        return await self._routed(self._asking(self._recipient, observe), inquiry)
+
+    def decide(self, inquiry: Inquiry) -> Decision | Awaitable[Decision]:
+        """
+        `route`, for each RCPT that a client says: there is no coroutine as long as each policy abstains or says at
+        once what becomes of the copy. Where one waits, notes something or makes others of the recipient, it goes on
+        from there in the way of all.
+        """
+        at_once = self._at_once
+        for stop in self._recipient:
+            if stop.skipped_by is not None and stop.skipped_by(inquiry) is not None:
+                continue
+            said: Any = at_once(inquiry, stop)
+            kind = type(said)
+            if kind in _ROUTES:
+                return _placed(inquiry, said, stop.name, inquiry.facts)
+            if kind is Reject or kind is Delay:
+                return Refused(said.reply, stop.name, said.because)
+            if said is not ABSTAIN:
+                return self._routed(self._asking(self._recipient, None), inquiry, stop.place, said)
+        return Refused(_denied(inquiry), "", _ALL_ABSTAINED)
+
+    async def _routed(self, asking: Asking, inquiry: Inquiry, place: int = 0, said: Any = NOTHING) -> Decision:
+        verdict, policy, place, facts = await _rule(asking, inquiry, place, said)
         if isinstance(verdict, Rewrite):
             return await Expansion(partial(_rule, asking), self._log).decide(inquiry, verdict, policy, place)
         if isinstance(verdict, Reject | Delay):
             return Refused(verdict.reply, policy, verdict.because)
-        placement = Placement(inquiry.recipient, inquiry.original, verdict, policy, verdict.because, facts=facts)
-        return Accepted((placement,))
+        return _placed(inquiry, verdict, policy, facts)
 
     def content_policies(self, inquiry: Inquiry) -> tuple[int, ...]:
         """Which policies will be asked about the content, as far as it goes to this recipient."""
@@ -106,18 +133,26 @@ class Chain:
             return Refused(verdict.reply, name, verdict.because)
         if isinstance(verdict, Rewrite):
             return Refused(OUR_FAULT, name, "it stands for others now")
-        return Accepted((Placement(inquiry.recipient, inquiry.original, verdict, name, verdict.because, facts=facts),))
+        return _placed(inquiry, verdict, name, facts)
 
     def _asking(self, stops: tuple[Stop, ...], observe: Observer | None) -> Asking:
         return Asking(stops, self._clock, self._log, self._timeout, observe)
 
 
-async def _rule(asking: Asking, inquiry: Inquiry, place: int) -> Ruling:
+async def _rule(asking: Asking, inquiry: Inquiry, place: int, said: Any = NOTHING) -> Ruling:
     """Of a recipient somebody has to decide."""
-    ruling = await asking.first(inquiry, place)
+    ruling = await asking.first(inquiry, place, said)
     if ruling[0] is not ABSTAIN:
         return ruling
-    return Reject(about(inquiry.original, 550, "5.7.1", "relaying denied"), _ALL_ABSTAINED), "", -1, ruling[3]
+    return Reject(_denied(inquiry), _ALL_ABSTAINED), "", -1, ruling[3]
+
+
+def _denied(inquiry: Inquiry) -> Reply:
+    return about(inquiry.original, 550, "5.7.1", "relaying denied")
+
+
+def _placed(inquiry: Inquiry, route: Route, policy: str, facts: Facts) -> Accepted:
+    return Accepted((Placement(inquiry.recipient, inquiry.original, route, policy, route.because, facts=facts),))
 
 
 def _admission(ruling: Ruling) -> Admission:

@@ -57,10 +57,11 @@ class ForwardAll:
     def __init__(self, options: ForwardOptions, world: World) -> None:
         self._way = Onward(options)
         self._sender = Replacing(options, world)
+        self._replaces = options.verp or options.srs is not None
 
     def route(self, inquiry: Inquiry) -> RoutingVerdict:
         verdict = self._way.to(inquiry.recipient)
-        path = self._sender.instead(inquiry)
+        path = self._sender.instead(inquiry) if self._replaces else None
         return verdict if path is None else evolve(verdict, reverse_path=path)
 
 

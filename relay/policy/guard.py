@@ -83,12 +83,21 @@ def _came_by(listeners: Iterable[str]) -> Condition:
 
 def _client_in(given: Iterable[IPv4Network | IPv6Network]) -> Condition:
     networks = Networks(given)
-    return lambda inquiry: inquiry.client.address in networks
+    known = networks.known
+
+    def holds(inquiry: Inquiry) -> bool:
+        address = inquiry.client.address
+        if address in known:  # and no call
+            return known[address]
+        return address in networks
+
+    return holds
 
 
 def _sent_to(given: Iterable[str]) -> Condition:
     mailboxes = _Mailboxes(given)
-    return lambda inquiry: inquiry.recipient in mailboxes
+    domains = mailboxes.domains
+    return lambda inquiry: inquiry.recipient.domain in domains or inquiry.recipient in mailboxes
 
 
 def _sent_by(given: Iterable[str]) -> Condition:
@@ -106,7 +115,7 @@ def _sent_by(given: Iterable[str]) -> Condition:
 class Networks:
     """Some networks, and whether an address lies in one of them."""
 
-    __slots__ = ("_known", "_prefixes")
+    __slots__ = ("_prefixes", "known")
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
         #: By IP version and length of what follows the prefix: the prefixes, as numbers.
@@ -115,15 +124,16 @@ class Networks:
             rest = network.max_prefixlen - network.prefixlen
             prefix = int(network.network_address) >> rest
             self._prefixes.setdefault((network.version, rest), set()).add(prefix)
-        self._known: dict[str | None, bool] = {None: False}
+        #: Addresses that were looked at, and what came of it: always the same dictionary.
+        self.known: dict[str | None, bool] = {None: False}
 
     def __contains__(self, address: str | None) -> bool:
-        known = self._known.get(address)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known = {None: False}
-            known = self._known[address] = self._look_at(address or "")
-        return known
+        known = self.known
+        if address not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[address] = address is not None and self._look_at(address)
+        return known[address]
 
     def _look_at(self, text: str) -> bool:
         try:
@@ -156,15 +166,15 @@ def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Netw
 class _Mailboxes:
     """Addresses and whole domains, and whether an address is one of them. Letter case means nothing."""
 
-    __slots__ = ("_addresses", "_domains")
+    __slots__ = ("_addresses", "domains")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = tuple(patterns)
-        self._domains = frozenset(pattern for pattern in patterns if "@" not in pattern)
+        self.domains = frozenset(pattern for pattern in patterns if "@" not in pattern)
         addresses = (parse_address(pattern) for pattern in patterns if "@" in pattern)
         self._addresses = frozenset((fold(address.local), address.domain) for address in addresses)
 
     def __contains__(self, address: Address) -> bool:
-        if address.domain in self._domains:
+        if address.domain in self.domains:
             return True
         return bool(self._addresses) and (fold(address.local), address.domain) in self._addresses

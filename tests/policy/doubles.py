@@ -107,7 +107,8 @@ class Policies:
 
     def start(self, recipient: str = "jon@example.org", observe: Observer | None = None) -> Any:
         """The decision, or a `Deferred` if something waits."""
-        return start(self.chain.route(inquiry(recipient), observe))
+        question = inquiry(recipient)
+        return start(self.chain.decide(question) if observe is None else self.chain.route(question, observe))
 
     def decide(self, recipient: str = "jon@example.org", observe: Observer | None = None) -> Decision:
         """The decision, for which nothing has to wait."""
