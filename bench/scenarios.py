@@ -38,7 +38,8 @@ class Load:
     def __str__(self) -> str:
         size = f"{self.size // MIB} MiB" if self.size >= MIB else f"{self.size // KIB} KiB"
         connections = "reused" if self.reuse else "new"
-        return f"{size}, {self.sessions} sessions, {connections} connections"
+        sessions = "1 session" if self.sessions == 1 else f"{self.sessions} sessions"
+        return f"{size}, {sessions}, {connections} connections"
 
 
 @frozen
@@ -49,11 +50,16 @@ class Scenario:
     routes: tuple[Route, ...]
 
 
+_ONWARD: Final = (Route.SINK,)
+
 SCENARIOS: Final = (
+    Scenario(Load(KIB, 1, reuse=False), _ONWARD),
+    Scenario(Load(KIB, 1, reuse=True), _ONWARD),
     Scenario(Load(KIB, 10, reuse=False), (Route.SINK, Route.DISCARD)),
     Scenario(Load(KIB, 10, reuse=True), (Route.SINK, Route.DISCARD)),
     Scenario(Load(KIB, 100, reuse=False), (Route.SINK, Route.DISCARD)),
     Scenario(Load(KIB, 100, reuse=True), (Route.SINK, Route.MAILDIR, Route.DISCARD)),
+    Scenario(Load(10 * KIB, 100, reuse=True), _ONWARD),
     Scenario(Load(MIB, 10, reuse=True), (Route.SINK, Route.DISCARD)),
 )
 
