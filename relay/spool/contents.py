@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from attrs import frozen
+from attrs import define, frozen
 from zope.interface import implementer
 
 from relay.interfaces import IContent, IDraft, SpoolError
@@ -174,7 +173,8 @@ class Shelving:
     in_row: int
 
 
-class Kept(NamedTuple):
+@define(eq=False)
+class Kept:
     """A draft's content as a commit takes it over."""
 
     content: MemoryContent | FileContent
@@ -229,7 +229,8 @@ class Draft:
         self._used = True
         memory, self._memory = self._memory, None
         if memory is not None:
-            octets, form = memory.joined(), self.form
+            octets = memory.chunks[0] if len(memory.chunks) == 1 else memory.joined()
+            form = self.form
             return Kept(MemoryContent(form, plain_size(form, octets), memory), memory.length, octets, None)
         file, self._file = self._file, None
         measure = self._measure

@@ -77,11 +77,12 @@ class Planner:
         draft, entry, recipients = step.draft, step.entry, step.recipients
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
-        content, length, octets, file = draft.keep()
+        kept = draft.keep()
+        content = kept.content
         plan.drafts.append(draft)
-        if file is not None:
-            plan.syncing.append(self._sync(draft.id, file))
-        wake = due = due_at(entry, now)
+        if kept.file is not None:
+            plan.syncing.append(self._sync(draft.id, kept.file))
+        wake = due = now if entry.envelope.release is None else due_at(entry, now)
         claims: tuple[Claim, ...] = ()
         if step.lease is not None and due <= now:
             wake = now + step.lease
@@ -92,7 +93,7 @@ class Planner:
             rows = (self._encoder.recipient(entry.id, recipients[0], wake, due, claims[0].token),)
         else:
             rows = self._rows(step, wake, due, tokens_of(claims))
-        row = self._encoder.entry(entry, content.form, content.size, length, octets)
+        row = self._encoder.entry(entry, content.form, content.size, kept.length, kept.octets)
         plan.strokes.append((KEEP_ENTRY, (row,)))
         plan.strokes.append((KEEP_RECIPIENT, rows))
 
@@ -110,5 +111,5 @@ def _settle(step: Settle, plan: Plan, recipients: list[Row], entries: list[Row])
     for recipient, _ in step.outcomes:
         recipients.append((id, recipient.id, token))
     entries.append((id,))
-    if isinstance(content, FileContent):
+    if type(content) is FileContent:
         plan.in_files.append(content.path.name)

@@ -36,6 +36,7 @@ from relay.spool.steps import check
 from relay.spool.workers import IsWorkers, Workers
 from relay.spool.writer import Commit, Errand, Request, Writer
 
+_CLOSED = "the spool is closed"
 _NOT_ACCEPTING = "after an error the spool waits until writing works again"
 
 #: Seconds to the first probe after an outcome that is unknown; each further one takes twice as long, up to the last.
@@ -122,7 +123,8 @@ class SqliteSpool:
     # Accepting.
 
     def begin(self, form: Form) -> IDraft:
-        self._check_open()
+        if self._closed:
+            raise SpoolError(_CLOSED)
         if not self.accepting:
             raise SpoolError(_NOT_ACCEPTING)
         return Draft(self._identities.queue_id(), form, self._shelving)
@@ -150,7 +152,8 @@ class SqliteSpool:
     # The contract.
 
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
-        self._check_open()
+        if self._closed:
+            raise SpoolError(_CLOSED)
         if not steps:
             return ()
         check(steps)
@@ -279,7 +282,8 @@ class SqliteSpool:
             self.log.warn("a file of content is of no use, and cannot be removed: {problem}", problem=problem)
 
     async def _ask(self, request: Request) -> Any:
-        self._check_open()
+        if self._closed:
+            raise SpoolError(_CLOSED)
         self._open_calls += 1
         try:
             return await self._result(request)
@@ -324,10 +328,6 @@ class SqliteSpool:
     def _report(self, set_aside: Sequence[SetAside]) -> None:
         for id, trouble in set_aside:
             self.log.error("{id} is set aside: {trouble}", id=id, trouble=trouble)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SpoolError("the spool is closed")
 
     def _call_ended(self) -> None:
         """`close` waits for calls that may ask more of the writer; behind what was asked before comes its own."""

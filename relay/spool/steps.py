@@ -46,11 +46,11 @@ def claims_of(
     What an `Enrol` with a lease hands over at once, if it is due: one claim for each destination, in order of
     appearance.
     """
-    entry = enrol.entry
-    if len(enrol.recipients) == 1 and may_be_carried(enrol.recipients[0]):
-        return (Claim(token(), expires, entry, (Pending(enrol.recipients[0], 0, due),), content),)
+    entry, recipients = enrol.entry, enrol.recipients
+    if len(recipients) == 1 and type(recipients[0].route) is not Hold:
+        return (Claim(token(), expires, entry, (Pending(recipients[0], 0, due),), content),)
     by_destination: dict[str, list[Pending]] = {}
-    for recipient in enrol.recipients:
+    for recipient in recipients:
         if may_be_carried(recipient):
             by_destination.setdefault(recipient.destination, []).append(Pending(recipient, due=due))
     return tuple(Claim(token(), expires, entry, tuple(pending), content) for pending in by_destination.values())
@@ -62,15 +62,15 @@ def tokens_of(claims: Iterable[Claim]) -> Mapping[str, int]:
 
 
 def _check_enrolment(enrol: Enrol) -> None:
-    id = enrol.entry.id
+    id, recipients = enrol.entry.id, enrol.recipients
     if enrol.draft.id != id:
         raise ValueError(f"the draft {enrol.draft.id} is not the content of {id}")
-    if not enrol.recipients:
+    if not recipients:
         raise ValueError(f"{id} has no recipient, so nothing would ever become of it")
-    for recipient in enrol.recipients:
-        if isinstance(recipient.route, Discard):
+    for recipient in recipients:
+        if type(recipient.route) is Discard:
             raise ValueError(f"{recipient.id} is discarded, so there is nothing to keep")
-    if len(enrol.recipients) > 1 and len({recipient.id for recipient in enrol.recipients}) < len(enrol.recipients):
+    if len(recipients) > 1 and len({recipient.id for recipient in recipients}) < len(recipients):
         raise ValueError(f"two recipients of {id} have one identity")
 
 
