@@ -47,7 +47,7 @@ from relay.history.memory import MemoryHistory
 from relay.history.records import Bounds
 from relay.history.sqlite import SqliteHistory
 from relay.history.teed import Teed
-from relay.interfaces import IClock, IHistory, ISpool
+from relay.interfaces import IClock, IHistory, ISpool, IStore
 from relay.net.clock import ReactorClock
 from relay.net.descriptors import room_for
 from relay.net.listen import NoSuchSocket, is_public, listen
@@ -60,6 +60,10 @@ from relay.spool.errors import SpoolUnusable
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import Limits as SpoolLimits
 from relay.spool.sqlite import SqliteSpool
+from relay.store.file import USUAL_NAME
+from relay.store.memory import Bounds as StoreBounds
+from relay.store.memory import MemoryStore
+from relay.store.sqlite import SqliteStore
 
 #: Seconds that sessions and attempts get to finish when the relay stops.
 PATIENCE: Final = 5.0
@@ -125,6 +129,8 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             credentials=users.credentials,
             suppressions=_suppressions(settings, clock),
             pauses=_pauses(settings, threads),
+            store=_store(settings, clock, reactor),
+            apart=lambda work: threads.run(lambda _stop: work()),
         ),
         file=file,
     )
@@ -228,6 +234,10 @@ class RelayService(Service):
             self._relay.surroundings.suppressions.load()
         if self._relay.surroundings.pauses is not None:
             await self._relay.surroundings.pauses.restore(self._relay.dispatcher)
+            if self._ending:
+                return
+        if isinstance(self._relay.surroundings.store, SqliteStore):
+            await self._relay.surroundings.store.load()
             if self._ending:
                 return
         self._relay.dispatcher.start()
@@ -373,6 +383,8 @@ class RelayService(Service):
         self._users.stop()
         self._threads.stop()
         await relay.surroundings.spool.close()
+        if isinstance(relay.surroundings.store, SqliteStore):
+            await relay.surroundings.store.close()
         if self._history is not None:
             await self._history.close()
         self._maillog.close()
@@ -421,6 +433,14 @@ def _history(settings: Settings, clock: IClock, reactor: Any) -> IHistory | None
     path = settings.history.path or settings.spool.path.parent / "history.db"
     bounds = Bounds(age=settings.history.age, size=settings.history.size, reserve=settings.spool.reserve)
     return SqliteHistory.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
+
+
+def _store(settings: Settings, clock: IClock, reactor: Any) -> IStore:
+    bounds = StoreBounds(settings.store.entries, settings.store.size)
+    if settings.spool.engine == "memory":
+        return MemoryStore(clock, bounds)
+    path = settings.store.path or settings.spool.path / USUAL_NAME
+    return SqliteStore.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 
 def _suppressions(settings: Settings, clock: IClock) -> Suppressions | None:
