@@ -84,11 +84,15 @@ class Agenda:
         self.go_on()
 
     def given_back(self, destinations: Collection[str]) -> None:
-        """What was claimed for these is due in the spool again. That is news unless they are left out anyway."""
+        """
+        Something is due for these, and claimed by nobody. If they are left out that is no news: whoever has a place for
+        them again says `go_on`.
+        """
+        if self.excluded.issuperset(destinations):
+            return
         if not self._barren.issuperset(destinations):
             self._barren_until = 0.0
-        if not self.excluded.issuperset(destinations):
-            self._news += 1
+        self._news += 1
         self.go_on()
 
     def go_on(self) -> None:
@@ -103,12 +107,22 @@ class Agenda:
         """Something will be due at `when`: look then, unless there is a reason to look earlier."""
         self._barren_until = min(self._barren_until, when)
         self._news += 1
+        self._look_by(when)
+
+    def expect(self, destinations: Collection[str] = ()) -> None:
+        """
+        Somebody is about to put recipients into the spool that are due at once, for these destinations if any are
+        named. As with `given_back`, it is no news if they are left out.
+        """
+        when = self._clock.now() + _NEWS
+        if destinations and self.excluded.issuperset(destinations):
+            self._look_by(when)
+        else:
+            self.due_at(when)
+
+    def _look_by(self, when: float) -> None:
         if self._running and when < self._due:
             self._set_timer(when)
-
-    def expect(self) -> None:
-        """Somebody is about to put recipients into the spool that are due at once."""
-        self.due_at(self._clock.now() + _NEWS)
 
     def _look(self, now: float) -> None:
         self._looking = True

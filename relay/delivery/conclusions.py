@@ -46,7 +46,12 @@ class _Conclusion(Record):
         return steps
 
     def written(self) -> None:
-        self.by.written(self.work, self.settlement, self.enrol)
+        by, settlement = self.by, self.settlement
+        if settlement.delayed:
+            by.due_at([due for _, due, _ in settlement.delayed])
+        by.over(self.work)
+        if self.enrol is not None:
+            by.noticed(self.work, self.enrol)
 
     def lost(self) -> None:
         self.by.refused(self.work, self.doubtful)
@@ -56,9 +61,9 @@ class Conclusions:
     """
     Concludes attempts.
 
-    `over` is called with a work that is written down, or is not ours any more, and with the times at which some of it
-    is due; `unsure` when something may be due of which only the spool knows. `lease` says for how long a notice is
-    claimed at once, if it is.
+    `over` is called with a work that is written down, or is not ours any more, behind `due_at` with the times at which
+    some of it is due, if any is; `unsure` when something may be due of which only the spool knows. `lease` says for how
+    long a notice is claimed at once, if it is.
     """
 
     def __init__(
@@ -72,7 +77,8 @@ class Conclusions:
         schedules: Schedules,
         *,
         lease: Callable[[], float | None],
-        over: Callable[[Work, Iterable[float]], None],
+        over: Callable[[Work], None],
+        due_at: Callable[[Iterable[float]], None],
         unsure: Callable[[], None],
     ) -> None:
         self._spool = spool
@@ -83,7 +89,8 @@ class Conclusions:
         self._random = random
         self._schedules = schedules
         self._lease = lease
-        self._over = over
+        self.over = over
+        self.due_at = due_at
         self._unsure = unsure
         self._log = Logger(namespace="relay.delivery")
 
@@ -95,7 +102,7 @@ class Conclusions:
         claim = work.claim
         if work.cut is Cut.LOST:
             work.concluded = True
-            self._over(work, ())
+            self.over(work)
             self._chronicle.lost(claim, judgements)
             return None
         settlement = settled_at_once(claim, judgements)
@@ -112,7 +119,8 @@ class Conclusions:
         tell = tidings(claim.entry, settlement, self._schedules, now)
         if tell is not NOTHING:
             return self._conclude_and_tell(work, settlement, judgements, tell)
-        self._enter(work, settlement, None)
+        work.concluded = True
+        self._ledger.enter(_Conclusion(work, settlement, None, self))
         self._chronicle.attempted(claim, settlement, judgements, now)
         return None
 
@@ -176,7 +184,8 @@ class Conclusions:
             self._enter(work, salvage(work.claim, judgements, due), None)
         except Exception:
             self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
-            self._over(work, (work.claim.expires,))
+            self.due_at((work.claim.expires,))
+            self.over(work)
 
     def _patience_ends(self, pending: Pending, claim: Claim) -> float:
         return self._schedules.of(pending.recipient.policy).end(claim.entry)
@@ -191,14 +200,11 @@ class Conclusions:
         """The notice, as a step of the commit that is tried now."""
         return letter.enrol(self._spool, self._clock.now(), self._lease())
 
-    def written(self, work: Work, settlement: Settlement, enrol: Enrol | None) -> None:
-        delayed = settlement.delayed
-        self._over(work, [due for _, due, _ in delayed] if delayed else ())
-        if enrol is not None:
-            self._chronicle.noticed(work.claim, enrol)
+    def noticed(self, work: Work, enrol: Enrol) -> None:
+        self._chronicle.noticed(work.claim, enrol)
 
     def refused(self, work: Work, doubtful: bool) -> None:
-        self._over(work, ())
+        self.over(work)
         if doubtful:
             # It was written after all, and what it said is to happen next only the spool knows.
             self._unsure()

@@ -129,11 +129,6 @@ class Destination:
         """How many attempts may be under way."""
         return self.health.limit
 
-    @property
-    def ready(self) -> bool:
-        """Something waits, and may begin as far as its number is concerned."""
-        return self.waiting.count > 0 and self.active < self.health.limit
-
 
 @frozen
 class Condition:
@@ -211,7 +206,7 @@ class Destinations:
             self._forget_if_empty(destination)
             return work
         destination.waiting.add(work)
-        if not destination.in_row and destination.active < health.limit:
+        if not destination.in_row:
             self._queue(destination)
         return work
 
@@ -326,7 +321,8 @@ class Destinations:
     @property
     def share(self) -> int:
         """How many may wait for one destination."""
-        return max(1, self.room // 4)
+        free = self.limits.held - self.held
+        return free // 4 if free >= 4 else 1
 
     def rested_at(self, now: float) -> float | None:
         """When a rate permits what nothing else forbids; `None`: nothing waits for that."""
@@ -339,6 +335,11 @@ class Destinations:
         """
         destination = self._destinations.get(name)
         return destination is not None and destination.waiting.count > self.share // 2
+
+    def is_full(self, name: str) -> bool:
+        """Whether so much waits for this destination that one more has no place, unless it displaces another."""
+        destination = self._destinations.get(name)
+        return destination is not None and destination.waiting.count >= self.share
 
     def with_enough(self) -> frozenset[str]:
         """The names of all destinations that have enough to do."""
@@ -417,7 +418,13 @@ class Destinations:
     # What it keeps.
 
     def _queue(self, destination: Destination) -> None:
-        if destination.ready and not destination.in_row and destination not in self.resting:
+        """If it could begin something, it stands in the row, or rests."""
+        if (
+            destination.active < destination.health.limit
+            and destination.waiting.count
+            and not destination.in_row
+            and destination not in self.resting
+        ):
             destination.in_row = True
             self.row.append(destination)
 

@@ -126,7 +126,8 @@ class Dispatcher:
             random,
             schedules or Schedules(),
             lease=lambda: self._pace.lease if self._running else None,
-            over=self._over,
+            over=self._release,
+            due_at=self._due_at,
             unsure=lambda: self._agenda.wake(),
         )
         self._agenda = Agenda(
@@ -179,15 +180,28 @@ class Dispatcher:
         self._check_stopped()
         return stopped
 
-    def lease(self) -> float | None:
+    def lease(self, destinations: Collection[str] = ()) -> float | None:
+        """
+        `destinations`: those of the recipients, as far as they are known. Where none of them has a place, what would be
+        claimed would only be given back.
+        """
         if self._running and not self._ledger.troubled and self._destinations.share > 1:
-            return self._pace.lease
-        self._agenda.expect()
+            for name in destinations:
+                if not self._destinations.is_full(name):
+                    return self._pace.lease
+            if not destinations:
+                return self._pace.lease
+        self._agenda.expect(destinations)
         return None
 
-    def accept(self, claims: Sequence[Claim]) -> None:
+    def accept(self, claims: Sequence[Claim], unclaimed: Collection[str] = ()) -> None:
+        """`unclaimed`: for which destinations something was kept without a lease."""
         if not claims:
-            self._agenda.wake()
+            if unclaimed:
+                self._agenda.given_back(unclaimed)
+            else:
+                self._agenda.wake()
+            return
         try:
             now = self._clock.now()
             for claim in claims:
@@ -355,7 +369,8 @@ class Dispatcher:
             return
         self._beginning = True
         try:
-            while not self._is_blocked(now):
+            # What was decided cannot be written down, or it is not certain that what we hold is ours: nothing new.
+            while not (self._ledger.troubled or self._leases.in_doubt(now)):
                 work = destinations.next(now)
                 if work is None:
                     if destinations.resting or self._rested is not None:
@@ -461,29 +476,23 @@ class Dispatcher:
 
     # Room, and the lack of it.
 
-    def _over(self, work: Work, dues: Iterable[float]) -> None:
-        """It is settled and written down, or not ours any more; some of it is due at these times."""
+    def _due_at(self, dues: Iterable[float]) -> None:
         for due in dues:
             self._agenda.due_at(due)
-        self._release(work)
 
     def _room(self) -> int:
         """How many recipients the agenda may claim."""
-        return 0 if self._is_blocked(self._clock.now()) else max(0, self._destinations.room - len(self._asking))
+        if self._ledger.troubled or self._leases.in_doubt(self._clock.now()):
+            return 0
+        return max(0, self._destinations.room - len(self._asking))
 
     def _with_enough(self) -> frozenset[str]:
         """Of which destinations the agenda should claim no more, by the names that they have in the spool."""
         names = self._destinations.with_enough()
         return names if self._today is None or not names else names.union(self._today.former_names(names))
 
-    def _is_blocked(self, now: float) -> bool:
-        """
-        Whether nothing new may be carried: what was decided cannot be written down, or it is not certain that what we
-        hold is ours.
-        """
-        return self._ledger.troubled or self._leases.in_doubt(now)
-
     def _release(self, work: Work) -> None:
+        """It is settled and written down, or not ours any more."""
         self._leases.let_go(work)
         self._destinations.release(work)
         # Half empty, so that the next claim is a batch.

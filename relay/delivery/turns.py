@@ -95,7 +95,11 @@ class Turns(Generic[W]):
         _, _, number, work = heappop(self._heap)
         if number > self._served:
             self._served = number
-        self._gone(work)
+        self.count -= 1
+        standing = self._senders[work.sender]
+        standing.count -= 1
+        if not standing.count:
+            del self._senders[work.sender]
         return work
 
     def displace(self, sender: Sender) -> W | None:
@@ -112,8 +116,10 @@ class Turns(Generic[W]):
         self._heap[at] = self._heap[-1]
         self._heap.pop()
         heapify(self._heap)
-        self._senders[greediest].last -= 1
-        self._gone(work)
+        self.count -= 1
+        standing = self._senders[greediest]
+        standing.last -= 1
+        standing.count -= 1  # and more are left
         return work
 
     def drain(self) -> list[W]:
@@ -126,10 +132,3 @@ class Turns(Generic[W]):
 
     def _place(self, at: int) -> tuple[float, int]:
         return self._heap[at][:2]
-
-    def _gone(self, work: W) -> None:
-        self.count -= 1
-        standing = self._senders[work.sender]
-        standing.count -= 1
-        if not standing.count:
-            del self._senders[work.sender]

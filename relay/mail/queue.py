@@ -66,26 +66,26 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
     Discarded copies are not kept: the mail log has their verdict. Where a sender wants to hear of success, an alias
     that leads to several adds a recipient of its own, whose route is `EXPANSION`.
     """
-    wished = False
-    copies: dict[_Copy, Placement] = {}
     kept: list[Placement] = []
+    wished = False
     for placement in placements:
         if not isinstance(placement.route, Discard):
             kept.append(placement)
-            copies.setdefault((placement.address, placement.policy), placement)
             wished = wished or placement.wishes.notify is not None
-    return tuple(
-        Recipient(
-            f"{id}.{number}",
-            placement.address,
-            placement.original,
-            placement.route,
-            destination(placement.route),
-            placement.policy,
-            placement.wishes,
-        )
-        for number, placement in enumerate(_as_wished(kept) if wished else copies.values())
-    )
+    if wished:
+        copies = _as_wished(kept)
+    elif len(kept) > 1:
+        first: dict[_Copy, Placement] = {}
+        for placement in kept:
+            first.setdefault((placement.address, placement.policy), placement)
+        copies = tuple(first.values())
+    else:
+        copies = kept
+    found: list[Recipient] = []
+    for number, one in enumerate(copies):
+        name = destination(one.route)
+        found.append(Recipient(f"{id}.{number}", one.address, one.original, one.route, name, one.policy, one.wishes))
+    return tuple(found)
 
 
 def _as_wished(placements: Sequence[Placement]) -> Sequence[Placement]:
@@ -137,8 +137,8 @@ def _together(speaker: Placement, alike: Sequence[Placement], expanded: Iterable
 def destination(route: Route) -> str:
     """The name under which copies that go the same way wait together."""
     match route:
-        case Forward(next_hops):
-            return str(next_hops[0])
+        case Forward():
+            return str(route.next_hops[0])
         case Deliver(agent, parameters):
             return lane(agent, parameters)
         case Hold():

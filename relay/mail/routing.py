@@ -111,12 +111,12 @@ class NextHop:
         The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`,
         `lmtp:[192.0.2.1]:24`, `unix:/run/lmtp`, `[smtp.example.net]:587;tls=verify;login=smarthost`.
         """
-        if self.unix:
-            text = self.name
-        elif not self.mx:
-            text = f"{'lmtp:' if self.lmtp else ''}[{self.name}]:{self.port}"
-        else:
+        if self.mx:
             text = self.name if self.port == 25 else f"{self.name}:{self.port}"
+        elif not self.lmtp:
+            text = f"[{self.name}]:{self.port}"
+        else:
+            text = self.name if self.unix else f"lmtp:[{self.name}]:{self.port}"
         if self.tls != "may" and not self.unix:
             text += f";tls={self.tls}"
         return f"{text};login={self.login}" if self.login else text

@@ -1,0 +1,129 @@
+"""What the dispatcher costs for each healthy message: a bound on its calls, so that none of them comes back unseen."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
+from itertools import count
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from relay.delivery.attempt import Attempts
+from relay.delivery.dispatch import Dispatcher
+from relay.delivery.exchangers import Surroundings
+from relay.delivery.notices import Notices
+from relay.delivery.reach import Reach
+from relay.delivery.search import Search
+from relay.interfaces import Claim, Consignment, IMailLog, ITransmitter, Report, Settle, Step
+from relay.mail.envelope import Client, Envelope
+from relay.mail.outcome import Carried, Peer
+from relay.mail.queue import Entry, Pending, Recipient, destination
+from relay.mail.routing import Forward, NextHop
+from relay.net.clock import ReactorClock
+from relay.testing.dns import FakeNames
+from tests.calls import calls_of
+from tests.delivery_world import JON, Policies
+
+SMARTHOST = Forward(NextHop("192.0.2.1", mx=False))
+BY_MX = Forward("example.org")
+NAMES = FakeNames({"example.org": {"MX": [(10, "mx.example.org")]}, "mx.example.org": {"A": "192.0.2.2"}})
+
+
+class WeightlessSpool:
+    """A spool that costs nothing, and counts what was settled."""
+
+    accepting = True
+
+    def __init__(self) -> None:
+        self.settled = 0
+
+    async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
+        for step in steps:
+            self.settled += isinstance(step, Settle)
+        return ()
+
+    async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
+        return ()
+
+    async def next_due(self, excluding: Collection[str] = ()) -> float | None:
+        return None
+
+
+@implementer(ITransmitter)
+@define
+class FarAway:
+    """Hosts whose answers come in a later turn of the reactor, in order."""
+
+    asked: deque[Deferred[Carried]] = field(factory=deque)
+
+    async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
+        answer: Deferred[Carried] = Deferred()
+        self.asked.append(answer)
+        return (Report(consignment.recipients[0], await answer),)
+
+    def answer(self) -> None:
+        self.asked.popleft().callback(Carried(True, "there", "250 2.0.0 Ok"))
+
+
+@implementer(IMailLog)
+class NobodyReads:
+    def event(self, what: str, /, **fields: object) -> None:
+        """Nothing is written."""
+
+
+class CallsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        clock = ReactorClock(Clock())
+        self.spool = WeightlessSpool()
+        self.hosts = FarAway()
+        surroundings = Surroundings(NAMES, lambda: 0.5, Reach())
+        self.dispatcher = Dispatcher(
+            spool=self.spool,  # type: ignore[arg-type]
+            clock=clock,
+            mail_log=NobodyReads(),
+            attempts=Attempts({}, self.hosts, Search(surroundings, clock.seconds)),
+            notices=Notices("mx.test", Policies(), clock),
+            random=lambda: 0.5,
+        )
+        self.dispatcher.start()
+        self.ids = count()
+        self.expires = clock.now() + 300
+
+    def claim(self, route: Forward) -> tuple[Claim]:
+        id = f"Q{next(self.ids)}"
+        entry = Entry(id, 0.0, Envelope(JON, client=Client("192.0.2.99")), b"Received: here\r\n")
+        recipient = Recipient(f"{id}.0", JON, JON, route, destination(route))
+        return (Claim(1, self.expires, entry, (Pending(recipient),), None),)  # type: ignore[arg-type]
+
+    def calls_per_message(self, route: Forward, *, waiting: int) -> float:
+        """Of a message that comes while so many others for the same destination wait, or are under way."""
+        for _ in range(waiting + 30):
+            self.dispatcher.accept(self.claim(route))
+        for _ in range(30):
+            self.hosts.answer()
+        claims = [self.claim(route) for _ in range(100)]
+        before = self.spool.settled
+        names: Counter[str] = Counter()
+
+        def work() -> None:
+            for claim in claims:
+                self.dispatcher.accept(claim)
+                self.hosts.answer()
+
+        calls = calls_of(work, by_name=names) / 100
+        self.assertEqual(self.spool.settled - before, 100)
+        self.detail = f"{calls:g} calls a message: {names.most_common(20)}"
+        return calls
+
+    def test_a_message_for_an_address_goes_through_the_dispatcher_in_few_calls(self) -> None:
+        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=0), 165, self.detail)
+
+    def test_so_does_one_that_has_to_wait_for_its_turn(self) -> None:
+        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=50), 155, self.detail)
+
+    def test_so_does_one_by_mx_where_the_dns_has_just_been_asked(self) -> None:
+        self.assertLessEqual(self.calls_per_message(BY_MX, waiting=50), 155, self.detail)
