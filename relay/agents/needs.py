@@ -45,13 +45,13 @@ def transaction_for(
     body = _body(envelope, consignment, features)
     return Transaction(
         reverse_path=_reverse_path(envelope, recipients),
-        recipients=tuple(recipient.address for recipient in recipients),
+        recipients=tuple([recipient.address for recipient in recipients]),
         size=len(consignment.head) + consignment.content.size,
         eight_bit=body is Body.EIGHT_BIT,
         binary=body is Body.BINARY,
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
         chunked=features.chunking and _suits_chunks(consignment, body),
-        wishes=tuple(map(_wishes, recipients)) if features.dsn else (),
+        wishes=tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else (),
         returns=envelope.returns,
         envid=envelope.envid,
         require_tls=envelope.require_tls and not clear,
@@ -63,7 +63,7 @@ def transaction_for(
 def _reverse_path(envelope: Envelope, recipients: Sequence[Recipient]) -> Address | None:
     """Whoever makes consignments puts together only those whose routes say the same of it."""
     route = recipients[0].route if recipients else None
-    if envelope.reverse_path is None or not isinstance(route, Forward) or route.reverse_path is None:
+    if envelope.reverse_path is None or type(route) is not Forward or route.reverse_path is None:
         return envelope.reverse_path
     return route.reverse_path
 

@@ -7,7 +7,7 @@ all and for each host, and has said QUIT within seconds if nobody wants it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import define, field, frozen
 from attrs.validators import ge, gt
@@ -39,11 +39,17 @@ class Keeping:
 NONE_KEPT: Final = Keeping(most=0)
 
 
-@frozen
-class Way:
-    """What two messages must have in common if they are to share a connection."""
+class Way(NamedTuple):
+    """
+    What two messages must have in common if they are to share a connection. Made and looked up for each message, so
+    it is a tuple of what costs nothing to compare.
+    """
 
-    peer: Peer
+    #: The parts of a `Peer`.
+    name: str
+    address: str
+    port: int
+    assured: bool
     lmtp: bool
     #: What was asked for, and not what came of it: where `may` has ended in clear, the next message meets the same.
     tls: TlsLevel
@@ -51,6 +57,11 @@ class Way:
     without: tuple[str, ...]
     source: tuple[str, ...] = ()
     hello: str = ""
+
+    @property
+    def peer(self) -> Peer:
+        """The host."""
+        return Peer(self.name, self.address, self.port, self.assured)
 
 
 @define(eq=False)
@@ -65,12 +76,11 @@ class Line:
     transactions: int = 0
     #: Until when it is kept, while it is.
     until: float = 0.0
+    #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
+    most: int | None = field(init=False)
 
-    @property
-    def left(self) -> int | None:
-        """How many transactions the server still takes on it (RFC 9422 section 4); `None`: any number."""
-        most = self.connection.features.limit("MAILMAX")
-        return None if most is None else most - self.transactions
+    def __attrs_post_init__(self) -> None:
+        self.most = self.connection.features.limit("MAILMAX")
 
 
 class Pool:
@@ -90,29 +100,35 @@ class Pool:
 
     def take(self, way: Way) -> Line | None:
         """A connection that another transaction can begin on, as far as we know."""
-        while lines := self._by_way.get(way):
-            line = lines[-1]
-            self._forget(line)
-            if line.connection.usable and self._clock.seconds() < line.until:
+        lines = self._by_way.get(way)
+        while lines:
+            line = lines.pop()
+            del self._kept[line]
+            if not lines:
+                del self._by_way[way]
+            if line.connection.usable:
                 return line
             line.connection.quit()
         return None
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
-        if self._closed or not self._keeping.most or not self._is_worth_keeping(line):
+        keeping, now = self._keeping, self._clock.seconds()
+        lines = self._by_way.get(line.way)
+        if not self._is_worth_keeping(line, now) or (lines is not None and len(lines) >= keeping.of_host):
             line.connection.quit()
             return
-        if len(self._by_way.get(line.way, ())) >= self._keeping.of_host:
-            line.connection.quit()
-            return
-        if len(self._kept) >= self._keeping.most:
+        if len(self._kept) >= keeping.most:
             self._dismiss(next(iter(self._kept)))
-        line.until = self._clock.seconds() + self._keeping.idle
+            lines = self._by_way.get(line.way)
+        line.until = now + keeping.idle
         self._kept[line] = None
-        self._by_way.setdefault(line.way, []).append(line)
+        if lines is None:
+            self._by_way[line.way] = [line]
+        else:
+            lines.append(line)
         if self._timer is None:
-            self._timer = self._clock.callLater(self._keeping.idle, self._tick)
+            self._timer = self._clock.callLater(keeping.idle, self._tick)
 
     def close(self) -> None:
         """Say QUIT on all of them, and keep none from now on."""
@@ -122,13 +138,15 @@ class Pool:
         for line in tuple(self._kept):
             self._dismiss(line)
 
-    def _is_worth_keeping(self, line: Line) -> bool:
+    def _is_worth_keeping(self, line: Line, now: float) -> bool:
         keeping = self._keeping
         return (
-            line.connection.usable
-            and line.left != 0
+            not self._closed
+            and keeping.most > 0
             and line.transactions < keeping.transactions
-            and self._clock.seconds() - line.made < keeping.lifetime
+            and line.transactions != line.most
+            and now - line.made < keeping.lifetime
+            and line.connection.usable
         )
 
     def _tick(self) -> None:

@@ -31,6 +31,7 @@ from relay.mail.routing import NextHop, TlsLevel
 from relay.net.client import Connection, Dialer, Opened
 from relay.net.logins import Logins, NoLogin
 from relay.net.tls_peers import TlsPeers
+from relay.smtp.features import Features
 from relay.smtp.limits import portions
 from relay.smtp.outgoing import chunks, outgoing
 from relay.smtp.transaction import Approach, Refusal, Transaction
@@ -60,48 +61,66 @@ class SmtpTransmitter:
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
 
     async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
-        hop = consignment.next_hop or _ANYHOW
-        left = consignment.recipients
-        try:
-            login = self.logins.take(hop.login) if hop.login else None
-        except NoLogin as problem:
-            # The mail waits: a name may come back into the configuration, and a file may be mended.
-            self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
-            return _alike(left, Unauthenticated(peer, str(problem)))
-        envelope = consignment.entry.envelope
-        # A notice about such a message is sent in any case (RFC 8689 section 5).
-        guarded = envelope.require_tls and envelope.reverse_path is not None
-        if guarded and not hop.unix and not peer.assured:
-            # Whatever certificate it shows: that it is for the name proves nothing if the name may be anybody's.
-            return _alike(left, Unsuitable(Need.REQUIRE_TLS, peer))
-        level: TlsLevel = "none" if hop.unix else "verify" if guarded else hop.tls
-        way = Way(peer, hop.lmtp, level, login, hop.without, hop.source, hop.hello)
+        way = self._way(consignment, peer)
+        if not isinstance(way, Way):
+            return _alike(consignment.recipients, way)
         reports: list[Report] = []
         try:
-            await self._carry_all(consignment, way, hop, reports)
+            line = self.pool.take(way)
+            if line is not None:
+                await self._carry(consignment, line, reports)
+            if len(reports) < len(consignment.recipients):
+                await self._carry_anew(consignment, way, reports)
         except (Exception, CancelledError) as problem:
             if not reports:
                 raise
             raise Interrupted(reports) from problem
         return reports
 
-    async def _carry_all(self, consignment: Consignment, way: Way, hop: NextHop, reports: list[Report]) -> None:
-        """On as many connections as it takes; a report is added as soon as there is one."""
+    def _way(self, consignment: Consignment, peer: Peer) -> Way | Fact:
+        """How the host is met, or why it cannot be."""
+        hop, envelope = consignment.next_hop or _ANYHOW, consignment.entry.envelope
+        try:
+            login = self.logins.take(hop.login) if hop.login else None
+        except NoLogin as problem:
+            # The mail waits: a name may come back into the configuration, and a file may be mended.
+            self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
+            return Unauthenticated(peer, str(problem))
+        level: TlsLevel = hop.tls
+        # A notice about such a message is sent in any case (RFC 8689 section 5).
+        guarded = envelope.require_tls and envelope.reverse_path is not None
+        if guarded or level != "none":
+            if hop.unix:
+                level = "none"
+            elif guarded and not peer.assured:
+                # Whatever certificate it shows: that it is for the name proves nothing if the name may be anybody's.
+                return Unsuitable(Need.REQUIRE_TLS, peer)
+            elif guarded:
+                level = "verify"
+        return Way(
+            peer.name,
+            peer.address,
+            peer.port,
+            peer.assured,
+            hop.lmtp,
+            level,
+            login,
+            hop.without,
+            hop.source,
+            hop.hello,
+        )
+
+    async def _carry_anew(self, consignment: Consignment, way: Way, reports: list[Report]) -> None:
+        """What is left, on as many new connections as it takes; a report is added as soon as there is one."""
         recipients = consignment.recipients
-        line = self.pool.take(way)
         while len(reports) < len(recipients):
-            left = recipients[len(reports) :]
-            if line is None:
-                opened = await self._open(way)
-                if not isinstance(opened, Connection):
-                    reports += _alike(left, self._refused(opened, consignment))
-                    return
-                line = Line(way, opened, self.dialer.clock.seconds())
+            opened = await self._open(way)
+            if not isinstance(opened, Connection):
+                reports += _alike(recipients[len(reports) :], self._refused(opened, consignment))
+                return
             before = len(reports)
-            was_new = not line.transactions
-            await self._carry(consignment, left, line, hop, reports)
-            line = None
-            over = _over(reports[before].fact) if was_new else None
+            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports)
+            over = _over(reports[before].fact)
             if over is not None:
                 # It would end the next conversation as well, and each costs its deadlines.
                 reports += _alike(recipients[len(reports) :], over)
@@ -127,33 +146,37 @@ class SmtpTransmitter:
             raise ValueError("there is no TLS to speak with others")
         return await dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
-    async def _carry(
-        self,
-        consignment: Consignment,
-        recipients: Sequence[Recipient],
-        line: Line,
-        hop: NextHop,
-        reports: list[Report],
-    ) -> None:
+    async def _carry(self, consignment: Consignment, line: Line, reports: list[Report]) -> None:
         """
-        As many transactions as the host takes on this connection: on a new one at least one, on one that has served
-        before perhaps none.
+        As many transactions of what is left as the host takes on this connection: on a new one at least one, on one
+        that has served before perhaps none.
         """
         connection = line.connection
         features = connection.features
-        parts = portions(recipients, features, _domain)
         try:
-            for part in parts[: line.left]:
-                now = self.dialer.clock.now()
-                transaction = transaction_for(consignment, features, part, now=now, clear=bool(hop.unix))
+            for part in portions(consignment.recipients[len(reports) :], features, _domain):
                 served = line.transactions
+                if served == line.most:
+                    break
+                transaction = self._transaction(consignment, features, part)
                 line.transactions += 1
                 facts = await connection.carry(transaction, _content(consignment, transaction))
-                if served and any(map(_says_only_that_it_is_over, facts)):
+                if served and _say_only_that_it_is_over(facts):
                     break
-                reports += [Report(recipient, fact) for recipient, fact in zip(part, facts, strict=True)]
+                for recipient, fact in zip(part, facts, strict=True):
+                    reports.append(Report(recipient, fact))
         finally:
             self.pool.give_back(line)
+
+    def _transaction(self, consignment: Consignment, features: Features, part: Sequence[Recipient]) -> Transaction:
+        envelope, hop = consignment.entry.envelope, consignment.next_hop
+        return transaction_for(
+            consignment,
+            features,
+            part,
+            now=0.0 if envelope.deliver_by is None else self.dialer.clock.now(),
+            clear=envelope.require_tls and hop is not None and bool(hop.unix),
+        )
 
     def _refused(self, fact: Refusal, consignment: Consignment) -> Fact:
         """What there was instead of a connection; what the operator has to mend is said aloud."""
@@ -179,15 +202,14 @@ def _over(first: Fact) -> Fact | None:
             return None
 
 
-def _says_only_that_it_is_over(fact: Fact) -> bool:
+def _say_only_that_it_is_over(facts: Sequence[Fact]) -> bool:
     """The connection ended before MAIL was answered, or 421 was the answer (RFC 5321 section 3.8)."""
-    match fact:
-        case Broke(phase=Phase.MAIL):
+    for fact in facts:
+        if type(fact) is Broke and fact.phase is Phase.MAIL:
             return True
-        case Answered(phase=Phase.MAIL, reply=reply):
-            return reply.code == 421
-        case _:
-            return False
+        if type(fact) is Answered and fact.phase is Phase.MAIL and fact.reply.code == 421:
+            return True
+    return False
 
 
 def _content(consignment: Consignment, transaction: Transaction) -> Iterator[bytes]:

@@ -62,6 +62,9 @@ class OutgoingTests(SynchronousTestCase):
             [b"a\r\n.", b"\r\nb\r\n.\r\n"],
             [b"a\r\n.\r\n.\r\n"],
             [b"a\r\n.\r\n", b".\r\n"],
+            [b"x" * PIECE + b"\r\n.\r\n", b"", b"b\r\n.\r\n"],
+            [b"x.\r\n" * PIECE + b".\r\n", b"", b"", b"b\r\n.\r\n"],
+            [b"x" * PIECE + b"\r", b"\n", b".", b"\r", b"\nb\r\n.\r\n"],
         ):
             gone = bytearray()
             with self.assertRaises(ContentDamaged):
