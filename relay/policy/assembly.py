@@ -13,6 +13,7 @@ from relay.interfaces import World
 from relay.policy.chain import COMMAND_TIMEOUT, Chain, Station
 from relay.policy.guard import Guard
 from relay.policy.registry import make_policy
+from relay.policy.watched import watched
 
 
 def make_chain(
@@ -30,7 +31,7 @@ def make_chain(
         if settings.mode == "off":
             continue
         try:
-            own = evolve(world, store=world.store.scoped(settings.name))
+            own = watched(evolve(world, store=world.store.scoped(settings.name)))
             policy = make_policy(settings.use, settings.options, own)
         except ValueError as error:
             problems.append(Problem(file, settings.line, f"policy.{number}", str(error)))
