@@ -54,19 +54,13 @@ class Admission:
         self._within = lru_cache(4096)(partial(is_within, networks=self._trusted))
         self._clock = clock
         self._connected = 0
+        #: From half the connection limit up slow content is no longer waited for.
+        self.crowded = False
+        #: From three quarters up idle clients are waited for less.
+        self.stressed = False
         self._at_once: dict[str, int] = {}
         self._recent: dict[str, deque[float]] = {}
         self._swept = clock.seconds()
-
-    @property
-    def crowded(self) -> bool:
-        """From half the connection limit up slow content is no longer waited for."""
-        return self._connected * 2 >= self._limits.connections
-
-    @property
-    def stressed(self) -> bool:
-        """From three quarters up idle clients are waited for less."""
-        return self._connected * 4 >= self._limits.connections * 3
 
     def is_trusted(self, address: str | None) -> bool:
         """Whether the limits for strangers do not bind this client."""
@@ -80,7 +74,7 @@ class Admission:
 
         Either way `leave` must be called once when it is gone.
         """
-        self._connected += 1
+        self._count(1)
         whom = None if address is None else counted_as(address)
         if whom is not None:
             # Counted whatever comes of it, since `leave` counts it off.
@@ -104,12 +98,17 @@ class Admission:
 
     def leave(self, address: str | None) -> None:
         """A client that entered is gone."""
-        self._connected -= 1
+        self._count(-1)
         whom = None if address is None else counted_as(address)
         if whom in self._at_once:
             self._at_once[whom] -= 1
             if not self._at_once[whom]:
                 del self._at_once[whom]
+
+    def _count(self, by: int) -> None:
+        self._connected = connected = self._connected + by
+        most = self._limits.connections
+        self.crowded, self.stressed = connected * 2 >= most, connected * 4 >= most * 3
 
     def _sweep(self, now: float) -> None:
         """Forget addresses that have not connected for a minute, once a minute: memory follows the last one."""

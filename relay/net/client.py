@@ -23,7 +23,6 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorUNIX,
     ITCPTransport,
-    ITLSTransport,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -137,8 +136,12 @@ class Connection(Protocol):
     `carry` as many transactions as there are, one after the other, then `quit`.
     """
 
+    transport: Any
+
     def __init__(self, peer: Peer, dialer: Dialer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> None:
         self._session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
+        #: What the server offers, once a transaction can begin.
+        self.features = Features()
         self._tls = tls
         #: How far TLS has come: its handshake has begun; it is complete.
         self._shaking = self._shaken = False
@@ -157,11 +160,6 @@ class Connection(Protocol):
         self._closing = False
 
     # What the agent asks.
-
-    @property
-    def features(self) -> Features:
-        """What the server offers."""
-        return self._session.features
 
     @property
     def usable(self) -> bool:
@@ -225,9 +223,8 @@ class Connection(Protocol):
             # It was cancelled at the same moment.
             self._close(politely=False)
             return
-        transport = cast(Any, self.transport)
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
         self._session.connected()
         self._turn()
 
@@ -271,7 +268,7 @@ class Connection(Protocol):
     def resumeProducing(self) -> None:
         """A piece has left: the next one has its own time (RFC 5321 section 4.5.3.2.5)."""
         self._paused = False
-        self._watch(anew=True)
+        self._watch()
         self._send_content()
         self._turn()
 
@@ -282,34 +279,36 @@ class Connection(Protocol):
 
     def _turn(self) -> None:
         """Do all that is to be done now. What is called from here may call us again."""
-        self._speak()
-        while (event := self._session.next_event()) is not None:
-            self._do(event)
-        self._speak()
-        self._watch()
-
-    def _speak(self) -> None:
-        """Commands leave before anything that follows them, such as content."""
-        octets = self._session.data_to_send()
-        if octets:
-            self._write(octets)
+        session = self._session
+        # Commands leave before anything that follows them, such as content.
+        if octets := session.data_to_send():
+            self.transport.write(octets)
+        if (event := session.next_event()) is not None:
+            while event is not None:
+                self._do(event)
+                event = session.next_event()
+            if octets := session.data_to_send():
+                self.transport.write(octets)
+        if session.moves != self._moves:
+            self._watch()
 
     def _do(self, event: Event) -> None:
         match event:
-            case StartTls():
-                self._start_tls()
-            case Ready():
-                self._open(self)
-            case TurnedAway(fact):
-                self._open(fact)
-            case Proceed():
-                self._content = self._carried[0][1]
-                self._draw()
-                self._send_content()
             case Settled(facts):
                 carried = self._carried.popleft()[0]
                 if not carried.called:
                     carried.callback(facts)
+            case Proceed():
+                self._content = self._carried[0][1]
+                self._draw()
+                self._send_content()
+            case StartTls():
+                self._start_tls()
+            case Ready():
+                self.features = self._session.features
+                self._open(self)
+            case TurnedAway(fact):
+                self._open(fact)
             case Over(politely):
                 self._close(politely)
 
@@ -318,7 +317,7 @@ class Connection(Protocol):
         try:
             if self._tls is None:
                 raise ValueError("there is nothing to start TLS with")
-            cast(ITLSTransport, self.transport).startTLS(self._tls)
+            self.transport.startTLS(self._tls)
         except Exception:
             # Ours: whatever it is, nothing is said in clear for it.
             _log.failure("TLS could not be started")
@@ -343,15 +342,15 @@ class Connection(Protocol):
             if self._content is None:
                 # Gone while its next piece was drawn: our own content has failed.
                 return
-            if self._piece is not None:
-                self._produce(True)
-                session.piece_sent()
-                self._write(piece)
-            else:
+            if self._piece is None:
                 self._content = None
                 session.content_sent()
-                self._write(piece)
+                self.transport.write(piece)
                 self._produce(False)
+                return
+            self._produce(True)
+            session.piece_sent()
+            self.transport.write(piece)
         if not session.wants_content:
             self._drop_content()
 
@@ -377,18 +376,17 @@ class Connection(Protocol):
         if on is self._producing:
             return
         self._producing = on
-        transport = cast(Any, self.transport)
         if on:
-            transport.registerProducer(self, True)
+            self.transport.registerProducer(self, True)
         else:
-            transport.unregisterProducer()
+            self.transport.unregisterProducer()
             self._paused = False
 
     # Deadlines.
 
-    def _watch(self, anew: bool = False) -> None:
+    def _watch(self) -> None:
         """A deadline is for a whole command: octets that do not finish a reply do not move it."""
-        if self._closing or not self._connected or (self._session.moves == self._moves and not anew):
+        if self._closing or not self._connected:
             return
         self._moves = self._session.moves
         seconds = self._session.deadline
@@ -399,15 +397,12 @@ class Connection(Protocol):
 
     def _expired(self) -> None:
         if self._closing:
-            cast(Any, self.transport).abortConnection()
+            self.transport.abortConnection()
             return
         self._session.break_off(Breakage.TIMEOUT)
         self._turn()
 
     # The transport.
-
-    def _write(self, octets: bytes) -> None:
-        cast(ITCPTransport, self.transport).write(octets)
 
     def _close(self, politely: bool) -> None:
         self._content = self._piece = None
@@ -417,14 +412,13 @@ class Connection(Protocol):
                 self._connector.disconnect()
             return
         self._produce(False)
-        transport = cast(Any, self.transport)
         if politely:
             if self._tls is not None and self._shaken:
                 self._tls.remember()
             # What was said last still leaves; the deadline of QUIT goes on, since the peer may have stopped reading.
-            transport.loseConnection()
+            self.transport.loseConnection()
         else:
-            transport.abortConnection()
+            self.transport.abortConnection()
 
 
 #: What Twisted says when there is no connection; everything else is `UNREACHABLE`.

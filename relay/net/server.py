@@ -18,7 +18,6 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IPushProducer,
     ITCPTransport,
-    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -99,6 +98,8 @@ class Doorway:
 class SmtpServer(Protocol):
     """One connection."""
 
+    transport: Any
+
     def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], object]) -> None:
         self._doorway = doorway
         self._gone = gone
@@ -130,7 +131,7 @@ class SmtpServer(Protocol):
 
     def connectionMade(self) -> None:
         self._connected = True
-        transport = cast(Any, self.transport)
+        transport = self.transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         # Over this the transport asks us, its producer, to pause.
@@ -153,7 +154,7 @@ class SmtpServer(Protocol):
         for errors that were made.
         """
         self._shaking = False
-        connection = cast(Any, self.transport).getHandle()
+        connection = self.transport.getHandle()
         secured = Secured(
             described(connection),
             # To look for them takes a fifth of the time of a handshake, and few clients can use them.
@@ -165,7 +166,7 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
-        if session.closed or self._shaking:
+        if session.state is State.CLOSED or self._shaking:
             return
         session.receive_data(data)
         if self._content_since is not None:
@@ -233,57 +234,74 @@ class SmtpServer(Protocol):
                 continue
             if type(event) is ContentEnded:
                 self._content_since = None
-            reply = self._ask(cast(Question, event))
+            reply = self._ask(event)  # type: ignore[arg-type]  # all but `Content` are questions
             if reply is None:
                 break
-            said.append(session.send(reply))
+            octets = session.send(reply)
+            said.append(octets)
             answered = True
             if type(event) is XClient and session.state is State.INTRODUCED:
                 self._introduce(event)
                 session, visit = self._session, self._visit
-            waiting += len(said[-1])
+            waiting += len(octets)
             if waiting > self._doorway.limits.unread_replies:
                 # Enough for the client to read first: the transport says when.
-                self._write(b"".join(said))
+                self.transport.write(b"".join(said))
                 said.clear()
                 waiting = 0
         if said:
-            self._write(b"".join(said))
+            self.transport.write(b"".join(said))
         if session.state is State.HANDSHAKE:
             self._shake_hands()
-            return
-        if not session.closed and self._stopping and self._owed is None and not session.receiving:
+        elif self._stopping or self._heard_all or session.state is State.CLOSED:
+            self._part(answered)
+        elif self._owed is None and not self._choked:
+            self._listen(answered)
+
+    def _part(self, answered: bool) -> None:
+        """The session is over, or one side wants it to be: close as soon as nothing is owed any more."""
+        session, idle = self._session, self._owed is None
+        if self._stopping and idle and not session.receiving:
             self._write(session.farewell(answers.STOPPING))
         if session.closed:
             self._close()
-        elif self._owed is None and self._heard_all and not self._choked:
-            session.farewell(answers.STOPPING)  # which nobody waits for
-            self._close()
-        elif self._owed is None and not self._choked:
+        elif idle and not self._choked:
+            if self._heard_all:
+                session.farewell(answers.STOPPING)  # which nobody waits for
+                self._close()
+            else:
+                self._listen(answered)
+
+    def _listen(self, answered: bool) -> None:
+        """It is the client's turn."""
+        if not self._reading:
             self._read(True)
-            self._watch(answered)
+        self._watch(answered)
 
     def _ask(self, question: Question) -> Answer | None:
         """The reply, or `None` if it has to wait for something."""
         try:
-            answer: Answer | Deferred[Answer] = start(self._visit.answer(question))
+            answer = self._visit.answer(question)
+            if type(answer) is not Reply:
+                answer = start(answer)
         except Exception:
             return self._failed(Failure())
-        limits, delay = self._doorway.limits, 0.0
+        slow = self._session.slow
         if not isinstance(answer, Deferred):
-            if self._session.slow or isinstance(question, Connected):
-                delay = self._delay(question, answer)
+            delay = self._delay(question, answer) if slow or type(question) is Connected else 0.0
             if not delay:
                 return answer
             answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
-        elif self._session.slow:
+        elif slow:
             answer.addCallback(self._slowed, question)
             delay = SLOWNESS
+        else:
+            delay = 0.0
         self._owed, self._asked = answer, question
-        patience = limits.final_reply if isinstance(question, ContentEnded) else limits.policies_at_command
-        self._owed_until = self._doorway.clock.seconds() + delay + patience
-        self._deadline.within(delay + patience)
-        answer.addErrback(self._failed).addCallback(self._answered)
+        limits = self._doorway.limits
+        patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command
+        self._owed_until = self._deadline.within(delay + patience)
+        answer.addCallbacks(self._answered, self._not_answered)
         return None
 
     def _slowed(self, answer: Answer, question: Question) -> Answer | Deferred[Answer]:
@@ -321,7 +339,7 @@ class SmtpServer(Protocol):
         self._shaking = True
         self._read(True)
         self._deadline.within(self._doorway.limits.handshake)
-        cast(Any, self.transport).startTLS(self._doorway.tls)
+        self.transport.startTLS(self._doorway.tls)
 
     def _answered(self, reply: Answer | None) -> None:
         if self._owed is None:
@@ -332,6 +350,9 @@ class SmtpServer(Protocol):
             if self._session.state is State.INTRODUCED:
                 self._introduce(cast(XClient, self._asked))
             self._converse([said])
+
+    def _not_answered(self, failure: Failure) -> None:
+        self._answered(self._failed(failure))
 
     def _failed(self, failure: Failure) -> Reply | None:
         """Ours to explain, in the log only; the client hears 451, or nothing where that might be a lie."""
@@ -364,11 +385,11 @@ class SmtpServer(Protocol):
         A deadline is for a whole command: octets that finish none (not `answered`) do not move it. Content has one of
         its own from its beginning on, and what comes by BDAT begins with the first chunk.
         """
-        limits, admission = self._doorway.limits, self._doorway.admission
-        if not self._session.receiving and self._session.state is not State.CHUNKS:
+        session, limits = self._session, self._doorway.limits
+        if not session.receiving and session.state is not State.CHUNKS:
             self._content_since = None
             if answered:
-                self._deadline.within(limits.idle_stressed if admission.stressed else limits.idle)
+                self._deadline.within(limits.idle_stressed if self._doorway.admission.stressed else limits.idle)
             return
         now = self._doorway.clock.seconds()
         if self._content_since is None:
@@ -427,23 +448,22 @@ class SmtpServer(Protocol):
 
     def _write(self, octets: bytes) -> None:
         if octets:
-            cast(ITransport, self.transport).write(octets)
+            self.transport.write(octets)
 
     def _read(self, on: bool) -> None:
         if on is not self._reading and not self._heard_all:
             self._reading = on
-            transport = cast(Any, self.transport)
             if on:
-                transport.resumeProducing()
+                self.transport.resumeProducing()
             else:
-                transport.pauseProducing()
+                self.transport.pauseProducing()
 
     def _close(self) -> None:
         """Let what was said leave, for a while, and close."""
         if not self._closing:
             self._let_go()
             self._deadline.within(self._doorway.limits.unread_time)
-            cast(ITransport, self.transport).loseConnection()
+            self.transport.loseConnection()
 
     def _abort(self) -> None:
         owed, self._owed = self._owed, None
@@ -452,12 +472,12 @@ class SmtpServer(Protocol):
         self._session.farewell(answers.STOPPING)
         if not self._closing:
             self._let_go()
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def _let_go(self) -> None:
         self._closing = True
         # A transport with a producer would wait for it before it closes.
-        cast(Any, self.transport).unregisterProducer()
+        self.transport.unregisterProducer()
 
 
 class SmtpServerFactory(Factory):

@@ -23,14 +23,15 @@ class Deadline:
         self._call: Any = None
         self._timer_at = 0.0
 
-    def within(self, seconds: float) -> None:
-        """The deadline is `seconds` from now."""
+    def within(self, seconds: float) -> float:
+        """The deadline is `seconds` from now; answers with when that is, by the clock."""
         self._at = at = self._clock.seconds() + seconds
         if self._call is None:
             self._arm(at)
         elif self._timer_at > at:
             self._call.cancel()
             self._arm(at)
+        return at
 
     def clear(self) -> None:
         """There is no deadline."""

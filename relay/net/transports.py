@@ -19,6 +19,7 @@ from twisted.internet._newtls import ConnectionMixin, startTLS
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv6Address
 from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 #: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
 #: takes them as fast as they are made: others want to be served meanwhile.
@@ -81,7 +82,27 @@ class _Undelayed:
             tcp.Connection.setTcpNoDelay(self, enabled)  # type: ignore[arg-type]
 
 
-class PromptServer(_Undelayed, _PromptStream, tcp.Server):
+class _PromptTcp(_Undelayed, _PromptStream):
+    """What all connections by TCP have in common."""
+
+    bufferSize: int
+    protocol: Any
+
+    def doRead(self) -> Any:
+        """Twisted's own, in one step instead of two."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+
+class PromptServer(_PromptTcp, tcp.Server):
     """A connection that was accepted; its names are made when somebody asks, and hardly anybody does."""
 
     def __init__(
@@ -121,7 +142,7 @@ class PromptPort(tcp.Port):
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class PromptClient(_Undelayed, _PromptStream, tcp.Client):
+class PromptClient(_PromptTcp, tcp.Client):
     """A connection to another host."""
 
     def createInternetSocket(self) -> socket.socket:
