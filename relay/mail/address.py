@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 import idna
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 #: RFC 5321 section 4.5.3.1: octets, not characters.
 LOCAL_PART_OCTETS = 64
@@ -49,6 +49,10 @@ class Address:
     local: str
     #: Lower case with A-labels (RFC 5891), or an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
     domain: str
+    #: Whether a next hop without SMTPUTF8 can be told this address (RFC 6531).
+    ascii: bool = field(
+        default=Factory(lambda self: self.local.isascii(), takes_self=True), init=False, eq=False, repr=False
+    )
     #: As it is written in a path, once somebody has asked.
     _written: str = field(default="", init=False, eq=False, repr=False)
 
@@ -60,11 +64,6 @@ class Address:
         Raises `AddressError`. Time is linear in the length of the text.
         """
         return parse_address(text)
-
-    @property
-    def ascii(self) -> bool:
-        """Whether a next hop without SMTPUTF8 can be told this address (RFC 6531)."""
-        return self.local.isascii()
 
     @property
     def is_literal(self) -> bool:

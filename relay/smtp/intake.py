@@ -167,32 +167,42 @@ class Intake:
         limit = len(input)
         if limit - at > self._piece:
             limit = at + self._piece
-        end = self._find_end(input, at, limit)
+        dots = input.count(self._stuffed, at, limit)
+        end = self._find_end(input, at, limit, dots)
         if end >= 0:
             self.ended = True
+            if end < limit:
+                dots = input.count(self._stuffed, at, end)
         else:
             # A CR at the edge waits for what follows it, so that CR LF is always looked at whole.
             end = limit - 1 if input[limit - 1 : limit] == b"\r" and not self._lf_ended else limit
             if end == at:
                 return Piece(b"", 0)
         octets = input[at:end]
-        self._inspect(octets, end - at)
+        self._inspect(octets, end - at, dots)
         return Piece(octets.replace(b"\n", b"\r\n") if self._lf_ended else octets, end - at)
 
-    def _find_end(self, input: bytes, at: int, limit: int) -> int:
-        """The position behind the terminator, or -1 if it does not end between `at` and `limit`."""
+    def _find_end(self, input: bytes, at: int, limit: int, dots: int) -> int:
+        """
+        The position behind the terminator, or -1 if it does not end between `at` and `limit`, where so many lines
+        begin with a dot. It is one of them, so most pieces need not be searched for it.
+        """
         ending, tail, length = self._ending, self._tail, 3 if self._lf_ended else 5
         # It may have begun in what was taken before.
         edge = at + length - 1
         found = (tail + input[at : edge if edge < limit else limit]).find(ending)
         if found >= 0:
             return at + found + length - len(tail)
+        if not dots:
+            return -1
+        if dots == 1 and limit - length >= at and input[limit - length : limit] == ending:
+            return limit
         found = input.find(ending, at, limit)
         return found if found < 0 else found + length
 
-    def _inspect(self, octets: bytes, length: int) -> None:
+    def _inspect(self, octets: bytes, length: int, dots: int) -> None:
         # Dots that were stuffed are no octets of the message (RFC 5321 section 4.5.2).
-        size = self.size + length - octets.count(self._stuffed)
+        size = self.size + length - dots
         if octets[:1] == b"." and self._tail.endswith(self._newline):
             size -= 1
         if self._lf_ended:
@@ -215,7 +225,8 @@ class Intake:
     def _has_bare_newline(self, octets: bytes) -> bool:
         if self._lf_ended:
             return b"\r" in octets
-        rest = octets.replace(b"\r\n", b"")
+        # What `replace` does, in two thirds of its time.
+        rest = b"".join(octets.split(b"\r\n"))
         return b"\n" in rest or b"\r" in rest
 
     def _has_long_line(self, octets: bytes) -> bool:

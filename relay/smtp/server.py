@@ -193,6 +193,7 @@ class ServerSession:
         "_swallowing",
         "_transaction",
         "_words",
+        "closed",
         "errors",
         "slow",
         "state",
@@ -221,6 +222,8 @@ class ServerSession:
         self._grammar = profile.grammar(standing, extended=False)
         #: Where the dialogue stands. Only the session itself moves it.
         self.state = State.STRANGER if greeted else State.OPENING
+        #: It stands at its end: nothing more will be said.
+        self.closed = False
         #: The question that waits for its reply.
         self._asked: Question | None = None
         self._transaction = _NO_TRANSACTION
@@ -242,11 +245,6 @@ class ServerSession:
         self.errors = errors
         #: So many errors that the next answer may take its time.
         self.slow = errors > limits.errors_slow
-
-    @property
-    def closed(self) -> bool:
-        """Nothing more will be said."""
-        return self.state is State.CLOSED
 
     @property
     def receiving(self) -> bool:
@@ -332,6 +330,7 @@ class ServerSession:
         quiet = self._asked is not None or self.state is State.CLOSED
         self._asked = None
         self.state = State.CLOSED
+        self.closed = True
         return b"" if quiet else reply.wire
 
     def _move(self, asked: Question, reply: Reply) -> None:
@@ -352,6 +351,7 @@ class ServerSession:
             self._transaction = _NO_TRANSACTION
             self._intake = self._chunks = None
         self.state = state
+        self.closed = state is State.CLOSED
 
     def _agree(self, asked: Question, reply: Reply) -> None:
         """What a positive reply changes beside the state."""

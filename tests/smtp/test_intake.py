@@ -49,6 +49,12 @@ class IntakeTests(SynchronousTestCase):
         elif line_limit > len(sent):
             self.assertIsNone(intake.fault)
 
+    def test_content_ends_where_it_ends_first_whatever_stands_behind_it(self) -> None:
+        for behind in (b"", b"QUIT\r\n", b".\r\n", b"\r\n.\r\n", b"MAIL FROM:<a@b>\r\n.\r\n"):
+            intake, taken, rest = take([b"..a\r\n.b\r\n.\r\n" + behind])
+            self.assertEqual((taken, rest, intake.size), (b"..a\r\n.b\r\n.\r\n", behind, 7))
+            self.assertIsNone(intake.fault)
+
     def test_nothing_but_crlf_dot_crlf_ends_content(self) -> None:
         for ending in (
             b"\n.\n",
