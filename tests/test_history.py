@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,7 @@ from zope.interface.verify import verifyObject
 
 from relay.history import records
 from relay.history.database import APPLICATION, FORMAT, set_aside
+from relay.history.keys import LONGEST, keys, plain, row
 from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
 from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
@@ -33,7 +35,7 @@ from relay.net.scribe import IsScribe, Scribe
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database as open_spool
-from relay.testing.history import BOB, ID, NOON, OTHER, HistoryContract
+from relay.testing.history import ANN, BOB, ID, NOON, OTHER, HistoryContract
 from relay.testing.maillog import MemoryMailLog
 
 T = TypeVar("T")
@@ -534,7 +536,52 @@ class AgreementTests(SynchronousTestCase):
 TABLES = ("lives", "events", "keys")
 
 
+#: Values as events have them, and as peers would like them to be.
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.text(st.sampled_from('aB "\\\n<>é@,\x7f')),
+    st.just("<>"),
+    st.builds(Address, st.text(st.sampled_from('aB "\\'), min_size=1), st.just("example.org")),
+    st.lists(st.sampled_from(["a", 'd"'])),
+    st.just("x" * (LONGEST + 1)),
+)
+NAMES = ["id", "sender", "recipient", "user", "to", "message_id", "client", "size", "because"]
+
+
+class RowTests(SynchronousTestCase):
+    @given(st.sampled_from(["accepted", "refused"]), st.dictionaries(st.sampled_from(NAMES), VALUES))
+    def test_what_is_made_in_one_go_is_what_is_made_piece_by_piece(self, what: str, fields: dict[str, object]) -> None:
+        made = row(what, fields)
+        if made is not None:
+            told = plain(fields)
+            self.assertEqual(json.loads(made[0]), told)
+            self.assertEqual(list(json.loads(made[0])), list(told))
+            self.assertEqual(sorted(made[1]), sorted(keys(what, fields, told)))
+
+    def test_usual_events_are_made_in_one_go(self) -> None:
+        fields = {
+            "id": ID,
+            "sender": ANN,
+            "to": "bob@example.net",
+            "size": 5,
+            "age": 0.1,
+            "text": "250 Ok",
+            "tls": None,
+        }
+        self.assertIsNotNone(row("accepted", fields))
+
+
 class TeedTests(SynchronousTestCase):
+    def test_one_within_another_makes_no_difference(self) -> None:
+        logs = [MemoryMailLog() for _ in range(3)]
+        Teed(Teed(logs[0], logs[1]), logs[2]).event("accepted", id="a")
+        self.assertEqual([log.events for log in logs], [logs[0].events] * 3)
+        self.assertEqual(len(logs[0].events), 1)
+
     def test_the_log_and_the_history_are_told_the_same(self) -> None:
         log, history = MemoryMailLog(), MemoryHistory(lambda: NOON)
         both = Teed(log, history)

@@ -23,10 +23,11 @@ from relay.interfaces import IMailLog
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.net import maillog
-from relay.net.logline import LONGEST, json_lines, text_lines
+from relay.net.logline import LONGEST, Event, json_lines, plain_text_lines, text_lines
 from relay.net.maillog import EVENTS, MailLog
 from relay.testing.disk import FaultyDisk
-from relay.testing.maillog import Event, MemoryMailLog
+from relay.testing.maillog import Event as Noted
+from relay.testing.maillog import MemoryMailLog
 
 #: 2026-11-23T01:28:37.123Z
 NOW = 1795397317.1234
@@ -90,6 +91,39 @@ class TextTests(SynchronousTestCase):
     def test_numbers_and_several_values(self) -> None:
         self.assertEqual(text(age=12.5, whole=3.0, yes=True), " age=12.5 whole=3 yes=yes")
         self.assertEqual(text(to=[Address("a", "x"), Address("b", "y")]), " to=<a@x>,<b@y>")
+
+
+#: Values as events have them, and as peers would like them to be.
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.text(st.sampled_from('ab "=\\\n<>é\x7f')),
+    st.builds(Address, st.text(st.sampled_from('ab "\\'), min_size=1), st.just("example.org")),
+    st.lists(st.sampled_from(["a", "b c", 'd"'])),
+    st.sampled_from(["x" * LONGEST, "x" * (LONGEST + 1), "x y" * LONGEST]),
+)
+FIELDS = st.dictionaries(st.sampled_from(["id", "helo", "reply", "to", "age", "size"]), VALUES)
+
+
+class PlainTextTests(SynchronousTestCase):
+    @given(st.lists(st.tuples(st.sampled_from([0.0, NOW, NOW + 1.5]), st.just("accepted"), FIELDS), max_size=5))
+    def test_lines_that_are_made_together_are_those_that_are_made_one_by_one(self, events: list[Any]) -> None:
+        together = plain_text_lines()(events)
+        one = text_lines()
+        if together is not None:
+            self.assertEqual(together.decode(), "".join(one(*event) for event in events))
+
+    def test_usual_events_are_made_together(self) -> None:
+        fields = {"id": "4Q2x7", "to": "<bob@x>", "text": "250 2.0.0 Ok", "age": 0.1, "size": 5, "user": None}
+        events: list[Event] = [(NOW, "accepted", fields), (NOW + 1, "relayed", fields), (NOW + 1, "relayed", {})]
+        self.assertIsNotNone(plain_text_lines()(events))
+
+    def test_what_has_to_be_escaped_or_cut_is_made_by_itself(self) -> None:
+        for value in 'a"b', 'a" b', "a\\b", "a\nb", "a\nb c", "é", "\x7f", "x" * LONGEST, Address("a b", "x"):
+            self.assertIsNone(plain_text_lines()([(NOW, "accepted", {"helo": value})]), value)
 
 
 class JsonTests(SynchronousTestCase):
@@ -163,6 +197,25 @@ class WritingTests(MailLogCase):
         self.turn()
         self.assertEqual(self.lines(), ["accepted id=a", "accepted id=b", "accepted id=c"])
         self.assertEqual(disk.names.count("write"), 1)
+
+    def test_events_of_one_turn_have_one_time_and_those_of_the_next_another(self) -> None:
+        times = iter([1.0, 2.0, 3.0])
+        log = MailLog(self.clock, self.file, calendar=lambda: next(times))
+        log.start()
+        self.addCleanup(log.close)
+        for _ in range(2):
+            log.event("accepted")
+            log.event("relayed")
+            self.turn()
+        seconds = [line.split()[0][17:] for line in self.file.read_text().splitlines()]
+        self.assertEqual(seconds, ["01.000Z", "01.000Z", "02.000Z", "02.000Z"])
+
+    def test_one_line_that_has_to_be_escaped_leaves_the_others_as_they_are(self) -> None:
+        log = self.log()
+        for id in "a", 'b"', "c":
+            log.event("accepted", id=id)
+        self.turn()
+        self.assertEqual(self.lines(), ["accepted id=a", r'accepted id="b\""', "accepted id=c"])
 
     def test_a_turn_without_events_writes_nothing(self) -> None:
         disk = FaultyDisk()
@@ -368,7 +421,7 @@ class VocabularyTests(SynchronousTestCase):
     def test_the_log_of_a_test_keeps_events_and_knows_the_words(self) -> None:
         log = MemoryMailLog()
         log.event("accepted", id="a", client=None)
-        self.assertEqual(log.events, [Event("accepted", {"id": "a"})])
+        self.assertEqual(log.events, [Noted("accepted", {"id": "a"})])
         self.assertEqual(log.events, [("accepted", {"id": "a"})])
         self.assertEqual(log.named("accepted"), [{"id": "a"}])
         with self.assertRaises(ValueError):

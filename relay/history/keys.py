@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from relay.mail.address import AddressError, parse_address
+from relay.mail.address import Address, AddressError, parse_address
 from relay.mail.history import Plain
 
 #: Characters of a value that are kept, and of a key: a peer's reply may have 64 KiB.
@@ -16,6 +16,10 @@ _LONGEST_KEY: Final = 500
 
 #: Fields that name a mailbox, a user, or a message of ours.
 _NAMES: Final = ("sender", "recipient", "original", "user", "notice")
+#: All fields by which events are found.
+_FOUND_BY: Final = frozenset({*_NAMES, "to", "message_id", "client"})
+#: Neither what is no number nor what is infinite.
+_EXACT: Final = 1e300
 #: The addresses in `to`, which has been made of addresses in canonical form.
 _ADDRESSES: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s",@]+)@[^\s,]+').findall
 
@@ -51,6 +55,49 @@ def keys(what: str, fields: Mapping[str, object], told: Mapping[str, Plain]) -> 
     # A client whose mail is accepted day by day is no question: those whom it was for are.
     if "client" in told and (what == "refused" or "id" not in fields):
         yield str(told["client"]).casefold()
+
+
+def row(what: str, fields: Mapping[str, object]) -> tuple[str, list[str]] | None:
+    """
+    `plain(fields)` in JSON and `keys(what, fields, plain(fields))`, made in one go; `None`: not in this way.
+
+    It is for what happens to nearly every message. Whether anything in it has to be cut or escaped is looked at once,
+    in what comes out; if so, or where a value is a list, both are made in the general way.
+    """
+    text, quotes = "", 0
+    found: list[str] = []
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is str or kind is Address:
+            word = f"{value}"
+            if not word or name == "id":
+                continue
+            text += f'"{name}":"{word}",'
+            quotes += 4
+            if name in _NAMES:
+                if word != "<>":
+                    found.append(word.casefold()[:_LONGEST_KEY])
+            elif name == "to":
+                found += [address.casefold() for address in _ADDRESSES(word)]
+            elif name == "message_id":
+                found.append(key(word))
+            elif name == "client" and (what == "refused" or "id" not in fields):
+                found.append(word.casefold())
+        elif value is None:
+            continue
+        elif name in _FOUND_BY:
+            return None
+        elif kind is int:
+            text += f'"{name}":{value},'
+            quotes += 2
+        elif kind is float and -_EXACT < value < _EXACT:  # type: ignore[operator]  # it is a number
+            text += f'"{name}":{value!r},'
+            quotes += 2
+        else:
+            return None
+    if len(text) > LONGEST or not (text.isascii() and text.isprintable()):
+        return None
+    return None if "\\" in text or text.count('"') != quotes else (f"{{{text[:-1]}}}", found)
 
 
 def plain(fields: Mapping[str, object]) -> dict[str, Plain]:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import frozen
 
 from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside
-from relay.history.keys import key, keys, plain
+from relay.history.keys import key, keys, plain, row
 from relay.mail.history import Findings, Happening, Life
 
 T = TypeVar("T")
@@ -167,9 +167,13 @@ class Records:
                 lives.append((life, at, id))
                 if id:
                     known[id] = life
-            told = plain(fields)
-            events.append((life, at, what, _encode(told)))
-            for each in keys(what, fields, told):
+            made = row(what, fields)
+            if made is None:
+                told = plain(fields)
+                made = _encode(told), list(keys(what, fields, told))
+            text, found = made
+            events.append((life, at, what, text))
+            for each in found:
                 found_by.add((each, life))
         return lives, events, found_by
 

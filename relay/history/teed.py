@@ -11,11 +11,15 @@ from relay.interfaces import IMailLog
 class Teed:
     """Hands each event on to all of `logs`, in order: the lines that people read, the history that they ask."""
 
-    __slots__ = ("_logs",)
+    __slots__ = ("_events", "logs")
 
     def __init__(self, *logs: IMailLog) -> None:
-        self._logs = logs
+        #: Those of another one among them are told directly.
+        self.logs: tuple[IMailLog, ...] = tuple(
+            each for log in logs for each in (log.logs if isinstance(log, Teed) else (log,))
+        )
+        self._events = tuple(log.event for log in self.logs)
 
     def event(self, what: str, /, **fields: object) -> None:
-        for log in self._logs:
-            log.event(what, **fields)
+        for event in self._events:
+            event(what, **fields)

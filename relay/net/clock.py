@@ -19,14 +19,11 @@ class ReactorClock:
     def __init__(self, reactor: IReactorTime, calendar: Callable[[], float] = time.time) -> None:
         self.seconds: Callable[[], float] = reactor.seconds
         self.callLater = reactor.callLater
-        self._calendar = calendar
+        self.calendar: Callable[[], float] = calendar
         self._epoch = calendar() - reactor.seconds()
 
     def now(self) -> float:
         return self._epoch + self.seconds()
-
-    def calendar(self) -> float:
-        return self._calendar()
 
 
 def cancel(delayed: Any) -> None:
