@@ -146,7 +146,7 @@ class SmtpServer(Protocol):
         elif self._doorway.implicit:
             self._shake_hands()
         else:
-            self._converse([])
+            self._converse(b"")
 
     def handshakeCompleted(self) -> None:
         """
@@ -162,7 +162,7 @@ class SmtpServer(Protocol):
         )
         self._follow(secured=secured, greeted=not self._doorway.implicit, introduced=())
         self._watch(answered=True)
-        self._converse([])
+        self._converse(b"")
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
@@ -172,7 +172,7 @@ class SmtpServer(Protocol):
         if self._content_since is not None:
             self._progress += len(data)
         if self._owed is None and not self._choked:
-            self._converse([])
+            self._converse(b"")
         elif session.buffered > self._doorway.limits.input_ahead:
             self._read(False)
 
@@ -182,7 +182,7 @@ class SmtpServer(Protocol):
         if self._shaking:
             self._abort()
         elif self._owed is None:
-            self._converse([])
+            self._converse(b"")
 
     def writeConnectionLost(self) -> None:
         """We never close our side alone."""
@@ -215,7 +215,7 @@ class SmtpServer(Protocol):
         self._choked = False
         if self._owed is None:
             self._watch(answered=True)
-            self._converse([])
+            self._converse(b"")
         else:
             self._deadline.within(max(0.0, self._owed_until - self._doorway.clock.seconds()))
 
@@ -224,10 +224,10 @@ class SmtpServer(Protocol):
 
     # The dialogue.
 
-    def _converse(self, said: list[bytes]) -> None:
-        """Answer all that can be answered now, and send it in one write."""
+    def _converse(self, said: bytes) -> None:
+        """Answer all that can be answered now, and send it in one write, together with what is `said` already."""
         session, visit = self._session, self._visit
-        answered, waiting = bool(said), 0
+        answered = said != b""
         while not self._choked and (event := session.next_event()) is not None:
             if type(event) is Content:
                 visit.take(event)
@@ -237,26 +237,25 @@ class SmtpServer(Protocol):
             reply = self._ask(event)  # type: ignore[arg-type]  # all but `Content` are questions
             if reply is None:
                 break
-            octets = session.send(reply)
-            said.append(octets)
+            said += session.send(reply)
             answered = True
             if type(event) is XClient and session.state is State.INTRODUCED:
                 self._introduce(event)
                 session, visit = self._session, self._visit
-            waiting += len(octets)
-            if waiting > self._doorway.limits.unread_replies:
+            if len(said) > self._doorway.limits.unread_replies:
                 # Enough for the client to read first: the transport says when.
-                self.transport.write(b"".join(said))
-                said.clear()
-                waiting = 0
+                self.transport.write(said)
+                said = b""
         if said:
-            self.transport.write(b"".join(said))
+            self.transport.write(said)
         if session.state is State.HANDSHAKE:
             self._shake_hands()
         elif self._stopping or self._heard_all or session.state is State.CLOSED:
             self._part(answered)
         elif self._owed is None and not self._choked:
-            self._listen(answered)
+            if not self._reading:
+                self._read(True)
+            self._watch(answered)
 
     def _part(self, answered: bool) -> None:
         """The session is over, or one side wants it to be: close as soon as nothing is owed any more."""
@@ -270,13 +269,8 @@ class SmtpServer(Protocol):
                 session.farewell(answers.STOPPING)  # which nobody waits for
                 self._close()
             else:
-                self._listen(answered)
-
-    def _listen(self, answered: bool) -> None:
-        """It is the client's turn."""
-        if not self._reading:
-            self._read(True)
-        self._watch(answered)
+                self._read(True)
+                self._watch(answered)
 
     def _ask(self, question: Question) -> Answer | None:
         """The reply, or `None` if it has to wait for something."""
@@ -286,17 +280,17 @@ class SmtpServer(Protocol):
                 answer = start(answer)
         except Exception:
             return self._failed(Failure())
-        slow = self._session.slow
-        if not isinstance(answer, Deferred):
-            delay = self._delay(question, answer) if slow or type(question) is Connected else 0.0
+        slow, delay = self._session.slow, 0.0
+        # That it is a reply is the usual case, and `isinstance` is slow to say that something is no Deferred.
+        if type(answer) is Reply or not isinstance(answer, Deferred):
+            if slow or type(question) is Connected:
+                delay = self._delay(question, answer)
             if not delay:
                 return answer
             answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
         elif slow:
             answer.addCallback(self._slowed, question)
             delay = SLOWNESS
-        else:
-            delay = 0.0
         self._owed, self._asked = answer, question
         limits = self._doorway.limits
         patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command
@@ -349,7 +343,7 @@ class SmtpServer(Protocol):
             said = self._session.send(reply)
             if self._session.state is State.INTRODUCED:
                 self._introduce(cast(XClient, self._asked))
-            self._converse([said])
+            self._converse(said)
 
     def _not_answered(self, failure: Failure) -> None:
         self._answered(self._failed(failure))
@@ -370,7 +364,7 @@ class SmtpServer(Protocol):
         if self._shaking:
             self._abort()
         elif self._owed is None and not self._session.closed:
-            self._converse([])
+            self._converse(b"")
 
     def abort(self) -> None:
         """Close at once."""

@@ -39,6 +39,7 @@ class _Prompt(FileDescriptor):
         Nothing overtakes what is buffered already; and to a pull producer Twisted promises that it is asked for more
         in another turn, once what it wrote has left.
         """
+        length = len(data)
         if (
             self._tempDataLen
             or self.dataBuffer
@@ -46,7 +47,7 @@ class _Prompt(FileDescriptor):
             or self._aborting
             or self._writeDisconnected
             or type(data) is not bytes
-            or not 0 < len(data) <= AT_ONCE
+            or not 0 < length <= AT_ONCE
             or (self.producer is not None and not self.streamingProducer)
         ):
             FileDescriptor.write(self, data)
@@ -56,7 +57,7 @@ class _Prompt(FileDescriptor):
         except OSError:
             # No room, or the connection is broken: Twisted meets it again in a turn of its own.
             sent = 0
-        if sent < len(data):
+        if sent != length:
             FileDescriptor.write(self, data[sent:])
 
 
