@@ -537,7 +537,7 @@ class ClientSession:
     def _halt(self) -> None:
         """If the message was refused, its transaction is over when each chunk is answered."""
         course = self._courses[0]
-        if not course.unsettled and not self._awaits(course):
+        if not course.unsettled and not (self._due and self._awaits(course)):
             self._abandon()
 
     def _accept_content(self, reply: Reply, index: int) -> None:
@@ -567,12 +567,12 @@ class ClientSession:
             course.settle_rest(fact)
         else:
             course.settle(index, fact)
-        if not self._awaits(course):
+        if not (self._due and self._awaits(course)):
             self._finish()
 
     def _awaits(self, course: Course) -> bool:
         """Whether a reply is still due to something that was said of it."""
-        return bool(self._due) and any(asker is course for _, asker, _ in self._due)
+        return any(asker is course for _, asker, _ in self._due)
 
     def _part(self, reply: Reply, index: int) -> None:
         self._end(self._ending, politely=True)

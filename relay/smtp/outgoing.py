@@ -21,6 +21,7 @@ PIECE: Final = 64 * 1024
 CHUNK: Final = 256 * 1024
 
 _END: Final = CRLF + TERMINATOR
+_END_OCTETS: Final = len(_END)
 
 
 class ContentDamaged(ValueError):
@@ -86,13 +87,13 @@ def _as_kept(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
         seam = before + block
         waiting += block
         size = len(waiting)
-        before = seam[1 - len(_END) :]
+        before = seam[1 - _END_OCTETS :]
         # Looking for one octet is twenty times as fast as for five, and most of what is large has no dots (base64).
         dot = seam.find(b".")
-        at = seam.find(_END, max(dot - 2, 0)) if dot >= 0 else -1
+        at = -1 if dot < 0 else seam.find(_END, dot - 2 if dot > 2 else 0)
         if at >= 0:
             ended = True
-            if at + len(_END) != len(seam):
+            if seam[at + _END_OCTETS :]:
                 raise ContentDamaged("there is content behind its terminator")
     if not ended:
         raise ContentDamaged("the content has no terminator")
