@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
@@ -77,7 +77,7 @@ class CallTests(SynchronousTestCase):
         sent = evolve(consignment(content, [JON]), next_hop=HOP)
 
         def carry() -> None:
-            with suppress(StopIteration):
+            with contextlib.suppress(StopIteration):
                 self.transmitter.transmit(sent, PEER).send(None)
 
         def messages() -> None:
