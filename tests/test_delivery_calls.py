@@ -125,5 +125,18 @@ class CallsTests(SynchronousTestCase):
     def test_so_does_one_that_has_to_wait_for_its_turn(self) -> None:
         self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=50), 155, self.detail)
 
+    def test_one_for_which_there_is_no_place_goes_back_in_few_calls_and_nobody_looks_for_it(self) -> None:
+        for _ in range(500):
+            self.dispatcher.accept(self.claim(SMARTHOST))
+        held = self.dispatcher.held
+        claims = [self.claim(SMARTHOST) for _ in range(100)]
+
+        def work() -> None:
+            for claim in claims:
+                self.dispatcher.accept(claim)
+
+        self.assertLessEqual(calls_of(work) / 100, 55)
+        self.assertEqual(self.dispatcher.held, held)
+
     def test_so_does_one_by_mx_where_the_dns_has_just_been_asked(self) -> None:
         self.assertLessEqual(self.calls_per_message(BY_MX, waiting=50), 155, self.detail)

@@ -107,22 +107,12 @@ class Agenda:
         """Something will be due at `when`: look then, unless there is a reason to look earlier."""
         self._barren_until = min(self._barren_until, when)
         self._news += 1
-        self._look_by(when)
-
-    def expect(self, destinations: Collection[str] = ()) -> None:
-        """
-        Somebody is about to put recipients into the spool that are due at once, for these destinations if any are
-        named. As with `given_back`, it is no news if they are left out.
-        """
-        when = self._clock.now() + _NEWS
-        if destinations and self.excluded.issuperset(destinations):
-            self._look_by(when)
-        else:
-            self.due_at(when)
-
-    def _look_by(self, when: float) -> None:
         if self._running and when < self._due:
             self._set_timer(when)
+
+    def expect(self) -> None:
+        """Somebody is about to put recipients into the spool that are due at once."""
+        self.due_at(self._clock.now() + _NEWS)
 
     def _look(self, now: float) -> None:
         self._looking = True

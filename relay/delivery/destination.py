@@ -336,11 +336,6 @@ class Destinations:
         destination = self._destinations.get(name)
         return destination is not None and destination.waiting.count > self.share // 2
 
-    def is_full(self, name: str) -> bool:
-        """Whether so much waits for this destination that one more has no place, unless it displaces another."""
-        destination = self._destinations.get(name)
-        return destination is not None and destination.waiting.count >= self.share
-
     def with_enough(self) -> frozenset[str]:
         """The names of all destinations that have enough to do."""
         most = self.share // 2

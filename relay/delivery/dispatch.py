@@ -180,27 +180,15 @@ class Dispatcher:
         self._check_stopped()
         return stopped
 
-    def lease(self, destinations: Collection[str] = ()) -> float | None:
-        """
-        `destinations`: those of the recipients, as far as they are known. Where none of them has a place, what would be
-        claimed would only be given back.
-        """
+    def lease(self) -> float | None:
         if self._running and not self._ledger.troubled and self._destinations.share > 1:
-            for name in destinations:
-                if not self._destinations.is_full(name):
-                    return self._pace.lease
-            if not destinations:
-                return self._pace.lease
-        self._agenda.expect(destinations)
+            return self._pace.lease
+        self._agenda.expect()
         return None
 
-    def accept(self, claims: Sequence[Claim], unclaimed: Collection[str] = ()) -> None:
-        """`unclaimed`: for which destinations something was kept without a lease."""
+    def accept(self, claims: Sequence[Claim]) -> None:
         if not claims:
-            if unclaimed:
-                self._agenda.given_back(unclaimed)
-            else:
-                self._agenda.wake()
+            self._agenda.wake()
             return
         try:
             now = self._clock.now()
