@@ -220,6 +220,13 @@ class OtherCommandTests(CommandCase):
         self.assertEqual(lines[0].split()[:4], ["destination", "active", "limit", "ready"])
         self.assertIn("nothing is known", self.run_it("dest", "show", "nowhere.example", status=1).output)
 
+    def test_a_destination_that_is_meant_by_a_part_of_its_name_is_named(self) -> None:
+        self.post_mail("x@a.example")
+        self.assertEqual(
+            self.lines("dest", "pause", "a.ex"),
+            ["a.ex is paused, though nothing is under way to it at this moment; known is a.example"],
+        )
+
     def test_without_a_history_a_trace_says_so(self) -> None:
         self.assertIn("keeps no history", self.run_it("trace", "x@a.example", status=1).output)
 

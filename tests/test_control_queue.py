@@ -147,6 +147,25 @@ class AskingTests(ControlCase):
             self.assertTrue(reason.endswith(" (4.4.1)"), reason)
         self.refused(self.socket.get("queue/count", by="weather"), 400, "destination, reason, sender, policy")
 
+    def test_who_is_put_off_for_what_others_have_met_is_counted_with_them(self) -> None:
+        for n in range(6):
+            self.post_mail(f"u{n}@a.example")
+        met = [one["recipients"][0]["last"]["because"] for one in self.get("queue")["entries"]]
+        self.assertEqual({because.startswith("not tried again yet") for because in met}, {True, False})
+        [(reason, states)] = self.get("queue/count", by="reason")["groups"].items()
+        self.assertFalse(reason.startswith("not tried"), reason)
+        self.assertEqual(states, {"deferred": 6})
+
+    def test_who_has_said_a_part_of_a_destinations_name_hears_the_whole(self) -> None:
+        self.post_mail("x@a.example")
+        self.post_mail("x@b.example")
+        for name, alike in (("a.ex", ["a.example"]), (".example", ["a.example", "b.example"]), ("z.example", [])):
+            status, said = self.socket.post("dest/pause", name=name)
+            self.assertEqual((status, said["known"], said["alike"]), (200, False, alike), name)
+            self.socket.post("dest/resume", name=name)
+        self.assertEqual(self.socket.post("dest/pause", name="a.example")[1]["alike"], [])
+        self.refused(self.socket.get("dest/show", name="b.ex"), 404, "; known is b.example")
+
     def test_a_message_is_shown_with_all_that_is_known(self) -> None:
         id = self.post_mail("x@a.example", "y@b.example")
         said = self.get("queue/show", id=id.lower())
@@ -228,7 +247,7 @@ class ActingTests(ControlCase):
         [failed] = self.events("failed")
         self.assertEqual((str(failed["recipient"]), failed["status"]), ("x@a.example", "5.0.0"))
         [notice] = sender.messages
-        self.assertIn(b"operator of this relay has ended the attempts", notice.content)
+        self.assertIn(b"operator of this relay has ended the attempts", b" ".join(notice.content.split()))
         self.assertNotIn(b"y@b.example", notice.content)
         self.assertEqual(list(self.get("queue/count")["groups"]), ["b.example"])
 

@@ -61,6 +61,10 @@ FAILED = happening(
 
 
 class TellingTests(SynchronousTestCase):
+    def test_what_we_have_refused_ourselves_is_not_said_to_be_anybody_elses_word(self) -> None:
+        ours = happening(330, "failed", recipient="carol@example.com", status="5.0.0", diagnostic="550 5.0.0 Given up")
+        self.assertIn("5.0.0: this relay said '550 5.0.0 Given up'", "".join(tell(Life(ID, (ours,)))))
+
     def test_a_life_from_the_first_to_the_last(self) -> None:
         noticed = happening(330, "noticed", notice="NG79W8MR9XYZ0K", recipient="ann@example.org")
         self.assertEqual(

@@ -122,6 +122,12 @@ class NoticeTests(SynchronousTestCase):
         ):
             self.assertIn(words, text)
 
+    def test_what_we_have_refused_ourselves_is_not_said_to_be_anybody_elses_word(self) -> None:
+        ours = evolve(ELVIS, peer="", status="5.0.0", because="refused by policy", diagnostic="550 5.0.0 We gave it up")
+        text = people_read(compose(evolve(NOTICE, told=(ours,))))
+        self.assertIn("This relay said: 550 5.0.0 We gave it up Please ask the postmaster of this relay.", text)
+        self.assertNotIn("the recipient's domain", text)
+
     def test_one_notice_names_all_that_failed(self) -> None:
         full = Told(Address("ann", "example.net"), Action.FAILED, "4.2.2", "gave up after 5 days: the mailbox is full")
         octets = compose(evolve(NOTICE, told=(ELVIS, full)))

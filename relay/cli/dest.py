@@ -59,6 +59,8 @@ def pause(name: str, config: str | None, socket: str | None) -> None:
     """
     said = bid(socket_of(config, socket), "dest/pause", {"name": name})
     more = "" if said["known"] else ", though nothing is under way to it at this moment"
+    if said["alike"]:
+        more += f"; known is {shown(', '.join(said['alike']))}"
     click.echo(f"{shown(said['paused'])} is paused{more}")
 
 
@@ -88,7 +90,7 @@ def detail(view: Mapping[str, Any]) -> Iterator[str]:
     if view.get("rate"):
         yield f"rate: {view['rate']}"
     if view.get("why"):
-        until = f", for {span(view['in'])}" if view.get("in") else ""
+        until = f" (the next in {span(view['in'])})" if view.get("in") else ""
         yield f"{view['why']}{until}"
     for met in view.get("met", ()):
         yield f"    {span(met['ago'])} ago: {shown(met['text'])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -15,6 +16,8 @@ from relay.control.running import Running
 from relay.control.suppression import SuppressionDesk
 from relay.mail.waiting import DestinationView, Reason
 
+#: Names that are shown to whoever has said a part of them.
+_MOST_ALIKE: Final = 3
 #: Lives that a trace tells at most.
 _MOST_LIVES: Final = 20
 
@@ -91,7 +94,12 @@ class DestinationDesk:
         for each in self.running.delivery.destinations():
             if each.name == name:
                 return _view(each, now)
-        raise Refused(f"nothing is known of {name} at this moment: nothing is under way, and nothing is wrong", 404)
+        alike = ", ".join(self._alike(name))
+        raise Refused(
+            f"nothing is known of {name} at this moment: nothing is under way, and nothing is wrong"
+            + (f"; known is {alike}" if alike else ""),
+            404,
+        )
 
     async def paused(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)
@@ -99,7 +107,12 @@ class DestinationDesk:
         self.running.delivery.pause(name)
         self.running.maillog.event("paused", destination=name, operator=asked.user or "unknown")
         await self.running.delivery.keep()
-        return {"paused": name, "known": known}
+        return {"paused": name, "known": known, "alike": [] if known else self._alike(name)}
+
+    def _alike(self, name: str) -> list[str]:
+        """Some of which the name may be a part: `[mx.example.org]:2525` for `mx.example.org`."""
+        found = (each.name for each in self.running.delivery.destinations() if name in each.name and name != each.name)
+        return list(islice(found, _MOST_ALIKE))
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)

@@ -17,9 +17,10 @@ from relay.control.api import Answer, Asked, Refused
 from relay.control.quarantine import Quarantine
 from relay.control.running import Running
 from relay.control.words import group_by, most_of, route_of, selection_of
+from relay.delivery.health import NOT_YET
 from relay.interfaces import ActUnknown, IMailLog
 from relay.mail.queue import Entry, destination
-from relay.mail.selection import Act, Queued, Reroute, Selection, State, Steered, Tally, Verb, path_text
+from relay.mail.selection import Act, Group, Queued, Reroute, Selection, State, Steered, Tally, Verb, path_text
 from relay.mail.waiting import DestinationView, why
 
 #: Seconds for which slices are asked for, for one answer.
@@ -67,7 +68,9 @@ class QueueDesk:
         after, end = asked.text("after"), self._end()
         while True:
             tally: Tally = await self.running.spool.tally(selection, by, after)
-            counts.update(tally.counts)
+            for (name, state), count in tally.counts.items():
+                # Who was put off for what others have met waits for the same reason as they do.
+                counts[name.removeprefix(NOT_YET) if by is Group.REASON else name, state] += count
             after = tally.after
             if not after or self._over(end) or len(counts) > _MOST_GROUPS:
                 break

@@ -24,6 +24,8 @@ _SPREAD: Final = 0.2
 _PATIENCE: Final = 3
 #: For so long a host is not asked for more at once than it has taken before it said that this is too much.
 _CEILING_SECONDS: Final = 600.0
+#: Before what was met by somebody else, of a copy that was not tried since then.
+NOT_YET: Final = "not tried again yet: "
 #: Statuses of troubles that are ours and are met before any mail is: the next hop does not let us in, or is not found.
 _AT_THE_DOOR: Final = frozenset({"4.7.8", "4.3.5"})
 
@@ -140,7 +142,7 @@ class Health:
         if self.by_operator:
             return Delayed("4.3.2", "the operator has paused the destination")
         last = self.last or Delayed("4.4.1", "nobody has answered")
-        return Delayed(last.status, f"not tried again yet: {last.because}", last.diagnostic, last.peer)
+        return Delayed(last.status, f"{NOT_YET}{last.because}", last.diagnostic, last.peer)
 
     def may_begin_at(self, now: float) -> float:
         """When its rate permits the next attempt; not after `now`: at once."""

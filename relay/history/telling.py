@@ -303,7 +303,7 @@ def _trouble(it: Happening) -> str:
     what = f"{because} ({status})" if because and status else because or status or "no reason was noted"
     what += f", {it.text('note')}" if it.text("note") else ""
     if it.text("diagnostic"):
-        return f"{what}: {peer or 'the other side'} said {it.text('diagnostic')!r}"
+        return f"{what}: {peer or 'this relay'} said {it.text('diagnostic')!r}"
     return f"{what} at {peer}" if peer else what
 
 

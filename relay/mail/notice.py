@@ -246,9 +246,9 @@ def _about(told: Told) -> Iterator[str]:
     if told.peer:
         yield from _folded(f"The other server was {printable(told.peer)}.", "      ")
     if told.diagnostic:
-        yield from _folded(f"It said: {printable(told.diagnostic)}", "      ")
+        yield from _folded(f"{'It' if told.peer else 'This relay'} said: {printable(told.diagnostic)}", "      ")
     if told.action is Action.FAILED:
-        yield from _folded(advice(told.status), "      ")
+        yield from _folded(advice(told.status) if told.peer or not told.diagnostic else _OUR_OWN_WORD, "      ")
     if told.will_retry_until is not None:
         yield from _folded(f"It will be tried until {date(told.will_retry_until)}.", "      ")
     yield ""
@@ -260,6 +260,9 @@ def advice(status: str) -> str:
     subject = rest.partition(".")[0]
     return _ADVICE.get(rest) or _ADVICE.get(subject) or _ADVICE[""]
 
+
+#: Where it was we who have refused it behind the 250.
+_OUR_OWN_WORD = "Please ask the postmaster of this relay."
 
 _ADVICE = {
     "1": "Please look for a typing mistake in the address, or ask the recipient for another one.",

@@ -60,7 +60,8 @@ class Selection:
     Which recipients of the queue are meant: those of whom all that is said here is true. "" and `None` say nothing.
 
     In `to`, `sender` and `destination` a `*` stands for anything; in these and in `reason`, letters of ASCII mean the
-    same in either case.
+    same in either case. A destination without `;` means those that have one behind it, too, as it does where an
+    operator pauses it.
     """
 
     #: Queue ids, or ids of recipients.
@@ -197,7 +198,11 @@ def selects(selection: Selection, queued: Queued, now: float) -> bool:
             or _fits(path_pattern(selection.to), path_text(recipient.original))
         )
         and (not selection.sender or _fits(path_pattern(selection.sender), path_text(queued.sender)))
-        and (not selection.destination or _fits(selection.destination, recipient.destination))
+        and (
+            not selection.destination
+            or _fits(selection.destination, recipient.destination)
+            or _fits(selection.destination, recipient.destination.partition(";")[0])
+        )
         and (not selection.policy or selection.policy == recipient.policy)
         and (selection.state is None or selection.state is queued.state)
         and (selection.older is None or queued.arrived <= now - selection.older)

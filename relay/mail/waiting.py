@@ -21,7 +21,7 @@ class Reason(Enum):
     GIVEN_UP = "an operator has given it up, and its sender is about to be told"
     # What a destination may say of all that goes there.
     PAUSED = "an operator has paused its destination, until 'relayctl dest resume'"
-    RESTING = "its destination does not answer: now and then one message tries whether it does again"
+    RESTING = "nothing gets through to its destination: now and then one message tries whether it does again"
     AT_LIMIT = "as much is under way to its destination as may be at once"
     RATE = "its destination has had as many messages as may be sent to it in this time"
 

@@ -33,6 +33,8 @@ _STATES: Final[Mapping[State, str]] = {
 }
 _STATE = "CASE " + " ".join(f"WHEN {sql} THEN '{state.value}'" for state, sql in _STATES.items()) + " END"
 _RELEASE = "CASE WHEN json_valid(e.envelope) THEN json_extract(e.envelope, '$.release') END"
+# A destination's name up to its first `;`.
+_PLAIN = "substr(r.destination, 1, instr(r.destination || ';', ';') - 1)"
 # In the order of `met_text`.
 _MET = " || char(10) || ".join(f"json_extract(r.last, '$[{at}]')" for at in range(4))
 _GROUPS: Final[Mapping[Group, str]] = {
@@ -92,7 +94,10 @@ class Slice:
             sender = _like(path_pattern(selection.sender))
             self._where(rf"ifnull(e.sender, '{NULL_PATH}') LIKE :sender ESCAPE '\'", sender=sender)
         if selection.destination:
-            self._where(r"+r.destination LIKE :destination ESCAPE '\'", destination=_like(selection.destination))
+            self._where(
+                rf"(+r.destination LIKE :destination ESCAPE '\' OR {_PLAIN} LIKE :destination ESCAPE '\')",
+                destination=_like(selection.destination),
+            )
         if selection.policy:
             self._where("r.policy = :policy", policy=selection.policy)
         if selection.state is not None:

@@ -137,7 +137,8 @@ class OperatorContract(SpoolCase):
         await self.enrolled(
             spool, recipient("", "c%_@y.example", hop, destination="[192.0.2.7]:2525", policy="relays"), sender=None
         )
-        await self.put_off(spool, "d@z.example", met=Delayed("4.7.1", "greylisted", "450 4.7.1 Wait 100%", "mx.Z"))
+        verified = recipient("", "d@z.example", destination="z.example;tls=verify")
+        await self.put_off(spool, verified, met=Delayed("4.7.1", "greylisted", "450 4.7.1 Wait 100%", "mx.Z"))
         for selection, who in (
             ({}, "a b c%_ d"),
             ({"to": "a@x.example"}, "a"),
@@ -151,6 +152,11 @@ class OperatorContract(SpoolCase):
             ({"sender": "jon@example.net"}, "a b d"),
             ({"sender": "@example.net", "destination": "y.example"}, "b"),
             ({"destination": "[192.*"}, "c%_"),
+            ({"destination": "z.example"}, "d"),
+            ({"destination": "*.EXAMPLE"}, "a b d"),
+            ({"destination": "z.example;tls=verify"}, "d"),
+            ({"destination": "z.example;tls"}, ""),
+            ({"destination": "z"}, ""),
             ({"policy": "relays"}, "c%_"),
             ({"policy": "Relays"}, ""),
             ({"older": 100.0}, "a b"),
