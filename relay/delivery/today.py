@@ -63,8 +63,13 @@ class Today:
         The recipients of this claim by where they go today; it is the same claim if nothing has changed. Of whom no
         policy has said anything at the deadline goes nowhere now.
         """
+        # All are asked at once: one after another many of them take longer than any lease.
+        looks: list[_Found] = [start(self._look(claim, pending)) for pending in claim.pending]
+        if len(looks) == 1 and looks[0] is claim.pending[0]:
+            # So nearly every claim goes where it was going, and nobody has to wait to know it.
+            return (Routed(claim),)
         ways: dict[tuple[str, Delayed | None], list[Pending]] = {}
-        for pending, found in zip(claim.pending, await self._look_for_all(claim), strict=True):
+        for pending, found in zip(claim.pending, await self._seen(claim, looks), strict=True):
             way = (pending.recipient.destination, found) if isinstance(found, Delayed) else (_of(found), None)
             ways.setdefault(way, []).append(pending if isinstance(found, Delayed) else found)
         if len(ways) == 1:
@@ -78,9 +83,8 @@ class Today:
         for name in destinations:
             yield from self._formerly.get(name, ())
 
-    async def _look_for_all(self, claim: Claim) -> Sequence[Pending | Delayed]:
-        """All are asked at once: one after another many of them take longer than any lease."""
-        found: list[_Found] = [start(self._look(claim, pending)) for pending in claim.pending]
+    async def _seen(self, claim: Claim, found: list[_Found]) -> Sequence[Pending | Delayed]:
+        """What these looks have come to, at the deadline at the latest."""
         if any(isinstance(each, Deferred) for each in found):
             await _Gathering(found).until(self.clock, self.deadline)
         because = f"no answer within {self.deadline:g} s"
@@ -92,7 +96,9 @@ class Today:
     async def _look(self, claim: Claim, pending: Pending) -> Pending | Delayed:
         recipient, envelope = pending.recipient, claim.entry.envelope
         route = recipient.route
-        if not isinstance(route, Deliver | Forward) or route == EXPANSION or route.because == BY_OPERATOR:
+        if not isinstance(route, Forward) and (not isinstance(route, Deliver) or route == EXPANSION):
+            return pending
+        if route.because == BY_OPERATOR:
             return pending
         inquiry = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client)
         try:
