@@ -49,6 +49,20 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, os.EX_CONFIG)
         self.assertIn(f"{self.file}:6: policy.2.domians: unknown key, did you mean 'domains'?\n", result.stderr)
 
+    def test_an_address_to_send_from_that_is_none_and_a_name_that_is_none(self) -> None:
+        for line, problem in (
+            ('source = "bulk.example.org"', "source: 'bulk.example.org' should be an IP address such as"),
+            (
+                'source = ["192.0.2.1", "192.0.2.2"]',
+                "source: should have one IPv4 address and one IPv6 address at most",
+            ),
+            ('hello = "[192.0.2.1]"', "hello: should be a name, not an address"),
+        ):
+            self.file.write_text(f'[[policy]]\nuse = "forward"\n{line}\n')
+            result = self.check(str(self.file))
+            self.assertEqual(result.exit_code, os.EX_CONFIG)
+            self.assertIn(f"{self.file}:3: policy.1.{problem}", result.stderr)
+
     def test_a_file_that_is_not_there_is_a_problem_like_others(self) -> None:
         result = self.check(str(self.file))
         self.assertEqual(
