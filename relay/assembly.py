@@ -46,8 +46,8 @@ from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IHttp, IMai
 from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.fetching import Fetching
+from relay.net.listener import SmtpServerFactory
 from relay.net.logins import Logins
-from relay.net.server import SmtpServerFactory
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain

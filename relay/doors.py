@@ -20,8 +20,9 @@ from relay.mail.address import Address
 from relay.mail.envelope import Client
 from relay.net.admission import Admission, is_within
 from relay.net.auth_limits import FailureLimits, Limiter
+from relay.net.doorway import Arrival, Doorway
+from relay.net.listener import SmtpServerFactory
 from relay.net.peer_user import user_at
-from relay.net.server import Arrival, Doorway, SmtpServerFactory
 from relay.net.tls_server import ServerTls
 from relay.reception import Reception, Visit
 from relay.reception.authentication import Users, user_of

@@ -19,7 +19,8 @@ from relay.mail.reply import Reply
 from relay.net.admission import Admission
 from relay.net.client import Connection, Dialer
 from relay.net.clock import ReactorClock
-from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.doorway import Arrival, Doorway
+from relay.net.listener import SmtpServerFactory
 from relay.smtp import answers
 from relay.smtp.events import Content, ContentEnded, Data, Question
 from relay.smtp.profile import Profile, SessionLimits

@@ -11,7 +11,8 @@ from twisted.python.failure import Failure
 
 from relay.config.fields import Network
 from relay.interfaces import IVisit
-from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.doorway import Arrival, Doorway
+from relay.net.listener import SmtpServerFactory
 from relay.net.waiting import start
 from relay.smtp.profile import SessionLimits
 from relay.smtp.server import ServerSession

@@ -17,7 +17,9 @@ from relay.interfaces import IVisit, OutcomeUnknown
 from relay.mail.reply import Reply
 from relay.net.admission import Admission
 from relay.net.clock import ReactorClock
-from relay.net.server import Arrival, Doorway, SmtpServer, SmtpServerFactory
+from relay.net.doorway import Arrival, Doorway
+from relay.net.listener import SmtpServerFactory
+from relay.net.server import SmtpServer
 from relay.smtp import answers
 from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit
 from relay.smtp.profile import Profile, SessionLimits

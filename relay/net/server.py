@@ -6,92 +6,35 @@ All that a client asked in one segment is answered in one write, before the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableProtocol,
     IHandshakeListener,
-    IOpenSSLServerConnectionCreator,
     IPushProducer,
     ITCPTransport,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.config.limits import Limits
-from relay.interfaces import IClock, IVisit, OutcomeUnknown
+from relay.interfaces import OutcomeUnknown
 from relay.mail.reply import Reply
-from relay.mail.tls import TlsFacts
-from relay.net.admission import Admission, Network, is_within
 from relay.net.channel_binding import channel_bindings
-from relay.net.clock import cancel
-from relay.net.proxied import Introduction
+from relay.net.doorway import Arrival, Doorway, Secured
 from relay.net.timeouts import Deadline
 from relay.net.tls import described, trouble
 from relay.net.waiting import start
 from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, XClient
-from relay.smtp.server import ServerSession, State
+from relay.smtp.server import State
 
 #: Seconds that an answer takes once a client has made too many errors.
 SLOWNESS: Final = 1.0
-
-
-@frozen
-class Secured:
-    """A TLS connection whose handshake is complete."""
-
-    facts: TlsFacts
-    #: By which a proof can be bound to it (`relay.net.channel_binding`).
-    bindings: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False)
-
-
-@frozen
-class Arrival:
-    """How a client has come: what a session begins with."""
-
-    #: `None`: by a Unix socket.
-    address: str | None
-    port: int = 0
-    #: Why it may not stay.
-    refusal: Reply | None = None
-    #: `None`: it speaks in clear.
-    secured: Secured | None = None
-    #: What the host at `address` has said of its own client: it is that one's session.
-    introduced: tuple[tuple[str, str | None], ...] = ()
-    #: No greeting is due: the session follows another one on the same connection, which had so many errors.
-    greeted: bool = False
-    errors: int = 0
-    #: Who it is by the kernel's word: on a Unix socket whose listener asks for that.
-    user: str | None = None
-
-
-@frozen
-class Doorway:
-    """What all connections of a listener share."""
-
-    #: A new session, and who answers it.
-    admit: Callable[[Arrival], tuple[ServerSession, IVisit]]
-    admission: Admission
-    limits: Limits
-    clock: IClock
-    #: Networks of proxies, who introduce each client by a PROXY header.
-    proxies: tuple[Network, ...] = ()
-    #: `None`: there is no TLS here. `implicit`: it begins at once (RFC 8314 section 3), else by STARTTLS.
-    tls: IOpenSSLServerConnectionCreator | None = None
-    implicit: bool = False
-    #: Seconds that a client who is not trusted waits for its greeting.
-    greeting_delay: float = 0.0
-    #: Who is at the other end of a Unix socket, given its transport; `None`: nobody asks.
-    identify: Callable[[Any], str | None] | None = None
-    log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -472,75 +415,3 @@ class SmtpServer(Protocol):
         self._closing = True
         # A transport with a producer would wait for it before it closes.
         self.transport.unregisterProducer()
-
-
-class SmtpServerFactory(Factory):
-    """A listener's connections."""
-
-    noisy = False
-
-    def __init__(self, doorway: Doorway) -> None:
-        self._doorway = doorway
-        self.connections: set[SmtpServer] = set()
-        #: Connections of proxies that have not said whose they are.
-        self._introductions: set[Introduction] = set()
-        self._empty: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction | None:
-        address = getattr(addr, "host", None)
-        if address is not None and address.startswith("::ffff:"):
-            address = address[7:]
-        port = getattr(addr, "port", 0)
-        doorway = self._doorway
-        if address is None or not doorway.proxies or not is_within(address, doorway.proxies):
-            return self._welcome(address, port)
-        # Until it is known for whom it is, it counts in all, and for nobody.
-        if doorway.admission.enter(None) is not None:
-            doorway.admission.leave(None)
-            return None
-        introduction = Introduction(
-            address,
-            port,
-            clock=doorway.clock,
-            patience=doorway.limits.idle_stressed,
-            welcome=self._welcome,
-            gone=self._introduced,
-        )
-        self._introductions.add(introduction)
-        return introduction
-
-    def _introduced(self, introduction: Introduction) -> None:
-        if introduction in self._introductions:
-            self._introductions.discard(introduction)
-            self._doorway.admission.leave(None)
-
-    def _welcome(self, address: str | None, port: int) -> SmtpServer:
-        connection = SmtpServer(self._doorway, address, port, self._gone)
-        self.connections.add(connection)
-        return connection
-
-    async def stop(self, patience: float) -> None:
-        """
-        Finish what is in flight, say 421 to everybody, and return when all have gone; who is still here after
-        `patience` seconds is cut off. The port does not listen any more by then.
-        """
-        for introduction in list(self._introductions):
-            introduction.abort()
-        if not self.connections:
-            return
-        self._empty = empty = Deferred[None]()
-        for connection in list(self.connections):
-            connection.stop()
-        cut_off = self._doorway.clock.callLater(patience, self._abort_all)
-        await empty
-        cancel(cut_off)
-
-    def _abort_all(self) -> None:
-        for connection in list(self.connections):
-            connection.abort()
-
-    def _gone(self, connection: SmtpServer) -> None:
-        self.connections.discard(connection)
-        if self._empty is not None and not self.connections:
-            empty, self._empty = self._empty, None
-            empty.callback(None)

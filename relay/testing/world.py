@@ -27,7 +27,8 @@ from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
 from relay.interfaces import ICredentials
 from relay.net.clock import ReactorClock
-from relay.net.server import SmtpServer, SmtpServerFactory
+from relay.net.listener import SmtpServerFactory
+from relay.net.server import SmtpServer
 from relay.net.tls_client import PeerTls
 from relay.net.tls_server import ServerTls
 from relay.net.waiting import start

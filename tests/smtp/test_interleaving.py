@@ -27,7 +27,8 @@ from relay.interfaces import IVisit
 from relay.mail.reply import Reply
 from relay.net.admission import Admission
 from relay.net.clock import ReactorClock
-from relay.net.server import Arrival, Doorway, SmtpServerFactory
+from relay.net.doorway import Arrival, Doorway
+from relay.net.listener import SmtpServerFactory
 from relay.smtp import answers
 from relay.smtp.events import (
     Answer,
