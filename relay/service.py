@@ -439,7 +439,7 @@ def _store(settings: Settings, clock: IClock, reactor: Any) -> IStore:
     bounds = StoreBounds(settings.store.entries, settings.store.size)
     if settings.spool.engine == "memory":
         return MemoryStore(clock, bounds)
-    path = settings.store.path or settings.spool.path / USUAL_NAME
+    path = settings.store.path or settings.spool.path.parent / USUAL_NAME
     return SqliteStore.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 

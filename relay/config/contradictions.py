@@ -60,6 +60,9 @@ def _of_files(settings: Settings) -> Iterator[Complaint]:
     if history.keep and settings.spool.engine != "memory":
         place = spool.parent / "history.db" if history.path is None else _placed(history.path)
         written.append(("history", "the history", place))
+    if settings.spool.engine != "memory":
+        place = spool.parent / "store.db" if settings.store.path is None else _placed(settings.store.path)
+        written.append(("store", "the policies' store", place))
     for section, name, place in written:
         if spool == place or spool in place.parents:
             yield Complaint((section, "path"), "is within the spool, where nothing else may be: say another file")

@@ -34,7 +34,7 @@ def open_doors(settings: Settings) -> Iterator[Complaint]:
         reached = listeners if not policy.when.listener else listeners & set(policy.when.listener)
         if policy.mode == "off" or not reached or not _asks_about_anybody(policy):
             continue
-        if policy.use == "forward":
+        if policy.use == "forward" and not _has_table(policy):
             names = ", ".join(sorted(reached))
             yield Complaint(
                 ("policy", index),
@@ -46,7 +46,12 @@ def open_doors(settings: Settings) -> Iterator[Complaint]:
 
 
 def _answers_everything(policy: PolicySettings) -> bool:
-    return policy.use in _CONCLUSIVE and not getattr(policy.options, "domains", ())
+    return policy.use in _CONCLUSIVE and not getattr(policy.options, "domains", ()) and not _has_table(policy)
+
+
+def _has_table(policy: PolicySettings) -> bool:
+    """It answers for those who stand in a table, and for nobody else."""
+    return any(getattr(policy.options, key, None) is not None for key in ("table", "file"))
 
 
 def _is_public(listener: ListenerSettings) -> bool:

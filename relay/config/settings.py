@@ -98,7 +98,7 @@ class SuppressionSettings(Section):
 class StoreSettings(Section):
     """What policies keep themselves: whom they have seen, and counts. Nothing that was promised depends on it."""
 
-    path: Place | None = Field(default=None, description="The file. Without it, `store.db` in the spool.")
+    path: Place | None = Field(default=None, description="The file. Without it, `store.db` beside the spool.")
     entries: Count = Field(
         default=200_000, description="How many entries there may be. Of more, what would expire first goes."
     )

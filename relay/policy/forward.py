@@ -1,5 +1,6 @@
 """`use = "forward"`: hand mail onward, as the DNS says or to a host that the operator names."""
 
+from collections.abc import Callable
 from typing import Self
 
 from attrs import evolve
@@ -9,8 +10,10 @@ from zope.interface import implementer
 from relay.config.fields import Domain, Place, Section, Yes
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.address import Address
-from relay.mail.routing import Inquiry, RoutingVerdict
+from relay.mail.routing import ABSTAIN, Forward, Inquiry, RoutingVerdict
 from relay.mail.verp import verp
+from relay.policy.hops import Hops, HopsMakeSense
+from relay.policy.lookup import TableOptions
 from relay.policy.onward import Onward, WayOptions
 from relay.policy.secret import srs_of
 
@@ -23,8 +26,8 @@ class SrsSettings(Section):
     own: tuple[Domain, ...] = Field(default=(), description="Domains in whose name this relay may send anyway.")
 
 
-class ForwardOptions(WayOptions):
-    """What `[[policy]] use = "forward"` may say."""
+class ForwardOptions(WayOptions, TableOptions):
+    """What `[[policy]] use = "forward"` may say. With a table it has no opinion on who does not stand there."""
 
     verp: Yes = Field(
         default=False,
@@ -44,23 +47,40 @@ class ForwardOptions(WayOptions):
             raise ValueError("'verp' is for senders of ours and 'srs' for those of others: not both at once")
         if self.srs is not None and self.protocol == "lmtp":
             raise ValueError("'srs' is for mail that goes onward: a mailbox should have the sender's own address")
+        if self.next_hop is not None and self.table_or_file is not None:
+            raise ValueError("should have either a 'next_hop' for all or a table of them")
         return self
+
+    @property
+    def names_hosts(self) -> bool:
+        return self.next_hop is not None or self.table_or_file is not None
 
 
 @implementer(IRoutingPolicy)
 class ForwardAll:
-    """Hands every copy onward that it is asked about. `when` says whose mail that is: without it, everyone's."""
+    """
+    Hands every copy onward that it is asked about; with a table, every one whose recipient stands there. `when` says
+    whose mail that is: without it, everyone's.
+    """
 
     Options = ForwardOptions
     routes = True
 
     def __init__(self, options: ForwardOptions, world: World) -> None:
         self._way = Onward(options)
+        self._to: Callable[[Address], Forward | None] = self._way.to
+        if options.table_or_file is not None:
+            check = HopsMakeSense(
+                options.protocol == "lmtp", options.tls in ("encrypt", "verify"), bool(options.source)
+            )
+            self._to = Hops(world.table(options.table_or_file).checked(check), self._way).to
         self._sender = Replacing(options, world)
         self._replaces = options.verp or options.srs is not None
 
     def route(self, inquiry: Inquiry) -> RoutingVerdict:
-        verdict = self._way.to(inquiry.recipient)
+        verdict = self._to(inquiry.recipient)
+        if verdict is None:
+            return ABSTAIN
         path = self._sender.instead(inquiry) if self._replaces else None
         return verdict if path is None else evolve(verdict, reverse_path=path)
 

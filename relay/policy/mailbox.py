@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from zope.interface import implementer
 
-from relay.config.fields import Domain, Place, Section
+from relay.config.fields import Domain, Place, Section, Word
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.routing import ABSTAIN, Deliver, Inquiry, Reject, RoutingVerdict
 from relay.policy.names import about, fold, without_detail
-from relay.policy.users import Anyone, InFile, Listed, OfTheSystem, Users, folder_name, table_of
+from relay.policy.users import Anyone, InFile, InTable, Listed, OfTheSystem, Users, folder_name, table_of
 
 #: RFC 5321 section 4.5.1: mail to it must be accepted, in any letter case.
 POSTMASTER = "postmaster"
@@ -30,15 +30,22 @@ class UsersFile(Section):
     file: Place = Field(description="The file. Blank lines, and what follows a `#`, mean nothing.")
 
 
+class UsersTable(Section):
+    """A table with a name in each line, and its folder if that is called otherwise."""
+
+    table: Word = Field(description="A `[[table]]`, by its name.")
+
+
 class MailboxOptions(Section):
     """What `[[policy]] use = "mailbox"` may say."""
 
     domains: tuple[Domain, ...] = Field(
         min_length=1, description="Domains whose mailboxes are here. The policy has no opinion on all others."
     )
-    users: Literal["system", "any"] | UsersFile | tuple[FolderName, ...] = Field(
+    users: Literal["system", "any"] | UsersFile | UsersTable | tuple[FolderName, ...] = Field(
         default="system",
-        description="Which mailboxes exist: a list of names, `{ file = ... }` with one on each line, `system` "
+        description="Which mailboxes exist: a list of names, `{ file = ... }` with one on each line, `{ table = ... }` "
+        "that has them, `system` "
         "(accounts of this machine), or `any` (every plain name; folders appear as mail comes).",
     )
     format: Literal["maildir", "mbox"] = Field(
@@ -143,5 +150,7 @@ def _users(options: MailboxOptions, world: World) -> Users:
             return Anyone()
         case UsersFile(file=path):
             return InFile(path, world.clock)
+        case UsersTable(table=name):
+            return InTable(world.table(name))
         case names:
             return Listed(names)

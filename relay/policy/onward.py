@@ -175,12 +175,17 @@ class WayOptions(Section):
         "DNS has for `source`.",
     )
 
+    @property
+    def names_hosts(self) -> bool:
+        """The operator says where mail goes, and not the DNS."""
+        return self.next_hop is not None
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         sockets = [each.name for each in self.next_hop or () if each.name.startswith(UNIX)]
         if self.login is not None and self.tls != "verify":
             raise ValueError("'login' needs tls = \"verify\": a password is told to nobody but a host that is known")
-        if self.protocol == "lmtp" and self.next_hop is None:
+        if self.protocol == "lmtp" and not self.names_hosts:
             raise ValueError("'lmtp' needs a 'next_hop': MX records never lead to LMTP")
         if sockets and self.protocol != "lmtp":
             raise ValueError('a Unix socket needs protocol = "lmtp"')
@@ -199,8 +204,7 @@ class Onward:
         self._port = options.port or (_LMTP_PORT if options.protocol == "lmtp" else _SMTP_PORT)
         self._always: Forward | None = None
         if options.next_hop is not None:
-            hops = tuple(self._hop(each.name, each.port or self._port, mx=False) for each in options.next_hop)
-            self._always = Forward(hops, because="by way of " + ", ".join(map(str, hops)))
+            self._always = self.by(options.next_hop)
         #: By the recipient's domain.
         self._ready: dict[str, Forward] = {}
 
@@ -217,6 +221,11 @@ class Onward:
             source=options.source,
             hello=options.hello or "",
         )
+
+    def by(self, hosts: Sequence[Host]) -> Forward:
+        """To the first of these hosts that takes it."""
+        hops = tuple(self._hop(each.name, each.port or self._port, mx=False) for each in hosts)
+        return Forward(hops, because="by way of " + ", ".join(map(str, hops)))
 
     def to(self, recipient: Address) -> Forward:
         if self._always is not None:

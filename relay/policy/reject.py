@@ -1,14 +1,17 @@
 """`use = "reject"`: a refusal for everyone who is asked about."""
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Literal, Self
 
+from attrs import evolve, frozen
 from pydantic import AfterValidator, Field, model_validator
 from zope.interface import implementer
 
-from relay.config.fields import Line, Section
+from relay.config.fields import Line
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.reply import Reply
-from relay.mail.routing import Delay, Inquiry, Reject, RoutingVerdict
+from relay.mail.routing import ABSTAIN, Delay, Inquiry, Reject, RoutingVerdict
+from relay.policy.lookup import TableOptions, check_key, find_address
 from relay.policy.names import about
 
 
@@ -18,8 +21,13 @@ def _negative(code: int) -> int:
     return code
 
 
-class RejectOptions(Section):
-    """What `[[policy]] use = "reject"` may say."""
+#: `450 4.2.1 the office is closed`, each part of which may be missing.
+_REPLY = re.compile(r"(?:([45][0-9]{2})(?: +|\Z))?(?:([45]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z))?(.*)")
+_LONGEST_TEXT = 200
+
+
+class RejectOptions(TableOptions):
+    """What `[[policy]] use = "reject"` may say. With a table it has no opinion on who does not stand there."""
 
     code: Annotated[int, Field(strict=True), AfterValidator(_negative)] = Field(
         default=550, description="The reply's code: 5yz, or 4yz to be asked again later."
@@ -31,6 +39,10 @@ class RejectOptions(Section):
         default="relaying denied", description="What the client is told, behind the recipient's address."
     )
 
+    look_up: Literal["recipient", "sender"] = Field(
+        default="recipient", description="Whose address is looked up in the table. A notice has the sender `<>`."
+    )
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         Reply.of(self.code, self.full_status, self.text)  # a `ValueError` says what does not
@@ -38,20 +50,66 @@ class RejectOptions(Section):
 
     @property
     def full_status(self) -> str:
-        return self.status or ("5.7.1" if self.code >= 500 else "4.7.1")
+        return Refusal(self.code, self.status, self.text).full_status
 
 
 @implementer(IRoutingPolicy)
 class RejectAll:
-    """Refuses, and says about whom."""
+    """Refuses, and says about whom; with a table, those who stand there."""
 
     Options = RejectOptions
 
     def __init__(self, options: RejectOptions, world: World) -> None:
-        self._code = options.code
-        self._status = options.full_status
-        self._text = options.text
+        self._usual = Refusal(options.code, options.status, options.text)
+        self._of_sender = options.look_up == "sender"
+        source = options.table_or_file
+        self._table = None if source is None else world.table(source).checked(CanBeSaid(self._usual))
 
     def route(self, inquiry: Inquiry) -> RoutingVerdict:
-        reply = about(inquiry.original, self._code, self._status, self._text)
-        return Reject(reply, self._text) if reply.permanent else Delay(reply, self._text)
+        refusal, because = self._usual, ""
+        if self._table is not None:
+            found = find_address(self._table, inquiry.reverse_path if self._of_sender else inquiry.recipient)
+            if found is None:
+                return ABSTAIN
+            key, value = found
+            refusal, because = refusal.saying(value), f" ({key})"
+        reply = about(inquiry.original, refusal.code, refusal.full_status, refusal.text)
+        because = refusal.text + because
+        return Reject(reply, because) if reply.permanent else Delay(reply, because)
+
+
+@frozen
+class Refusal:
+    """What a client is told."""
+
+    code: int
+    status: str | None
+    text: str
+
+    @property
+    def full_status(self) -> str:
+        return self.status or ("5.7.1" if self.code >= 500 else "4.7.1")
+
+    def saying(self, value: str) -> Self:
+        """What a line of a table makes of it: code, enhanced status code and text, each of which may be missing."""
+        match = _REPLY.fullmatch(value)
+        if match is None:
+            raise ValueError("should be one line")
+        code, status, text = match.groups()
+        if code is None:
+            return evolve(self, status=status or self.status, text=text or self.text)
+        return evolve(self, code=int(code), status=status, text=text or self.text)
+
+
+@frozen
+class CanBeSaid:
+    """Whether a line of a table makes a reply of what is said otherwise: for `ITable.checked`."""
+
+    usual: Refusal
+
+    def __call__(self, key: str, value: str) -> None:
+        check_key(key)
+        refusal = self.usual.saying(value)
+        if len(refusal.text) > _LONGEST_TEXT:
+            raise ValueError(f"should have a text of at most {_LONGEST_TEXT} characters")
+        Reply.of(refusal.code, refusal.full_status, refusal.text)

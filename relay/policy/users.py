@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from relay.interfaces import IClock
+from relay.interfaces import IClock, ITable
 from relay.policy.names import fold
 from relay.policy.tables import FileTable
 
@@ -76,6 +76,24 @@ class InFile:
 
     def folder(self, name: str) -> str | None:
         return self._table.current().get(name)
+
+
+class InTable:
+    """Those that a table has: a name, and the mailbox's folder if that is called otherwise."""
+
+    def __init__(self, table: ITable) -> None:
+        self._table = table.checked(_names_a_folder)
+
+    def folder(self, name: str) -> str | None:
+        folder = self._table.get(name)
+        return name if folder == "" else folder
+
+
+def _names_a_folder(name: str, folder: str) -> None:
+    """A check of a line."""
+    if "@" in name:
+        raise ValueError(f"{name!r} should be a name without a domain: 'domains' says where the mailboxes are")
+    folder_name(folder or name)
 
 
 class Anyone:
