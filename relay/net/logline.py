@@ -83,6 +83,8 @@ def plain_text_lines() -> Together:
                     text = f"<{value}>"
                 elif kind is int:
                     text = f"{value}"
+                elif kind is float:
+                    text = f"{value:.3f}".rstrip("0").rstrip(".")
                 else:
                     text = _text(value)
                 if " " in text:

@@ -97,7 +97,9 @@ def _client_in(given: Iterable[IPv4Network | IPv6Network]) -> Condition:
 def _sent_to(given: Iterable[str]) -> Condition:
     mailboxes = _Mailboxes(given)
     domains = mailboxes.domains
-    return lambda inquiry: inquiry.recipient.domain in domains or inquiry.recipient in mailboxes
+    if not mailboxes.addresses:
+        return lambda inquiry: inquiry.recipient.domain in domains
+    return lambda inquiry: inquiry.recipient in mailboxes
 
 
 def _sent_by(given: Iterable[str]) -> Condition:
@@ -166,15 +168,15 @@ def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Netw
 class _Mailboxes:
     """Addresses and whole domains, and whether an address is one of them. Letter case means nothing."""
 
-    __slots__ = ("_addresses", "domains")
+    __slots__ = ("addresses", "domains")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = tuple(patterns)
         self.domains = frozenset(pattern for pattern in patterns if "@" not in pattern)
         addresses = (parse_address(pattern) for pattern in patterns if "@" in pattern)
-        self._addresses = frozenset((fold(address.local), address.domain) for address in addresses)
+        self.addresses = frozenset((fold(address.local), address.domain) for address in addresses)
 
     def __contains__(self, address: Address) -> bool:
         if address.domain in self.domains:
             return True
-        return bool(self._addresses) and (fold(address.local), address.domain) in self._addresses
+        return bool(self.addresses) and (fold(address.local), address.domain) in self.addresses

@@ -24,7 +24,7 @@ class Inspection:
     Memory is bounded by the limit of a header section, time is linear in it.
     """
 
-    __slots__ = ("_done", "_limits", "_section", "_sought", "fault", "headless", "lacking", "message_id")
+    __slots__ = ("_limits", "_section", "_sought", "done", "fault", "headless", "lacking", "message_id")
 
     def __init__(self, limits: Limits, sought: tuple[bytes, ...] = ()) -> None:
         """`sought`: names of fields, in lower case, that the message should have."""
@@ -32,7 +32,8 @@ class Inspection:
         self._sought = sought
         #: What has come of it so far, if more than one piece is needed.
         self._section: bytearray | None = None
-        self._done = False
+        #: All of the header section was seen.
+        self.done = False
         #: Why the message cannot be accepted, or `None`.
         self.fault: Reply | None = None
         #: The content has no header section, not even an empty one: it is text, as typed by hand.
@@ -44,31 +45,30 @@ class Inspection:
 
     def take(self, octets: bytes) -> None:
         """A piece of the content in wire form."""
-        if self._done:
+        if self.done:
             return
         if self._section is None:
             # Nearly always all of it is in the first piece.
-            end = section_end(octets)
-            if end is not None:
-                self._finish(octets[:end])
+            end = octets.find(b"\r\n\r\n")
+            if end >= 0 and octets[:2] != b"\r\n":
+                self._finish(octets[: end + 4])
                 return
             self._section = bytearray()
         section, seen = self._section, len(self._section)
         section += octets
-        end = section_end(section, seen)
-        if end is None:
-            if len(section) <= self._limits.header:
-                return
-            end = len(section)
-        self._finish(bytes(section[:end]))
+        whole = section_end(section, seen)
+        if whole is not None:
+            self._finish(bytes(section[:whole]))
+        elif len(section) > self._limits.header:
+            self._finish(bytes(section))
 
     def end(self) -> None:
         """The content has ended; if no empty line came, all of it was the header section."""
-        if not self._done:
+        if not self.done:
             self._finish(bytes(self._section or b""))
 
     def _finish(self, section: bytes) -> None:
-        self._done = True
+        self.done = True
         self._section = None
         self.headless = not (section[:2] == b"\r\n" or _FIELD.match(section))
         if self._sought:

@@ -62,7 +62,8 @@ class Intake:
         """A piece of content, in the form with which it began."""
         if self.fault is not None:
             return
-        self._inspection.take(octets)
+        if not self._inspection.done:
+            self._inspection.take(octets)
         try:
             self._draft.write(octets)
         except (OSError, SpoolError) as problem:
@@ -82,8 +83,10 @@ class Intake:
 
         A message that is refused at the end of content must never be delivered (RFC 5321 section 4.2.5).
         """
-        self._inspection.end()
-        verdict = fault or self.fault or self._inspection.fault
+        inspection = self._inspection
+        if not inspection.done:
+            inspection.end()
+        verdict = fault or self.fault or inspection.fault
         if verdict is not None:
             self.fault = verdict
             self._draft.abandon()
