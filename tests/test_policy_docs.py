@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
-from attrs import fields
+from attrs import evolve, fields
 from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,10 +27,13 @@ from relay.net.waiting import start
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.registry import SHIPPED, option_model
+from relay.policy.tables import Tables
 from relay.testing.policy import inquiry, world
 
 DOCS = Path(__file__).parent.parent / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: A file that a page shows.
+_FILE = re.compile(r"^The file `([a-z.]+)`:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
 
 
@@ -56,7 +59,8 @@ def chain_of(text: str, base: Path) -> Chain:
         user="ann",
         option_model=option_model,
     )
-    return make_chain(settings.policy, world(), file="relay.toml")
+    here = world()
+    return make_chain(settings.policy, evolve(here, table=Tables(settings.table, here.clock)), file="relay.toml")
 
 
 def described(decision: Decision, base: Path) -> str:
@@ -95,6 +99,8 @@ class PagesTests(SynchronousTestCase):
     def test_what_each_page_says_of_its_configuration_is_what_happens(self) -> None:
         for use in SHIPPED:
             text = (DOCS / "policies" / f"{use}.md").read_text()
+            for name, content in _FILE.findall(text):
+                (self.base / name).write_text(content)
             tried = 0
             # A table speaks of the configuration above it.
             configurations = [match for match in _BLOCK.finditer(text) if match[1] == "toml"]
