@@ -485,8 +485,10 @@ class TlsTests(TlsTestCase):
         client.transport.startTLS(self.tls("verify").toward("mx.example.org"))
         meeting.until(lambda: "secured" in client.story and "secured" in server.story)
         server.on_heard = lambda data: server.transport.write(data.upper())
-        client.transport.write(b"noop\r\n")
-        meeting.until(lambda: client.heard == b"NOOP\r\n")
+        client.transport.write(b"noop")
+        client.transport.writeSequence([b"\r", b"\n"])
+        client.transport.write(b"rset\r\n")
+        meeting.until(lambda: client.heard == b"NOOP\r\nRSET\r\n")
         server.on_heard = lambda _: None
         server.transport.writeSequence([b"x" * MUCH, b"y"])
         server.transport.unregisterProducer()
@@ -494,6 +496,25 @@ class TlsTests(TlsTestCase):
         meeting.until(lambda: client.over and server.over)
         client.story = [each if isinstance(each, str) else (len(each), each[-1:]) for each in client.story]
         return client.story, [each for each in server.story if each not in ("paused", "resumed")]
+
+    def test_what_is_encrypted_leaves_before_the_turn_is_over(self) -> None:
+        meeting = Meeting(RelayReactor, None)
+        self.addCleanup(meeting.close)
+        client, server = meeting.client, meeting.server
+        server.transport.startTLS(self.listener("mx.example.org"))
+        client.transport.startTLS(self.tls("verify").toward("mx.example.org"))
+        meeting.until(lambda: "secured" in client.story and "secured" in server.story)
+        meeting.turns()
+        reads = client.transport.socket
+        for words in (b"220 mx\r\n", b"250 ok\r\n"):
+            server.transport.write(words)
+            self.assertEqual(reads.recv(1, socket.MSG_PEEK), b"\x17")  # application data (RFC 8446 section 5.1)
+            meeting.until(lambda words=words: client.heard.endswith(words))
+        for end in (client, server):
+            end.transport.abortConnection()
+        meeting.until(lambda: client.over and server.over)
+        server.transport.write(b"it is over")
+        server.transport.writeSequence([b"it is", b"over"])
 
     def test_its_records_leave_at_once_too(self) -> None:
         meeting = Meeting(RelayReactor, None)

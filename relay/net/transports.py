@@ -12,14 +12,16 @@ as ever, and so is a write that fails: it fails again in the next turn, where Tw
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
-from twisted.internet._newtls import ConnectionMixin, startTLS
+from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv6Address
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 #: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
 #: takes them as fast as they are made: others want to be served meanwhile.
@@ -64,11 +66,25 @@ class _Prompt(FileDescriptor):
 class _PromptStream(_Prompt):
     """What is a `twisted.internet.tcp.Connection` besides."""
 
+    TLS: bool
+    protocol: Any
+
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """`ITLSTransport.startTLS`; what TLS writes leaves at once, too."""
         startTLS(self, ctx, normal, _Prompt)
         # From now on what is written to us goes to TLS, which writes by `_Prompt`.
-        self.write = ConnectionMixin.write.__get__(self)  # type: ignore[method-assign]
+        self.write = self._encrypt  # type: ignore[method-assign]
+
+    def _encrypt(self, data: bytes) -> None:
+        """Past Twisted's gathering of small writes, which would keep them for another turn."""
+        if self.connected:
+            TLSMemoryBIOProtocol.write(self.protocol, data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        if self.TLS:
+            self._encrypt(b"".join(iovec))
+        else:
+            FileDescriptor.writeSequence(self, iovec)
 
 
 class _Undelayed:
