@@ -42,25 +42,42 @@ def plain(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
     The blocks are one message as it was received: what stands behind the terminator is never looked for.
     """
-    held = CRLF  # up to four octets of wire whose meaning depends on the next: never more than CRLF "." CR
-    first = True
+    unstuffing = Unstuffing()
     for block in blocks:
-        joined = held + block
-        keep = _undecided(joined)
-        body, held = joined[: len(joined) - keep], joined[len(joined) - keep :]
-        out = body.replace(b"\r\n.", b"\r\n")
-        if first and out:
-            # The CRLF that we have put before the first line is not the message's.
-            out, first = out[2:], False
-        if out:
+        if out := unstuffing.take(block):
             yield out
-    if first:
-        held = held[2:]
-        rest = held[:-3] if held.endswith(TERMINATOR) else held
-    else:
-        rest = held[:-3] if held.endswith(CRLF + TERMINATOR) else held
-    if rest:
+    if rest := unstuffing.end():
         yield rest
+
+
+class Unstuffing:
+    """`plain`, for whoever is handed the blocks one by one."""
+
+    __slots__ = ("_first", "_held")
+
+    def __init__(self) -> None:
+        #: Up to four octets of wire whose meaning depends on the next: never more than CRLF "." CR.
+        self._held = CRLF
+        self._first = True
+
+    def take(self, block: bytes) -> bytes:
+        """What is certain of the message by now, and was not given before."""
+        joined = self._held + block
+        keep = _undecided(joined)
+        body, self._held = joined[: len(joined) - keep], joined[len(joined) - keep :]
+        out = body.replace(b"\r\n.", b"\r\n")
+        if self._first and out:
+            # The CRLF that we have put before the first line is not the message's.
+            out, self._first = out[2:], False
+        return out
+
+    def end(self) -> bytes:
+        """What is left of the message."""
+        if not self._first:
+            held, terminator = self._held, CRLF + TERMINATOR
+        else:
+            held, terminator = self._held[2:], TERMINATOR
+        return held[:-3] if held.endswith(terminator) else held
 
 
 def _undecided(octets: bytes) -> int:
