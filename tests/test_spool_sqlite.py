@@ -17,11 +17,11 @@ from relay.interfaces import Claim, ClaimLost, Enrol, OutcomeUnknown, Renew, Spo
 from relay.mail.dsn import NO_WISHES
 from relay.mail.envelope import Form
 from relay.net.waiting import start
-from relay.spool import schema
+from relay.spool import claiming, schema
 from relay.spool.errors import SpoolUnusable
 from relay.spool.schema import APPLICATION, MIGRATIONS, open_database
 from relay.spool.sqlite import Limits, SqliteSpool
-from relay.spool.strokes import DROP_ENTRY, SETTLE
+from relay.spool.strokes import DROP_ENTRY, GIVE_BACK, SETTLE
 from relay.spool.writer import Writer
 from relay.testing.spool import LEASE, entry, given_back, postponed, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
@@ -134,6 +134,21 @@ class BatchTests(SpoolTestCase):
             self.done(self.commit(*(settled(claim) for claim in claims), settled(own)))
             self.assertEqual(self.shard.rows("SELECT count(*) FROM entries, recipients"), [(0,)])
 
+    def test_many_are_claimed_and_given_back_in_few_statements(self) -> None:
+        self.commit(self.enrolment(self.spool))
+        self.done(self.commit(*(self.enrolment(self.spool, lease=None) for _ in range(64))))
+        self.shard.disk.calls.clear()
+        claims = self.done(Deferred.fromCoroutine(self.spool.claim(self.shard.clock.now(), 100, LEASE)))
+        self.assertEqual([len(claim.pending) for claim in claims], [1] * 64)
+        # BEGIN, SAVEPOINT, RELEASE and COMMIT; who is due, their rows, their entries, and the claims.
+        self.assertLessEqual(len(self.shard.disk.calls), 4 + 4 + 2)
+        self.shard.disk.calls.clear()
+        back = [self.commit(given_back(claim)) for claim in claims]
+        self.writer.work()
+        for one in back:
+            self.successResultOf(one)
+        self.assertEqual(len(self.shard.disk.calls), (2 + 1) + (2 + 6))
+
     def test_of_many_settlements_in_a_batch_the_one_that_is_lost_is_found(self) -> None:
         first = self.commit(self.enrolment(self.spool))
         waiting = [self.commit(self.enrolment(self.spool)) for _ in range(70)]
@@ -151,9 +166,16 @@ class BatchTests(SpoolTestCase):
             self.writer.work()
             claims = [claim for one in again for claim in self.successResultOf(one)]
 
-    def test_settling_reads_no_more_of_a_long_queue_than_it_settles(self) -> None:
-        for statement in (SETTLE, DROP_ENTRY):
-            for text in statement.texts:
+    def test_settling_and_claiming_read_no_more_of_a_long_queue_than_they_need(self) -> None:
+        for texts in (
+            SETTLE.texts,
+            GIVE_BACK.texts,
+            DROP_ENTRY.texts,
+            claiming._ENTRIES,
+            claiming._RECIPIENTS,
+            claiming._CLAIM,
+        ):
+            for text in texts:
                 plan = self.shard.rows(f"EXPLAIN QUERY PLAN {text}", *[0] * text.count("?"))
                 steps = [str(row[3]) for row in plan]
                 self.assertEqual([step for step in steps if step in ("SCAN recipients", "SCAN entries")], [], text)

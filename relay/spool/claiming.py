@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from relay.interfaces import Claim, IContent
-from relay.mail.queue import Entry, Pending
+from relay.mail.queue import Entry
 from relay.net.disk import Disk
 from relay.spool.codec import Decoder
 from relay.spool.contents import FileContent, MemoryContent
@@ -17,6 +17,19 @@ from relay.spool.errors import Damaged
 from relay.spool.layout import Layout
 from relay.spool.questions import due
 from relay.spool.schema import ENTRY, PENDING
+from relay.spool.several import Row, Several, change, found
+
+_ENTRIES = Several(f"SELECT {ENTRY} FROM entries WHERE id IN (", "?", ")").texts()  # noqa: S608
+_RECIPIENTS = Several(
+    f"SELECT entry, {PENDING} FROM recipients WHERE (entry, id) IN (SELECT * FROM (VALUES ",  # noqa: S608
+    "(?, ?)",
+    "))",
+).texts()
+_CLAIM = Several(
+    "UPDATE recipients SET wake = claimed.column3, token = claimed.column4 FROM (VALUES ",
+    "(?, ?, ?, ?)",
+    ") AS claimed WHERE entry = claimed.column1 AND id = claimed.column2",
+).texts()
 
 
 @frozen
@@ -60,32 +73,48 @@ class Shelves:
         What is damaged is set aside in the same transaction, so that nobody stumbles on it again.
         """
         groups: dict[str, dict[str, list[str]]] = {}
-        for _, entry, recipient, destination in due(database, wanted.now, wanted.most, wanted.excluding):
-            groups.setdefault(entry, {}).setdefault(destination, []).append(recipient)
+        for _, id, recipient, destination in due(database, wanted.now, wanted.most, wanted.excluding):
+            groups.setdefault(id, {}).setdefault(destination, []).append(recipient)
+        entries = {row[0]: row for row in found(database, _ENTRIES, [(id,) for id in groups])}
+        keys = [(id, recipient) for id, lanes in groups.items() for lane in lanes.values() for recipient in lane]
+        pending = {row[:2]: row[1:] for row in found(database, _RECIPIENTS, keys)}
         claims: list[Claim] = []
         damaged: list[SetAside] = []
         for id, by_destination in groups.items():
             try:
-                entry_and_content = self.read(database, id)
+                entry, content = self._read(id, entries.get(id))
                 made = [
-                    self._claim(database, wanted.expires, *entry_and_content, recipients)
+                    Claim(
+                        self._token(),
+                        wanted.expires,
+                        entry,
+                        tuple(self.decoder.pending(pending[id, recipient]) for recipient in recipients),
+                        content,
+                    )
                     for recipients in by_destination.values()
                 ]
             except Damaged as trouble:
                 damaged.append(SetAside(id, str(trouble)))
                 continue
             claims += made
-        for claim in claims:
-            database.executemany(
-                "UPDATE recipients SET wake = ?, token = ? WHERE entry = ? AND id = ?",
-                [(claim.expires, claim.token, claim.entry.id, pending.recipient.id) for pending in claim.pending],
-            )
-        set_aside(database, damaged, wanted.now)
+        change(
+            database,
+            _CLAIM,
+            [
+                (claim.entry.id, pending.recipient.id, claim.expires, claim.token)
+                for claim in claims
+                for pending in claim.pending
+            ],
+        )
+        if damaged:
+            set_aside(database, damaged, wanted.now)
         return Claimed(tuple(claims), tuple(damaged))
 
     def read(self, database: sqlite3.Connection, id: str) -> tuple[Entry, IContent]:
         """The entry, and its content if that is where it should be. Raises `Damaged`."""
-        row = database.execute(f"SELECT {ENTRY} FROM entries WHERE id = ?", (id,)).fetchone()  # noqa: S608
+        return self._read(id, next(iter(found(database, _ENTRIES, [(id,)])), None))
+
+    def _read(self, id: str, row: Row | None) -> tuple[Entry, IContent]:
         if row is None:
             raise Damaged("the entry is gone, though its recipients are there")
         return self.decoder.entry(row[:5]), self.content(id, *row[5:])
@@ -106,19 +135,6 @@ class Shelves:
         if not isinstance(octets, bytes) or len(octets) != length:
             raise Damaged("its content is not what was kept")
         return MemoryContent(known, size, octets)
-
-    def _claim(
-        self, database: sqlite3.Connection, expires: float, entry: Entry, content: IContent, recipients: list[str]
-    ) -> Claim:
-        pending = tuple(self._pending(database, entry.id, recipient) for recipient in recipients)
-        return Claim(token=self._token(), expires=expires, entry=entry, pending=pending, content=content)
-
-    def _pending(self, database: sqlite3.Connection, entry: str, recipient: str) -> Pending:
-        row = database.execute(
-            f"SELECT {PENDING} FROM recipients WHERE entry = ? AND id = ?",  # noqa: S608
-            (entry, recipient),
-        ).fetchone()
-        return self.decoder.pending(row)
 
 
 def set_aside(database: sqlite3.Connection, damaged: list[SetAside], now: float) -> None:

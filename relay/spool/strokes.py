@@ -9,14 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from enum import Enum
-from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
 from relay.interfaces import GiveBack, Postpone, Renew
 from relay.spool.codec import Encoder, Row
 from relay.spool.schema import ENTRY, RECIPIENT
+from relay.spool.several import Several, change, marks
 
 
 class Changes(Enum):
@@ -25,22 +25,6 @@ class Changes(Enum):
     EACH = "one for each of the stroke's rows"
     SOME = "at least one"
     ANY = "as many as there are"
-
-
-#: A statement takes 64 rows at once, 32, 16, 8, 4, 2 or one: a hundred rows are 64, 32 and 4.
-_SIZES: Final = 7
-
-
-class Several(NamedTuple):
-    """How a statement is written for several rows: what stands around them, and each of them."""
-
-    before: str
-    row: str
-    behind: str = ""
-
-    def texts(self) -> tuple[str, ...]:
-        """The statement for one row, for 2, for 4, and so on."""
-        return tuple(f"{self.before}{', '.join([self.row] * 2**size)}{self.behind}" for size in range(_SIZES))
 
 
 @frozen(eq=False)
@@ -60,53 +44,32 @@ class Statement:
     present: bool = False
 
     def strike(self, database: sqlite3.Connection, rows: Sequence[Row]) -> int:
-        """
-        Carry it out for all these rows, and return how many rows of the database have changed.
-
-        Python lets go of its lock at each step of SQLite and has to win it back from the reactor's thread, which costs
-        far more than the step, and both of them. Hence as many rows in one step as there are.
-        """
-        texts, left = self.texts, len(rows)
-        if len(texts) == 1 and left > 1:
-            return database.executemany(texts[0], rows).rowcount
-        changed = 0
-        while left:
-            size = min(left.bit_length(), len(texts)) - 1
-            some = rows[-left : 2**size - left or None]
-            left -= len(some)
-            changed += database.execute(texts[size], some[0] if size == 0 else list(chain.from_iterable(some))).rowcount
-        return changed
+        """Carry it out for all these rows, and return how many rows of the database have changed."""
+        return change(database, self.texts, rows)
 
 
 #: A statement and its rows.
 Stroke: TypeAlias = tuple[Statement, Sequence[Row]]
 
 
-def _marks(columns: str) -> str:
-    return ", ".join("?" * len(columns.split(",")))
-
+#: Selected from, and not only written down, so that SQLite looks them up by their key instead of reading the table.
+_THESE = "(entry, id, token) IN (SELECT * FROM (VALUES "
 
 _CLAIMED = "SELECT 1 FROM recipients WHERE entry = ? AND id = ? AND token = ?"
 
 KEEP_ENTRY = Statement(
-    Several(f"INSERT INTO entries ({ENTRY}) VALUES ", f"({_marks(ENTRY)})").texts(),  # noqa: S608
+    Several(f"INSERT INTO entries ({ENTRY}) VALUES ", marks(ENTRY)).texts(),  # noqa: S608
     Changes.EACH,
     "SELECT 1 FROM entries WHERE id = ?",
     slice(0, 1),
     present=True,
 )
 KEEP_RECIPIENT = Statement(
-    Several(f"INSERT INTO recipients ({RECIPIENT}) VALUES ", f"({_marks(RECIPIENT)})").texts(),  # noqa: S608
+    Several(f"INSERT INTO recipients ({RECIPIENT}) VALUES ", marks(RECIPIENT)).texts(),  # noqa: S608
     Changes.EACH,
 )
-#: Selected from, and not only written down, so that SQLite looks them up by their key instead of reading the table.
 SETTLE = Statement(
-    (
-        "DELETE FROM recipients WHERE entry = ? AND id = ? AND token = ?",
-        *Several(
-            "DELETE FROM recipients WHERE (entry, id, token) IN (SELECT * FROM (VALUES ", "(?, ?, ?)", "))"
-        ).texts()[1:],
-    ),
+    Several(f"DELETE FROM recipients WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
@@ -129,7 +92,7 @@ DROP_ENTRY = Statement(
     Changes.ANY,
 )
 GIVE_BACK = Statement(
-    ("UPDATE recipients SET wake = due, token = 0 WHERE entry = ? AND id = ? AND token = ?",),
+    Several(f"UPDATE recipients SET wake = due, token = 0 WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
@@ -152,7 +115,7 @@ STEERED = Statement(
 
 #: These may be carried out for a whole batch, statement by statement in this order, instead of commit by commit. Two
 #: commits that both mean one recipient's claim show in the count of changed rows; the batch is then begun anew.
-MERGED = (KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, POSTPONE, DROP_ENTRY)
+MERGED = (KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, POSTPONE, GIVE_BACK, DROP_ENTRY)
 
 
 def postpone(step: Postpone, encoder: Encoder) -> Stroke:
