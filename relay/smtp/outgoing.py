@@ -21,7 +21,8 @@ PIECE: Final = 64 * 1024
 CHUNK: Final = 256 * 1024
 
 _END: Final = CRLF + TERMINATOR
-_END_OCTETS: Final = len(_END)
+#: So many octets of it may stand in the block before the one where it ends.
+_BEFORE: Final = len(_END) - 1
 
 
 class ContentDamaged(ValueError):
@@ -84,20 +85,30 @@ def _as_kept(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
         if size >= PIECE:
             yield waiting
             waiting = b""
-        seam = before + block
         waiting += block
         size = len(waiting)
-        before = seam[1 - _END_OCTETS :]
-        # Looking for one octet is twenty times as fast as for five, and most of what is large has no dots (base64).
-        dot = seam.find(b".")
-        at = -1 if dot < 0 else seam.find(_END, dot - 2 if dot > 2 else 0)
-        if at >= 0:
+        end = _end_of_content(before, block)
+        if end >= 0:
             ended = True
-            if seam[at + _END_OCTETS :]:
+            if block[end:]:
                 raise ContentDamaged("there is content behind its terminator")
+        before = (before + block[-_BEFORE:])[-_BEFORE:]
     if not ended:
         raise ContentDamaged("the content has no terminator")
     yield waiting
+
+
+def _end_of_content(before: bytes, block: bytes) -> int:
+    """The position in `block` behind the first terminator, or -1 if there is none; `before` are the octets before."""
+    seam = (before + block[:_BEFORE]).find(_END)
+    if seam >= 0:
+        return seam + _BEFORE + 1 - len(before)
+    # Looking for one octet is twenty times as fast as for five, and most of what is large has no dots (base64).
+    dot = block.find(b".")
+    if dot < 0:
+        return -1
+    end = block.find(_END, dot - 2 if dot > 2 else 0)
+    return end if end < 0 else end + _BEFORE + 1
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import relay.smtp.outgoing as sending
 from relay.mail.envelope import Form
 from relay.smtp.outgoing import CHUNK, PIECE, ContentDamaged, chunks, outgoing
 
@@ -71,6 +72,24 @@ class OutgoingTests(SynchronousTestCase):
                 for piece in outgoing(HEAD, Form.WIRE, blocks):
                     gone += piece
             self.assertNotIn(b"\r\n.\r\n", gone, blocks)
+
+    @given(st.lists(st.sampled_from([b"a", b".", b"\r", b"\n", b"\r\n", b".\r\n", b"\r\n.\r\n"])), cuts)
+    def test_wherever_blocks_end_the_terminator_leaves_if_it_is_the_end_and_not_at_all_if_not(
+        self, parts: list[bytes], at: list[int]
+    ) -> None:
+        self.patch(sending, "PIECE", 8)
+        kept = b"".join(parts)
+        gone = bytearray()
+        whole = (b"\r\n" + kept).find(b"\r\n.\r\n") == len(kept) - 3 >= 0
+        try:
+            for piece in outgoing(HEAD, Form.WIRE, [*cut(kept, at), b""]):
+                gone += piece
+        except ContentDamaged:
+            self.assertFalse(whole)
+            self.assertNotIn(b"\r\n.\r\n", gone)
+        else:
+            self.assertTrue(whole)
+            self.assertEqual(gone, HEAD + kept)
 
     def test_content_that_was_cut_short_never_gets_a_terminator(self) -> None:
         for blocks in ([], [b""], [b"a\r\n"], [b"a\r\n."], [b"a\r\n.\r"], [b"a.\r\n"], [b"a\r\n..\r\n"]):
