@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 from attrs import field, frozen
 
@@ -12,7 +13,7 @@ _STATUS = re.compile(r"[245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})\Z")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 #: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets, code and CRLF included. A code, a mark
 #: and a status (up to 9 octets and a space) leave this much for the text.
-_LINE_TEXT = 512 - 2 - 4 - 10
+LINE_TEXT: Final = 512 - 2 - 4 - 10
 
 
 @frozen
@@ -43,8 +44,8 @@ class Reply:
         if not lines:
             raise ValueError("a reply has at least one line")
         for line in lines:
-            if len(line) > _LINE_TEXT or not (line.isascii() and line.isprintable()):
-                raise ValueError(f"a line of a reply is printable ASCII of at most {_LINE_TEXT} characters")
+            if len(line) > LINE_TEXT or not (line.isascii() and line.isprintable()):
+                raise ValueError(f"a line of a reply is printable ASCII of at most {LINE_TEXT} characters")
         before = f" {status} " if status else " "
         wire = f"{code}{before}{lines[-1]}"
         # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
@@ -96,10 +97,10 @@ def printable(text: str) -> str:
 
 
 def _folded(text: str) -> Iterator[str]:
-    while len(text) > _LINE_TEXT:
-        cut = text.rfind(" ", 1, _LINE_TEXT)
+    while len(text) > LINE_TEXT:
+        cut = text.rfind(" ", 1, LINE_TEXT)
         if cut < 0:
-            cut = _LINE_TEXT
+            cut = LINE_TEXT
         yield text[:cut]
         text = text[cut:].lstrip(" ")
     yield text

@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
+from relay.mail import explanation
 from relay.mail.address import Address
 from relay.mail.routing import Abstention
+from relay.mail.verdict import cut, words
 from relay.policy.looking import Look
 
 
@@ -34,6 +36,19 @@ class Asked:
     def because(self) -> str:
         return "" if isinstance(self.verdict, Abstention) else str(self.verdict.because)
 
+    def told(self) -> explanation.Step:
+        """The same, for people."""
+        return explanation.Step(
+            phase=self.phase,
+            policy=self.policy,
+            recipient="" if self.recipient is None else str(self.recipient),
+            verdict=words(self.verdict),
+            because=cut(self.because),
+            failed=self.failed,
+            looks=tuple((look.where, look.what, look.found) for look in self.looks),
+            milliseconds=self.seconds * 1000,
+        )
+
 
 @frozen
 class Skipped:
@@ -43,6 +58,11 @@ class Skipped:
     policy: str
     guard: str
     phase: str = "recipient"
+
+    def told(self) -> explanation.Step:
+        """The same, for people."""
+        recipient = "" if self.recipient is None else str(self.recipient)
+        return explanation.Step(phase=self.phase, policy=self.policy, recipient=recipient, guard=self.guard)
 
 
 Step: TypeAlias = Asked | Skipped
