@@ -411,6 +411,9 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(transport.logPrefix(), "End,0,127.0.0.1")
         self.assertEqual(transport.getPeer(), IPv4Address("TCP", *meeting.client.transport.getHandle().getsockname()))
         self.assertEqual(meeting.called.address, transport.getPeer())
+        meeting.client.transport.abortConnection()
+        meeting.until(lambda: meeting.server.over)
+        self.assertEqual(transport.logPrefix(), "-,0,127.0.0.1")
 
     def test_who_is_not_wanted_is_closed(self) -> None:
         meeting = self.meet(welcome=False)

@@ -142,7 +142,9 @@ class PromptServer(_PromptTcp, tcp.Server):
         self.connected = 1
 
     def logPrefix(self) -> str:
-        return f"{self._getLogPrefix(self.protocol)},{self.sessionno},{self.hostname}"
+        # Somebody may ask when it is over, and then there is no protocol any more.
+        protocol = getattr(self, "protocol", None)
+        return f"{'-' if protocol is None else self._getLogPrefix(protocol)},{self.sessionno},{self.hostname}"
 
     def __repr__(self) -> str:
         protocol = type(getattr(self, "protocol", None)).__name__
