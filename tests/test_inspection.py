@@ -67,6 +67,10 @@ class InspectionTests(SynchronousTestCase):
         self.assertIsNone(fault(b"Received: a\r\n" * 3 + BODY))
         self.assertEqual(fault(b"received : a\r\n" * 4 + BODY), answers.TOO_MANY_HOPS)
 
+    def test_hops_are_counted_also_where_the_last_line_has_no_end(self) -> None:
+        self.assertIsNone(inspected(b"Received: a\r\n" * 2 + b"Received: a").fault)
+        self.assertEqual(inspected(b"Received: a\r\n" * 3 + b"Received: a").fault, answers.TOO_MANY_HOPS)
+
     def test_the_body_is_not_inspected(self) -> None:
         self.assertIsNone(fault(b"X: x\r\n\r\n" + b"Received: a\r\n" * 9 + b"X: " + b"x" * 9000 + b"\r\n.\r\n"))
 

@@ -28,7 +28,7 @@ def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipie
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _how_it_came(address: str | None, helo: str, tls: tuple[str, str] | None, hostname: str, protocol: str) -> str:
     """What is the same for all messages of a session, and of the next one from there."""
     source = _literal(address) if address else "localhost"
