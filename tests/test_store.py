@@ -67,7 +67,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.log = Logger("relay.store", observer=self)  # type: ignore[arg-type]
+        self.log = Logger("relay.store", observer=self)
 
     def __call__(self, event: Any) -> None:
         self.said.append(event["log_format"].format(**event))
@@ -419,9 +419,9 @@ class InThreadTests(TestCase):
     async def test_what_was_put_is_there_after_a_restart(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
-        clock = ReactorClock(reactor)  # type: ignore[arg-type]
+        clock = ReactorClock(reactor)
         for before in None, "1":
-            store = SqliteStore.in_thread(folder / "store.db", clock, reactor.callFromThread)  # type: ignore[attr-defined]
+            store = SqliteStore.in_thread(folder / "store.db", clock, reactor.callFromThread)
             await store.load()
             self.assertEqual(store.get("key"), before)
             store.put("key", "1", 600)

@@ -10,7 +10,7 @@ from urllib.parse import urldefrag, urljoin
 
 from attrs import evolve, field, frozen
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol
@@ -177,6 +177,8 @@ class Fetching:
             response.deliverBody(taken)
             octets = await taken.whole
         except (ConnectError, ResponseFailed, RequestTransmissionFailed) as error:
+            if any(isinstance(cause, CancelledError) for cause in _causes(error)):
+                raise CancelledError from error  # twisted.web has wrapped it: we did that ourselves
             raise _too_long(request) if way.exceeded else _trouble(error, url.host, tls) from error
         finally:
             way.close()
