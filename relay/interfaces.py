@@ -479,12 +479,27 @@ class IDraft(Interface):
     """
 
     id: str = Attribute("The queue id that the entry will have. Known at once, since `Received` names it.")
+    form: Form = Attribute("With which it was begun.")
 
     def write(octets: bytes) -> None:
         """
         More content, in the form the draft was begun with. Never waits for the disk to have it.
 
         Raises `OSError` (a full disk): the draft is then of no use but to be abandoned.
+        """
+
+    def blocks() -> Iterator[bytes]:
+        """
+        What was written so far, in its form and in blocks of 256 KiB at most. May be called again. Raises `OSError`
+        when it cannot be read.
+        """
+
+    def replace(length: int, octets: bytes) -> None:
+        """
+        Put these octets in the place of the first `length`, which are no more than there are. The draft is the same in
+        all else. What is in a file is copied: it takes its time.
+
+        Raises `OSError`; the draft is then of no use but to be abandoned.
         """
 
     def abandon() -> None:

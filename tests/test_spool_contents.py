@@ -5,6 +5,7 @@ import gc
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +67,57 @@ class DraftTests(SynchronousTestCase):
     @property
     def file(self) -> Path:
         return self.layout.content / "D" / ID
+
+    def test_what_was_written_is_read_back_before_it_is_kept(self) -> None:
+        for size in (10, 100, 101, BLOCK + 5):
+            draft = Draft(ID, Form.PLAIN, Shelving(self.layout, self.disk, Budget(10**6), in_row=100))
+            self.assertEqual(list(draft.blocks()), [])
+            draft.write(b"x" * size)
+            self.assertEqual([b"".join(draft.blocks()) for _ in range(2)], [b"x" * size] * 2)
+            draft.abandon()
+
+    def test_a_beginning_is_replaced_wherever_the_content_is(self) -> None:
+        for size in (10, 90, 100, 101, 3 * BLOCK):
+            for length, octets in ((0, b""), (4, b"1234"), (4, b"longer" * 40), (9, b""), (size, b"all of it")):
+                draft = Draft(ID, Form.PLAIN, Shelving(self.layout, self.disk, Budget(10**6), in_row=100))
+                content = bytes(range(10)) + b"x" * (size - 10)
+                draft.write(content)
+                draft.replace(length, octets)
+                expected = octets + content[length:]
+                self.assertEqual(b"".join(draft.blocks()), expected)
+                draft.write(b"more")
+                kept = draft.keep()
+                self.assertEqual((b"".join(kept.content.blocks()), kept.length), (expected + b"more", kept.length))
+                self.assertEqual(kept.content.size, kept.length)
+                if kept.file is not None:
+                    self.disk.close(kept.file)
+                draft.destroy()
+        self.assertEqual(list(self.layout.content.rglob(ID)), [])
+
+    def test_a_draft_whose_copy_fails_is_of_no_more_use(self) -> None:
+        def copy(disk: FaultyDisk) -> None:
+            draft = Draft(ID, Form.PLAIN, Shelving(self.layout, disk, self.budget, in_row=100))
+            draft.write(b"x" * 200)
+            draft.replace(5, b"other")
+
+        counting = FaultyDisk()
+        copy(counting)
+        shutil.rmtree(self.layout.content)
+        prepare(self.layout, FaultyDisk())
+        for number in range(1, len(counting.calls) + 1):
+            disk = FaultyDisk(number, errno.EIO)
+            draft = Draft(ID, Form.PLAIN, Shelving(self.layout, disk, self.budget, in_row=100))
+            try:
+                draft.write(b"x" * 200)
+                draft.replace(5, b"other")
+            except OSError:
+                # All of what it was, or nothing at all: never half a copy.
+                with suppress(OSError, SpoolError):
+                    self.assertEqual(draft.keep().length, 200)
+            draft.abandon()
+            draft.destroy()
+            shutil.rmtree(self.layout.content)
+            prepare(self.layout, FaultyDisk())
 
     def test_small_content_never_meets_the_disk(self) -> None:
         self.draft.write(b"x" * 60)

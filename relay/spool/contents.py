@@ -217,6 +217,31 @@ class Draft:
             self._move_to_file(memory)
         self._append(octets)
 
+    def blocks(self) -> Iterator[bytes]:
+        if self._memory is not None:
+            return MemoryContent(self.form, 0, self._memory).blocks() if self._memory.chunks else iter(())
+        if self._file is None or self._measure is None:
+            raise OSError(errno.EIO, "the draft could not be written before", self.id)
+        path = self._shelving.layout.file(self.id)
+        return FileContent(self.form, 0, self._measure.length, path, self._shelving.disk).blocks()
+
+    def replace(self, length: int, octets: bytes) -> None:
+        if self._used:
+            raise ValueError(f"the draft {self.id} is committed or abandoned: nothing can be replaced in it")
+        rest = _without(self.blocks(), length)
+        if self._memory is not None:
+            self._memory = Octets(self._shelving.budget)
+            self.write(octets + b"".join(rest))
+            return
+        # The old file has no name from now on, and is read to its end: a draft that is half a copy is nobody's.
+        first = next(rest, b"")
+        self._let_go()
+        remove(self._shelving.disk, self._shelving.layout.file(self.id))
+        self._begin_file()
+        self._append(octets + first)
+        for block in rest:
+            self._append(block)
+
     def abandon(self) -> None:
         if not self._used:
             self._used = True
@@ -252,11 +277,14 @@ class Draft:
 
     def _move_to_file(self, memory: Octets) -> None:
         self._memory = None
+        self._begin_file()
+        if memory.length:
+            self._append(memory.joined())
+
+    def _begin_file(self) -> None:
         self._file = create(self._shelving.disk, self._shelving.layout.file(self.id))
         self._made_file = True
         self._measure = PlainSize(self.form)
-        if memory.length:
-            self._append(memory.joined())
 
     def _append(self, octets: bytes) -> None:
         file, measure = self._file, self._measure
@@ -275,6 +303,14 @@ class Draft:
         if file is not None:
             with suppress(OSError):
                 self._shelving.disk.close(file)
+
+
+def _without(blocks: Iterator[bytes], length: int) -> Iterator[bytes]:
+    """The blocks but for their first octets, which are so many."""
+    for block in blocks:
+        if length < len(block):
+            yield block[length:] if length else block
+        length = max(0, length - len(block))
 
 
 def make_durable(disk: Disk, file: int, shelf: Path) -> None:

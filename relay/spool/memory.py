@@ -79,13 +79,23 @@ class MemoryDraft:
 
     def __init__(self, id: str, form: Form) -> None:
         self.id = id
-        self._form = form
+        self.form = form
         self._chunks: list[bytes] | None = []
 
     def write(self, octets: bytes) -> None:
+        self._written().append(octets)
+
+    def blocks(self) -> Iterator[bytes]:
+        return MemoryContent(self.form, 0, b"".join(self._written())).blocks()
+
+    def replace(self, length: int, octets: bytes) -> None:
+        chunks = self._written()
+        chunks[:] = [octets, b"".join(chunks)[length:]]
+
+    def _written(self) -> list[bytes]:
         if self._chunks is None:
             raise ValueError(f"the draft {self.id} is committed or abandoned: nothing can be written to it")
-        self._chunks.append(octets)
+        return self._chunks
 
     def abandon(self) -> None:
         self._chunks = None
@@ -94,7 +104,7 @@ class MemoryDraft:
         if self._chunks is None:
             raise ValueError(f"the draft {self.id} was used before")
         octets, self._chunks = b"".join(self._chunks), None
-        return MemoryContent(self._form, plain_size(self._form, octets), octets)
+        return MemoryContent(self.form, plain_size(self.form, octets), octets)
 
 
 @implementer(ISpool)

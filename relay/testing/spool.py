@@ -343,6 +343,17 @@ class SpoolContract(SpoolCase):
         self.assertEqual(claim.content.size, size)
 
     @clause
+    async def test_a_draft_is_read_back_and_its_beginning_replaced(self) -> None:
+        draft = (await self.opened()).begin(Form.WIRE)
+        self.assertIs(draft.form, Form.WIRE)
+        draft.write(b"Subject: a\r\n\r\n")
+        draft.write(b"..\r\n.\r\n")
+        self.assertEqual(b"".join(draft.blocks()), b"Subject: a\r\n\r\n..\r\n.\r\n")
+        draft.replace(12, b"X-Other: b\r\n")
+        self.assertEqual(b"".join(draft.blocks()), b"X-Other: b\r\n\r\n..\r\n.\r\n")
+        draft.abandon()
+
+    @clause
     async def test_a_draft_is_used_once(self) -> None:
         spool = await self.opened()
         enrol = await self.enrolled(spool)
