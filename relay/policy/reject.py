@@ -22,7 +22,7 @@ def _negative(code: int) -> int:
 
 
 #: `450 4.2.1 the office is closed`, each part of which may be missing.
-_REPLY = re.compile(r"(?:([45][0-9]{2})(?: +|\Z))?(?:([45]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z))?(.*)")
+_REPLY = re.compile(r"(?:([0-9]{3})(?: +|\Z))?(?:([0-9]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z))?(.*)")
 _LONGEST_TEXT = 200
 
 
@@ -112,4 +112,4 @@ class CanBeSaid:
         refusal = self.usual.saying(value)
         if len(refusal.text) > _LONGEST_TEXT:
             raise ValueError(f"should have a text of at most {_LONGEST_TEXT} characters")
-        Reply.of(refusal.code, refusal.full_status, refusal.text)
+        Reply.of(_negative(refusal.code), refusal.full_status, refusal.text)
