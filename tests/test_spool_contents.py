@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class DraftTests(SynchronousTestCase):
                 draft.replace(5, b"other")
             except OSError:
                 # All of what it was, or nothing at all: never half a copy.
-                with suppress(OSError, SpoolError):
+                with contextlib.suppress(OSError, SpoolError):
                     self.assertEqual(draft.keep().length, 200)
             draft.abandon()
             draft.destroy()
