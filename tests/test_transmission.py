@@ -394,11 +394,11 @@ class LoginTests(TransmissionTestCase):
 
 
 class ChunkTests(TransmissionTestCase):
-    def test_content_goes_in_chunks_where_they_are_offered(self) -> None:
+    def test_content_that_is_kept_without_extra_dots_goes_in_chunks_where_they_are_offered(self) -> None:
         for form in Form:
             plain = b"Subject: x\r\n\r\n.dots\r\n..\r\n.\r\nend\r\n"
             message = self.carried(consignment(kept(plain, form, range(60))))
-            self.assertTrue(message.by_bdat)
+            self.assertEqual(message.by_bdat, form is Form.PLAIN)
             self.assertEqual(message.content, HEAD + plain)
 
     def test_a_last_line_without_an_end_stays_without(self) -> None:

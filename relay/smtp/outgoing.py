@@ -9,6 +9,7 @@ chunk, after which the peer keeps nothing (RFC 5321 section 4.1.1.4).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from io import IncrementalNewlineDecoder
 from itertools import chain
 from typing import Final
 
@@ -119,12 +120,18 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         held = b"\r" if octets.endswith(b"\r") else b""
         if held:
             octets = octets[:-1]
-        rest = octets.replace(CRLF, b"")
-        if b"\r" in rest or b"\n" in rest:
+        if not _is_lines(octets):
             raise ContentDamaged("there is a CR or LF alone in the content")
         yield octets
     if held:
         raise ContentDamaged("there is a CR or LF alone in the content")
+
+
+def _is_lines(octets: bytes) -> bool:
+    """Whether each CR and each LF is part of a CRLF. Nothing else finds it out in one pass."""
+    seen = IncrementalNewlineDecoder(None, translate=False)
+    seen.decode(octets.decode("latin-1"), final=True)
+    return seen.newlines in (None, "\r\n")
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
