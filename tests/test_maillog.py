@@ -23,7 +23,7 @@ from relay.interfaces import IMailLog
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.net import maillog
-from relay.net.logline import LONGEST, Event, json_lines, plain_text_lines, text_lines
+from relay.net.logline import LONGEST, Event, json_lines, plain_json_lines, plain_text_lines, text_lines
 from relay.net.maillog import EVENTS, MailLog
 from relay.testing.disk import FaultyDisk
 from relay.testing.maillog import Event as Noted
@@ -108,22 +108,27 @@ VALUES = st.one_of(
 FIELDS = st.dictionaries(st.sampled_from(["id", "helo", "reply", "to", "age", "size"]), VALUES)
 
 
-class PlainTextTests(SynchronousTestCase):
+WAYS = ((plain_text_lines, text_lines), (plain_json_lines, json_lines))
+
+
+class TogetherTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from([0.0, NOW, NOW + 1.5]), st.just("accepted"), FIELDS), max_size=5))
     def test_lines_that_are_made_together_are_those_that_are_made_one_by_one(self, events: list[Any]) -> None:
-        together = plain_text_lines()(events)
-        one = text_lines()
-        if together is not None:
-            self.assertEqual(together.decode(), "".join(one(*event) for event in events))
+        for all_at_once, each in WAYS:
+            together, one = all_at_once()(events), each()
+            if together is not None:
+                self.assertEqual(together.decode(), "".join(one(*event) for event in events))
 
     def test_usual_events_are_made_together(self) -> None:
-        fields = {"id": "4Q2x7", "to": "<bob@x>", "text": "250 2.0.0 Ok", "age": 0.1, "size": 5, "user": None}
+        fields = {"id": "4Q2x7", "to": Address("bob", "x"), "text": "250 2.0.0 Ok", "age": 0.1, "size": 5, "user": None}
         events: list[Event] = [(NOW, "accepted", fields), (NOW + 1, "relayed", fields), (NOW + 1, "relayed", {})]
-        self.assertIsNotNone(plain_text_lines()(events))
+        for all_at_once, _ in WAYS:
+            self.assertIsNotNone(all_at_once()(events))
 
     def test_what_has_to_be_escaped_or_cut_is_made_by_itself(self) -> None:
         for value in 'a"b', 'a" b', "a\\b", "a\nb", "a\nb c", "é", "\x7f", "x" * LONGEST, Address("a b", "x"):
-            self.assertIsNone(plain_text_lines()([(NOW, "accepted", {"helo": value})]), value)
+            for all_at_once, _ in WAYS:
+                self.assertIsNone(all_at_once()([(NOW, "accepted", {"helo": value})]), value)
 
 
 class JsonTests(SynchronousTestCase):

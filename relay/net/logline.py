@@ -22,6 +22,9 @@ _BARE = re.compile(r"[!#-\[\]-~]+").fullmatch
 #: The same and the blank, which is not bare, but within quotes is nothing else.
 _HARMLESS: Final = bytes(octet for octet in range(ord(" "), ord("~") + 1) if octet not in b'"\\')
 
+#: Neither what is no number nor what is infinite.
+_FINITE: Final = 1e300
+
 #: An event: when that was (seconds since the epoch), what, and its fields.
 Event: TypeAlias = tuple[float, str, Mapping[str, object]]
 #: Makes a line, its end included, of an event.
@@ -60,8 +63,7 @@ def plain_text_lines() -> Together:
     """
     The same lines, for events of which no value has to be cut, nor has anything in it that would have to be escaped.
 
-    That is what nearly all are, and it is looked at once for all of them, in the octets that come out: what is left
-    of them without those that do no harm are the quotes and line ends that were put there here, or else `None`.
+    That is what nearly all are, and it is looked at once for all of them (`_if_harmless`).
     """
     stamp = Stamps()
 
@@ -96,9 +98,7 @@ def plain_text_lines() -> Together:
                 return None
             marks += "\n"
             made.append(line)
-        made.append("")
-        octets = "\n".join(made).encode("utf-8", "backslashreplace")
-        return octets if octets.translate(None, _HARMLESS) == marks.encode("ascii") else None
+        return _if_harmless(made, marks)
 
     return lines
 
@@ -113,6 +113,52 @@ def json_lines() -> Formatter:
         return encode({"time": stamp(when), "event": what, **told}) + "\n"
 
     return line
+
+
+def plain_json_lines() -> Together:
+    """The same lines, as `plain_text_lines` does it."""
+    stamp = Stamps()
+
+    def lines(events: Iterable[Event]) -> bytes | None:
+        made: list[str] = []
+        marks = ""
+        last, time = -1.0, ""
+        for when, what, fields in events:
+            if when != last:
+                last, time = when, stamp(when)
+            line = f'{{"time":"{time}","event":"{what}"'
+            marks += '""""""""'
+            for name, value in fields.items():
+                kind = type(value)
+                if kind is str or kind is Address:
+                    text = f"{value}"
+                    if text:
+                        line += f',"{name}":"{text}"'
+                        marks += '""""'
+                elif value is None:
+                    continue
+                elif kind is int or (kind is float and -_FINITE < value < _FINITE):  # type: ignore[operator]
+                    line += f',"{name}":{value!r}'
+                    marks += '""'
+                else:
+                    return None
+            if len(line) > LONGEST:
+                return None
+            marks += "\n"
+            made.append(f"{line}}}")
+        return _if_harmless(made, marks)
+
+    return lines
+
+
+def _if_harmless(lines: list[str], marks: str) -> bytes | None:
+    """
+    The lines, if nothing in them but `marks` means anything: the quotes and line ends that were put there by whoever
+    has made them, in their order. What does no harm is taken out, and whatever a value has brought in besides is left.
+    """
+    lines.append("")
+    octets = "\n".join(lines).encode("utf-8", "backslashreplace")
+    return octets if octets.translate(None, _HARMLESS) == marks.encode("ascii") else None
 
 
 def _says_something(value: object) -> bool:

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from relay.interfaces import IMailLog
 from relay.net.clock import cancel
 from relay.net.disk import Disk
-from relay.net.logline import Event, Formatter, Together, json_lines, plain_text_lines, text_lines
+from relay.net.logline import Event, Formatter, Together, json_lines, plain_json_lines, plain_text_lines, text_lines
 
 #: All events there are.
 EVENTS = frozenset(
@@ -89,8 +89,8 @@ class MailLog:
         self._reactor = reactor
         self._where = where
         self._line: Formatter = json_lines() if format == "json" else text_lines()
-        #: How all lines of a turn are made at once, if there is a way.
-        self._together: Together | None = None if format == "json" else plain_text_lines()
+        #: How all lines of a turn are made at once, where nothing has to be escaped.
+        self._together: Together = plain_json_lines() if format == "json" else plain_text_lines()
         self._calendar = calendar
         self._disk = disk or Disk()
         self._log = Logger(namespace="relay.maillog")
@@ -161,7 +161,7 @@ class MailLog:
     def _all_lines(self, events: list[Event]) -> bytes | None:
         """`None`: each has to be made by itself."""
         try:
-            return None if self._together is None else self._together(events)
+            return self._together(events)
         except Exception:
             return None  # whichever it is, it is found and said
 
