@@ -8,26 +8,32 @@ than the step, and both of them. Hence as many rows in one step as there are.
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 Row: TypeAlias = tuple[Any, ...]
 
-#: A statement takes 64 rows at once, 32, 16, 8, 4, 2 or one: a hundred rows are 64, 32 and 4.
-_SIZES: Final = 7
+#: A statement is prepared for so many rows. What is missing to the next of these sizes is rows of nothing but NULL.
+SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_MOST: Final = SIZES[-1]
 
 
 class Several(NamedTuple):
-    """How a statement is written for several rows: what stands around them, and each of them."""
+    """
+    How a statement is written for several rows: what stands around them, and each of them.
+
+    It does nothing with a row of nothing but NULL.
+    """
 
     before: str
     row: str
     behind: str = ""
 
     def texts(self) -> tuple[str, ...]:
-        """The statement for one row, for 2, for 4, and so on."""
-        return tuple(f"{self.before}{', '.join([self.row] * 2**size)}{self.behind}" for size in range(_SIZES))
+        """The statement for each of the sizes."""
+        return tuple(f"{self.before}{', '.join([self.row] * size)}{self.behind}" for size in SIZES)
 
 
 def marks(columns: str) -> str:
@@ -40,20 +46,19 @@ def change(database: sqlite3.Connection, texts: Sequence[str], rows: Sequence[Ro
     if len(texts) == 1:
         return database.executemany(texts[0], rows).rowcount
     changed = 0
-    for text, values in _taken(texts, rows):
-        changed += database.execute(text, values).rowcount
+    for text, values in _together(texts, rows):
+        # `execute` would ask for the last row's number too, and let go of the lock once more.
+        changed += database.executemany(text, (values,)).rowcount
     return changed
 
 
 def found(database: sqlite3.Connection, texts: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """What this statement finds for these rows, in no particular order."""
-    return [row for text, values in _taken(texts, rows) for row in database.execute(text, values)]
+    return [row for text, values in _together(texts, rows) for row in database.execute(text, values)]
 
 
-def _taken(texts: Sequence[str], rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
-    left = len(rows)
-    while left:
-        size = min(left.bit_length(), len(texts)) - 1
-        some = rows[-left : 2**size - left or None]
-        left -= len(some)
-        yield texts[size], list(chain.from_iterable(some))
+def _together(texts: Sequence[str], rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
+    for at in range(0, len(rows), _MOST):
+        some = rows[at : at + _MOST]
+        size = bisect_left(SIZES, len(some))
+        yield texts[size], [*chain.from_iterable(some), *[None] * ((SIZES[size] - len(some)) * len(some[0]))]

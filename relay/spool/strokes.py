@@ -36,7 +36,7 @@ class Statement:
     if `present` says so. All strokes of a commit, and of its whole batch, have happened if one has.
     """
 
-    #: The text for one row; for 2, 4, 8 and so on where it can be said of several.
+    #: The text for one row, or those for each of the sizes of `relay.spool.several`.
     texts: Sequence[str]
     changes: Changes
     witness: str = ""
@@ -57,15 +57,22 @@ _THESE = "(entry, id, token) IN (SELECT * FROM (VALUES "
 
 _CLAIMED = "SELECT 1 FROM recipients WHERE entry = ? AND id = ? AND token = ?"
 
+
+def _keeping(insert: str, row: str) -> tuple[str, ...]:
+    """The first column is the entry's id, which is never NULL."""
+    several = Several(f"{insert}SELECT * FROM (VALUES ", row, ") WHERE column1 IS NOT NULL").texts()  # noqa: S608
+    return f"{insert}VALUES {row}", *several[1:]
+
+
 KEEP_ENTRY = Statement(
-    Several(f"INSERT INTO entries ({ENTRY}) VALUES ", marks(ENTRY)).texts(),  # noqa: S608
+    _keeping(f"INSERT INTO entries ({ENTRY}) ", marks(ENTRY)),
     Changes.EACH,
     "SELECT 1 FROM entries WHERE id = ?",
     slice(0, 1),
     present=True,
 )
 KEEP_RECIPIENT = Statement(
-    Several(f"INSERT INTO recipients ({RECIPIENT}) VALUES ", marks(RECIPIENT)).texts(),  # noqa: S608
+    _keeping(f"INSERT INTO recipients ({RECIPIENT}) ", marks(RECIPIENT)),
     Changes.EACH,
 )
 SETTLE = Statement(
