@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from zope.interface import implementer
 
 from relay.net.reactor import LeanReactor, MonotonicReactor, PromptReactor, RelayReactor, kind_of_reactor
 from relay.net.transports import AT_ONCE, PromptClient, PromptServer, PromptUnixClient, PromptUnixServer
+from tests.calls import calls_of
 from tests.real_reactor import RealReactor
 from tests.test_tls import TlsTestCase
 
@@ -380,6 +382,19 @@ class AtOnceTests(SynchronousTestCase):
         meeting.server.transport.write(b"x" * (AT_ONCE + 1))
         self.assertRaises(BlockingIOError, meeting.client.transport.getHandle().recv, 100, socket.MSG_PEEK)
         meeting.until(lambda: len(meeting.client.heard) == AT_ONCE + 1)
+
+    def test_a_question_and_its_answer_cost_few_calls(self) -> None:
+        meeting = self.meet()
+        client, server = meeting.client, meeting.server
+        server.on_heard = lambda data: server.transport.write(data)
+        client.transport.write(b"noop\r\n")
+        names: Counter[str] = Counter()
+        calls_of(meeting.real.turn, by_name=names)
+        meeting.turns()
+        self.assertEqual(client.heard, b"noop\r\n")
+        self.assertNotIn("log.py callWithLogger", names)
+        self.assertLessEqual(sum(names[name] for name in ("epoll.poll", "socket.send", "socket.recv")), 3)
+        self.assertLessEqual(names.total(), 60)
 
     def test_what_the_kernel_does_not_take_follows(self) -> None:
         class Reluctant:
