@@ -22,7 +22,8 @@ from zope.interface import Attribute, Interface
 from relay.mail.answer import Answer
 from relay.mail.decision import Admission, Decision
 from relay.mail.envelope import Form
-from relay.mail.history import Findings
+from relay.mail.explanation import Decided
+from relay.mail.history import Accounts, Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
 from relay.mail.phases import (
     AttemptInquiry,
@@ -236,6 +237,21 @@ class IHistory(IMailLog):
 
         Events that the history was told before are among them. What is older or more than it may keep is not; where
         much has happened to one message, something is left out in the middle. Raises `HistoryUnavailable`.
+        """
+
+    def decided(decision: Decided, id: str = "", ref: str = "") -> None:
+        """
+        Keep how this came about, for `why`. `id`: of the message that it is about; "" where there is none. `ref`: the
+        reference in the reply, or "". It is kept as events are, and is none: `find` knows nothing of it.
+
+        Never waits and never raises. The decision is put into words later, perhaps in another thread: nothing in it
+        may change.
+        """
+
+    async def why(text: str, most: int = 20) -> Accounts:
+        """
+        How these decisions came about: by their reference, in any way in which people write it, or by what `find`
+        understands. At most `most`, the newest first. Raises `HistoryUnavailable`.
         """
 
     async def close() -> None:
@@ -768,7 +784,7 @@ class ITransmitter(Interface):
 class IChain(Interface):
     """All policies together."""
 
-    async def route(inquiry: Inquiry) -> Decision:
+    async def route(inquiry: Inquiry, observe: Any = None) -> Decision:
         """
         Where the recipient's copies go, or why it is refused. Never raises for what a policy did: that is a refusal
         with 451.
@@ -824,6 +840,8 @@ class IVisit(Interface):
     """
     Answers one client's questions. The adapter of a connection (`relay.net.server`) calls it, and nothing else does.
     """
+
+    known: Any = Attribute("What is known of the client that holds for its next session on the same connection, too.")
 
     def answer(question: Question) -> Said | Awaitable[Said]:
         """

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from relay.history.teed import Teed
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
 from relay.mail.history import Findings
+from relay.mail.reply import Reply
 from relay.net.clock import ReactorClock
 from relay.net.scribe import IsScribe, Scribe
 from relay.spool.disk import SpoolDisk
@@ -375,6 +377,34 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
             self.assertEqual(said, [APPLICATION, FORMAT])
             self.path.unlink()
         self.assertEqual(self.said, [])
+
+    def test_why_goes_with_the_life_it_is_of(self) -> None:
+        history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
+        self.accept(history)
+        self.decide(history, ID, reply=Reply.of(250, "2.0.0", "queued"))
+        self.decide(history, ref="7K3QX2")
+        self.time.advance(3000)
+        self.decide(history, ref="AAAAAA")
+        self.time.advance(1000)
+        self.assertEqual(self.whys_of(history, "bob@example.net"), ["AAAAAA"])
+        self.close(history)
+        with closing(sqlite3.connect(self.path)) as database:
+            self.assertEqual(database.execute("SELECT count(*) FROM decisions").fetchone(), (1,))
+
+    def test_the_file_of_an_early_relay_is_gone_on_with_and_keeps_reasons_too(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.close(history)
+        with closing(sqlite3.connect(self.path)) as database:
+            database.execute("DROP TABLE decisions")
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), [ID])
+        self.decide(history, ref="7K3QX2")
+        self.assertEqual(self.whys_of(history, "7K3QX2"), ["7K3QX2"])
+        self.assertEqual(self.said, [])
+
+    def whys_of(self, history: SqliteHistory, text: str) -> list[str]:
+        return [each.ref for each in self.successResultOf(Deferred.fromCoroutine(history.why(text))).accounts]
 
     def assert_left_alone(self) -> None:
         """A history finds what stands there, says once that it is not its own, and nothing has become of it."""

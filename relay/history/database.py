@@ -14,6 +14,20 @@ USUAL_NAME: Final = "history.db"
 APPLICATION: Final = 0x524C4148
 FORMAT: Final = 1
 
+#: Why something was decided, of which a life may have some. An early relay's file has none, and gets them.
+_DECISIONS: Final = (
+    """
+    CREATE TABLE IF NOT EXISTS decisions (
+        number INTEGER PRIMARY KEY,
+        life   INTEGER NOT NULL,
+        at     REAL NOT NULL,
+        ref    TEXT NOT NULL,
+        told   TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS decisions_by_life ON decisions (life)",
+)
+
 #: Numbers grow with time. A life is a message, by its queue id, or one refusal of something that was none yet.
 _TABLES: Final = (
     "CREATE TABLE lives (number INTEGER PRIMARY KEY, began REAL NOT NULL, id TEXT NOT NULL)",
@@ -30,6 +44,7 @@ _TABLES: Final = (
     "CREATE INDEX events_by_life ON events (life)",
     "CREATE TABLE keys (key TEXT NOT NULL, life INTEGER NOT NULL, PRIMARY KEY (key, life)) WITHOUT ROWID",
     "CREATE INDEX keys_by_life ON keys (life)",
+    *_DECISIONS,
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {FORMAT}",
 )
@@ -106,9 +121,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
         application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
         if version not in (0, FORMAT) or (application and not version):
             raise Damaged(f"it has format {version}, and this relay knows format {FORMAT}")
-        if application and version:
+        statements = _DECISIONS
+        if not (application and version):
+            statements += tuple(each for each in _TABLES if each.startswith("PRAGMA"))
+        elif _has_decisions(connection):
             return
-        statements = tuple(each for each in _TABLES if each.startswith("PRAGMA"))
     connection.execute("BEGIN EXCLUSIVE")
     try:
         for statement in statements:
@@ -125,9 +142,15 @@ def _is_history(connection: sqlite3.Connection) -> bool:
     application = _pragma(connection, "application_id")
     if application:
         return application == APPLICATION
-    ours = {each.strip() for each in _TABLES if each.strip().startswith("CREATE TABLE")}
+    ours = {each.strip() for each in _TABLES if each.strip().startswith("CREATE TABLE") and each not in _DECISIONS}
     with closing(connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")) as tables:
         return {sql for (sql,) in tables} >= ours
+
+
+def _has_decisions(connection: sqlite3.Connection) -> bool:
+    asked = "SELECT count(*) FROM sqlite_master WHERE name IN ('decisions', 'decisions_by_life')"
+    with closing(connection.execute(asked)) as counted:
+        return int(counted.fetchone()[0]) == len(_DECISIONS)
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

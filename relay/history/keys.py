@@ -113,7 +113,7 @@ def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
         elif isinstance(value, tuple | list):
             if value:
                 told[name] = [_text(str(each)) for each in value]
-        elif value is not None:
+        elif value is not None and name != "id":
             told[name] = _text(str(value))
     return told
 

@@ -8,19 +8,23 @@ from typing import Final
 
 from zope.interface import implementer
 
+from relay.history.decisions import asked_by, kept, keys_of
 from relay.history.keys import key, keys, plain
 from relay.interfaces import HistoryUnavailable, IHistory
-from relay.mail.history import Findings, Happening, Life
+from relay.mail.explanation import Decided
+from relay.mail.history import Account, Accounts, Findings, Happening, Life
 
 #: Lives that are kept: of more, the oldest go.
 MOST: Final = 10_000
 
 
 class _Life:
-    __slots__ = ("happenings", "id", "keys")
+    __slots__ = ("accounts", "began", "happenings", "id", "keys")
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, began: float) -> None:
         self.id = id
+        self.began = began
+        self.accounts: list[Account] = []
         self.happenings: list[Happening] = []
         self.keys: set[str] = {id.casefold()} if id else set()
 
@@ -40,26 +44,54 @@ class MemoryHistory:
     def event(self, what: str, /, **fields: object) -> None:
         if self._closed:
             return
-        id = str(fields.get("id") or "")
-        self._refusals += not id
-        life = self._lives.setdefault(id or self._refusals, _Life(id))
+        now, life = self._calendar(), self._life(str(fields.get("id") or ""))
         told = plain(fields)
-        life.happenings.append(Happening(self._calendar(), what, told))
+        life.happenings.append(Happening(now, what, told))
         life.keys.update(keys(what, fields, told))
+
+    def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
+        if self._closed:
+            return
+        now, life = self._calendar(), self._life(id)
+        explanation = kept(decision)
+        life.accounts.append(Account(now, id, ref, explanation))
+        life.keys.update(keys_of(explanation, ref))
+
+    def _life(self, id: str) -> _Life:
+        self._refusals += not id
+        life = self._lives.setdefault(id or self._refusals, _Life(id, self._calendar()))
         if len(self._lives) > self._most:
             del self._lives[next(iter(self._lives))]
+        return life
 
     async def find(self, text: str, most: int = 20) -> Findings:
         if self._closed:
             raise HistoryUnavailable("the history is closed")
         wanted = key(text)
-        found = [life for life in reversed(self._lives.values()) if wanted and wanted in life.keys]
-        oldest = next(iter(self._lives.values()), None)
+        lives = reversed(self._lives.values())
+        found = [life for life in lives if wanted and wanted in life.keys and life.happenings]
         return Findings(
             tuple(Life(life.id, tuple(life.happenings)) for life in found[:most]),
             more=len(found) > most,
-            since=None if oldest is None else oldest.happenings[0].at,
+            since=self._since,
         )
+
+    async def why(self, text: str, most: int = 20) -> Accounts:
+        if self._closed:
+            raise HistoryUnavailable("the history is closed")
+        wanted = asked_by(text)
+        found = [
+            account
+            for life in reversed(self._lives.values())
+            if not wanted.isdisjoint(life.keys)
+            for account in reversed(life.accounts)
+        ]
+        return Accounts(tuple(found[:most]), more=len(found) > most, since=self._since)
+
+    @property
+    def _since(self) -> float | None:
+        oldest = next(iter(self._lives.values()), None)
+        return None if oldest is None else oldest.began
 
     async def close(self) -> None:
         self._closed = True

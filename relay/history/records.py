@@ -11,20 +11,27 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
 
+from relay.history import decisions
 from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside
 from relay.history.keys import key, keys, plain, row
-from relay.mail.history import Findings, Happening, Life
+from relay.mail.explanation import Explanation
+from relay.mail.history import Account, Accounts, Findings, Happening, Life
 
 T = TypeVar("T")
 
-#: An event as it was told: when, what, and its fields.
+#: An event as it was told: when, what, and its fields. Of a `DECIDED` these are `id`, `ref` and `decision`.
 Told: TypeAlias = tuple[float, str, Mapping[str, object]]
+
+#: No event of the mail log has this name.
+DECIDED: Final = "(decided)"
+#: What begins a life, so that nobody need look whether there is one.
+_BEGINNINGS: Final = frozenset({"accepted", DECIDED})
 
 #: Happenings of one life that are told from its beginning, and as many from its end.
 HALF: Final = 250
@@ -41,9 +48,21 @@ _MANY: Final = (100, 10, 1)
 _KNOWN = "SELECT id, number FROM lives WHERE id <> '' AND id IN (SELECT value FROM json_each(?)) ORDER BY number"
 _FOUND = """
     SELECT number, id FROM lives WHERE number IN (
-        SELECT number FROM lives WHERE id = :id AND id <> '' UNION SELECT life FROM keys WHERE key = :key
+        SELECT number FROM lives WHERE id = :id AND id <> '' AND EXISTS (SELECT 1 FROM events WHERE life = lives.number)
+        UNION
+        SELECT life FROM keys WHERE key = :key AND EXISTS (SELECT 1 FROM events WHERE events.life = keys.life)
         ORDER BY 1 DESC LIMIT :most
     ) ORDER BY number DESC
+"""
+_DECIDED = """
+    SELECT at, id, ref, told FROM decisions JOIN lives ON lives.number = life WHERE life IN (
+        SELECT number FROM lives WHERE id = :id AND id <> ''
+        AND EXISTS (SELECT 1 FROM decisions WHERE life = lives.number)
+        UNION
+        SELECT life FROM keys WHERE key IN (:key, :other)
+        AND EXISTS (SELECT 1 FROM decisions WHERE decisions.life = keys.life)
+        ORDER BY 1 DESC LIMIT :most
+    ) ORDER BY life DESC, decisions.number DESC LIMIT :most
 """
 _OLDEST = "SELECT number, began FROM lives ORDER BY number LIMIT ?"
 
@@ -96,6 +115,10 @@ class Records:
         """`IHistory.find`, of what was kept."""
         return self._mending(lambda: self._find(text, most, now))
 
+    def why(self, text: str, most: int, now: float) -> Accounts:
+        """`IHistory.why`, of what was kept."""
+        return self._mending(lambda: self._why(text, most, now))
+
     def prune(self, now: float) -> None:
         """Remove what is too old by now."""
         self._mending(lambda: self._prune(now))
@@ -135,10 +158,11 @@ class Records:
         if self._free(self._path.parent) < self._bounds.reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
-            lives, events, found_by = self._rows(database, batch)
+            lives, events, decided, found_by = self._rows(database, batch)
             database.execute("BEGIN IMMEDIATE")
             _insert(database, "INTO lives (number, began, id)", lives)
             _insert(database, "INTO events (life, at, what, fields)", events)
+            _insert(database, "INTO decisions (life, at, ref, told)", decided)
             _insert(database, "OR IGNORE INTO keys (key, life)", list(found_by))
             database.execute("COMMIT")
         except BaseException:
@@ -152,11 +176,17 @@ class Records:
 
     def _rows(
         self, database: sqlite3.Connection, batch: Sequence[Told]
-    ) -> tuple[list[tuple[int, float, str]], list[tuple[int, float, str, str]], set[tuple[str, int]]]:
+    ) -> tuple[
+        list[tuple[int, float, str]],
+        list[tuple[int, float, str, str]],
+        list[tuple[int, float, str, str]],
+        set[tuple[str, int]],
+    ]:
         known = self._lives
         self._recall(database, batch)
         lives: list[tuple[int, float, str]] = []
         events = []
+        decided = []
         found_by = set()
         for at, what, fields in batch:
             id = str(fields.get("id") or "")
@@ -167,15 +197,22 @@ class Records:
                 lives.append((life, at, id))
                 if id:
                     known[id] = life
-            made = row(what, fields)
-            if made is None:
-                told = plain(fields)
-                made = _encode(told), list(keys(what, fields, told))
-            text, found = made
-            events.append((life, at, what, text))
+            found: Iterable[str]
+            if what is DECIDED:
+                ref: Any = fields["ref"]
+                text, explanation = decisions.row(fields["decision"])  # type: ignore[arg-type]  # it is one
+                decided.append((life, at, ref, text))
+                found = decisions.keys_of(explanation, ref)
+            else:
+                made = row(what, fields)
+                if made is None:
+                    told = plain(fields)
+                    made = _encode(told), list(keys(what, fields, told))
+                text, found = made
+                events.append((life, at, what, text))
             for each in found:
                 found_by.add((each, life))
-        return lives, events, found_by
+        return lives, events, decided, found_by
 
     def _recall(self, database: sqlite3.Connection, batch: Sequence[Told]) -> None:
         """Look up messages that began before, and of which nothing was heard for a while."""
@@ -186,7 +223,7 @@ class Records:
             if id and id not in known:
                 # What is accepted begins, and the next events may be of it.
                 known[id] = 0
-                if what != "accepted":
+                if what not in _BEGINNINGS:
                     unknown.add(id)
         if unknown:
             known.update(database.execute(_KNOWN, (_encode(list(unknown)),)).fetchall())
@@ -219,6 +256,7 @@ class Records:
         try:
             database.execute("DELETE FROM keys WHERE life <= ?", (last,))
             database.execute("DELETE FROM events WHERE life <= ?", (last,))
+            database.execute("DELETE FROM decisions WHERE life <= ?", (last,))
             database.execute("DELETE FROM lives WHERE number <= ?", (last,))
             database.execute("COMMIT")
         except BaseException:
@@ -244,6 +282,18 @@ class Records:
         lives = tuple(self._life(database, number, id) for number, id in found[:most])
         oldest = database.execute(_OLDEST, (1,)).fetchone()
         return Findings(lives, more=len(found) > most, since=None if oldest is None else oldest[1])
+
+    def _why(self, text: str, most: int, now: float) -> Accounts:
+        self._prune(now)
+        database = self._database()
+        wanted = [*decisions.asked_by(text), "", ""]
+        asked = {"id": text.strip().upper(), "key": wanted[0], "other": wanted[1], "most": most + 1}
+        found = database.execute(_DECIDED, asked).fetchall()
+        accounts = tuple(
+            Account(at, id, ref, Explanation.from_json(json.loads(told))) for at, id, ref, told in found[:most]
+        )
+        oldest = database.execute(_OLDEST, (1,)).fetchone()
+        return Accounts(accounts, more=len(found) > most, since=None if oldest is None else oldest[1])
 
     def _life(self, database: sqlite3.Connection, number: int, id: str) -> Life:
         asked = "SELECT at, what, fields, number FROM events WHERE life = ? ORDER BY number"

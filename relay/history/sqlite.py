@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.history.records import BOUNDS, Bounds, Records, Told, free_space
+from relay.history.records import BOUNDS, DECIDED, Bounds, Records, Told, free_space
 from relay.interfaces import HistoryUnavailable, IClock, IHistory
-from relay.mail.history import Findings
+from relay.mail.explanation import Decided
+from relay.mail.history import Accounts, Findings
 from relay.net.clock import cancel
 from relay.net.scribe import IsScribe, Scribe
 
@@ -91,15 +92,27 @@ class SqliteHistory:
         if self._next is None and not self._under_way:
             self._next = self._clock.callLater(DELAY, self._hand_over)
 
+    def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
+        self.event(DECIDED, id=id, ref=ref, decision=decision)
+
     async def find(self, text: str, most: int = 20) -> Findings:
+        now = self._question()
+        found = await self._ask(lambda: self._records.find(text, most, now))
+        return Findings(found.lives, found.more, found.since, self.dropped)
+
+    async def why(self, text: str, most: int = 20) -> Accounts:
+        now = self._question()
+        found = await self._ask(lambda: self._records.why(text, most, now))
+        return Accounts(found.accounts, found.more, found.since, self.dropped)
+
+    def _question(self) -> float:
+        """Somebody asks: what was told by now is to be in the answer. The time by the calendar."""
         if self._closed:
             raise HistoryUnavailable("the history is closed")
         # Behind a disk that hangs, questions would otherwise carry events past the bound.
         if self._under_way + len(self._waiting) <= self._most_waiting:
             self._hand_over()
-        now = self._clock.calendar()
-        found = await self._ask(lambda: self._records.find(text, most, now))
-        return Findings(found.lives, found.more, found.since, self.dropped)
+        return self._clock.calendar()
 
     async def close(self) -> None:
         if self._closed:

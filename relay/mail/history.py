@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from relay.mail.explanation import Explanation
+
 #: What JSON has a form for: texts, numbers, truth, and lists of texts.
 Plain: TypeAlias = str | int | float | bool | list[str]
 
@@ -83,3 +85,47 @@ class Findings:
     def from_json(cls, value: Mapping[str, Any]) -> Findings:
         """Raises `KeyError` or `TypeError` for what `to_json` never made."""
         return cls(tuple(map(Life.from_json, value["lives"])), value["more"], value["since"], value["dropped"])
+
+
+@frozen
+class Account:
+    """How a decision of a running relay came about."""
+
+    #: Seconds since the epoch, by the machine's clock at that moment.
+    at: float
+    #: The queue id of the message, or "".
+    id: str
+    #: The reference in the reply, or "".
+    ref: str
+    explanation: Explanation
+
+    def to_json(self) -> dict[str, Any]:
+        return {"at": self.at, "id": self.id, "ref": self.ref, "explanation": self.explanation.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Account:
+        return cls(value["at"], value["id"], value["ref"], Explanation.from_json(value["explanation"]))
+
+
+@frozen
+class Accounts:
+    """What a history answers to "why"; as `Findings`."""
+
+    #: The newest first.
+    accounts: tuple[Account, ...]
+    more: bool = False
+    since: float | None = None
+    dropped: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "accounts": [account.to_json() for account in self.accounts],
+            "more": self.more,
+            "since": self.since,
+            "dropped": self.dropped,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Accounts:
+        """Raises `KeyError`, `TypeError` or `ValueError` for what `to_json` never made."""
+        return cls(tuple(map(Account.from_json, value["accounts"])), value["more"], value["since"], value["dropped"])

@@ -11,14 +11,18 @@ trial's asynchronous `TestCase`.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
+from attrs import frozen
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from relay.interfaces import HistoryUnavailable, IHistory
 from relay.mail.address import Address, parse_address
-from relay.mail.history import Findings, Happening, Life, Plain
+from relay.mail.envelope import Client
+from relay.mail.explanation import Decided, Step
+from relay.mail.history import Account, Accounts, Findings, Happening, Life, Plain
 from relay.mail.reply import Reply
 from relay.testing.spool import clause
 
@@ -30,6 +34,17 @@ OTHER: Final = "NG79W8MR9XYZ0K"
 
 ANN: Final = Address("Ann", "example.org")
 BOB: Final = Address("bob", "example.net")
+CLIENT: Final = Client("192.0.2.7", 12345, "c.example", True, "mx")
+
+
+@frozen
+class Long:
+    """A step with more to say than is kept of all."""
+
+    number: int
+
+    def told(self) -> Step:
+        return Step("recipient", str(self.number), because="because " * 40, looks=(("dns", "x" * 200, "y" * 200),) * 50)
 
 
 class HistoryContract:
@@ -240,6 +255,100 @@ class HistoryContract:
         self.assertEqual(life.happenings[2].fields["because"], ["a", "bob@example.net"])
         self.assertEqual(await self.ids(history, OTHER), [OTHER])
 
+    # Why.
+
+    def decide(self, history: IHistory, id: str = "", ref: str = "", **fields: Any) -> Decided:
+        """A decision about mail from Ann to Bob, unless something else is said."""
+        denied = Reply.of(550, "5.7.1", "relaying denied")
+        said: dict[str, Any] = {"steps": (), "sender": ANN, "recipients": (BOB,), "client": CLIENT, "reply": denied}
+        decision = Decided(**{**said, **fields})
+        history.decided(decision, id=id, ref=ref)
+        return decision
+
+    async def whys(self, history: IHistory, text: str, most: int = 20) -> list[tuple[str, str]]:
+        """The queue id and the reference of each."""
+        return [(each.id, each.ref) for each in (await history.why(text, most)).accounts]
+
+    @clause
+    async def test_an_empty_history_knows_no_reason(self) -> None:
+        self.assertEqual(await self.open().why("7K3QX2"), Accounts(()))
+
+    @clause
+    async def test_why_somebody_was_refused_is_found_by_the_reference_as_people_write_it(self) -> None:
+        history = self.open()
+        decision = self.decide(history, ref="7K3QX0", because="nobody is there")
+        self.decide(history, ref="AAAAAA")
+        found = await history.why("7K3QX0")
+        self.assertEqual(found, Accounts((Account(NOON, "", "7K3QX0", decision.explanation()),), since=NOON))
+        self.assertEqual(found.accounts[0].explanation.because, "nobody is there")
+        for text in ("7k3qx0", "[ref 7K3QX0]", " ref 7k3qxo\n", "[REF 7K3QX0"):
+            self.assertEqual(await self.whys(history, text), [("", "7K3QX0")])
+        for text in ("7K3QX1", "7K3QX", "", "[ref ]", "ref"):
+            self.assertEqual(await self.whys(history, text), [])
+
+    @clause
+    async def test_why_somebody_was_refused_is_found_by_address_and_client(self) -> None:
+        history = self.open()
+        self.decide(history, ref="7K3QX2")
+        for text in ("<Ann@example.org>", "BOB@example.net", "192.0.2.7"):
+            self.assertEqual(await self.whys(history, text), [("", "7K3QX2")])
+        self.decide(history, ref="AAAAAA", sender=None, recipients=())
+        self.assertEqual(await self.whys(history, "192.0.2.7"), [("", "AAAAAA"), ("", "7K3QX2")])
+        self.assertEqual(await self.whys(history, "<>"), [])
+
+    @clause
+    async def test_why_a_message_was_accepted_is_found_by_all_by_which_the_message_is(self) -> None:
+        history = self.open()
+        for id in (ID, OTHER):
+            # Whatever is told first.
+            if id is ID:
+                self.accept(history, id, message_id=f"<{id}@example.org>")
+            self.decide(history, id, reply=Reply.of(250, "2.0.0", "queued"))
+            if id is OTHER:
+                self.accept(history, id, message_id=f"<{id}@example.org>")
+        for text in (ID, ID.lower(), f"<{ID}@example.org>"):
+            self.assertEqual(await self.whys(history, text), [(ID, "")])
+        for text in ("ann@example.org", "bob@example.net"):
+            self.assertEqual(await self.whys(history, text), [(OTHER, ""), (ID, "")])
+        self.assertEqual(await self.whys(history, "192.0.2.7"), [])
+
+    @clause
+    async def test_who_traces_a_message_does_not_hear_why(self) -> None:
+        history = self.open()
+        self.accept(history)
+        self.decide(history, ID, reply=Reply.of(250, "2.0.0", "queued"))
+        self.decide(history, ref="7K3QX2")
+        self.assertEqual([each.what for each in (await self.life(history, ID)).happenings], ["accepted"])
+        self.assertEqual(await self.ids(history, "ann@example.org"), [ID])
+        self.decide(history, OTHER, ref="AAAAAA")
+        self.assertEqual(await self.ids(history, OTHER), [])
+        self.assertEqual(await self.whys(history, OTHER), [(OTHER, "AAAAAA")])
+
+    @clause
+    async def test_the_newest_reasons_come_first_and_not_more_than_one_asks_for(self) -> None:
+        history = self.open()
+        for number in range(5):
+            self.decide(history, ref=f"AAAAA{number}")
+            self.time.advance(1)
+        found = await history.why("bob@example.net", 2)
+        self.assertEqual([each.ref for each in found.accounts], ["AAAAA4", "AAAAA3"])
+        self.assertTrue(found.more)
+        self.assertFalse((await history.why("bob@example.net", 5)).more)
+        self.assertEqual(Accounts.from_json(found.to_json()), found)
+
+    @clause
+    async def test_what_came_about_in_many_steps_is_kept_within_bounds(self) -> None:
+        history = self.open()
+        steps = [Long(number) for number in range(10_000)]
+        self.decide(history, ref="7K3QX2", steps=steps, because="\ud800" * 10_000)
+        self.decide(history, ref="AAAAAA")
+        (account,) = (await history.why("7K3QX2")).accounts
+        told = account.explanation
+        self.assertTrue(len(json.dumps(told.to_json())) <= 64 * 1024)
+        self.assertEqual([step.policy for step in told.steps[:3]], ["0", "1", "2"])
+        self.assertEqual(len(told.steps) + told.left_out, 10_000)
+        self.assertEqual(len(await self.whys(history, "bob@example.net")), 2)
+
     @clause
     async def test_what_it_answers_travels_as_json(self) -> None:
         history = self.open()
@@ -254,8 +363,10 @@ class HistoryContract:
         await history.close()
         await history.close()
         self.accept(history)
-        try:
-            await history.find(ID)
-        except HistoryUnavailable:
-            return
-        raise AssertionError("it should have raised HistoryUnavailable")
+        self.decide(history, ID)
+        for ask in (history.find, history.why):
+            try:
+                await ask(ID)
+            except HistoryUnavailable:
+                continue
+            raise AssertionError("it should have raised HistoryUnavailable")
