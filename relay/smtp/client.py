@@ -82,18 +82,18 @@ class ClientSession:
         "_courses",
         "_due",
         "_ending",
-        "_events",
         "_opening",
         "_peer",
         "_reader",
         "_stage",
         "_terms",
-        "_to_send",
         "_unproved",
         "_unsaid",
         "deadlines",
+        "events",
         "features",
         "moves",
+        "to_send",
     )
 
     def __init__(self, hello: str, peer: Peer, deadlines: Deadlines = DEADLINES, approach: Approach = PLAINLY) -> None:
@@ -120,8 +120,9 @@ class ClientSession:
         self._courses: deque[Course] = deque()
         #: The one whose content is on its way.
         self._content: Course | None = None
-        self._events: deque[Event] = deque()
-        self._to_send = b""
+        #: What `next_event` and `data_to_send` would give, for who looks whether it is anything.
+        self.events: deque[Event] = deque()
+        self.to_send = b""
         #: Why it is over, once it is.
         self._ending: _Ending = _broken(peer, Breakage.LOST)
 
@@ -183,11 +184,11 @@ class ClientSession:
 
     def next_event(self) -> Event | None:
         """What has happened since, in order."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def data_to_send(self) -> bytes:
         """What is to be sent now, and only once: all of it may leave in one write."""
-        octets, self._to_send = self._to_send, b""
+        octets, self.to_send = self.to_send, b""
         return octets
 
     # What the adapter tells.
@@ -256,7 +257,7 @@ class ClientSession:
         course = Course(transaction)
         if self._stage is Stage.OVER:
             course.settle_rest(self._ending(Phase.MAIL))
-            self._events.append(course.settled())
+            self.events.append(course.settled())
             return
         if not self.can_begin:
             raise RuntimeError("the last transaction is not over")
@@ -322,7 +323,7 @@ class ClientSession:
             lines = ["RSET", *lines]
             due = [(Said.RSET, None, -1), *due]
         if terms.features.pipelining:
-            self._to_send += spoken(lines)
+            self.to_send += spoken(lines)
             self._due.extend(due)
         else:
             self._unsaid.extend(zip([spoken((line,)) for line in lines], due, strict=True))
@@ -337,7 +338,7 @@ class ClientSession:
         """Say what may be said now, where not all was said at once: one command after each reply."""
         if self._unsaid and not self._due:
             octets, due = self._unsaid.popleft()
-            self._to_send += octets
+            self.to_send += octets
             self._due.append(due)
 
     def _settle_unsuitable(self, course: Course) -> None:
@@ -390,11 +391,11 @@ class ClientSession:
             case StartTls():
                 self._stage = Stage.SHAKING
                 if self._reader.empty:
-                    self._events.append(step)
+                    self.events.append(step)
                 else:
                     self._nonsense("something was said in clear behind the 220 to STARTTLS")
             case Leave(fact):
-                self._events.append(TurnedAway(fact))
+                self.events.append(TurnedAway(fact))
                 self.quit()
             case Ready(features):
                 opening = self._opening
@@ -407,7 +408,7 @@ class ClientSession:
                 )
                 self.features = features
                 self._stage = Stage.OPEN
-                self._events.append(step)
+                self.events.append(step)
 
     def _unasked(self, reply: Reply) -> None:
         """
@@ -430,21 +431,21 @@ class ClientSession:
         if self.over:
             return
         if self._stage in (Stage.CONNECTING, Stage.OPENING, Stage.SHAKING):
-            self._events.append(TurnedAway(ending(self.phase)))
+            self.events.append(TurnedAway(ending(self.phase)))
         while self._courses:
             self._courses[0].settle_rest(ending(self._phase_of(self._courses[0])))
             self._finish()
         self._ending = ending
         self._stage = Stage.OVER
         # Nobody wants the content any more, or the handshake, even if our events since then were not asked for.
-        self._events = deque(event for event in self._events if not isinstance(event, Proceed | StartTls))
+        self.events = deque(event for event in self.events if not isinstance(event, Proceed | StartTls))
         # What else has been heard already means nothing.
         self._reader = ReplyReader()
         self._due.clear()
         self._unsaid.clear()
-        self._to_send = b""
+        self.to_send = b""
         self._content = None
-        self._events.append(Over(politely))
+        self.events.append(Over(politely))
 
     def _phase_of(self, course: Course) -> Phase:
         if course is self._content:
@@ -455,9 +456,9 @@ class ClientSession:
 
     def _finish(self) -> None:
         """The oldest transaction is settled, and with it those behind it that need nothing to be said."""
-        self._events.append(self._courses.popleft().settled())
+        self.events.append(self._courses.popleft().settled())
         while self._courses and not self._courses[0].unsettled:
-            self._events.append(self._courses.popleft().settled())
+            self.events.append(self._courses.popleft().settled())
 
     def _abandon(self) -> None:
         """The oldest transaction is settled before its content. What was not said of it yet is left unsaid."""
@@ -499,7 +500,7 @@ class ClientSession:
         """
         if course.unsettled:
             self._content = course
-            self._events.append(_PROCEED)
+            self.events.append(_PROCEED)
         else:
             self._abandon()
 
@@ -515,14 +516,14 @@ class ClientSession:
         course = self._courses[0]
         if course.unsettled:
             self._content = course
-            self._events.append(_PROCEED)
+            self.events.append(_PROCEED)
         elif course.accepted:
             self._nonsense("354 to a transaction whose sender was refused")
         elif self._approach.lmtp:
             # RFC 2033 section 4.2: 503 it should have been, and for nobody there would be no reply to the content.
             self._nonsense("354 to a transaction without recipients")
         else:
-            self._to_send += TERMINATOR
+            self.to_send += TERMINATOR
             self._due.append((Said.CONTENT, course, -1))
 
     def _accept_chunk(self, reply: Reply, index: int) -> None:
