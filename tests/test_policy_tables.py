@@ -287,6 +287,7 @@ class PoliciesTests(TableCase):
             ('use = "reject"', "a@@b.example"),
             ('use = "forward"', "b.example not/a/host"),
             ('use = "forward"', "b.example mail.example:0"),
+            ('use = "forward"', "jon@@b.example mail.example"),
             ('use = "forward"', "b.example unix:/run/lmtp"),
             ('use = "forward"\nprotocol = "lmtp"', "b.example"),
             ('use = "alias"', "info@b.example"),

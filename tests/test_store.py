@@ -94,6 +94,14 @@ class MemoryStoreTests(SynchronousTestCase):
         self.assertEqual({key for key, _ in store.items()}, {"b", "d", "e"})
         self.assertEqual(store.displaced, 2)
 
+    def test_what_has_got_a_shorter_life_goes_first_too(self) -> None:
+        store = self.store(entries=2)
+        store.put("a", "", 600)
+        store.put("b", "", 300)
+        store.put("a", "", 10)
+        store.put("c", "", 300)
+        self.assertEqual({key for key, _ in store.items()}, {"b", "c"})
+
     def test_when_it_takes_too_much_memory_what_would_expire_first_goes(self) -> None:
         store = self.store(octets=4 * OVERHEAD)
         store.put("short", "x" * OVERHEAD, 10)
@@ -258,6 +266,21 @@ class SqliteStoreTests(OnDisk):
         self.assertEqual(self.rows(), {"early": "1"})
         self.close(store)
 
+    def test_what_was_put_before_the_file_was_read_is_newer(self) -> None:
+        store = self.store()
+        for key in "a", "b", "c":
+            store.put(key, "old", 60)
+        self.close(store)
+        store = SqliteStore(self.path, ReactorClock(self.clock, lambda: NOON), self.scribe)
+        self.addCleanup(store._file.close)
+        store.put("a", "new", 60)
+        store.put("b", "new", 60)
+        store.forget("b")
+        self.successResultOf(Deferred.fromCoroutine(store.load()))
+        self.assertEqual(sorted(store.items()), [("a", "new"), ("c", "old")])
+        self.clock.advance(DELAY)
+        self.assertEqual(self.rows(), {"a": "new", "c": "old"})
+
     def test_what_was_put_is_there_after_a_restart(self) -> None:
         store = self.store()
         store.put("kept", "é\0", 60)
@@ -378,10 +401,10 @@ class SqliteStoreTests(OnDisk):
         store.put("a", "1", 60)
         self.assertEqual(store.get("a"), "1")
         self.clock.advance(DELAY)
+        self.assertEqual(store._changed, {})
         self.close(store)
         self.assertEqual(self.path.read_bytes(), before)
         self.assertIn("in memory alone", self.heard.said[0])
-        self.assertEqual(store._changed, {})
         self.path = self.path.with_name("letters.txt")
         self.path.write_text("Dear Jon,\n" * 100)
         self.store()

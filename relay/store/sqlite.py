@@ -87,7 +87,7 @@ class SqliteStore(MemoryStore):
         if damage:
             self._log.error("The store {path} begins anew: {damage}", path=self._file.path, damage=damage)
         for key, value, until in rows:
-            if key not in self._entries and key not in self._changed:
+            if key not in self._changed:
                 super()._keep(key, value, until)
         self._make_room(now)
         self._open = True

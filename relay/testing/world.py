@@ -35,8 +35,10 @@ from relay.net.waiting import start
 from relay.policy.registry import option_model
 from relay.smtp.octets import wire
 from relay.spool.memory import MemorySpool, Shelf
+from relay.store.memory import MemoryStore
 from relay.testing.caller import Caller
 from relay.testing.dns import FakeNames
+from relay.testing.http import FakeHttp
 from relay.testing.internet import FakeInternet
 from relay.testing.mailboxes import FakeMailboxes, Mail
 from relay.testing.maillog import MemoryMailLog
@@ -52,7 +54,8 @@ class MailWorld:
     The relay that `configuration` (TOML) describes, and everybody around it.
 
     `clock` moves when the test says so (`settle`, `pass_time`); `names` is the DNS, `internet` the other hosts,
-    `spool` the queue, `log` the mail log, and `mailboxes` the local mailboxes by folder or file.
+    `spool` the queue, `log` the mail log, and `mailboxes` the local mailboxes by folder or file. `store` is what
+    policies keep, and `http` answers them by URL.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class MailWorld:
         self.internet = FakeInternet(self.clock, latency=latency)
         self.local = FakeMailboxes()
         self.log = MemoryMailLog()
+        self.store = MemoryStore(self.time)
+        self.http = FakeHttp()
         self._shelf = Shelf()
         self.spool: MemorySpool
         self.relay: Relay
@@ -111,6 +116,8 @@ class MailWorld:
             is_local=lambda address: False,
             tls={each.name: self._tls(each.name) for each in settings.listener if each.tls != "none" and self._tls},
             credentials=self._credentials,
+            store=self.store,
+            http=self.http,
         )
         self.relay = assemble(settings, surroundings, file="relay.toml")
         done(start(self.spool.recover()))
