@@ -35,23 +35,20 @@ class LeanPolling(EPollReactor):
                 # An event before this one has closed it.
                 continue
             try:
-                if event == EPOLLIN:
-                    self._read(selectable)
-                else:
+                if event != EPOLLIN:
                     self._doReadOrWrite(selectable, descriptor, event)  # type: ignore[no-untyped-call]
+                    continue
+                # There is something to read, and nothing else: nearly all events are so.
+                try:
+                    why = selectable.doRead()
+                except BaseException as problem:
+                    why = problem
+                    log.callWithLogger(selectable, log.err)
+                if why:
+                    self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]
             except KeyboardInterrupt:
                 raise
             except BaseException:
                 log.callWithLogger(selectable, log.err)
 
     doIteration = doPoll
-
-    def _read(self, selectable: Any) -> None:
-        """There is something to read, and nothing else: nearly all events are so."""
-        try:
-            why = selectable.doRead()
-        except BaseException as problem:
-            why = problem
-            log.callWithLogger(selectable, log.err)
-        if why:
-            self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]

@@ -103,7 +103,8 @@ class SmtpServer(Protocol):
             # To look for them takes a fifth of the time of a handshake, and few clients can use them.
             lambda: channel_bindings(connection, connection.get_certificate(as_cryptography=True)),
         )
-        self._follow(secured=secured, greeted=not self._doorway.implicit, introduced=())
+        known = self._visit.known
+        self._follow(secured=secured, greeted=not self._doorway.implicit, introduced=(), known=known)
         self._watch(answered=True)
         self._converse(b"")
 
@@ -268,7 +269,7 @@ class SmtpServer(Protocol):
         """The host at the other end speaks for this client from now on; what it knows of it may come in parts."""
         leftover = self._session.leftover
         known = {**dict(self._arrival.introduced), **dict(introduction.attributes)}
-        self._follow(introduced=tuple(known.items()), greeted=True)
+        self._follow(introduced=tuple(known.items()), greeted=True, known=None)
         self._session.receive_data(leftover)
 
     def _shake_hands(self) -> None:
@@ -328,14 +329,15 @@ class SmtpServer(Protocol):
             if answered:
                 self._deadline.within(limits.idle_stressed if self._doorway.admission.stressed else limits.idle)
             return
+        pace = min(limits.progress_window, limits.content_time)
         now = self._doorway.clock.seconds()
         if self._content_since is None:
             self._content_since = self._looked = self._silent_since = now
             self._progress = 0
-        elif not answered:
-            return
-        # A reply to a chunk does not put off the next look at how fast the content comes.
-        self._deadline.within(max(0.0, self._looked + min(limits.progress_window, limits.content_time) - now))
+            self._deadline.within(pace)
+        elif answered:
+            # A reply to a chunk does not put off the next look at how fast the content comes.
+            self._deadline.within(max(0.0, self._looked + pace - now))
 
     def _expired(self) -> None:
         if self._choked or self._session.closed or self._shaking:
