@@ -1,4 +1,7 @@
-"""What a message costs the reactor's thread in the spool, in calls: a bound for the common way."""
+"""
+What a message costs in the spool on its common way, in calls: bounds for the reactor's thread, and for what the writer's
+takes from it by Python's lock.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,11 @@ class CallTests(SynchronousTestCase):
         self.route = Forward("example.org")
         self.client = Client("192.0.2.1", 40000, "client.example.net", True, "mx")
         self.by_name: Counter[str] = Counter()
+        #: Calls of the writer's thread, batch by batch.
+        self.written: list[int] = []
         self.counting(1)
         self.by_name.clear()
+        self.written.clear()
 
     def counting(self, messages: int) -> list[float]:
         """Calls for each message: for its draft, its enrolment, the answer; for its settlement and the answer to all."""
@@ -74,11 +80,19 @@ class CallTests(SynchronousTestCase):
         calls = 0
         while self.writer.tasks:
             work, answer = self.writer.tasks.pop(0)
-            result = work()
-            calls += calls_of(lambda: answer(result), by_name=self.by_name)  # noqa: B023
+            results: list[Any] = []
+            self.written.append(calls_of(lambda: results.append(work())))  # noqa: B023
+            calls += calls_of(lambda: answer(*results), by_name=self.by_name)  # noqa: B023
         return calls
 
     def test_a_message_is_enrolled_and_settled_in_few_calls(self) -> None:
         calls = self.counting(MESSAGES)
         most = ", ".join(f"{name} {times / MESSAGES:.1f}" for name, times in self.by_name.most_common(60))
-        self.assertLessEqual(sum(calls), 1, f"{calls}: {most}")
+        # Some 40 of them are Twisted's, for the coroutine of a test that waits for each commit.
+        self.assertLessEqual(sum(calls), 92, f"{calls}: {most}")
+
+    def test_what_the_writer_does_is_done_for_the_batch_and_not_for_each_message(self) -> None:
+        self.counting(MESSAGES)
+        # The first enrolment goes alone, the others meanwhile together; then all are settled.
+        self.assertEqual(len(self.written), 3)
+        self.assertLessEqual(max(self.written), 60 + 4 * MESSAGES)

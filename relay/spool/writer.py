@@ -90,12 +90,13 @@ class Writer:
     def run(self, batch: Sequence[Request]) -> Done:
         """Carry out these requests. Returns when what they changed survives a power cut."""
         results: list[Any] = [None] * len(batch)
-        changes = [at for at, request in enumerate(batch) if not isinstance(request, Errand)]
+        changes = [at for at, request in enumerate(batch) if type(request) is not Errand]
         if changes:
             self._change(batch, changes, results)
-        for at, request in enumerate(batch):
-            if isinstance(request, Errand):
-                results[at] = self._errand(request)
+        if len(changes) < len(batch):
+            for at, request in enumerate(batch):
+                if type(request) is Errand:
+                    results[at] = self._errand(request)
         return Done(results, self._refusing)
 
     # Errands.
@@ -173,7 +174,7 @@ class Writer:
     def _carry_out(
         self, database: sqlite3.Connection, batch: Sequence[Request], changes: list[int], results: list[Any]
     ) -> None:
-        commits = [(at, request) for at in changes if isinstance(request := batch[at], Commit)]
+        commits = [(at, request) for at in changes if type(request := batch[at]) is Commit]
         try:
             _all_in_one([commit for _, commit in commits], database)
         except Exception:
@@ -183,7 +184,7 @@ class Writer:
             database.execute("BEGIN IMMEDIATE")
             for at, commit in commits:
                 results[at] = _by_itself(database, partial(_strike, database, commit))
-        for at in changes:
+        for at in changes if len(commits) < len(changes) else ():
             request = batch[at]
             if isinstance(request, Wanted):
                 results[at] = _by_itself(database, partial(self._shelves.claim, database, request))
@@ -196,7 +197,7 @@ class Writer:
     def _look_for_gone_files(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
         for at in changes:
             request = batch[at]
-            if isinstance(request, Commit) and results[at] is None:
+            if type(request) is Commit and results[at] is None:
                 results[at] = self._gone(request.in_files) if request.in_files else ()
 
     def _gone(self, ids: Iterable[str]) -> tuple[str, ...]:
