@@ -759,6 +759,25 @@ class LeaseTests(SynchronousTestCase):
         gate.callback(TAKEN)
         self.assertEqual(world.spool.settled[f"{id}.0"], Relayed("mx"))
 
+    def test_an_attempt_that_stood_still_for_long_is_not_followed_by_another_before_leases_are_renewed(self) -> None:
+        world = DeliveryWorld()
+        begun: list[str] = []
+
+        def stand_still(consignment: Consignment, _: object) -> Carried:
+            begun.append(consignment.entry.id)
+            if len(begun) == 1:
+                world.reactor.rightNow += HOUR
+            return TAKEN
+
+        world.hosts.scripts["mx.example.net"] = stand_still
+        enrolled = [world.enrol(forwarded("ann@example.net")) for _ in range(2)]
+        (first, _), (second, _) = enrolled
+        world.dispatcher.accept([claim for _, claims in enrolled for claim in claims])
+        self.assertEqual(begun, [first])
+        world.pass_time(HOUR)
+        self.assertEqual(begun, [first, second])
+        self.assertEqual(world.spool.unsettled(), [])
+
     def test_leases_that_could_not_be_renewed_do_not_matter_any_more_once_nothing_is_held(self) -> None:
         world, _, gate = self.slow()
         world.spool.fail(SpoolError("disk full"))
