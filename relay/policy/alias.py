@@ -13,7 +13,7 @@ from relay.interfaces import IRoutingPolicy, ITable, World
 from relay.mail.address import Address, canonical_domain, parse_address
 from relay.mail.routing import ABSTAIN, Inquiry, Rewrite, RoutingVerdict
 from relay.policy.expansion import MEMBERS
-from relay.policy.lookup import TableOptions
+from relay.policy.lookup import TableOptions, is_plain
 from relay.policy.names import fold, without_detail
 
 #: An address as it is looked up: its folded local part, and its domain.
@@ -186,6 +186,16 @@ class AliasesMakeSense:
     domains: bool
 
     def __call__(self, key: str, value: str) -> None:
+        if not is_plain(key):
+            self._check_alias(key)
+        targets = _targets_in(value)
+        if not 0 < len(targets) <= MEMBERS:
+            raise ValueError(f"the alias {key!r} should stand for 1 to {MEMBERS} addresses, and not for {len(targets)}")
+        for target in targets:
+            if not is_plain(target):
+                _target(target)
+
+    def _check_alias(self, key: str) -> None:
         _known_form(key)
         local, _, domain = key.rpartition("@")
         if not domain and not self.domains:
@@ -194,11 +204,6 @@ class AliasesMakeSense:
             raise ValueError(f"{key!r} is never looked up: write the domain as {canonical_domain(domain)!r}")
         if local != fold(local):
             raise ValueError(f"{key!r} is never looked up: write it as {fold(local)!r}")
-        targets = _targets_in(value)
-        if not 0 < len(targets) <= MEMBERS:
-            raise ValueError(f"the alias {key!r} should stand for 1 to {MEMBERS} addresses, and not for {len(targets)}")
-        for target in targets:
-            _target(target)
 
 
 def _targets_in(value: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -18,6 +19,7 @@ _READY: Final = 10_000
 _BETWEEN: Final = re.compile(r"[,\s]+")
 
 
+@lru_cache(maxsize=10_000)
 def hosts_of(value: str) -> tuple[Host, ...]:
     """The hosts that a line names, with commas or blanks between them. Raises `ValueError`."""
     return tuple(host(text) for text in _BETWEEN.split(value) if text)
