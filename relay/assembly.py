@@ -43,6 +43,7 @@ from relay.delivery.suppression import Suppressions
 from relay.doors import Doors
 from relay.history.teed import Teed
 from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IHttp, IMailLog, IResolver, ISpool, IStore, World
+from relay.mail.reference import BITS, reference
 from relay.net.admission import Admission
 from relay.net.client import Dialer
 from relay.net.fetching import Fetching
@@ -90,6 +91,8 @@ class Surroundings:
     http: IHttp | None = None
     #: Runs work for which the reactor should not wait; `None`: at once.
     apart: Apart | None = None
+    #: Where it is kept how decisions came about; `None`: nowhere. It is told the mail log by `maillog`.
+    history: IHistory | None = None
 
 
 @frozen
@@ -207,6 +210,10 @@ def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dis
         maillog=surroundings.maillog,
         turnstile=Turnstile(settings.limits.waiting_commits),
         clock=surroundings.clock,
+        screening=chain,
+        mixed=settings.content.mixed,
+        history=surroundings.history,
+        refer=lambda: reference(surroundings.random.getrandbits(BITS)),
     )
 
 

@@ -88,7 +88,7 @@ class Doors:
             session = ServerSession(
                 profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors
             )
-            return session, Visit(reception, client, arrival.refusal, offer)
+            return session, Visit(reception, client, arrival.refusal, offer, arrival.known)
 
         return SmtpServerFactory(
             Doorway(

@@ -128,6 +128,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             tls=encryption.listeners,
             credentials=users.credentials,
             suppressions=_suppressions(settings, clock),
+            history=history,
             pauses=_pauses(settings, threads),
             store=_store(settings, clock, reactor),
             apart=lambda work: threads.run(lambda _stop: work()),

@@ -184,7 +184,7 @@ class Policies:
     decisions: dict[str, Decision | Exception | Deferred[Decision]] = field(factory=dict)
     asked: list[Inquiry] = field(factory=list)
 
-    async def route(self, inquiry: Inquiry) -> Decision:
+    async def route(self, inquiry: Inquiry, observe: Any = None) -> Decision:
         self.asked.append(inquiry)
         address = inquiry.recipient
         decision = self.decisions.get(str(address))

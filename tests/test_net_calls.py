@@ -58,6 +58,8 @@ class Cable:
 class Agreeable:
     """Says yes in one call, and to the end of content when the commit has returned."""
 
+    known = None
+
     def __init__(self) -> None:
         self.commit: Deferred[Reply] = Deferred()
 

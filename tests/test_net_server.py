@@ -55,6 +55,8 @@ class Wire(StringTransport):
 class Scripted:
     """Answers politely, but for what a test has put into `answers`."""
 
+    known = None
+
     def __init__(self, refusal: Reply | None) -> None:
         self.refusal = refusal
         self.script: dict[type[Question], Any] = {}

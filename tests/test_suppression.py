@@ -278,7 +278,7 @@ class Answer:
 
     decision: Decision
 
-    async def route(self, inquiry: Inquiry) -> Decision:
+    async def route(self, inquiry: Inquiry, observe: Any = None) -> Decision:
         return self.decision
 
 

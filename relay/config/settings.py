@@ -105,6 +105,15 @@ class StoreSettings(Section):
     size: Size = Field(default=128 * MIB, description="How much memory they may take, about; the same goes.")
 
 
+class ContentSettings(Section):
+    mixed: Literal["split", "hold", "reject-all"] = Field(
+        default="split",
+        description="Where the recipients of one message have different policies about its content. `split`: the client "
+        "sends them apart. `hold`: it is taken, and the copies of those who refuse it wait for the operator. "
+        "`reject-all`: if one refuses it, all do.",
+    )
+
+
 class ControlSettings(Section):
     """Where `relayctl` finds the running relay."""
 
@@ -160,6 +169,9 @@ class Settings(Section):
         default=SuppressionSettings(), description="Whether addresses that have failed for good are refused."
     )
     store: StoreSettings = Field(default=StoreSettings(), description="What policies keep themselves.")
+    content: ContentSettings = Field(
+        default=ContentSettings(), description="What becomes of a message about which policies differ."
+    )
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
     process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
     limits: Limits = Field(default=Limits(), description="What a client may ask of the relay.")

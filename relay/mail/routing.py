@@ -263,4 +263,4 @@ ABSTAIN: Final = Abstention.ABSTAIN
 #: Where an accepted copy goes; what the spool keeps with a recipient.
 Route: TypeAlias = Deliver | Forward | Hold | Discard | Reject
 Verdict: TypeAlias = Deliver | Forward | Rewrite | Reject | Delay | Discard | Hold
-RoutingVerdict: TypeAlias = Verdict | Literal[Abstention.ABSTAIN]
+RoutingVerdict: TypeAlias = Verdict | Note | Literal[Abstention.ABSTAIN]

@@ -44,6 +44,8 @@ class Arrival:
     errors: int = 0
     #: Who it is by the kernel's word: on a Unix socket whose listener asks for that.
     user: str | None = None
+    #: What `IVisit.known` was in the session before, which was with the same client.
+    known: Any = None
 
 
 @frozen

@@ -20,7 +20,7 @@ from relay.mail.facts import Facts
 from relay.mail.routing import ABSTAIN, Abstention, Delay, Note, Rewrite
 from relay.net.waiting import start
 from relay.policy.guard import Guard
-from relay.policy.looking import Look, noting
+from relay.policy.looking import Look, noted
 from relay.policy.patience import Came, Late, Raised, wait
 from relay.policy.phases import Phase
 from relay.policy.steps import Asked, Observer, Skipped
@@ -93,6 +93,17 @@ def stops(phase: Phase, stations: Iterable[Station]) -> tuple[Stop, ...]:
 Ruling: TypeAlias = tuple[Verdict, str, int, Facts]
 
 
+class Thinking:
+    """A policy that has to think, while somebody observes."""
+
+    __slots__ = ("began", "looks", "verdict")
+
+    def __init__(self, verdict: Deferred[Any], looks: list[Look], began: float) -> None:
+        self.verdict = verdict
+        self.looks = looks
+        self.began = began
+
+
 class Asking:
     """The questions of one decision: what they share is an observer, and a deadline."""
 
@@ -109,29 +120,24 @@ class Asking:
         #: Set when something waits: what does not wait takes no time that anybody could measure.
         self._deadline: float | None = None
 
-    async def first(self, inquiry: Inquiry, place: int = 0, said: Verdict | Deferred[Any] = NOTHING) -> Ruling:
+    async def first(
+        self, inquiry: Inquiry, place: int = 0, said: Verdict | Deferred[Any] | Thinking = NOTHING
+    ) -> Ruling:
         """
         What the first policy from `place` on says that does not abstain, and what is known by then; `ABSTAIN` if
-        there is none. `said`: what `at_once` has had from the one at `place`, so that it is not asked again.
+        there is none. `said`: what `put` has had from the one at `place`, so that it is not asked again.
         """
-        observe = self._observe
         for stop in self._stops:
             if stop.place < place:
                 continue
             if said is not NOTHING:
                 verdict, said = said, NOTHING
-                if isinstance(verdict, Deferred):
-                    verdict = await self._later(inquiry, stop, verdict)
-            elif stop.skipped_by is not None and (guard := stop.skipped_by(inquiry)) is not None:
-                if observe is not None:
-                    observe(Skipped(recipient_of(inquiry), stop.name, guard, stop.phase.name))
+            elif self.skip(inquiry, stop):
                 continue
-            elif observe is None:
-                verdict = self.at_once(inquiry, stop)
-                if isinstance(verdict, Deferred):
-                    verdict = await self._later(inquiry, stop, verdict)
             else:
-                verdict = await self.observed(inquiry, stop, observe)
+                verdict = self.put(inquiry, stop)
+            if isinstance(verdict, Deferred | Thinking):
+                verdict = await self.heard(inquiry, stop, verdict)
             if verdict is ABSTAIN:
                 continue
             if type(verdict) is Note:
@@ -142,26 +148,46 @@ class Asking:
 
     async def ask(self, inquiry: Inquiry, stop: Stop) -> Verdict:
         """What one policy says."""
-        if self._observe is not None:
-            return await self.observed(inquiry, stop, self._observe)
-        verdict = self.at_once(inquiry, stop)
-        return await self._later(inquiry, stop, verdict) if isinstance(verdict, Deferred) else verdict
+        verdict = self.put(inquiry, stop)
+        return await self.heard(inquiry, stop, verdict) if isinstance(verdict, Deferred | Thinking) else verdict
 
-    async def observed(self, inquiry: Inquiry, stop: Stop, observe: Observer) -> Verdict:
-        """The same, and `observe` hears of it."""
+    def put(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any] | Thinking:
+        """What one policy says, or who it is that has to think (`heard`). An observer hears of what is said."""
+        if self._observe is None:
+            return self.at_once(inquiry, stop)
         looks: list[Look] = []
         began = self._clock.seconds()
-        with noting(looks):
-            verdict = self.at_once(inquiry, stop)
+        verdict = noted(looks, lambda: self.at_once(inquiry, stop))
         if isinstance(verdict, Deferred):
-            verdict = await self._later(inquiry, stop, verdict)
-        seconds = self._clock.seconds() - began
-        failed = isinstance(verdict, Delay) and verdict.reply is OUR_FAULT
-        observe(Asked(recipient_of(inquiry), stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+            return Thinking(verdict, looks, began)
+        self._tell(inquiry, stop, verdict, looks, began)
         return verdict
 
+    async def heard(self, inquiry: Inquiry, stop: Stop, thinking: Deferred[Any] | Thinking) -> Verdict:
+        """What a policy says that had to think."""
+        if isinstance(thinking, Deferred):
+            return await self._later(inquiry, stop, thinking)
+        verdict = await self._later(inquiry, stop, thinking.verdict)
+        self._tell(inquiry, stop, verdict, thinking.looks, thinking.began)
+        return verdict
+
+    def skip(self, inquiry: Inquiry, stop: Stop) -> bool:
+        """Whether a condition says that this one is not asked. An observer hears of it."""
+        if stop.skipped_by is None or (guard := stop.skipped_by(inquiry)) is None:
+            return False
+        if self._observe is not None:
+            self._observe(Skipped(recipient_of(inquiry), stop.name, guard, stop.phase.name))
+        return True
+
+    def _tell(self, inquiry: Inquiry, stop: Stop, verdict: Verdict, looks: list[Look], began: float) -> None:
+        assert self._observe is not None, "somebody observes"
+        seconds = self._clock.seconds() - began
+        failed = type(verdict) is Delay and verdict.reply is OUR_FAULT
+        about = recipient_of(inquiry)
+        self._observe(Asked(about, stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+
     def at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
-        """What one policy says, or a `Deferred` if it has to think. Nobody observes it."""
+        """`put` where nobody observes."""
         _current[0] = stop.name
         try:
             answer = stop.ask(inquiry)

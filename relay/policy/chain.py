@@ -60,7 +60,8 @@ class Chain:
         self._log = log
         self._timeout = timeout
         #: For what is said at once, which needs neither an observer nor a deadline of its own.
-        self._at_once = self._asking(self._recipient, None).at_once
+        self._unobserved = self._asking(self._recipient, None)
+        self._at_once = self._unobserved.at_once
         self.asks_clients = bool(self._connection)
         self.asks_senders = bool(self._sender)
         self.asks_contents = bool(self._content)
@@ -77,24 +78,25 @@ class Chain:
     async def route(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision:
         return await self._routed(self._asking(self._recipient, observe), inquiry)
 
-    def decide(self, inquiry: Inquiry) -> Decision | Awaitable[Decision]:
+    def decide(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision | Awaitable[Decision]:
         """
         `route`, for each RCPT that a client says: there is no coroutine as long as each policy abstains or says at
         once what becomes of the copy. Where one waits, notes something or makes others of the recipient, it goes on
         from there in the way of all.
         """
-        at_once = self._at_once
+        asking = self._unobserved if observe is None else self._asking(self._recipient, observe)
+        put = asking.put if observe is not None else self._at_once
         for stop in self._recipient:
-            if stop.skipped_by is not None and stop.skipped_by(inquiry) is not None:
+            if stop.skipped_by is not None and asking.skip(inquiry, stop):
                 continue
-            said: Any = at_once(inquiry, stop)
+            said: Any = put(inquiry, stop)
             kind = type(said)
             if kind in _ROUTES:
                 return _placed(inquiry, said, stop.name, inquiry.facts)
             if kind is Reject or kind is Delay:
                 return Refused(said.reply, stop.name, said.because)
             if said is not ABSTAIN:
-                return self._routed(self._asking(self._recipient, None), inquiry, stop.place, said)
+                return self._routed(self._asking(self._recipient, observe), inquiry, stop.place, said)
         return Refused(_denied(inquiry), "", _ALL_ABSTAINED)
 
     async def _routed(self, asking: Asking, inquiry: Inquiry, place: int = 0, said: Any = NOTHING) -> Decision:

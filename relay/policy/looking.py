@@ -6,12 +6,13 @@ What is noted belongs to the question that the policy has been put, however many
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import frozen
+
+T = TypeVar("T")
 
 #: How many looks of one question are kept, and how long a text is.
 MOST: Final = 50
@@ -33,12 +34,14 @@ class Look:
 _looks: ContextVar[list[Look] | None] = ContextVar("relay.policy.looks", default=None)
 
 
-@contextmanager
-def noting(looks: list[Look]) -> Iterator[None]:
-    """All that is looked at in here, and in what is started here, is added to `looks`, up to a bound."""
+def noted(looks: list[Look], ask: Callable[[], T]) -> T:
+    """
+    What `ask` gives. All that is looked at by it, and by what it has started and nobody has waited for yet, is added to
+    `looks`, up to a bound.
+    """
     token = _looks.set(looks)
     try:
-        yield
+        return ask()
     finally:
         _looks.reset(token)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from zope.interface import implementer
@@ -47,8 +47,8 @@ class Suppressing:
     suppressions: HasList
     trusted: Networks
 
-    async def route(self, inquiry: Inquiry) -> Decision:
-        decision: Decision = await self.chain.route(inquiry)
+    async def route(self, inquiry: Inquiry, observe: Any = None) -> Decision:
+        decision: Decision = await self.chain.route(inquiry, observe)
         match decision:
             case Accepted((placement,)) if isinstance(placement.route, Forward) and _leaves(placement.route):
                 known = inquiry.client.user is not None or inquiry.client.address in self.trusted

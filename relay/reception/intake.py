@@ -6,17 +6,22 @@ import errno
 from collections.abc import Iterable
 from typing import Final
 
-from relay.interfaces import Enrol, IDraft, OutcomeUnknown, SpoolError
-from relay.mail.decision import Placement
+from attrs import evolve
+
+from relay.interfaces import Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
+from relay.mail.decision import Placement, Refused
 from relay.mail.envelope import Form
 from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
+from relay.reception.accounts import accept, refuse
+from relay.reception.examination import Examination, Judged
 from relay.reception.inspection import Inspection
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
 from relay.smtp import answers
+from relay.smtp.events import Answer
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
@@ -35,7 +40,7 @@ class Intake:
     is passed over: the client cannot be told earlier (RFC 5321 section 4.1.1.4).
     """
 
-    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "fault", "form")
+    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "examination", "fault", "form")
 
     def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
@@ -45,6 +50,17 @@ class Intake:
         self._inspection = Inspection(reception.limits, _NEEDED if reception.submission else ())
         self._promising = False
         self.fault: Reply | None = None
+        #: Where policies have a word about the content.
+        self.examination: Examination | None = None
+
+    def show(self, transaction: Transaction, screening: IScreening) -> None:
+        """Let policies see the content as it comes in."""
+        self.examination = Examination(self._reception, transaction, self._draft, screening)
+
+    @property
+    def headless(self) -> bool:
+        """The content has no header section. Known when all of it is here."""
+        return self._inspection.headless
 
     @property
     def id(self) -> str:
@@ -71,6 +87,9 @@ class Intake:
             full = isinstance(problem, OSError) and problem.errno in _FULL
             self.fault = answers.NO_ROOM if full else answers.OUR_FAULT
             self._draft.abandon()
+            return
+        if self.examination is not None:
+            self.examination.take(octets)
 
     def abandon(self) -> None:
         """The client is gone, or the message refused: forget what was not promised."""
@@ -92,15 +111,45 @@ class Intake:
             self._draft.abandon()
         return verdict
 
-    async def promise(self, transaction: Transaction, size: int) -> Reply:
+    async def conclude(self, transaction: Transaction, judged: Judged, size: int) -> Answer:
+        """What policies have said of the content, carried out: all of it, or nothing."""
+        examination, refusal = self.examination, judged.refusal
+        steps = () if examination is None else examination.steps
+        if isinstance(refusal, Reply) or not judged.placements:
+            self._draft.abandon()
+            if not isinstance(refusal, Reply):
+                return refusal or answers.OUR_FAULT
+            return refuse(
+                self._reception,
+                transaction.envelope.client,
+                Refused(refusal, judged.policy, judged.because),
+                (*transaction.steps, *steps),
+                sender=transaction.envelope.reverse_path,
+                recipients=transaction.named,
+                id=self.id,
+                message_id=self.message_id,
+                size=size,
+            )
+        try:
+            if judged.cut:
+                self._draft.replace(judged.cut, judged.instead)
+        except OSError:
+            self._reception.log.failure("Content could not be changed as policies want it")
+            self._draft.abandon()
+            return answers.OUR_FAULT
+        reply = await self.promise(transaction.judged(judged.placements, steps), size, judged)
+        if refusal is None or not reply.positive:
+            return reply
+        return evolve(refusal, each=tuple(reply if each.positive else each for each in refusal.each), reply=reply)
+
+    async def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
         reception, draft = self._reception, self._draft
         kept = recipients(draft.id, transaction.placements)
         if not kept:
             draft.abandon()
-            self._record(transaction, size)
-            return _queued(draft.id)
-        entry = self._entry(transaction, kept)
+            return self._recorded(transaction, size, judged)
+        entry = self._entry(transaction, kept, b"" if judged is None else judged.added)
         self._promising = True
         reception.turnstile.enter()
         try:
@@ -114,11 +163,11 @@ class Intake:
             return answers.OUR_FAULT
         finally:
             reception.turnstile.leave()
-        self._record(transaction, size)
+        reply = self._recorded(transaction, size, judged)
         reception.dispatch.accept(claims)
-        return _queued(draft.id)
+        return reply
 
-    def _entry(self, transaction: Transaction, kept: tuple[Recipient, ...]) -> Entry:
+    def _entry(self, transaction: Transaction, kept: tuple[Recipient, ...], added: bytes) -> Entry:
         reception, inspection, clock, id = self._reception, self._inspection, self._reception.clock, self._draft.id
         head = received(
             transaction.envelope,
@@ -129,6 +178,7 @@ class Intake:
         )
         if inspection.lacking:
             head += self._missing(reception)
+        head += added
         if inspection.headless:
             # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
             head += b"\r\n"
@@ -142,7 +192,15 @@ class Intake:
         }
         return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
 
-    def _record(self, transaction: Transaction, size: int) -> None:
+    def _recorded(self, transaction: Transaction, size: int, judged: Judged | None) -> Reply:
+        """The reply, once it is true; the mail log and the history are told."""
+        reply = _queued(self._draft.id)
+        self._record(transaction, size, ", ".join(judged.editors) if judged is not None else "")
+        if self._reception.history is not None:
+            accept(self._reception, transaction, reply, self._draft.id)
+        return reply
+
+    def _record(self, transaction: Transaction, size: int, editors: str) -> None:
         id, event = self._draft.id, self._reception.maillog.event
         placements, client = transaction.placements, transaction.envelope.client
         event(
@@ -158,6 +216,7 @@ class Intake:
             listener=client.listener,
             user=client.user,
             tls=None if client.tls is None else client.tls.protocol,
+            edited=editors,
         )
         for placement in placements:
             kind = type(placement.route)

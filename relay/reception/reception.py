@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 from twisted.logger import Logger
 
 from relay.config.limits import Limits
-from relay.interfaces import IChain, IClock, IDispatch, IMailLog, ISpool
+from relay.interfaces import IChain, IClock, IDispatch, IHistory, IMailLog, IScreening, ISpool
 from relay.mail.decision import Decision
 from relay.mail.reply import Reply
-from relay.mail.routing import Inquiry
 from relay.reception.authentication import Users
 from relay.reception.turnstile import Turnstile
+
+#: See `Reception.mixed`.
+Mixed: TypeAlias = Literal["split", "hold", "reject-all"]
 
 
 @frozen
@@ -40,9 +43,18 @@ class Reception:
     lmtp: bool = False
     #: VRFY has a real answer for clients that have authenticated.
     verifies: bool = False
+    #: Policies about clients, senders and content; `None`: there are none.
+    screening: IScreening | None = None
+    #: Where recipients have different policies about content, or these say different things of them
+    #: (docs/policies/content.md).
+    mixed: Mixed = "split"
+    #: Where it is kept how decisions came about; `None`: nowhere.
+    history: IHistory | None = None
+    #: Makes a reference for a refusal that can be asked about.
+    refer: Callable[[], str] = lambda: ""
     log: Logger = field(factory=lambda: Logger(namespace="relay.reception"))
     #: What the chain decides, without a coroutine where it has a way for a decision that waits for nothing.
-    decide: Callable[[Inquiry], Decision | Awaitable[Decision]] = field(
+    decide: Callable[..., Decision | Awaitable[Decision]] = field(
         init=False, default=Factory(lambda self: getattr(self.chain, "decide", self.chain.route), takes_self=True)
     )
     #: Said to every client, so made once.

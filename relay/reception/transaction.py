@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from attrs import define, evolve
 
 from relay.interfaces import IClock
+from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.envelope import Client, DeliverBy, Envelope
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.reply import Reply
+from relay.mail.routing import Inquiry
 from relay.smtp.events import Mail
 
 #: RFC 4865 sections 5.1.1 and 5.2.2.
@@ -28,12 +32,44 @@ class Transaction:
     placements: tuple[Placement, ...] = ()
     #: How many RCPT were accepted: with an alias that is less than there are placements.
     recipients: int = 0
+    #: What policies have found out about the client and the sender.
+    facts: Facts = NO_FACTS
+    #: How all that was accepted so far came about (`relay.policy.steps`), if a record is kept.
+    steps: tuple[Any, ...] = ()
+    #: What was asked about each RCPT that was accepted, if policies will be asked about the content.
+    asked: tuple[Inquiry, ...] = ()
+    #: The client hears of each recipient behind the content (LMTP, PRDR).
+    each: bool = False
 
-    def accept(self, placements: tuple[Placement, ...], wishes: Wishes = NO_WISHES) -> Transaction:
+    def accept(
+        self,
+        placements: tuple[Placement, ...],
+        wishes: Wishes = NO_WISHES,
+        steps: Sequence[Any] = (),
+        asked: tuple[Inquiry, ...] = (),
+    ) -> Transaction:
         """One more RCPT was accepted, for these placements."""
         if wishes is not NO_WISHES:
             placements = tuple(evolve(placement, wishes=wishes) for placement in placements)
-        return Transaction(self.envelope, self.size, self.placements + placements, self.recipients + 1)
+        return Transaction(
+            self.envelope,
+            self.size,
+            self.placements + placements,
+            self.recipients + 1,
+            self.facts,
+            (*self.steps, *steps) if steps else self.steps,
+            self.asked + asked,
+            self.each,
+        )
+
+    def judged(self, placements: tuple[Placement, ...], steps: Sequence[Any]) -> Transaction:
+        """With what policies have made of it, who have seen its content."""
+        return evolve(self, placements=placements, steps=(*self.steps, *steps))
+
+    @property
+    def named(self) -> tuple[Address, ...]:
+        """The recipients that were accepted, as the client has named them."""
+        return tuple(dict.fromkeys(placement.original for placement in self.placements))
 
 
 def envelope(mail: Mail, client: Client, clock: IClock, longest_hold: float) -> Envelope | Reply:

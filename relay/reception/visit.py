@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from attrs import evolve
 from zope.interface import implementer
 
-from relay.interfaces import IVisit, SpoolError
-from relay.mail.decision import Accepted, Decision, Refused
-from relay.mail.envelope import Client, Form
+from relay.interfaces import IScreening, IVisit, SpoolError
+from relay.mail.decision import Accepted, Decision, Placement, Refused
+from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry
 from relay.reception import inquiries
+from relay.reception.accounts import refuse
 from relay.reception.authentication import Authentication
+from relay.reception.examination import Examination, Judged
 from relay.reception.intake import Intake
 from relay.reception.reception import Reception
+from relay.reception.screening import NOBODY, Known, consider, greeting_refused, meet
 from relay.reception.transaction import Transaction, envelope
 from relay.smtp import answers, sasl
 from relay.smtp.events import (
+    Answer,
     Auth,
     Cancelled,
     ChunkEnded,
@@ -53,7 +57,16 @@ _SHOWN: Final = 128
 class Visit:
     """A client, its open transaction if there is one, and the content that comes in if it does."""
 
-    __slots__ = ("_authentication", "_client", "_intake", "_no_place", "_reception", "_refusal", "_transaction")
+    __slots__ = (
+        "_authentication",
+        "_client",
+        "_intake",
+        "_no_place",
+        "_reception",
+        "_refusal",
+        "_transaction",
+        "known",
+    )
 
     def __init__(
         self,
@@ -61,8 +74,12 @@ class Visit:
         client: Client,
         refusal: Reply | None = None,
         offer: sasl.Offer | None = None,
+        known: Known | None = None,
     ) -> None:
-        """`refusal` is why the client may not stay: it is greeted with it. `offer`: how it may prove who it is."""
+        """
+        `refusal` is why the client may not stay: it is greeted with it. `offer`: how it may prove who it is. `known`:
+        what policies have said of it in an earlier session on the same connection.
+        """
         self._reception = reception
         self._authentication: Authentication | None = None
         if offer is not None and reception.users is not None:
@@ -73,8 +90,12 @@ class Visit:
         self._intake: Intake | None = None
         #: Why there is no place for the content that comes in by BDAT.
         self._no_place: Reply | None = None
+        #: `None`: policies have still to be asked about the client.
+        self.known = known
+        if known is None and (reception.screening is None or not reception.screening.asks_clients):
+            self.known = NOBODY
 
-    def answer(self, question: Question) -> Reply | Awaitable[Reply]:
+    def answer(self, question: Question) -> Answer | Awaitable[Answer]:
         match question:
             case Rcpt():
                 return self._rcpt(question)
@@ -143,11 +164,26 @@ class Visit:
             self._intake.abandon()
             self._intake = None
 
-    def _connected(self) -> Reply:
+    def _connected(self) -> Reply | Awaitable[Reply]:
         if self._refusal is not None:
             self._log_refusal(self._refusal)
             return self._refusal
-        return self._greeting
+        return self._greeting if self.known is not None else self._met()
+
+    async def _met(self) -> Reply:
+        """The greeting, or why policies do not want the client to stay."""
+        refused = await self._stranger()
+        return self._greeting if refused is None else greeting_refused(refused)
+
+    async def _stranger(self) -> Reply | None:
+        """Ask about the client; the reply that refuses it, if it is refused."""
+        reception = self._reception
+        assert reception.screening is not None, "there is somebody to ask"
+        known = await meet(self._client, reception, reception.screening)
+        if known.refused is not None:
+            return refuse(reception, self._client, known.refused, known.steps)
+        self.known = known
+        return None
 
     @property
     def _greeting(self) -> Reply:
@@ -183,7 +219,7 @@ class Visit:
             )
         return reply
 
-    def _mail(self, mail: Mail) -> Reply:
+    def _mail(self, mail: Mail) -> Reply | Awaitable[Reply]:
         spool = self._reception.spool
         if not spool.accepting:
             return answers.OUR_FAULT
@@ -192,46 +228,94 @@ class Visit:
             return answers.NO_ROOM
         reception = self._reception
         said = envelope(mail, self._client, reception.clock, reception.limits.hold)
+        known, screening = self.known, reception.screening
         match said:
             case Reply():
                 return said
+            case _ if screening is not None and (known is None or screening.asks_senders):
+                return self._screened(mail, said, screening)
             case _:
-                self._transaction = Transaction(said, mail.size or 0)
+                known = known or NOBODY
+                each = mail.prdr or self._client.lmtp
+                self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
                 return answers.SENDER_OK
 
-    def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
-        transaction, recipient = self._transaction or self._open_transaction(), rcpt.recipient
-        said = transaction.envelope
-        decision = self._reception.decide(Inquiry(recipient, recipient, said.reverse_path, said.client))
-        match decision:
-            case Accepted(placements):
-                self._transaction = transaction.accept(placements, rcpt.wishes)
-                return answers.RECIPIENT_OK
-            case Refused():
-                return self._refused(transaction, rcpt, decision)
-            case _:
-                return self._rcpt_later(transaction, rcpt, decision)
+    async def _screened(self, mail: Mail, said: Envelope, screening: IScreening) -> Reply:
+        """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
+        if self.known is None and (refused := await self._stranger()) is not None:
+            return refused
+        reception, known = self._reception, self.known or NOBODY
+        if screening.asks_senders:
+            known = await consider(mail, self._client, known, reception, screening)
+            if known.refused is not None:
+                return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
+        each = mail.prdr or self._client.lmtp
+        self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
+        return answers.SENDER_OK
 
-    async def _rcpt_later(self, transaction: Transaction, rcpt: Rcpt, deciding: Awaitable[Decision]) -> Reply:
-        decision = await deciding
+    def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
+        reception, recipient = self._reception, rcpt.recipient
+        transaction = self._transaction or self._open_transaction()
+        said = transaction.envelope
+        inquiry = Inquiry(recipient, recipient, said.reverse_path, said.client, transaction.facts)
+        steps: list[Any] = []
+        if reception.history is None:
+            decision = reception.decide(inquiry)
+        else:
+            decision = reception.decide(inquiry, steps.append)
+        match decision:
+            case Accepted() | Refused():
+                return self._decided(transaction, rcpt, inquiry, decision, steps)
+            case _:
+                return self._rcpt_later(transaction, rcpt, inquiry, decision, steps)
+
+    async def _rcpt_later(
+        self, transaction: Transaction, rcpt: Rcpt, inquiry: Inquiry, deciding: Awaitable[Decision], steps: list[Any]
+    ) -> Reply:
+        return self._decided(transaction, rcpt, inquiry, await deciding, steps)
+
+    def _decided(
+        self, transaction: Transaction, rcpt: Rcpt, inquiry: Inquiry, decision: Decision, steps: list[Any]
+    ) -> Reply:
         match decision:
             case Accepted(placements):
-                self._transaction = transaction.accept(placements, rcpt.wishes)
-                return answers.RECIPIENT_OK
+                screening = self._reception.screening
+                if screening is None or not screening.asks_contents:
+                    self._transaction = transaction.accept(placements, rcpt.wishes, steps)
+                    return answers.RECIPIENT_OK
+                return self._with_content_policies(transaction, rcpt, inquiry, placements, steps, screening)
             case Refused():
-                return self._refused(transaction, rcpt, decision)
+                return refuse(
+                    self._reception,
+                    self._client,
+                    decision,
+                    (*transaction.steps, *steps),
+                    sender=transaction.envelope.reverse_path,
+                    recipients=(rcpt.recipient,),
+                )
             case _:
                 assert_never(decision)
 
-    def _refused(self, transaction: Transaction, rcpt: Rcpt, refused: Refused) -> Reply:
-        self._log_refusal(
-            refused.reply,
-            sender=transaction.envelope.reverse_path,
-            recipient=rcpt.recipient,
-            policy=refused.policy,
-            because=refused.because,
-        )
-        return refused.reply
+    def _with_content_policies(
+        self,
+        transaction: Transaction,
+        rcpt: Rcpt,
+        inquiry: Inquiry,
+        placements: tuple[Placement, ...],
+        steps: list[Any],
+        screening: IScreening,
+    ) -> Reply:
+        """Who has other policies about content than those before it comes in a transaction of its own."""
+        inquiry = evolve(inquiry, facts=placements[0].facts)
+        if self._reception.mixed == "split" and transaction.asked and not transaction.each:
+            before = screening.content_policies(transaction.asked[0])
+            if screening.content_policies(inquiry) != before:
+                self._log_refusal(
+                    answers.OTHER_POLICIES, sender=transaction.envelope.reverse_path, recipient=rcpt.recipient
+                )
+                return answers.OTHER_POLICIES
+        self._transaction = transaction.accept(placements, rcpt.wishes, steps, (inquiry,))
+        return answers.RECIPIENT_OK
 
     def _data(self) -> Reply | Awaitable[Reply]:
         if self._reception.turnstile.crowded:
@@ -253,6 +337,8 @@ class Visit:
         except SpoolError:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
+        if transaction.asked and reception.screening is not None:
+            self._intake.show(transaction, reception.screening)
         return None
 
     def _chunk_ended(self, size: int, fault: Reply | None) -> Reply:
@@ -267,7 +353,7 @@ class Visit:
         self._forget()
         return fault
 
-    def _content_ended(self, size: int, fault: Reply | None) -> Reply | Awaitable[Reply]:
+    def _content_ended(self, size: int, fault: Reply | None) -> Answer | Awaitable[Answer]:
         transaction = self._transaction or self._open_transaction()
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
@@ -284,16 +370,32 @@ class Visit:
             return fault
         if intake.form is Form.PLAIN and self._reception.turnstile.crowded:  # the others have waited at DATA
             return self._promise_in_turn(intake, transaction, size)
+        if intake.examination is not None:
+            return self._examined(intake, intake.examination, transaction, size)
         # From here on it is the spool's, whatever becomes of the client.
         self._intake = None
         return intake.promise(transaction, size)
 
-    async def _promise_in_turn(self, intake: Intake, transaction: Transaction, size: int) -> Reply:
+    async def _promise_in_turn(self, intake: Intake, transaction: Transaction, size: int) -> Answer:
         await self._reception.turnstile.turn()
         if self._intake is None:  # the client has gone
             return answers.OUR_FAULT
+        if intake.examination is not None:
+            return await self._examined(intake, intake.examination, transaction, size)
         self._intake = None
         return await intake.promise(transaction, size)
+
+    async def _examined(self, intake: Intake, examination: Examination, transaction: Transaction, size: int) -> Answer:
+        """Ask about the content, and do as the policies say."""
+        try:
+            judged = await examination.judge(size, headless=intake.headless)
+        except OSError:
+            self._reception.log.failure("Content could not be read for the policies")
+            judged = Judged(answers.OUR_FAULT)
+        if self._intake is None:  # the client has gone
+            return answers.OUR_FAULT
+        self._intake = None
+        return await intake.conclude(transaction, judged, size)
 
     def _open_transaction(self) -> Transaction:
         if self._transaction is None:

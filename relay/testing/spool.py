@@ -345,7 +345,7 @@ class SpoolContract(SpoolCase):
     @clause
     async def test_a_draft_is_read_back_and_its_beginning_replaced(self) -> None:
         draft = (await self.opened()).begin(Form.WIRE)
-        self.assertIs(draft.form, Form.WIRE)
+        self.assertEqual(draft.form, Form.WIRE)
         draft.write(b"Subject: a\r\n\r\n")
         draft.write(b"..\r\n.\r\n")
         self.assertEqual(b"".join(draft.blocks()), b"Subject: a\r\n\r\n..\r\n.\r\n")

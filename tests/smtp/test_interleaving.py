@@ -104,6 +104,8 @@ YES, NO = Reply.of(250, "2.0.0", "yes"), Reply.of(450, "4.0.0", "no")
 class Undecided:
     """Waits with each answer until the machine gives it, or gives it at once."""
 
+    known = None
+
     def __init__(self, machine: InterleavingMachine) -> None:
         self.machine = machine
         self.recipients = 0
