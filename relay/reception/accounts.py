@@ -1,0 +1,76 @@
+"""Accounts of what was decided: kept for people to ask, with the reference by which a refusal is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from relay.mail.address import Address
+from relay.mail.decision import Refused
+from relay.mail.envelope import Client
+from relay.mail.explanation import Decided
+from relay.mail.reference import referred
+from relay.mail.reply import Reply
+from relay.reception.reception import Reception
+from relay.reception.transaction import Transaction
+
+
+def observer(reception: Reception, steps: list[Any]) -> Callable[[Any], object] | None:
+    """What the chain tells of its steps, or `None` where nobody keeps them."""
+    return None if reception.history is None else steps.append
+
+
+def refuse(
+    reception: Reception,
+    client: Client,
+    refused: Refused,
+    steps: Sequence[Any],
+    *,
+    sender: Address | str | None = "",
+    recipients: Sequence[Address] = (),
+    id: str = "",
+    **fields: object,
+) -> Reply:
+    """The reply of a refusal that policies have decided. The mail log and the history are told of it."""
+    reply, ref = refused.reply, ""
+    if reception.history is not None:
+        ref = reception.refer()
+        reply = referred(reply, ref)
+        reception.history.decided(
+            Decided(steps, client, reply, sender, recipients, refused.policy, refused.because), id, ref
+        )
+    reception.maillog.event(
+        "refused",
+        reply=str(reply),
+        client=client.address,
+        helo=client.helo,
+        listener=client.listener,
+        id=id,
+        sender=sender,
+        recipient=recipients[0] if recipients else None,
+        policy=refused.policy,
+        because=refused.because,
+        **fields,
+    )
+    return reply
+
+
+def accept(reception: Reception, transaction: Transaction, reply: Reply, id: str) -> None:
+    """The history is told how a message came to be accepted."""
+    if reception.history is not None:
+        envelope = transaction.envelope
+        placements = transaction.placements
+        only = placements[0] if len(placements) == 1 else None
+        reception.history.decided(
+            Decided(
+                transaction.steps,
+                envelope.client,
+                reply,
+                envelope.reverse_path,
+                transaction.named if only is None else (only.original,),
+                "" if only is None else only.policy,
+                "" if only is None else only.because,
+                placements,
+            ),
+            id,
+        )
