@@ -188,6 +188,8 @@ class AliasesMakeSense:
     def __call__(self, key: str, value: str) -> None:
         if not is_plain(key):
             self._check_alias(key)
+        if is_plain(value):
+            return
         targets = _targets_in(value)
         if not 0 < len(targets) <= MEMBERS:
             raise ValueError(f"the alias {key!r} should stand for 1 to {MEMBERS} addresses, and not for {len(targets)}")
