@@ -32,9 +32,11 @@ MUCH = 24 * 1024 * 1024
 Story = list[Any]
 
 
-def short_path() -> str:
-    """For a Unix socket, whose path may not be long."""
-    return str(Path(tempfile.mkdtemp(prefix="relay-")) / "socket")
+def short_path(case: SynchronousTestCase) -> str:
+    """For a Unix socket, whose path may not be long; it is there as long as the test."""
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    case.addCleanup(folder.cleanup)
+    return str(Path(folder.name) / "socket")
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
@@ -156,7 +158,7 @@ class BesideTwistedTests(SynchronousTestCase):
         """What it came to, which is the same everywhere."""
         came = []
         for kind in (MonotonicReactor, PromptReactor, LeanReactor, RelayReactor):
-            for path in (None, short_path()):
+            for path in (None, short_path(self)):
                 meeting = Meeting(kind, path)
                 try:
                     came.append(conversation(meeting))
@@ -361,7 +363,10 @@ class AtOnceTests(SynchronousTestCase):
         return meeting
 
     def test_what_is_written_has_left_before_the_turn_is_over(self) -> None:
-        for path, kinds in ((None, (PromptServer, PromptClient)), (short_path(), (PromptUnixServer, PromptUnixClient))):
+        for path, kinds in (
+            (None, (PromptServer, PromptClient)),
+            (short_path(self), (PromptUnixServer, PromptUnixClient)),
+        ):
             meeting = self.meet(path)
             server, client = meeting.server, meeting.client
             self.assertEqual((type(server.transport), type(client.transport)), kinds)
@@ -471,7 +476,7 @@ class AtOnceTests(SynchronousTestCase):
                 server.transport.abortConnection()
                 meeting.until(lambda callers=callers: bool(callers.end.story))
                 callers.end.transport.loseConnection()
-        path = short_path()
+        path = short_path(self)
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(path)
             opened.listen(5)
