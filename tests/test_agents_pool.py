@@ -158,6 +158,22 @@ class BoundTests(PoolTestCase):
         self.clock.advance(0)
         self.assertEqual((self.exchange.open, second.open, len(self.pool)), (1, 1, 2))
 
+    def test_the_only_one_of_a_host_makes_room_for_the_next_of_the_same(self) -> None:
+        self.keep(Keeping(most=1))
+        self.stall_and_go(3)
+        self.carry()
+        self.assertEqual((self.exchange.connections, self.exchange.open, len(self.pool)), (3, 1, 1))
+        self.pool.close()
+        self.clock.advance(0)
+        self.assertEqual(self.exchange.open, 0)
+
+    def test_of_a_host_that_has_no_kept_connection_nothing_is_kept(self) -> None:
+        self.carry()
+        self.exchange.at("END", Drop())
+        self.begin(consignment())
+        self.clock.advance(0)
+        self.assertEqual((len(self.pool), self.pool._by_way), (0, {}))
+
     def test_where_none_is_kept_quit_is_said_at_once(self) -> None:
         self.keep(Keeping(most=0))
         self.carry(2)
@@ -190,6 +206,14 @@ class StaleTests(PoolTestCase):
         self.assertEqual(self.exchange.open, 0)
         self.carry()
         self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 2))
+
+    def test_nor_is_it_offered_to_anybody(self) -> None:
+        self.carry()
+        (way,) = self.pool._by_way
+        self.internet.connections[0].other.loseConnection()
+        self.clock.advance(0)
+        self.assertIsNone(self.pool.take(way))
+        self.assertEqual(len(self.pool), 0)
 
     def test_one_on_which_the_host_has_said_goodbye_is_not_taken(self) -> None:
         self.carry()

@@ -414,6 +414,10 @@ class FeatureTests(SynchronousTestCase):
             ),
         )
 
+    def test_of_a_limit_that_is_named_twice_the_first_counts_that_is_one(self) -> None:
+        features = Features.offered(["mx", "LIMITS RCPTMAX=0 rcptmax=20 RCPTMAX=30 MAILMAX=x"])
+        self.assertEqual(features.limits, {"RCPTMAX": 20})
+
     def test_a_server_that_only_says_its_name_offers_nothing(self) -> None:
         self.assertEqual(Features.offered(["mx"]), Features())
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import relay.smtp.replies as replies
 from relay.mail.reply import Reply
 from relay.smtp.replies import LINES, OCTETS, Nonsense, ReplyReader
 
@@ -58,6 +59,27 @@ class ReplyTests(SynchronousTestCase):
 
     def test_a_line_is_a_code_a_status_and_a_text(self) -> None:
         self.assertEqual(self.reply(b"550 5.1.1 User unknown\r\n"), Reply.of(550, "5.1.1", "User unknown"))
+
+    def test_what_belongs_to_another_class_is_no_status(self) -> None:
+        self.assertEqual(self.reply(b"354 3.0.0 Go on\r\n"), Reply.of(354, None, "3.0.0 Go on"))
+        self.assertEqual(self.reply(b"250 5.1.1 Ok\r\n"), Reply.of(250, None, "5.1.1 Ok"))
+
+    @given(
+        st.sampled_from([b"250", b"354", b"550", b"199", b"25"]),
+        st.lists(
+            st.sampled_from(
+                [b" ", b"-", b"5.1.1", b"2.0.0", b"3.0.0", b"2.01.0", b"x", b"\xe9", b"\t", b"\r", b"y" * 250]
+            )
+        ),
+    )
+    def test_a_line_that_is_read_by_one_expression_means_what_it_means_when_it_is_looked_at_closely(
+        self, code: bytes, parts: list[bytes]
+    ) -> None:
+        line = code + b"".join(parts) + b"\r\n"
+        at_once = hear([line])
+        patched = self.patch(replies, "_plain", lambda line: None)
+        self.assertEqual(hear([line]), at_once)
+        patched.restore()
 
     def test_several_lines_are_one_reply_and_each_may_repeat_the_status(self) -> None:
         self.assertEqual(
