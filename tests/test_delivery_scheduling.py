@@ -256,6 +256,17 @@ class RateTests(SchedulingTestCase):
         self.assertEqual(len(self.attempts(world, "mx.example.org")), 1)
         self.assertEqual((self.at_destination(world).rate_left, self.at_destination(world).waiting), (0, 9))
 
+    def test_each_of_two_destinations_begins_when_its_own_rate_permits_it(self) -> None:
+        rates = {"example.net": Particular(rate=Rate(1, 60)), "example.org": Particular(rate=Rate(1, 80))}
+        world = DeliveryWorld(limits=Limits(particular=rates))
+        for address in ("ann@example.net", "bob@example.org") * 2:
+            world.accept(forwarded(address))
+        # Its second attempt does not end, so nothing else happens when the other destination may begin.
+        world.hosts.scripts["mx.example.net"] = lambda *_: Deferred()
+        world.pass_time(90, step=1)
+        self.assertEqual(self.attempts(world), [0, 60])
+        self.assertEqual(self.attempts(world, "mx.example.org"), [0, 80])
+
     def test_a_relay_that_stops_does_not_wait_for_it(self) -> None:
         world = self.world(1, 3600)
         for _ in range(10):

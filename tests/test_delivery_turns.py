@@ -84,6 +84,13 @@ class TurnsTests(SynchronousTestCase):
         self.assertIs(turns.displace(("", "", "b")), letters[-1])
         self.assertEqual([turns.take() for _ in range(4)], letters[:-1])
 
+    def test_whoever_has_most_at_the_moment_makes_a_place_each_time(self) -> None:
+        turns = waiting("aaaabbb")
+        displaced = [turns.displace(("", "", "c")) for _ in range(6)]
+        self.assertEqual([work and work.name for work in displaced[1:5]].count("b"), 2)
+        self.assertEqual(["-" if work is None else "x" for work in displaced], list("xxxxx-"))
+        self.assertEqual(sorted(order(turns)), ["a", "b"])
+
     def test_who_was_displaced_is_not_behind_its_place_afterwards(self) -> None:
         turns = waiting("aaaabbb")
         turns.displace(("", "", "c"))
