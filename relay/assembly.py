@@ -8,6 +8,7 @@ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -27,12 +28,14 @@ from relay.control.api import Desk
 from relay.control.desk import desk
 from relay.control.dispatching import Dispatching
 from relay.control.meter import Meter
+from relay.control.rehearsal import Rehearsal
 from relay.control.running import Running
 from relay.delivery.attempt import Attempts
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.destination import Particular
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.exchangers import Surroundings as Neighbourhood
+from relay.delivery.exchangers import find
 from relay.delivery.health import Rate
 from relay.delivery.notices import Notices
 from relay.delivery.pauses import Pauses
@@ -118,6 +121,8 @@ class Relay:
     #: When it was put together, by `IClock.seconds`.
     started: float
     meter: Meter
+    #: What would become of a mail.
+    rehearsal: Rehearsal
 
 
 def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Relay:
@@ -139,7 +144,10 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     doors = Doors(settings, hostname(settings), surroundings.tls, surroundings.credentials, reception, admission)
     listeners = tuple(Listener(each, doors.factory(each)) for each in settings.listener)
     turnstile = reception.turnstile
-    return Relay(settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter)
+    rehearsal = _rehearsal(settings, surroundings, world, dispatcher, file)
+    return Relay(
+        settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter, rehearsal
+    )
 
 
 def _world(settings: Settings, surroundings: Surroundings) -> World:
@@ -194,6 +202,7 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
             routes=relay.chain,
             history=history,
             suppressions=given.suppressions,
+            rehearsal=relay.rehearsal,
         )
     )
 
@@ -230,18 +239,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         raise ConfigurationError(
             [settings.problem(file, ("delivery", "tls", "authorities"), str(problem))]
         ) from problem
-    neighbourhood = Neighbourhood(
-        resolver=surroundings.resolver,
-        random=surroundings.random.random,
-        reach=Reach(
-            listeners={
-                (each.address.host, each.address.port) for each in settings.listener if isinstance(each.address, Inet)
-            },
-            is_local=surroundings.is_local,
-            allow_private=delivery.allow_private,
-        ),
-        most=delivery.addresses,
-    )
+    neighbourhood = _neighbourhood(settings, surroundings)
     pool = Pool(clock, _keeping(delivery.connections))
     attempts = Attempts(
         agents=Agents(surroundings.agents, world),
@@ -267,6 +265,35 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         routes=chain,
         parted=pool.close,
     )
+
+
+def _neighbourhood(settings: Settings, surroundings: Surroundings) -> Neighbourhood:
+    return Neighbourhood(
+        resolver=surroundings.resolver,
+        random=surroundings.random.random,
+        reach=Reach(
+            listeners={
+                (each.address.host, each.address.port) for each in settings.listener if isinstance(each.address, Inet)
+            },
+            is_local=surroundings.is_local,
+            allow_private=settings.delivery.allow_private,
+        ),
+        most=settings.delivery.addresses,
+    )
+
+
+def _rehearsal(
+    settings: Settings, surroundings: Surroundings, world: World, dispatcher: Dispatcher, file: str
+) -> Rehearsal:
+    """Policies of its own, which share with the relay's what neither of them changes."""
+
+    def make(store: IStore, chance: Random) -> Reception:
+        aside = evolve(world, store=store, random=chance)
+        chain = make_chain(settings.policy, aside, file=file, timeout=settings.limits.policies_at_command)
+        return _reception(settings, surroundings, chain, dispatcher)
+
+    neighbourhood = _neighbourhood(settings, surroundings)
+    return Rehearsal(settings, surroundings.clock, world.store, make, lambda next_hop: find(next_hop, neighbourhood))
 
 
 def _schedules(settings: Settings) -> Schedules:

@@ -7,12 +7,14 @@ import click
 from relay import __version__
 from relay.cli.check import check
 from relay.cli.dest import dest
+from relay.cli.explain import explain
 from relay.cli.passwd import passwd
 from relay.cli.queue import queue
 from relay.cli.status import status
 from relay.cli.suppress import suppress
 from relay.cli.top import top
 from relay.cli.trace import trace
+from relay.cli.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (status, queue, dest, suppress, trace, top, check, passwd):
+for command in (status, queue, dest, suppress, trace, why, explain, top, check, passwd):
     main.add_command(command)

@@ -11,6 +11,7 @@ from attrs import asdict, frozen
 from relay import __version__
 from relay.control.api import Answer, Asked, Desk, Refused
 from relay.control.dispatching import canonical
+from relay.control.explaining import ExplanationDesk
 from relay.control.queue import QueueDesk
 from relay.control.running import Running
 from relay.control.suppression import SuppressionDesk
@@ -25,6 +26,7 @@ _MOST_LIVES: Final = 20
 def desk(running: Running) -> Desk:
     """The answers of this relay."""
     queue, destinations, suppression = QueueDesk(running), DestinationDesk(running), SuppressionDesk(running)
+    explanations = ExplanationDesk(running)
 
     async def status(_asked: Asked) -> Mapping[str, Any]:
         return await status_of(running)
@@ -44,8 +46,9 @@ def desk(running: Running) -> Desk:
             **queue.questions(),
             **destinations.questions(),
             **suppression.questions(),
+            **explanations.questions(),
         },
-        {**queue.acts(), **destinations.acts(), **suppression.acts()},
+        {**queue.acts(), **destinations.acts(), **suppression.acts(), **explanations.acts()},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from relay.control.rehearsal import Rehearsal
 from relay.delivery.suppression import Suppressions
 from relay.interfaces import IClock, IHistory, IMailLog, IRoutes, ISpool
 from relay.mail.waiting import DestinationView
@@ -56,3 +57,5 @@ class Running:
     history: IHistory | None = None
     #: `None`: it keeps none.
     suppressions: Suppressions | None = None
+    #: Where it is tried what would become of a mail; `None`: nowhere.
+    rehearsal: Rehearsal | None = None

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from relay.mail.history import Findings, Happening, Life
+from relay.mail.explanation_text import text
+from relay.mail.history import Accounts, Findings, Happening, Life
 
 #: What an event says of its recipient's copy, until a later one says something else.
 _OUTCOMES: Final = {
@@ -59,6 +60,25 @@ def tell_all(findings: Findings, asked: str) -> list[str]:
         lines += ["", "There is more, which is older."]
     if findings.dropped:
         lines += ["", f"{_count(findings.dropped, 'event')} could not be kept since the relay started."]
+    return [_printable(line) for line in lines]
+
+
+def tell_why(accounts: Accounts, asked: str) -> list[str]:
+    """What a history has answered to "why": all accounts, an empty line between them."""
+    lines: list[str] = []
+    for account in accounts.accounts:
+        if lines:
+            lines += ["", ""]
+        names = [account.id] if account.id else []
+        names += [f"[ref {account.ref}]"] if account.ref else []
+        lines += ["  ".join([stamp(account.at), *names]), *text(account.explanation)]
+    if not accounts.accounts:
+        since = "is empty" if accounts.since is None else f"goes back to {stamp(accounts.since)}"
+        lines.append(f"Nobody has decided anything about {asked}. The history {since}.")
+    elif accounts.more:
+        lines += ["", "There is more, which is older."]
+    if accounts.dropped:
+        lines += ["", f"{_count(accounts.dropped, 'event')} could not be kept since the relay started."]
     return [_printable(line) for line in lines]
 
 

@@ -260,7 +260,7 @@ def way(placement: Placement, hosts: Sequence[Peer] = (), trouble: str = "") -> 
         placement.policy,
         cut(placement.because),
         ", ".join(dict.fromkeys(hop.tls for hop in route.next_hops if not hop.unix)) if type(route) is Forward else "",
-        tuple(_host(peer) for peer in hosts),
+        tuple(str(peer) for peer in hosts),
         cut(trouble),
     )
 
@@ -275,10 +275,3 @@ def _to(route: Route) -> str:
             return f"agent {lane(agent, parameters)}"
         case Hold() | Discard() | Reject():
             return words(route)
-
-
-def _host(peer: Peer) -> str:
-    if peer.address.startswith("/") or not peer.port:
-        return peer.address
-    name = "" if peer.name == peer.address else f"{peer.name} "
-    return f"{name}[{peer.address}]:{peer.port}"

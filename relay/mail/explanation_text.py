@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from textwrap import wrap
 from typing import Final
 
 from relay.mail.explanation import Explanation, Mail, Step, Way
+
+_wrap: Final = partial(wrap, break_on_hyphens=False)
 
 _WIDTH: Final = 79
 #: Where what a policy has said begins. Longer names have a line of their own.
@@ -40,13 +43,13 @@ def _mail(mail: Mail) -> Iterator[str]:
     to = ", ".join(mail.recipients)
     heading = f"{mail.sender} -> {to}" if mail.sender and to else mail.sender or to
     if heading:
-        yield from wrap(heading, _WIDTH, subsequent_indent="  ")
+        yield from _wrap(heading, _WIDTH, subsequent_indent="  ")
     words = [f"client {mail.client}" if mail.client else "a client at a Unix socket"]
     words += [f"helo {mail.helo}"] if mail.helo else []
     words += [f"user {mail.user}"] if mail.user else []
     words += [f"listener {mail.listener}"] if mail.listener else []
     words += [mail.tls] if mail.tls else []
-    yield from wrap(", ".join(words), _WIDTH, subsequent_indent="  ")
+    yield from _wrap(", ".join(words), _WIDTH, subsequent_indent="  ")
 
 
 def _step(step: Step) -> Iterator[str]:
@@ -60,7 +63,7 @@ def _step(step: Step) -> Iterator[str]:
     if len(first) >= _COLUMN:
         yield first
         first = ""
-    said_lines = wrap(said, _WIDTH - _COLUMN) or [""]
+    said_lines = _wrap(said, _WIDTH - _COLUMN) or [""]
     line = f"{first:<{_COLUMN}}{said_lines[0]}"
     room = _WIDTH - len(line) - 1
     if took and len(said_lines) == 1 and len(took) <= room:
@@ -78,10 +81,11 @@ def _step(step: Step) -> Iterator[str]:
 
 def _result(explanation: Explanation) -> Iterator[str]:
     yield from _named("reply", explanation.reply)
-    if explanation.policy:
-        yield from _named("by", f"policy '{explanation.policy}'")
-    if explanation.because:
-        yield from _named("because", explanation.because)
+    if not explanation.ways:  # each of them says it
+        if explanation.policy:
+            yield from _named("by", f"policy '{explanation.policy}'")
+        if explanation.because:
+            yield from _named("because", explanation.because)
     for way in explanation.ways:
         yield from _way(way)
 
@@ -109,14 +113,14 @@ _TLS: Final = {
 
 
 def _named(name: str, said: str) -> Iterator[str]:
-    lines = wrap(said, _WIDTH - _RESULT) or [""]
+    lines = _wrap(said, _WIDTH - _RESULT) or [""]
     yield f"{name:<{_RESULT}}{lines[0]}".rstrip()
     for line in lines[1:]:
         yield f"{'':{_RESULT}}{line}"
 
 
 def _indented(said: str, column: int) -> Iterator[str]:
-    for number, line in enumerate(wrap(said, _WIDTH - column - 2)):
+    for number, line in enumerate(_wrap(said, _WIDTH - column - 2)):
         yield f"{'':{column + 2 * bool(number)}}{line}"
 
 

@@ -19,7 +19,13 @@ class Overlay:
 
     def __init__(self, below: Any, clock: IClock, bounds: Bounds | None = None) -> None:
         self._below = below
-        self._above = MemoryStore(clock, bounds or Bounds(entries=10_000, octets=16 * 1024 * 1024))
+        self._clock = clock
+        self._bounds = bounds or Bounds(entries=10_000, octets=16 * 1024 * 1024)
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of what was written: from now on it reads as the store below does."""
+        self._above = MemoryStore(self._clock, self._bounds)
         #: Keys that count no more as the store below has them: they were written here, or forgotten.
         self._hidden: set[str] = set()
 
