@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.config.policies import When
 from relay.mail.envelope import OURSELVES
 from relay.policy.guard import Guard, Networks
+from relay.policy.phases import PHASES
 from relay.testing.policy import inquiry
 
 
@@ -48,6 +49,26 @@ class GuardTests(SynchronousTestCase):
                 self.assert_skips(when, None, **{"recipient": "jon@example.org", **asked})
             for asked in skipping:
                 self.assert_skips(when, key, **{"recipient": "jon@example.org", **asked})
+
+    def test_a_fact_has_one_of_the_values_that_are_named(self) -> None:
+        guard = Guard(When.model_validate({"facts": {"spf": ["fail", "none"], "rdns": "none"}}))
+        for facts, by in [
+            ({"spf": "none", "rdns": "none", "more": "yes"}, None),
+            ({"spf": "fail", "rdns": "none"}, None),
+            ({"spf": "pass", "rdns": "none"}, "facts"),
+            ({"spf": "FAIL", "rdns": "none"}, "facts"),
+            ({"spf": "fail"}, "facts"),
+            ({}, "facts"),
+        ]:
+            for phase in PHASES:
+                asked = evolve(inquiry("jon@example.org"), facts=facts)
+                self.assertEqual(guard.within(phase.known).skipped_by(asked), by, (facts, phase.name))
+        self.assertTrue(guard.looks_at_facts)
+        self.assertFalse(guard.before_facts())
+
+    def test_a_condition_on_facts_can_come_true(self) -> None:
+        for facts in ({}, {"spf": []}, {"": ["pass"]}, {"f" * 65: ["x"]}, {"spf": ["x" * 1025]}, {"spf": [1]}, ["spf"]):
+            self.assertRaises(ValidationError, When.model_validate, {"facts": facts})
 
     def test_all_conditions_must_hold(self) -> None:
         when = {"client": ["192.0.2.0/24"], "recipient": ["example.org"]}

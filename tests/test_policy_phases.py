@@ -121,6 +121,12 @@ def only(outcome: Outcome) -> Any:
     return ruled.verdict
 
 
+def only_verdict(outcome: Outcome) -> Any:
+    """The one that all recipients have."""
+    assert outcome.agreed
+    return outcome.each[0].verdict
+
+
 class AdmissionTests(SynchronousTestCase):
     def test_a_chain_screens(self) -> None:
         verifyObject(IScreening, Screen().chain)
@@ -275,6 +281,38 @@ class ContentTests(SynchronousTestCase):
         screen.steps.clear()
         screen.content(ANN)
         self.assertEqual(screen.steps, [Skipped(None, "policy-1", "recipient", "content")])
+
+    def test_facts_that_were_found_out_before_decide_who_is_asked(self) -> None:
+        when = {2: When(facts={"spam": ("yes",)}), 3: When(facts={"spam": ("no",)})}
+        for says in (Note({"spam": "yes"}), Edit([AddField("X-Spam", "yes")], facts={"spam": "yes"})):
+            asked, other = AtContent(NO), AtContent(LATER)
+            outcome = Screen(AtContent(says), asked, other, when=when).content(ANN, BOB)
+            self.assertEqual(asked.asked[0].recipients, (ANN, BOB))
+            self.assertEqual(other.asked, [])
+            self.assertEqual(only_verdict(outcome), NO)
+        self.assertIsInstance(Screen(AtSender(), AtSender(NO), when=when).send(facts={"spam": "yes"}), Refused)
+        self.assertIsInstance(Screen(AtSender(), AtSender(NO), when=when).send(facts={"spam": "no"}), Admitted)
+
+    def test_who_reads_along_may_be_asked_by_what_is_found_out_later(self) -> None:
+        @implementer(IContentPolicy)
+        class Reading(Speaker):
+            wants = "stream"
+            octets = b""
+
+            def begin(self, inquiry: ContentInquiry) -> Any:
+                return self
+
+            def take(self, octets: bytes) -> None:
+                self.octets += octets
+
+        for when, seen, verdict in (
+            (When(facts={"spam": ("yes",)}), MESSAGE, NO),
+            (When(facts={"spam": ("no",)}), MESSAGE, Accept()),
+            (When(facts={"spam": ("yes",)}, recipient=("bob@example.org",)), b"", Accept()),
+        ):
+            reading = Reading(NO)
+            outcome = Screen(AtContent(Note({"spam": "yes"})), reading, when={2: when}).content(ANN)
+            self.assertEqual((reading.octets, only(outcome)), (seen, verdict))
 
     def test_only_who_wants_the_message_is_given_it(self) -> None:
         reader, glancer = AtContent(), AtContent()

@@ -2,13 +2,37 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
 
 from relay.config.delivery import RetrySettings
 from relay.config.fields import DomainOrAddress, Network, Section, Word, Yes
 from relay.config.units import Timeout
+from relay.mail.facts import NAME_LENGTH, VALUE_LENGTH
 
 Mode = Literal["enforce", "shadow", "off"]
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _facts_can_be_known(facts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    for name, values in facts.items():
+        if not 0 < len(name) <= NAME_LENGTH:
+            raise ValueError(f"the name of a fact has from 1 to {NAME_LENGTH} characters")
+        if not values:
+            raise ValueError(f"the fact {name!r} needs a value")
+        if any(len(value) > VALUE_LENGTH for value in values):
+            raise ValueError(f"the fact {name!r} never has more than {VALUE_LENGTH} characters")
+    return facts
+
+
+#: Facts by name, each with the values that count; one may stand without brackets.
+FactValues = Annotated[
+    dict[str, Annotated[tuple[str, ...], BeforeValidator(_several)]],
+    Field(min_length=1),
+    AfterValidator(_facts_can_be_known),
+]
 
 
 class When(Section):
@@ -31,6 +55,11 @@ class When(Section):
         default=(), description="The recipient is one of these addresses, or in one of these domains."
     )
     authenticated: Yes | None = Field(default=None, description="Whether the client has said who it is (AUTH).")
+    facts: FactValues = Field(
+        default={},
+        description="What policies that were asked before have found out: each of these facts is known, and has one of "
+        "these values.",
+    )
 
 
 class PolicyKeys(Section):

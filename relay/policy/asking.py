@@ -63,7 +63,19 @@ class Station:
 class Stop:
     """A station, made ready to be asked in one phase."""
 
-    __slots__ = ("ask", "name", "phase", "place", "policy", "routes", "skipped_by", "timeout", "verdicts")
+    __slots__ = (
+        "ask",
+        "certainly_skipped_by",
+        "looks_at_facts",
+        "name",
+        "phase",
+        "place",
+        "policy",
+        "routes",
+        "skipped_by",
+        "timeout",
+        "verdicts",
+    )
 
     def __init__(self, phase: Phase, place: int, station: Station) -> None:
         """`place` is where it stands among all policies of the configuration."""
@@ -74,6 +86,10 @@ class Stop:
         self.ask: Callable[[Inquiry], Verdict | Awaitable[Verdict]] = getattr(station.policy, phase.method)
         guard = station.guard.within(phase.known) if station.guard else None
         self.skipped_by = guard.skipped_by if guard else None
+        self.looks_at_facts = guard is not None and guard.looks_at_facts
+        early = guard.before_facts() if guard else None
+        #: The same, whatever policies before it will find out.
+        self.certainly_skipped_by = early.skipped_by if early else None
         self.timeout = station.timeout
         self.verdicts = phase.verdicts
         self.routes = getattr(station.policy, "routes", False) is True

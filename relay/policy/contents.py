@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from relay.mail.address import Address
 from relay.mail.edits import AddRecipient, Change, Edited, ReplaceRecipients
-from relay.mail.facts import Facts
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.fields import Fields
 from relay.mail.phases import ContentInquiry, Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Inquiry, Note, Reject
@@ -51,7 +51,7 @@ class Content:
         self._about = about
         self._log = log
         self._observe = observe
-        asked = [stop for stop in stops if any(not (stop.skipped_by and stop.skipped_by(each)) for each in about)]
+        asked = [stop for stop in stops if _may_be_asked(stop, about)]
         self.wants_blocks = any(stop.policy.wants == "message" for stop in asked)
         #: By the policy's place: who reads along, or what came instead of a reader.
         self._readers: dict[int, Any] = {}
@@ -117,7 +117,7 @@ class Content:
         asked: list[int] = []
         skipped: str | None = None
         for at in findings.undecided():
-            guard = stop.skipped_by and stop.skipped_by(self._about[at])
+            guard = stop.skipped_by and stop.skipped_by(findings.about(at) if stop.looks_at_facts else self._about[at])
             if guard:
                 skipped = guard
             else:
@@ -127,12 +127,21 @@ class Content:
         return asked
 
 
+def _may_be_asked(stop: Stop, about: Sequence[Inquiry]) -> bool:
+    """Whether there is a recipient about whom this policy may be asked, by what is certain before all others are."""
+    skipped_by = stop.certainly_skipped_by
+    return skipped_by is None or any(skipped_by(each) is None for each in about)
+
+
 class _Findings:
     """What is known of a message after some of the policies have been asked."""
 
     def __init__(self, fields: Fields, about: Sequence[Inquiry], facts: Facts) -> None:
         self.fields = fields
+        #: All that is known of the message.
         self.facts = facts
+        #: Of this, what was found out here.
+        self._noted: Facts = NO_FACTS
         self._about = about
         self._ruled: list[Ruled | None] = [None] * len(about)
         self._edited = Edited.beginning(fields)
@@ -145,6 +154,15 @@ class _Findings:
         """Whether somebody has decided about each recipient."""
         return all(self._ruled)
 
+    def about(self, at: int) -> Inquiry:
+        """The question that this recipient was, with what has been found out since."""
+        about = self._about[at]
+        return evolve(about, facts=about.facts.plus(self._noted)) if self._noted else about
+
+    def _note(self, facts: Facts) -> None:
+        self.facts = self.facts.plus(facts)
+        self._noted = self._noted.plus(facts)
+
     def undecided(self) -> Iterator[int]:
         return (at for at, ruled in enumerate(self._ruled) if ruled is None)
 
@@ -154,9 +172,9 @@ class _Findings:
             case Edit(changes, _, facts):
                 self._change(changes)
                 self._editors.append(policy)
-                self.facts = self.facts.plus(facts)
+                self._note(facts)
             case Note(facts):
-                self.facts = self.facts.plus(facts)
+                self._note(facts)
             case Each(verdicts):
                 by_address = dict(verdicts)
                 for at in asked:

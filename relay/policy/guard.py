@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
@@ -13,6 +13,9 @@ from relay.mail.routing import Inquiry
 from relay.policy.names import fold
 
 Condition: TypeAlias = Callable[[Inquiry], bool]
+
+#: The key of the one condition about what becomes known from policy to policy.
+FACTS: Final = "facts"
 
 #: How many clients' addresses are remembered; then all are forgotten and looked at again.
 _REMEMBERED: Final = 10_000
@@ -42,6 +45,16 @@ class Guard:
         guard._conditions = tuple((key, holds if key in known else _nobody_knows) for key, holds in self._conditions)
         return guard
 
+    @property
+    def looks_at_facts(self) -> bool:
+        return any(key == FACTS for key, _ in self._conditions)
+
+    def before_facts(self) -> Guard:
+        """The same without what it says of facts, which may still be found out: who is skipped by it stays so."""
+        guard = Guard.__new__(Guard)
+        guard._conditions = tuple((key, holds) for key, holds in self._conditions if key != FACTS)
+        return guard
+
     def __bool__(self) -> bool:
         """Whether there are any conditions."""
         return bool(self._conditions)
@@ -66,6 +79,8 @@ def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
         yield "recipient", _sent_to(when.recipient)
     if when.sender:
         yield "sender", _sent_by(when.sender)
+    if when.facts:
+        yield FACTS, _known(when.facts)
 
 
 def _nobody_knows(_inquiry: Inquiry) -> bool:
@@ -110,6 +125,16 @@ def _sent_by(given: Iterable[str]) -> Condition:
     def holds(inquiry: Inquiry) -> bool:
         sender = inquiry.reverse_path
         return null_too if sender is None else sender in mailboxes
+
+    return holds
+
+
+def _known(given: Mapping[str, Iterable[str]]) -> Condition:
+    wanted = tuple((name, frozenset(values)) for name, values in given.items())
+
+    def holds(inquiry: Inquiry) -> bool:
+        facts = inquiry.facts
+        return all(facts.get(name) in values for name, values in wanted)
 
     return holds
 

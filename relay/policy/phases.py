@@ -19,7 +19,7 @@ from relay.mail.phases import Each, Edit
 from relay.mail.routing import Abstention, Accept, Delay, Deliver, Discard, Forward, Hold, Note, Reject, Rewrite
 
 #: Conditions of a policy's `when` that can be answered as soon as there is a client, and those that follow.
-_CLIENT: Final = frozenset({"client", "listener", "authenticated"})
+_CLIENT: Final = frozenset({"client", "listener", "authenticated", "facts"})
 _SENDER: Final = _CLIENT | {"sender"}
 _RECIPIENT: Final = _SENDER | {"recipient"}
 
