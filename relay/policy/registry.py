@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 from zope.interface.exceptions import Invalid
+from zope.interface.interface import Method
 from zope.interface.verify import verifyObject
 
 from relay.config.fields import Section
-from relay.interfaces import IPolicyMaker, World
+from relay.interfaces import IContentPolicy, IPolicyMaker, World
+from relay.mail.phases import Wants
 from relay.policy.phases import INTERFACES
 from relay.registry import Registry
 
 #: Our own. Each is imported when a configuration uses it.
 SHIPPED: Final = {
     "alias": "relay.policy.alias:Alias",
+    "client-names": "relay.policy.client_names:ClientNames",
     "console": "relay.policy.console:Console",
     "deliver": "relay.policy.deliver:DeliverAll",
     "discard": "relay.policy.discard:DiscardAll",
     "forward": "relay.policy.forward:ForwardAll",
+    "greylist": "relay.policy.greylist:Greylist",
     "mailbox": "relay.policy.mailbox:Mailbox",
+    "rate-limit": "relay.policy.rate_limit:RateLimit",
     "reject": "relay.policy.reject:RejectAll",
+    "sender-domain": "relay.policy.sender_domain:SenderDomain",
+    "size": "relay.policy.size:SizeLimit",
     "srs": "relay.policy.srs:SrsPolicy",
 }
 
@@ -158,8 +165,18 @@ def _verify(use: str, policy: Any) -> None:
     for phase in provided:
         try:
             verifyObject(phase, policy)
-            for name in phase.names():
-                if not callable(getattr(policy, name)):
+            for name, description in phase.namesAndDescriptions(all=True):
+                if isinstance(description, Method) and not callable(getattr(policy, name)):
                     raise Invalid(f"its {name} is no method")
         except Invalid as error:
             raise ValueError(f"the policy {use!r} does not keep the contract: {error}") from error
+    if IContentPolicy.providedBy(policy):
+        _verify_wants(use, policy)
+
+
+def _verify_wants(use: str, policy: Any) -> None:
+    if policy.wants not in get_args(Wants):
+        known = ", ".join(repr(each) for each in get_args(Wants))
+        raise ValueError(f"the policy {use!r} wants {policy.wants!r} of content, which is none of {known}")
+    if policy.wants == "stream" and not callable(getattr(policy, "begin", None)):
+        raise ValueError(f"the policy {use!r} wants a stream, and has no method 'begin' (IStreamPolicy)")

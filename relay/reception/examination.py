@@ -118,7 +118,7 @@ class Examination:
     # What the verdicts mean together.
 
     def _weighed(self, outcome: Outcome) -> Judged:
-        """Who has what of the message, and what the client hears (docs/policies/content.md)."""
+        """Who has what of the message, and what the client hears (docs/phases.md)."""
         each = [ruled.verdict for ruled in outcome.each]
         refused = [verdict for verdict in each if isinstance(verdict, Reject | Delay)]
         placements = _placed(self._transaction, outcome.each)

@@ -46,7 +46,7 @@ class Reception:
     #: Policies about clients, senders and content; `None`: there are none.
     screening: IScreening | None = None
     #: Where recipients have different policies about content, or these say different things of them
-    #: (docs/policies/content.md).
+    #: (docs/phases.md).
     mixed: Mixed = "split"
     #: Where it is kept how decisions came about; `None`: nowhere.
     history: IHistory | None = None

@@ -172,16 +172,18 @@ class Visit:
 
     async def _met(self) -> Reply:
         """The greeting, or why policies do not want the client to stay."""
-        refused = await self._stranger()
-        return self._greeting if refused is None else greeting_refused(refused)
+        return await self._stranger(greeting=True) or self._greeting
 
-    async def _stranger(self) -> Reply | None:
+    async def _stranger(self, *, greeting: bool = False) -> Reply | None:
         """Ask about the client; the reply that refuses it, if it is refused."""
         reception = self._reception
         assert reception.screening is not None, "there is somebody to ask"
         known = await meet(self._client, reception, reception.screening)
-        if known.refused is not None:
-            return refuse(reception, self._client, known.refused, known.steps)
+        refused = known.refused
+        if refused is not None:
+            if greeting:
+                refused = evolve(refused, reply=greeting_refused(refused.reply))
+            return refuse(reception, self._client, refused, known.steps)
         self.known = known
         return None
 

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
-from relay.interfaces import ICredentials
+from relay.interfaces import ICredentials, IHistory
 from relay.net.clock import ReactorClock
 from relay.net.listener import SmtpServerFactory
 from relay.net.server import SmtpServer
@@ -68,11 +68,13 @@ class MailWorld:
         latency: float = 0.0,
         tls: Callable[[str], ServerTls] | None = None,
         credentials: ICredentials | None = None,
+        history: IHistory | None = None,
     ) -> None:
         """`tls` makes the TLS of a listener, by its name, if it has some; `credentials` know the users."""
         self._configuration = configuration
         self._tls = tls
         self._credentials = credentials
+        self.history = history
         self._hostname, self._user = hostname, user
         self.clock = Clock()
         self.time = ReactorClock(self.clock, lambda: NOON + self.clock.seconds())
@@ -111,6 +113,7 @@ class MailWorld:
             tcp=self.internet,
             spool=self.spool,
             maillog=self.log,
+            history=self.history,
             agents={"maildir": self.local, "mbox": self.local, "console": self.local},
             random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
             is_local=lambda address: False,
