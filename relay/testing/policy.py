@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 from attrs import field, frozen
 from pydantic import BaseModel, ValidationError
@@ -27,27 +27,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from relay.interfaces import ITable, World
+from relay.interfaces import IContentPolicy, ITable, World
 from relay.mail.address import parse_address
 from relay.mail.envelope import Client
-from relay.mail.routing import (
-    Abstention,
-    Delay,
-    Deliver,
-    Discard,
-    Forward,
-    Hold,
-    Inquiry,
-    Reject,
-    Rewrite,
-    RoutingVerdict,
-)
+from relay.mail.phases import Wants
+from relay.mail.routing import Inquiry
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.registry import PHASES, find_maker, policy_maker
 from relay.policy.tables import Tables
 from relay.store.memory import MemoryStore
 from relay.testing.http import FakeHttp, Servers
+from relay.testing.questions import Question, in_each_phase, phase_of, put, told
 from relay.testing.tables import MemoryTable
 
 #: When the world begins, unless a test says otherwise: 2026-11-23T12:00:00Z, a Monday.
@@ -132,7 +123,6 @@ INQUIRIES: Final = (
     inquiry("member@example.org", original="team@example.org"),
 )
 
-_VERDICTS: Final = (Abstention, Deliver, Forward, Rewrite, Reject, Delay, Discard, Hold)
 #: Seconds that a policy is given here: as many as the configuration gives it if it says nothing.
 _PATIENCE: Final = 10
 
@@ -145,7 +135,7 @@ class Subject:
     policy: Any
     options: Mapping[str, Any] = field(factory=dict)
     names: Mapping[str, Any] = field(factory=dict)
-    inquiries: tuple[Inquiry, ...] = ()
+    inquiries: tuple[Question, ...] = ()
 
     @property
     def maker(self) -> Any:
@@ -156,23 +146,24 @@ class Subject:
         return policy_maker(self.policy, "under test")
 
     @property
-    def questions(self) -> list[Inquiry]:
-        return list(dict.fromkeys((*INQUIRIES, *self.inquiries)))
+    def questions(self) -> list[Question]:
+        """All that it is asked, in each of its phases."""
+        return list(in_each_phase(self.make(FakeWorld(self.names)), (*INQUIRIES, *self.inquiries)))
 
     def make(self, fake: FakeWorld) -> Any:
         """The policy, as it would be made for this world."""
         maker = self.maker
         return maker.make(maker.options.model_validate(dict(self.options)), fake.world)
 
-    def asked(self, *questions: Inquiry) -> list[RoutingVerdict]:
+    def asked(self, *questions: Question) -> list[Any]:
         """What a new policy in a new world says to these questions, one after the other."""
         fake = FakeWorld(self.names)
         policy = self.make(fake)
         return [_answer(fake, policy, question) for question in questions]
 
 
-def _answer(fake: FakeWorld, policy: Any, question: Inquiry) -> RoutingVerdict:
-    answer = start(policy.route(question))
+def _answer(fake: FakeWorld, policy: Any, question: Question) -> Any:
+    answer = start(put(policy, question))
     if isinstance(answer, Deferred):
         came: list[Any] = []
         answer.addBoth(came.append)
@@ -180,11 +171,12 @@ def _answer(fake: FakeWorld, policy: Any, question: Inquiry) -> RoutingVerdict:
             if came:
                 break
             fake.clock.advance(0.1)
-        assert came, f"it has not answered about {question.recipient} within {_PATIENCE} seconds"
+        assert came, f"it has not answered about {told(question)} within {_PATIENCE} seconds"
         answer = came[0]
         if isinstance(answer, Failure):
             answer.raiseException()
-    assert isinstance(answer, _VERDICTS), f"{answer!r} about {question.recipient} is no verdict"
+    verdicts = tuple(phase_of(question).verdicts)
+    assert isinstance(answer, verdicts), f"{answer!r} about {told(question)} is no verdict"
     return answer
 
 
@@ -194,6 +186,8 @@ def _provides_a_policy_interface(subject: Subject) -> None:
     assert provided, "it provides no policy interface: say @implementer(IRoutingPolicy) above the class"
     for phase in provided:
         verifyObject(phase, policy)
+    if IContentPolicy.providedBy(policy):
+        assert policy.wants in get_args(Wants), f"{policy.wants!r} is nothing that a content policy can want"
 
 
 def _knows_its_options(subject: Subject) -> None:
@@ -214,14 +208,14 @@ def _answers_with_verdicts(subject: Subject) -> None:
 def _answers_the_same_in_the_same_world(subject: Subject) -> None:
     for question in subject.questions:
         (first,), (second,) = subject.asked(question), subject.asked(question)
-        assert first == second, f"{first!r} and then {second!r} about {question.recipient}"
+        assert first == second, f"{first!r} and then {second!r} about {told(question)}"
 
 
 def _answers_each_question_by_itself(subject: Subject) -> None:
     questions = subject.questions
     for question, verdict in zip(questions, subject.asked(*questions), strict=True):
         (alone,) = subject.asked(question)
-        assert verdict == alone, f"{verdict!r} about {question.recipient} after other questions, {alone!r} without"
+        assert verdict == alone, f"{verdict!r} about {told(question)} after other questions, {alone!r} without"
 
 
 def check_policy(
@@ -229,7 +223,7 @@ def check_policy(
     options: Mapping[str, Any] | None = None,
     *,
     names: Mapping[str, Any] | None = None,
-    inquiries: Iterable[Inquiry] = (),
+    inquiries: Iterable[Question] = (),
     remembers: bool = False,
 ) -> None:
     """
@@ -237,7 +231,8 @@ def check_policy(
 
     `policy` is a policy class, an `IPolicyMaker`, or the word for `use` of one that is installed; `options` are as the
     configuration would have them; `names` is what is in the DNS. `inquiries` are asked beside the usual ones: best of
-    all some that it does not abstain from. `remembers` says that its answer may depend on those before (a limit).
+    all some that it does not abstain from; one about a recipient is asked in each phase that the policy provides, all
+    others in theirs. `remembers` says that its answer may depend on those before (a limit).
     """
     subject = Subject(policy, options or {}, names or {}, tuple(inquiries))
     _provides_a_policy_interface(subject)
@@ -254,16 +249,20 @@ class PolicyContract:
     policy: ClassVar[Any]
     options: ClassVar[Mapping[str, Any]] = {}
     names: ClassVar[Mapping[str, Any]] = {}
-    inquiries: ClassVar[Iterable[Inquiry]] = ()
+    inquiries: ClassVar[Iterable[Question]] = ()
     remembers: ClassVar[bool] = False
 
     @property
     def subject(self) -> Subject:
         return Subject(self.policy, self.options, self.names, tuple(self.inquiries))
 
-    def ask(self, recipient: str, *arguments: Any, **more: Any) -> RoutingVerdict:
+    def ask(self, recipient: str, *arguments: Any, **more: Any) -> Any:
         """The verdict of a new policy about a recipient; the other arguments are those of `inquiry`."""
-        return self.subject.asked(inquiry(recipient, *arguments, **more))[0]
+        return self.put(inquiry(recipient, *arguments, **more))
+
+    def put(self, question: Question) -> Any:
+        """The verdict of a new policy, in whatever phase this is a question of (`relay.testing.questions`)."""
+        return self.subject.asked(question)[0]
 
     def test_it_provides_a_policy_interface(self) -> None:
         _provides_a_policy_interface(self.subject)
