@@ -17,7 +17,7 @@ from relay.policy.registry import SHIPPED, option_model
 
 PAGE = Path(__file__).parent.parent / "docs/configuration.md"
 
-_TABLE = re.compile(r"<!-- (?P<name>[a-z.]+) -->\n\n(?P<table>.*?)\n<!-- end -->\n", re.DOTALL)
+_TABLE = re.compile(r"<!-- (?P<name>[a-z.-]+) -->\n\n(?P<table>.*?)\n<!-- end -->\n", re.DOTALL)
 
 
 def tables() -> dict[str, str]:

@@ -18,22 +18,29 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay import plugins
 from relay.config.load import load
+from relay.config.units import duration
 from relay.interfaces import World
 from relay.mail import routing
-from relay.mail.decision import Accepted, Decision
+from relay.mail.decision import Accepted, Admission, Decision, Refused
+from relay.mail.phases import ConnectionInquiry, SenderInquiry
 from relay.mail.reply import Reply
-from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.routing import Accept, Delay, Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.screening import Outcome
 from relay.net.waiting import start
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.registry import SHIPPED, option_model
 from relay.policy.tables import Tables
-from relay.testing.policy import inquiry, world
+from relay.testing.policy import FakeWorld, inquiry
+from relay.testing.questions import MESSAGE, content
 
 DOCS = Path(__file__).parent.parent / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A file that a page shows.
 _FILE = re.compile(r"^The file `([a-z.]+)`:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: What a page takes to be in the DNS.
+_ZONE = re.compile(r"^In the DNS:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
 _ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
 
 
@@ -42,15 +49,26 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def cases(text: str) -> list[dict[str, str]]:
-    """The rows of the first Markdown table, by column."""
-    rows = [[cell.strip() for cell in row.split("|")] for row in _ROW.findall(text)]
-    if not rows:
-        return []
-    columns, _, *cells = rows
-    return [dict(zip(columns, (cell.replace("`", "") for cell in row), strict=True)) for row in cells]
+    """The rows of the Markdown tables that say what becomes of mail, by column."""
+    found: list[dict[str, str]] = []
+    for table in _TABLE.findall(text):
+        columns, _, *rows = [[cell.strip() for cell in row.split("|")] for row in _ROW.findall(table)]
+        if columns[-1] == "what becomes of it":
+            found += [dict(zip(columns, (cell.replace("`", "") for cell in row), strict=True)) for row in rows]
+    return found
 
 
-def chain_of(text: str, base: Path) -> Chain:
+def names(text: str) -> dict[str, dict[str, list[Any]]]:
+    """What stands in the DNS, as the page has it: a name, a kind, and what follows."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for line in (line for zone in _ZONE.findall(text) for line in zone.splitlines()):
+        name, kind, *value = line.split()
+        record = (int(value[0]), value[1].removesuffix(".")) if kind == "MX" else " ".join(value)
+        found.setdefault(name, {}).setdefault(kind, []).append(record)
+    return found
+
+
+def chain_of(text: str, base: Path, fake: FakeWorld | None = None) -> Chain:
     settings = load(
         text,
         file="relay.toml",
@@ -59,15 +77,56 @@ def chain_of(text: str, base: Path) -> Chain:
         user="ann",
         option_model=option_model,
     )
-    here = world()
+    here = (fake or FakeWorld()).world
     return make_chain(settings.policy, evolve(here, table=Tables(settings.table, here.clock)), file="relay.toml")
 
 
-def described(decision: Decision, base: Path) -> str:
+def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcome:
+    """What becomes of a message with one recipient: the first refusal, or where it goes."""
+    asked = inquiry(
+        case.get("recipient") or "jon@example.org",
+        case.get("sender") or "ann@example.com",
+        case.get("client") or "192.0.2.1",
+        helo=case.get("helo") or "client.example",
+        user=case.get("user") or None,
+    )
+    size = case.get("size")
+    met: Any = start(chain.connect(ConnectionInquiry(asked.client)))
+    if isinstance(met, Refused):
+        return met
+    says = SenderInquiry(asked.client, asked.reverse_path, int(size) if size else None, met.facts)
+    admitted: Any = start(chain.sender(says))
+    if isinstance(admitted, Refused):
+        return admitted
+    asked = evolve(asked, facts=admitted.facts)
+    decision: Any = start(chain.route(asked))
+    if isinstance(decision, Refused) or not chain.asks_contents:
+        return decision
+    message = MESSAGE + b"x" * (int(case.get("octets") or len(MESSAGE)) - len(MESSAGE))
+    question = content(message, str(asked.recipient))
+    taken = chain.content(evolve(question, facts=admitted.facts), [asked])
+    taken.take(message)
+    outcome: Any = start(taken.decide(len(message), question.fields, question.blocks))
+    return decision if isinstance(outcome.each[0].verdict, Accept) else outcome
+
+
+def described(decision: Any, base: Path) -> str:
     """What becomes of a recipient, in a few words."""
+    if isinstance(decision, Outcome):
+        return _word(decision.each[0].verdict)
     if isinstance(decision, Accepted):
         return ", ".join(_route(placement.route, base) for placement in decision.placements)
     return str(decision.reply)
+
+
+def _word(verdict: Any) -> str:
+    match verdict:
+        case Reject(reply) | Delay(reply):
+            return str(reply)
+        case Discard():
+            return "discarded"
+        case _:
+            return "held"
 
 
 def _route(route: Route, base: Path) -> str:
@@ -99,18 +158,17 @@ class PagesTests(SynchronousTestCase):
     def test_what_each_page_says_of_its_configuration_is_what_happens(self) -> None:
         for use in SHIPPED:
             text = (DOCS / "policies" / f"{use}.md").read_text()
-            for name, content in _FILE.findall(text):
-                (self.base / name).write_text(content)
+            for name, said in _FILE.findall(text):
+                (self.base / name).write_text(said)
             tried = 0
             # A table speaks of the configuration above it.
             configurations = [match for match in _BLOCK.finditer(text) if match[1] == "toml"]
             for here, there in zip_longest(configurations, configurations[1:]):
-                chain = chain_of(here[2], self.base)
+                fake = FakeWorld(names(text))
+                chain = chain_of(here[2], self.base, fake)
                 for case in cases(text[here.end() : there.start() if there else None]):
-                    asked = inquiry(
-                        case["recipient"], case.get("sender", "ann@example.com"), case.get("client", "192.0.2.1")
-                    )
-                    decision: Any = start(chain.route(asked))
+                    fake.clock.advance(duration(case.get("later") or 1))
+                    decision = session(chain, case)
                     self.assertEqual(described(decision, self.base), case["what becomes of it"], f"{use}: {case}")
                     tried += 1
             self.assertGreater(tried, 0, use)
