@@ -1,0 +1,272 @@
+"""What is explained beforehand is what happens; and to explain it leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.assembly import Surroundings
+from relay.control.rehearsal import STRANGER, Asked
+from relay.delivery.suppression import Suppressions
+from relay.history.memory import MemoryHistory
+from relay.mail.address import Address
+from relay.mail.explanation import Explanation
+from relay.mail.history import Account
+from relay.net.clock import ReactorClock
+from relay.testing import world
+from relay.testing.world import MailWorld
+from tests.speaking import VERDICTS, Speaking
+
+CONFIGURATION = """
+[[listener]]
+name = "mx"
+address = "127.0.0.1:2525"
+[[listener]]
+name = "local"
+address = "127.0.0.1:2424"
+protocol = "lmtp"
+"""
+MAILBOXES = """
+[[policy]]
+name = "mailboxes"
+use = "mailbox"
+domains = ["here.example"]
+directory = "mail"
+users = ["bob", "other", "archive"]
+"""
+OUTBOUND = """
+[[policy]]
+name = "outbound"
+use = "forward"
+when = { client = ["127.0.0.0/8"] }
+"""
+#: What a policy may be told to say, by the phase in which it is asked.
+SAID = {
+    "AtConnection": ("abstain", "note", "reject", "delay", "accept", "raise", "count"),
+    "AtSender": ("abstain", "note", "reject", "delay", "accept", "none", "count"),
+    "AtRecipient": (
+        *("abstain", "note", "reject", "delay", "deliver", "forward", "rewrite", "discard", "hold"),
+        *("raise", "none", "count"),
+    ),
+    "AtContent": (
+        *("abstain", "note", "reject", "delay", "accept", "discard", "hold", "edit", "bcc", "each"),
+        *("raise", "count"),
+    ),
+}
+GUARDS = (
+    "",
+    'when = { client = ["127.0.0.0/8"] }',
+    'when = { listener = ["local"] }',
+    'when = { sender = ["x.example"] }',
+    'when = { recipient = ["here.example"] }',
+    "when = { authenticated = true }",
+)
+MESSAGE = b"Subject: hello\r\nFrom: ann@x.example\r\n\r\nHi!\r\n.and more\r\n"
+BOB, FAR = Address("bob", "here.example"), Address("eve", "far.example")
+ANN = Address("ann", "x.example")
+
+
+def speaking(name: str, kind: str, says: str, guard: str = "", about: str = "") -> str:
+    return f'[[policy]]\nname = "{name}"\nuse = "tests.speaking:{kind}"\nsays = "{says}"\nabout = "{about}"\n{guard}\n'
+
+
+@st.composite
+def policies(draw: Any) -> str:
+    texts = []
+    for number in range(draw(st.integers(0, 6))):
+        kind = draw(st.sampled_from(sorted(SAID)))
+        texts.append(
+            speaking(
+                f"p{number}",
+                kind,
+                draw(st.sampled_from(SAID[kind])),
+                draw(st.sampled_from(GUARDS)),
+                draw(st.sampled_from(("", "", "x.example", "far.example"))),
+            )
+        )
+    texts += draw(st.lists(st.sampled_from((MAILBOXES, OUTBOUND)), unique=True))
+    return "".join(draw(st.permutations(texts)))
+
+
+MAILS = st.builds(
+    Asked,
+    recipient=st.sampled_from((BOB, Address("nobody", "here.example"), FAR)),
+    sender=st.sampled_from((None, ANN, BOB)),
+    client=st.sampled_from((STRANGER, "127.0.0.1", "2001:db8::7")),
+    helo=st.just("c.example"),
+    listener=st.sampled_from(("", "local")),
+    message=st.just(MESSAGE),
+)
+
+
+class RehearsedCase(SynchronousTestCase):
+    def open(self, policies: str) -> None:
+        self.history = MemoryHistory()
+        self.world = MailWorld(CONFIGURATION + policies, history=self.history)
+        self.world.exchange("far.example", "192.0.2.25")
+
+    def done(self, waiting: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(waiting))
+
+    def explain(self, asked: Asked) -> Explanation:
+        explained: Explanation = self.done(self.world.relay.rehearsal.explain(asked))
+        return explained
+
+    def why(self, text: str) -> Sequence[Account]:
+        accounts: Sequence[Account] = self.done(self.history.why(text)).accounts
+        return accounts
+
+    def send(self, asked: Asked) -> str:
+        """Send this mail to the relay. The reply that counts: a refusal, or the one behind the content."""
+        lmtp = asked.listener == "local"
+        talk = self.world.connect(asked.client, 1 if lmtp else 0)
+        said = [talk.greeting[-1]]
+        if not said[-1].startswith("2"):
+            return said[-1]
+        talk.say(f"{'LHLO' if lmtp else 'EHLO'} {asked.helo}")
+        for line in (f"MAIL FROM:<{asked.sender or ''}>", f"RCPT TO:<{asked.recipient}>", "DATA"):
+            said += talk.say(line)[-1:]
+            if said[-1][0] in "45":
+                return said[-1]
+        assert asked.message is not None
+        talk.send(asked.message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        return talk.replies()[-1]
+
+    def left_behind(self) -> Any:
+        """All that stays of what was done."""
+        return (
+            list(self.world.log.events),
+            list(self.world.store.items()),
+            self.done(self.world.spool.census()),
+            len(self.world.clock.getDelayedCalls()),
+            len(self.history._lives),
+        )
+
+
+class PredictionTests(RehearsedCase):
+    @settings(max_examples=150)
+    @given(policies(), st.lists(MAILS, min_size=1, max_size=4))
+    def test_what_happens_is_what_was_explained_whatever_the_configuration(
+        self, policies: str, mails: list[Asked]
+    ) -> None:
+        self.open(policies)
+        for number, asked in enumerate(mails, 1):
+            before = self.left_behind()
+            explained = self.explain(asked)
+            self.assertTrue(self.explain(asked).same_as(explained))
+            self.assertEqual(self.left_behind(), before)
+            heard = self.send(asked)
+            self.flushLoggedErrors(RuntimeError)
+            account, *earlier = self.accounts()
+            self.assertEqual(len(earlier), number - 1)
+            told = account.explanation
+            self.assertTrue(told.same_as(explained), f"{told}\n\n{explained}")
+            self.assertEqual(heard.startswith("2"), explained.reply.startswith("2"))
+            if not heard.startswith("2"):
+                self.assertEqual(heard[4:].removesuffix(f" [ref {account.ref}]"), explained.reply[4:])
+                self.assertEqual([each.ref for each in self.why(account.ref)], [account.ref])
+            else:
+                self.assertIn(account.id, heard)
+
+    def accounts(self) -> list[Account]:
+        """The newest first."""
+        return [account for life in reversed(self.history._lives.values()) for account in reversed(life.accounts)]
+
+
+class LeftBehindTests(RehearsedCase):
+    def test_a_greylist_does_not_learn_of_a_question(self) -> None:
+        for kind in ("AtConnection", "AtSender", "AtRecipient", "AtContent"):
+            self.open(speaking("grey", kind, "count") + MAILBOXES)
+            asked = Asked(BOB, ANN, helo="c.example", message=MESSAGE)
+            for _ in range(3):
+                self.assertEqual(self.explain(asked).policy, "grey")
+            self.assertTrue(self.send(asked).startswith("4"))
+            self.assertTrue(self.explain(asked).reply.startswith("250"))
+            self.assertTrue(self.send(asked).startswith("250"))
+
+    def test_no_mail_goes_anywhere_and_no_log_has_a_line(self) -> None:
+        self.open(speaking("bcc", "AtContent", "bcc") + MAILBOXES + OUTBOUND)
+        before = self.left_behind()
+        for recipient in (BOB, FAR):
+            explained = self.explain(Asked(recipient, ANN, "127.0.0.1", message=MESSAGE))
+            self.assertEqual(explained.reply, "250 2.0.0 Ok: queued as (its queue id)")
+            self.assertEqual([way.recipient for way in explained.ways], [str(recipient), "archive@here.example"])
+        self.world.pass_time(3600)
+        self.assertEqual(self.left_behind(), before)
+        self.assertFalse(self.world.mailboxes)
+
+
+class ExplanationTests(RehearsedCase):
+    """What is told besides the policies."""
+
+    def ask(self, recipient: Address = FAR, **more: Any) -> Explanation:
+        return self.explain(Asked(recipient, ANN, "127.0.0.1", "c.example", **more))
+
+    def test_the_hosts_of_the_next_hop_are_told_in_the_order_in_which_they_are_tried(self) -> None:
+        self.open(OUTBOUND)
+        self.world.exchange("far.example", "192.0.2.26", preference=20)
+        (way,) = self.ask().ways
+        self.assertEqual((way.to, way.tls, way.policy, way.trouble), ("far.example", "may", "outbound", ""))
+        self.assertEqual(way.hosts, ("mx10.far.example[192.0.2.25]:25", "mx20.far.example[192.0.2.26]:25"))
+
+    def test_why_there_is_no_host_is_told(self) -> None:
+        self.open(OUTBOUND)
+        (way,) = self.ask(Address("eve", "nowhere.example")).ways
+        self.assertEqual((way.hosts, way.trouble), ((), "nowhere.example: the domain does not exist"))
+
+    def test_without_a_message_nobody_is_asked_about_content_and_the_client_hears_what_rcpt_is_answered(self) -> None:
+        self.open(speaking("nose", "AtContent", "reject") + OUTBOUND)
+        explained = self.ask()
+        self.assertEqual(explained.reply, "250 2.1.5 Recipient ok")
+        self.assertEqual([step.policy for step in explained.steps], ["outbound"])
+        self.assertEqual(self.ask(message=MESSAGE).policy, "nose")
+
+    def test_who_the_client_is_and_where_it_comes_in_counts(self) -> None:
+        self.open(
+            speaking("users", "AtRecipient", "deliver", "when = { authenticated = true }")
+            + speaking("secret", "AtRecipient", "deliver", about="TLSv1.3")
+        )
+        self.assertEqual(self.ask(user="ann").ways[0].policy, "users")
+        self.assertEqual(self.ask(tls=True).ways[0].policy, "secret")
+        self.assertEqual(self.ask().reply, "550 5.7.1 <eve@far.example>: relaying denied")
+        mail = self.ask(user="ann", tls=True, listener="local").mail
+        self.assertEqual((mail.user, mail.tls, mail.listener), ("ann", "TLSv1.3", "local"))
+
+    def test_one_question_waits_for_the_other(self) -> None:
+        self.open(speaking("slow", "AtSender", "wait") + MAILBOXES)
+        thinking: list[Deferred[Any]] = []
+        self.patch(Speaking, "thinking", thinking)
+        asked = Asked(BOB, ANN)
+        first, second = (Deferred.fromCoroutine(self.world.relay.rehearsal.explain(asked)) for _ in range(2))
+        self.assertEqual(len(thinking), 1)
+        thinking[0].callback(VERDICTS["reject"])
+        self.assertEqual(self.successResultOf(first).policy, "slow")
+        self.assertNoResult(second)
+        thinking[1].callback(VERDICTS["abstain"])
+        self.assertEqual(self.successResultOf(second).reply, "250 2.1.5 Recipient ok")
+
+    def test_a_question_that_fails_keeps_nobody_waiting(self) -> None:
+        self.open(MAILBOXES)
+        rehearsal = self.world.relay.rehearsal
+        self.failureResultOf(Deferred.fromCoroutine(rehearsal.explain(Asked(BOB, listener="no"))), LookupError)
+        self.assertEqual(self.explain(Asked(BOB)).reply, "250 2.1.5 Recipient ok")
+
+    def test_an_address_that_needs_smtputf8_is_asked_about_with_it(self) -> None:
+        self.open(OUTBOUND)
+        self.assertEqual(self.ask(Address.parse("j\u00fcrgen@far.example")).reply, "250 2.1.5 Recipient ok")
+
+    def test_what_a_suppression_list_refuses_is_told(self) -> None:
+        listed = Suppressions(Path(self.mktemp()), ReactorClock(Clock(), lambda: 0.0))
+        self.patch(world, "Surroundings", partial(Surroundings, suppressions=listed))
+        self.open(OUTBOUND)
+        listed.add(FAR, "has left", "root")
+        self.assertIn("has left", self.ask().reply)
+        self.assertEqual(self.ask().because, "it is on the suppression list")
