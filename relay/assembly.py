@@ -31,6 +31,7 @@ from relay.control.meter import Meter
 from relay.control.rehearsal import Rehearsal
 from relay.control.running import Running
 from relay.delivery.attempt import Attempts
+from relay.delivery.consulting import Consulted
 from relay.delivery.destination import Limits as DispatchLimits
 from relay.delivery.destination import Particular
 from relay.delivery.dispatch import Dispatcher
@@ -257,7 +258,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         spool=surroundings.spool,
         clock=clock,
         mail_log=surroundings.maillog,
-        attempts=attempts,
+        attempts=Consulted(attempts, chain) if chain.asks_attempts else attempts,
         notices=Notices(hostname(settings), chain, clock),
         schedules=schedules,
         random=surroundings.random.random,

@@ -825,6 +825,18 @@ class IScreening(Interface):
         """
 
 
+class IAttemptScreening(Interface):
+    """All policies together, about each attempt to deliver a copy."""
+
+    asks_attempts = Attribute("Whether any policy has a word about attempts; if none has, none need be asked.")
+
+    async def attempt(inquiry: AttemptInquiry, about: Inquiry) -> AttemptVerdict:
+        """
+        What the first says that does not abstain; `about` is what its guard looks at. Never raises for what a policy
+        did: that is a `Delay`.
+        """
+
+
 class IRoutes(Interface):
     """Policies, asked where a copy goes by the configuration of today."""
 

@@ -132,6 +132,8 @@ EXPECTED: list[tuple[Fact, bool, type, str, About, bool]] = [
     (Unwritten("jon", "denied", "EACCES"), False, LATER, "4.2.0", About.RECIPIENT, False),
     (RefusedByPolicy(Reply.of(550, "5.7.26", "no")), False, NEVER, "5.7.26", About.RECIPIENT, False),
     (RefusedByPolicy(Reply.of(550, None, "no")), False, NEVER, "5.7.1", About.RECIPIENT, False),
+    (RefusedByPolicy(Reply.of(450, "4.2.1", "later")), False, LATER, "4.2.1", About.RECIPIENT, False),
+    (RefusedByPolicy(Reply.of(450, None, "later")), False, LATER, "4.7.1", About.RECIPIENT, False),
     (Misbehaved("maildir"), False, LATER, "4.3.0", About.OURSELVES, False),
 ]
 

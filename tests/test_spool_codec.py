@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.address import Address
 from relay.mail.dsn import Notify, Return, Wishes
 from relay.mail.envelope import Body, ByMode, Client, DeliverBy, Envelope, Form
+from relay.mail.facts import Facts
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
@@ -78,7 +79,8 @@ ROUTES: st.SearchStrategy[Route] = st.one_of(
     st.builds(Hold, TEXT),
     st.builds(Reject, st.builds(lambda text: Reply.saying(550, "5.7.1", text), TEXT), TEXT),
 )
-RECIPIENTS = st.builds(Recipient, TEXT, ADDRESSES, ADDRESSES, ROUTES, TEXT, TEXT, WISHES)
+FACTS = st.dictionaries(st.sampled_from(["spf", "vip", "ü"]), TEXT, max_size=2).map(Facts)
+RECIPIENTS = st.builds(Recipient, TEXT, ADDRESSES, ADDRESSES, ROUTES, TEXT, TEXT, WISHES, FACTS)
 
 
 def entry_columns(row: Row) -> Row:
@@ -127,7 +129,7 @@ class RoundTripTests(SynchronousTestCase):
             (Client, "address port helo extended listener user tls lmtp"),
             (TlsFacts, "protocol cipher bits client_subject"),
             (Subject, "name common_name hosts addresses fingerprint"),
-            (Recipient, "id address original route destination policy wishes"),
+            (Recipient, "id address original route destination policy wishes facts"),
             (Wishes, "notify orcpt"),
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),

@@ -58,7 +58,9 @@ class Quarantine:
         if entry is None:
             return None
         envelope, recipient = entry[0].envelope, queued.pending.recipient
-        inquiry = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client)
+        inquiry = Inquiry(
+            recipient.address, recipient.original, envelope.reverse_path, envelope.client, recipient.facts
+        )
         match await self.routes.today(inquiry, ""):
             case Accepted((placement,)) if isinstance(placement.route, Deliver | Forward):
                 return placement.route

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
 from relay.delivery.attempt import Attempts, Judgements
+from relay.delivery.consulting import Consulted
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
 from relay.delivery.destination import Condition, Cut, Destinations, Limits, PutOff, Work
@@ -83,7 +84,7 @@ class Dispatcher:
         spool: ISpool,
         clock: IClock,
         mail_log: IMailLog,
-        attempts: Attempts,
+        attempts: Attempts | Consulted,
         notices: Notices,
         random: Callable[[], float],
         schedules: Schedules | None = None,

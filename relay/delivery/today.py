@@ -100,7 +100,9 @@ class Today:
             return pending
         if route.because == BY_OPERATOR:
             return pending
-        inquiry = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client)
+        inquiry = Inquiry(
+            recipient.address, recipient.original, envelope.reverse_path, envelope.client, recipient.facts
+        )
         try:
             decision = await self.routes.today(inquiry, recipient.policy)
         except CancelledError:

@@ -210,6 +210,7 @@ TABLE: Final[tuple[Line, ...]] = (
     Line(Unwritten, ANY, ANYWHERE, LATER, "4.2.0", RECIPIENT, STAY, because="the mailbox cannot be written now"),
     # -- Ourselves --
     #
+    Line(RefusedByPolicy, {"4yz"}, ANYWHERE, LATER, "4.7.1", RECIPIENT, STAY),
     Line(RefusedByPolicy, ANY, ANYWHERE, NEVER, "5.7.1", RECIPIENT, STAY),
     Line(Misbehaved, ANY, ANYWHERE, LATER, "4.3.0", OURSELVES, STAY, because="an internal error"),
 )
@@ -259,9 +260,9 @@ def _features(fact: Fact) -> set[object]:
             return {fact.need}
         case Unwritten():
             return {fact.errno_name, *(("permanent",) if fact.permanent else ())}
-        case Answered():
+        case Answered() | RefusedByPolicy():
             return _features_of(fact.reply)
-        case RefusedByPolicy() | Misbehaved() | Carried() | Unauthenticated():
+        case Misbehaved() | Carried() | Unauthenticated():
             return set()
         case _:
             assert_never(fact)
@@ -315,7 +316,7 @@ def _because(fact: Fact) -> str:
         case Unsuitable():
             return f"the server does not offer {fact.need.value}, which the message needs"
         case RefusedByPolicy():
-            return "refused by policy"
+            return "refused by policy" if fact.reply.permanent else "put off by policy"
         case _:
             return "not carried"
 
@@ -333,6 +334,8 @@ def _note(fact: Fact) -> str:
             return printable(fact.text)[:_DIAGNOSTIC]
         case Answered(phase=Phase.AUTH):
             return str(fact.reply)[:_DIAGNOSTIC]
+        case RefusedByPolicy():
+            return printable(fact.because)[:_DIAGNOSTIC]
         case Misbehaved():
             return printable(fact.agent)
         case _:

@@ -203,9 +203,14 @@ class Misbehaved:
 
 @frozen
 class RefusedByPolicy:
-    """The copy was accepted with others (an alias) but policy refuses this one of them."""
+    """
+    Policy refuses the copy after it was accepted: one of several (an alias), or this attempt. For now or for good, as
+    the reply says.
+    """
 
     reply: Reply
+    #: Why, in words for the operator, or "".
+    because: str = ""
 
 
 Fact: TypeAlias = (

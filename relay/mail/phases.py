@@ -82,6 +82,8 @@ class AttemptInquiry:
     attempts: int
     #: When it was accepted, in seconds since the epoch by the spool's clock.
     accepted: float
+    #: What policies have found out about its client, its sender and its recipient.
+    facts: Facts = field(default=NO_FACTS, converter=facts)
 
 
 def _changes(given: Iterable[Change]) -> tuple[Change, ...]:

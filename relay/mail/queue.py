@@ -11,6 +11,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import Envelope
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.lanes import lane
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
@@ -56,6 +57,8 @@ class Recipient:
     policy: str = ""
     #: What the sender wants to be told of it.
     wishes: Wishes = NO_WISHES
+    #: What policies have found out by the time at which it was accepted: for those that are asked later.
+    facts: Facts = NO_FACTS
 
 
 def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...]:
@@ -84,7 +87,9 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
     found: list[Recipient] = []
     for number, one in enumerate(copies):
         name = destination(one.route)
-        found.append(Recipient(f"{id}.{number}", one.address, one.original, one.route, name, one.policy, one.wishes))
+        found.append(
+            Recipient(f"{id}.{number}", one.address, one.original, one.route, name, one.policy, one.wishes, one.facts)
+        )
     return tuple(found)
 
 

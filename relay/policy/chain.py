@@ -9,7 +9,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IChain, IClock, IRoutes, IScreening
+from relay.interfaces import IAttemptScreening, IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
 from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
@@ -31,7 +31,7 @@ _ROUTES: Final = frozenset({Deliver, Forward, Discard, Hold})
 _ALL_ABSTAINED: Final = "every policy abstained"
 
 
-@implementer(IChain, IRoutes, IScreening)
+@implementer(IChain, IRoutes, IScreening, IAttemptScreening)
 class Chain:
     """
     Asks its stations in order, and follows aliases.

@@ -19,6 +19,7 @@ import attrs
 from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Notify, Return, Wishes
 from relay.mail.envelope import Body, ByMode, Client, DeliverBy, Envelope, Form
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
@@ -115,7 +116,7 @@ class Encoder:
             recipient.destination,
             recipient.policy,
             None,
-            None if recipient.wishes is NO_WISHES else _wishes_text(recipient.wishes),
+            None if recipient.wishes is NO_WISHES and not recipient.facts else _rest_text(recipient),
         )
 
     def route(self, route: Route) -> str:
@@ -166,6 +167,7 @@ class Decoder:
     def _pending(self, row: Row) -> Pending:
         id, due, attempts, address, original, route, destination, policy, last, wishes = row
         recipient = address_from(_text(address))
+        rest = {} if wishes is None else json.loads(_text(wishes))
         return Pending(
             recipient=Recipient(
                 id=_text(id),
@@ -174,7 +176,8 @@ class Decoder:
                 route=self._remembered(_route_from, _text(route)),
                 destination=_text(destination),
                 policy=_text(policy),
-                wishes=NO_WISHES if wishes is None else _wishes_from(json.loads(_text(wishes))),
+                wishes=_wishes_from(rest) if rest else NO_WISHES,
+                facts=Facts(rest["facts"]) if "facts" in rest else NO_FACTS,
             ),
             attempts=int(attempts),
             due=_number(due),
@@ -281,12 +284,16 @@ def _subject_from(fields: Any) -> Subject:
     return Subject(**{**fields, "hosts": tuple(fields["hosts"]), "addresses": tuple(fields["addresses"])})
 
 
-def _wishes_text(wishes: Wishes) -> str | None:
+def _rest_text(recipient: Recipient) -> str | None:
+    """What the sender wishes for a recipient, and what policies know of it: mostly nothing."""
     fields: dict[str, Any] = {}
+    wishes = recipient.wishes
     if wishes.notify is not None:
         fields["notify"] = sorted(what.value for what in wishes.notify)
     if wishes.orcpt:
         fields["orcpt"] = wishes.orcpt
+    if recipient.facts:
+        fields["facts"] = dict(recipient.facts)
     return _dumps(fields) if fields else None
 
 

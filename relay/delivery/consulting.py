@@ -1,0 +1,74 @@
+"""
+Policies that have a word before each attempt: where there are any, every attempt goes by way of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from relay.delivery.attempt import Attempts, Judgements
+from relay.delivery.trouble import judge
+from relay.interfaces import Claim, IAttemptScreening
+from relay.mail.outcome import Misbehaved, RefusedByPolicy
+from relay.mail.phases import AttemptInquiry, AttemptVerdict
+from relay.mail.queue import Pending
+from relay.mail.routing import Delay, Forward, Inquiry, Reject
+
+
+@frozen
+class Consulted:
+    """`Attempts` of what policies let through. A copy that they delay or refuse is judged without an attempt."""
+
+    attempts: Attempts
+    policies: IAttemptScreening
+    log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+
+    async def carry(self, claim: Claim, *more: Any) -> Judgements:
+        """As `Attempts.carry`."""
+        judgements: Judgements = {}
+        permitted: list[Pending] = []
+        try:
+            for pending in claim.pending:
+                permitted += await self._consulted(claim, pending, judgements)
+        except CancelledError:
+            # Who has been judged is; nobody else was tried.
+            return judgements
+        except Exception:
+            self.log.failure("Policies could not be asked about an attempt to carry {id}", id=claim.entry.id)
+            for pending in claim.pending:
+                judgements.setdefault(pending.recipient.id, judge(Misbehaved("policies")))
+            return judgements
+        if permitted:
+            carry: Callable[..., Any] = self.attempts.carry
+            judgements |= await carry(evolve(claim, pending=tuple(permitted)), *more)
+        return judgements
+
+    async def _consulted(self, claim: Claim, pending: Pending, judgements: Judgements) -> list[Pending]:
+        """The copy as it is to be carried; nothing if it is judged instead."""
+        entry, recipient = claim.entry, pending.recipient
+        envelope = entry.envelope
+        inquiry = AttemptInquiry(
+            entry.id,
+            envelope,
+            recipient.address,
+            recipient.route,
+            recipient.policy,
+            pending.attempts,
+            entry.arrived,
+            recipient.facts,
+        )
+        about = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client, recipient.facts)
+        verdict: AttemptVerdict = await self.policies.attempt(inquiry, about)
+        match verdict:
+            case Delay(reply, because) | Reject(reply, because):
+                judgements[recipient.id] = judge(RefusedByPolicy(reply, because))
+                return []
+            case Forward():
+                return [evolve(pending, recipient=evolve(recipient, route=verdict))]
+            case _:
+                return [pending]
