@@ -1,0 +1,36 @@
+"""Policies that see what happens and decide nothing: a mail log that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from relay.interfaces import IMailLog, IObserver
+from relay.policy.asking import Station
+
+
+@implementer(IMailLog)
+class Observers:
+    """Hands each event to all stations whose policies observe. What one of them raises is its own affair."""
+
+    def __init__(self, stations: Iterable[Station], log: Logger) -> None:
+        self._observers = tuple(
+            (station.name, station.policy.observe) for station in stations if IObserver.providedBy(station.policy)
+        )
+        self._log = log
+
+    def __bool__(self) -> bool:
+        """Whether anybody observes."""
+        return bool(self._observers)
+
+    def event(self, what: str, /, **fields: object) -> None:
+        for name, observe in self._observers:
+            try:
+                # Each has fields of its own: what one of them changes is nobody else's.
+                observe(what, dict(fields))
+            except Exception:
+                self._log.failure(
+                    "policy {policy} raised an exception when it observed '{what}'", policy=name, what=what
+                )
