@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
+from relay.history.teed import Teed
 from relay.interfaces import ICredentials, IHistory
 from relay.net.clock import ReactorClock
 from relay.net.listener import SmtpServerFactory
@@ -112,7 +113,7 @@ class MailWorld:
             resolver=self.names,
             tcp=self.internet,
             spool=self.spool,
-            maillog=self.log,
+            maillog=self.log if self.history is None else Teed(self.log, self.history),
             history=self.history,
             agents={"maildir": self.local, "mbox": self.local, "console": self.local},
             random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
