@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from configparser import ConfigParser
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,39 +32,7 @@ from relay.policy.registry import SHIPPED, option_model
 from relay.policy.tables import Tables
 from relay.testing.policy import FakeWorld, inquiry
 from relay.testing.questions import MESSAGE, content
-
-DOCS = Path(__file__).parent.parent / "docs"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: A file that a page shows.
-_FILE = re.compile(r"^The file `([a-z.]+)`:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: What a page takes to be in the DNS.
-_ZONE = re.compile(r"^In the DNS:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TABLE = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
-_ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
-
-
-def blocks(page: Path, kind: str) -> list[str]:
-    return [text for found, text in _BLOCK.findall(page.read_text()) if found == kind]
-
-
-def cases(text: str) -> list[dict[str, str]]:
-    """The rows of the Markdown tables that say what becomes of mail, by column."""
-    found: list[dict[str, str]] = []
-    for table in _TABLE.findall(text):
-        columns, _, *rows = [[cell.strip() for cell in row.split("|")] for row in _ROW.findall(table)]
-        if columns[-1] == "what becomes of it":
-            found += [dict(zip(columns, (cell.replace("`", "") for cell in row), strict=True)) for row in rows]
-    return found
-
-
-def names(text: str) -> dict[str, dict[str, list[Any]]]:
-    """What stands in the DNS, as the page has it: a name, a kind, and what follows."""
-    found: dict[str, dict[str, list[Any]]] = {}
-    for line in (line for zone in _ZONE.findall(text) for line in zone.splitlines()):
-        name, kind, *value = line.split()
-        record = (int(value[0]), value[1].removesuffix(".")) if kind == "MX" else " ".join(value)
-        found.setdefault(name, {}).setdefault(kind, []).append(record)
-    return found
+from tests.policy.pages import DOCS, blocks, configurations, files, names, page
 
 
 def chain_of(text: str, base: Path, fake: FakeWorld | None = None) -> Chain:
@@ -157,16 +124,14 @@ class PagesTests(SynchronousTestCase):
 
     def test_what_each_page_says_of_its_configuration_is_what_happens(self) -> None:
         for use in SHIPPED:
-            text = (DOCS / "policies" / f"{use}.md").read_text()
-            for name, said in _FILE.findall(text):
+            text = page(use)
+            for name, said in files(text).items():
                 (self.base / name).write_text(said)
             tried = 0
-            # A table speaks of the configuration above it.
-            configurations = [match for match in _BLOCK.finditer(text) if match[1] == "toml"]
-            for here, there in zip_longest(configurations, configurations[1:]):
+            for configuration, cases in configurations(text):
                 fake = FakeWorld(names(text))
-                chain = chain_of(here[2], self.base, fake)
-                for case in cases(text[here.end() : there.start() if there else None]):
+                chain = chain_of(configuration, self.base, fake)
+                for case in cases:
                     fake.clock.advance(duration(case.get("later") or 1))
                     decision = session(chain, case)
                     self.assertEqual(described(decision, self.base), case["what becomes of it"], f"{use}: {case}")
@@ -175,8 +140,8 @@ class PagesTests(SynchronousTestCase):
 
     def test_each_page_is_about_its_policy(self) -> None:
         for use in SHIPPED:
-            page = DOCS / "policies" / f"{use}.md"
-            self.assertTrue(any(f'use  = "{use}"' in re.sub(" +=", "  =", text) for text in blocks(page, "toml")), use)
+            configured = [re.sub(" +=", "  =", text) for text in blocks(page(use), "toml")]
+            self.assertTrue(any(f'use  = "{use}"' in text for text in configured), use)
 
 
 class WritingAPolicyTests(SynchronousTestCase):
@@ -186,7 +151,7 @@ class WritingAPolicyTests(SynchronousTestCase):
         self.patch(sys, "path", [str(self.folder), *sys.path])
         before = set(sys.modules)
         self.addCleanup(lambda: [sys.modules.pop(name) for name in set(sys.modules) - before])
-        self.page = DOCS / "writing-a-policy.md"
+        self.page = (DOCS / "writing-a-policy.md").read_text()
         self.policy, self.plugin, self.tests = blocks(self.page, "python")
         (self.configuration,) = blocks(self.page, "toml")
         (self.entry_point,) = blocks(self.page, "ini")
@@ -239,7 +204,7 @@ class WritingAPolicyTests(SynchronousTestCase):
 
     def test_every_verdict_of_the_table_can_be_built_as_it_stands_there(self) -> None:
         known = {**vars(routing), "Reply": Reply, "address": inquiry("jon@example.org").recipient}
-        rows = [row for row in self.page.read_text().splitlines() if row.startswith("| `")]
+        rows = [row for row in self.page.splitlines() if row.startswith("| `")]
         self.assertEqual(len(rows), len(get_args(routing.Verdict)))
         for row, verdict in zip(rows, get_args(routing.Verdict), strict=True):
             for code in re.findall(r"`([A-Z]\w+\(.*?\))`", row):
@@ -250,4 +215,4 @@ class WritingAPolicyTests(SynchronousTestCase):
 
     def test_all_that_the_world_has_is_named(self) -> None:
         for field in fields(World):
-            self.assertIn(f"`world.{field.name}`", self.page.read_text())
+            self.assertIn(f"`world.{field.name}`", self.page)
