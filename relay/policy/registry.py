@@ -25,6 +25,8 @@ SHIPPED: Final = {
     "console": "relay.policy.console:Console",
     "deliver": "relay.policy.deliver:DeliverAll",
     "discard": "relay.policy.discard:DiscardAll",
+    "dnsbl": "relay.policy.dnsbl:Dnsbl",
+    "dnswl": "relay.policy.dnswl:Dnswl",
     "forward": "relay.policy.forward:ForwardAll",
     "greylist": "relay.policy.greylist:Greylist",
     "mailbox": "relay.policy.mailbox:Mailbox",
