@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.address import Address
+from relay.mail.answer import Absent, Exchange, Found, Unanswered, in_words
 from relay.mail.decision import Placement
 from relay.mail.edits import AddField, AddRecipient, RemoveField, ReplaceField, ReplaceRecipients
 from relay.mail.envelope import Client
@@ -259,3 +260,15 @@ class WayTests(SynchronousTestCase):
     def test_what_was_found_there(self) -> None:
         told = way(Placement(JON, BOB, Forward("far.example")), [Peer("mx", "192.0.2.1"), Peer("/run/lmtp")], "no")
         self.assertEqual((told.hosts, told.trouble), (("mx[192.0.2.1]:25", "/run/lmtp"), "no"))
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_what_the_dns_said_has_words(self) -> None:
+        for answer, said in (
+            (Found(("192.0.2.1", "192.0.2.2"), authentic=True), "192.0.2.1, 192.0.2.2"),
+            (Found((Exchange(10, "mx.example.org"), Exchange(0, ""))), "10 mx.example.org, 0 ."),
+            (Absent(nonexistent=True), "no such name"),
+            (Absent(nonexistent=False), "no such records"),
+            (Unanswered("SERVFAIL"), "no answer: SERVFAIL"),
+        ):
+            self.assertEqual(in_words(answer), said)

@@ -45,3 +45,17 @@ class Unanswered:
 
 
 Answer: TypeAlias = Found | Absent | Unanswered
+
+
+def in_words(answer: Answer) -> str:
+    """The answer for people: `192.0.2.1, 192.0.2.2`, `10 mx.example.org`, `no such name`."""
+    match answer:
+        case Found(records):
+            return ", ".join(
+                f"{record.preference} {record.exchanger or '.'}" if isinstance(record, Exchange) else record
+                for record in records
+            )
+        case Absent(nonexistent):
+            return "no such name" if nonexistent else "no such records"
+        case Unanswered(why):
+            return f"no answer: {why}"

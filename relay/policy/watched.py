@@ -14,7 +14,7 @@ from attrs import evolve
 from zope.interface import implementer
 
 from relay.interfaces import HttpAnswer, HttpTrouble, IHttp, IResolver, IStore, ITable, World
-from relay.mail.answer import Answer
+from relay.mail.answer import Answer, in_words
 from relay.policy.looking import note
 
 
@@ -36,7 +36,7 @@ class _Resolver:
 
     async def look_up(self, name: str, kind: str) -> Answer:
         answer = await self._resolver.look_up(name, kind)
-        note("dns", f"{name} {kind}", str(answer))
+        note("dns", f"{name} {kind}", in_words(answer))
         return answer
 
 
