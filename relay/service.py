@@ -30,7 +30,6 @@ from twisted.python.util import switchUID
 from relay.agents.console import ConsoleAgent
 from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
-from relay.agents.threads import Threads
 from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
 from relay.authentication import UserSource
 from relay.config.addresses import Inet, Unix
@@ -54,6 +53,7 @@ from relay.net.listen import NoSuchSocket, is_public, listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
+from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
 from relay.policy.registry import names, option_model
 from relay.spool.errors import SpoolUnusable

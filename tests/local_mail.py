@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IContent, Report
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Form
@@ -19,6 +18,7 @@ from relay.mail.outcome import Carried, Fact, Unwritten
 from relay.mail.queue import Entry, Recipient
 from relay.mail.routing import Deliver
 from relay.net.clock import ReactorClock
+from relay.net.threads import IThreads, Stop
 from relay.net.waiting import start
 from relay.smtp.octets import wire
 

@@ -7,9 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from relay.agents.console import ConsoleAgent
-from relay.agents.threads import AtOnce, IThreads
 from relay.interfaces import IAgent
 from relay.mail.outcome import Carried, Unwritten
+from relay.net.threads import AtOnce, IThreads
 from relay.net.waiting import start
 from tests.local_mail import ByHand, Text, consignment, fact, is_put_off, reported, to
 

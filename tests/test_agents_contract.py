@@ -25,10 +25,10 @@ from relay.agents.http import HttpAgent
 from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
 from relay.agents.pipe import PipeAgent
-from relay.agents.threads import AtOnce
 from relay.interfaces import Consignment, IAgent, Report, World
 from relay.mail.envelope import Form
 from relay.mail.outcome import Carried, Fact, Unwritten
+from relay.net.threads import AtOnce
 from relay.smtp.octets import plain
 from relay.testing.agent import CLAUSES, AgentContract, check_agent
 from tests.real_reactor import RealReactor

@@ -23,11 +23,11 @@ from zope.interface.verify import verifyObject
 from relay.agents.copies import mailbox as mailbox_of
 from relay.agents.copies import unix
 from relay.agents.maildir import MaildirAgent
-from relay.agents.threads import AtOnce, Stop, Stopped, Threads
 from relay.interfaces import IAgent
 from relay.mail.envelope import Form
 from relay.mail.outcome import Carried, Misbehaved, Unwritten
 from relay.net.disk import Disk
+from relay.net.threads import AtOnce, Stop, Stopped, Threads
 from relay.net.waiting import start
 from relay.testing.disk import FaultyDisk, Gone
 from tests.local_mail import (
@@ -399,7 +399,7 @@ class ThreadTests(SynchronousTestCase):
 KILLED = """
 import os, sys
 from relay.agents.maildir import MaildirAgent
-from relay.agents.threads import AtOnce
+from relay.net.threads import AtOnce
 from relay.testing.disk import FaultyDisk
 from tests.local_mail import clock, consignment, reported, to
 

@@ -24,11 +24,11 @@ from zope.interface.verify import verifyObject
 from relay.agents.appending import Label, append, beside, repair
 from relay.agents.locking import PAUSES, STALE, Locks
 from relay.agents.mbox import MboxAgent, from_line, message, quoted
-from relay.agents.threads import AtOnce, IThreads, Stop
 from relay.interfaces import IAgent
 from relay.mail.address import Address
 from relay.mail.outcome import Carried, Unwritten
 from relay.net.disk import Disk
+from relay.net.threads import AtOnce, IThreads, Stop
 from relay.net.waiting import start
 from relay.testing.disk import FaultyDisk, Gone
 from tests.local_mail import (
@@ -536,7 +536,7 @@ class Torn(FaultyDisk):
 KILLED = """
 import os, sys
 from relay.agents.mbox import MboxAgent
-from relay.agents.threads import AtOnce
+from relay.net.threads import AtOnce
 from relay.testing.disk import FaultyDisk
 from tests.local_mail import clock, consignment, reported, to
 

@@ -20,8 +20,8 @@ from contextlib import suppress
 from attrs import frozen
 
 from relay.agents.locking import hidden
-from relay.agents.threads import Stop
 from relay.net.disk import Disk, opened, sync_directory, write_all
+from relay.net.threads import Stop
 
 _BLOCK = 256 * 1024
 #: The first line of the file beside, which is filled with blanks to this length. It is written last.

@@ -19,9 +19,9 @@ from zope.interface import implementer
 
 from relay.agents.copies import Copy, fact_of
 from relay.agents.places import NoParameters
-from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, Report
 from relay.mail.outcome import Carried, Fact
+from relay.net.threads import IThreads, Stop
 
 #: Octets of a message that are printed.
 MOST = 64 * 1024

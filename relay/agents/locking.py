@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from relay.agents.threads import Stop
 from relay.interfaces import IClock
 from relay.net.disk import Disk, write_all
+from relay.net.threads import Stop
 
 #: A lock file that a stranger has left behind is removed if for so many seconds neither it nor the mailbox was
 #: touched, and nobody has the `fcntl` lock. Postfix has the same (`stale_lock_time`).

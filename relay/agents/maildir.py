@@ -21,11 +21,11 @@ from zope.interface import implementer
 from relay.agents.copies import Copy, carry_copies
 from relay.agents.directories import Directories
 from relay.agents.places import FolderParameters
-from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, IClock, Report
 from relay.mail.outcome import Carried, Fact
 from relay.mail.queue import Entry
 from relay.net.disk import DIRECTORY, Disk, opened, write_all
+from relay.net.threads import IThreads, Stop
 
 #: `/` ends a name and `:` begins a reader's flags, so neither may stand in what a name is made of.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")

@@ -22,13 +22,13 @@ from relay.agents.copies import Copy, carry_copies
 from relay.agents.directories import Directories
 from relay.agents.locking import Locks
 from relay.agents.places import FileParameters
-from relay.agents.threads import IThreads, Stop
 from relay.interfaces import Consignment, IAgent, IClock, Report
 from relay.mail.address import Address
 from relay.mail.outcome import Carried, Fact
 from relay.mail.queue import Recipient
 from relay.mail.routing import Deliver
 from relay.net.disk import Disk
+from relay.net.threads import IThreads, Stop
 
 _LOOKS_FIRST = re.compile(rb"(\n>*)From ")
 

@@ -1,13 +1,15 @@
-"""Where agents that write to disk do it: in a few threads of their own, never in the reactor's."""
+"""Where work is done that waits for a disk, or blocks otherwise: in a few threads of its own, not in the reactor's."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 T = TypeVar("T")
 
@@ -19,14 +21,23 @@ class Stopped(Exception):
 class Stop:
     """Handed to work, which looks at it wherever it could still leave everything as it was."""
 
-    __slots__ = ("_said",)
+    __slots__ = ("_said", "_waits_for")
 
     def __init__(self) -> None:
         self._said = False
+        self._waits_for: Deferred[Any] | None = None
 
     def say(self) -> None:
         """Called from the reactor's thread."""
         self._said = True
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+
+    def waits_for(self, deferred: Deferred[Any]) -> None:
+        """The work waits for this, which is cancelled if it is to stop. Called from the reactor's thread."""
+        self._waits_for = deferred
+        if self._said:
+            deferred.cancel()
 
     def check(self) -> None:
         """Called by the work: raises `Stopped` once `say` was called."""
@@ -35,7 +46,9 @@ class Stop:
 
 
 class IThreads(Interface):
-    """Runs work that waits for a disk."""
+    """Runs work that blocks."""
+
+    unfinished = Attribute("How much work has been handed over that has not come to its end.")
 
     def run(work: Callable[[Stop], T]) -> Awaitable[T]:
         """
@@ -49,6 +62,8 @@ class IThreads(Interface):
 class AtOnce:
     """Runs work where it stands: for tests, and for programs without a reactor."""
 
+    unfinished = 0
+
     async def run(self, work: Callable[[Stop], T]) -> T:
         return work(Stop())
 
@@ -61,9 +76,13 @@ class Threads:
     The more of them, the more syncs of the disk the kernel can put together. Threads are made when there is work.
     """
 
-    def __init__(self, reactor: Any, most: int = 8, name: str = "mailboxes") -> None:
+    def __init__(self, reactor: Any, most: int = 8, name: str = "mailboxes", *, waited_for: bool = True) -> None:
+        """`waited_for`: the process does not end before what runs has; without it, it ends in the middle of that."""
         self._reactor = reactor
         self._pool = ThreadPool(0, most, name)
+        if not waited_for:
+            self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        self.unfinished = 0
 
     def start(self) -> None:
         self._pool.start()
@@ -74,6 +93,10 @@ class Threads:
         """
         self._pool.stop()
 
+    def let_go(self) -> None:
+        """End each thread as soon as it has nothing to do, and wait for none. Nothing more is run."""
+        self._pool.adjustPoolsize(0, 0)
+
     def run(self, work: Callable[[Stop], T]) -> Deferred[T]:
         stop = Stop()
         deferred: Deferred[T] = Deferred(lambda _: stop.say())
@@ -83,13 +106,14 @@ class Threads:
             return work(stop)
 
         def back(_succeeded: bool, result: Any) -> None:
-            self._reactor.callFromThread(_answer, deferred, result)
+            self._reactor.callFromThread(self._ended, deferred, result)
 
+        self.unfinished += 1
         self._pool.callInThreadWithCallback(back, unless_stopped)
         return deferred
 
-
-def _answer(deferred: Deferred[Any], result: Any) -> None:
-    """`result` may be a `Failure`; it comes too late for a wait that was cancelled."""
-    if not deferred.called:
-        deferred.callback(result)
+    def _ended(self, deferred: Deferred[Any], result: Any) -> None:
+        """`result` may be a `Failure`; it comes too late for a wait that was cancelled."""
+        self.unfinished -= 1
+        if not deferred.called:
+            deferred.callback(result)
