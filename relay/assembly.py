@@ -3,15 +3,19 @@ Where the objects meet: from settings, and what the machine gives, to a relay th
 
 A relay of the operator's and one of a test are put together here alike. They differ in their `Surroundings`, and
 in nothing else.
+
+What the settings decide is a `Generation`, which is replaced as a whole when the configuration is read again. What
+counts and keeps (the spool, the dispatcher, who is connected) stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
@@ -44,12 +48,27 @@ from relay.delivery.reach import Reach
 from relay.delivery.retry import Schedule, Schedules
 from relay.delivery.search import Search
 from relay.delivery.suppression import Suppressions
-from relay.doors import Doors
+from relay.doors import Doors, failure_limits
 from relay.history.teed import Teed
-from relay.interfaces import IAgent, IClock, ICredentials, IHistory, IHttp, IMailLog, IResolver, ISpool, IStore, World
+from relay.interfaces import (
+    IAgent,
+    IClock,
+    ICredentials,
+    IDispatch,
+    IHistory,
+    IHttp,
+    IMailLog,
+    IResolver,
+    ISpool,
+    IStore,
+    ITable,
+    World,
+)
 from relay.mail.reference import BITS, reference
 from relay.net.admission import Admission
+from relay.net.auth_limits import Limiter
 from relay.net.client import Dialer
+from relay.net.doorway import Doorway
 from relay.net.fetching import Fetching
 from relay.net.listener import SmtpServerFactory
 from relay.net.logins import Logins
@@ -107,23 +126,117 @@ class Listener:
     factory: SmtpServerFactory
 
 
-@frozen
+@frozen(eq=False)
+class Conduct:
+    """How mail is carried onward."""
+
+    attempts: Attempts | Consulted
+    notices: Notices
+    schedules: Schedules
+    limits: DispatchLimits
+    routes: Chain
+    #: Called when nothing is carried in this way any more.
+    parted: Callable[[], None]
+
+
+@frozen(eq=False)
+class Generation:
+    """
+    What one reading of the configuration has made. A session ends with the one that it has begun with, and an attempt
+    too; what begins has the one of that moment.
+    """
+
+    settings: Settings
+    #: As the relay's, with the TLS of this generation.
+    surroundings: Surroundings
+    tables: Tables
+    chain: Chain
+    conduct: Conduct
+    #: By the listeners' names.
+    doorways: Mapping[str, Doorway]
+    #: What would become of a mail.
+    rehearsal: Rehearsal
+
+
+@frozen(eq=False)
+class Permanent:
+    """What all generations of a relay share."""
+
+    dispatcher: Dispatcher
+    admission: Admission
+    limiter: Limiter
+    #: Messages that wait for their commit.
+    turnstile: Turnstile
+
+
+@define(eq=False)
 class Relay:
     """All that makes a relay. `relay.service` starts and stops it."""
 
-    settings: Settings
-    surroundings: Surroundings
-    chain: Chain
-    dispatcher: Dispatcher
+    generation: Generation
+    permanent: Permanent
     listeners: tuple[Listener, ...]
-    admission: Admission
-    #: Messages that wait for their commit.
-    turnstile: Turnstile
     #: When it was put together, by `IClock.seconds`.
     started: float
     meter: Meter
-    #: What would become of a mail.
-    rehearsal: Rehearsal
+
+    @property
+    def settings(self) -> Settings:
+        return self.generation.settings
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return self.generation.surroundings
+
+    @property
+    def chain(self) -> Chain:
+        return self.generation.chain
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        return self.generation.rehearsal
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self.permanent.dispatcher
+
+    @property
+    def admission(self) -> Admission:
+        return self.permanent.admission
+
+    @property
+    def turnstile(self) -> Turnstile:
+        return self.permanent.turnstile
+
+    def prepare(self, settings: Settings, *, file: str, tls: Mapping[str, ServerTls] | None = None) -> Generation:
+        """
+        What these settings make of this relay. Nothing has changed when it returns.
+
+        The listeners have to be the same. `tls` is theirs; `None`: that of before. Raises `ConfigurationError`.
+        """
+        before = self.generation
+        surroundings = before.surroundings if tls is None else evolve(before.surroundings, tls=tls)
+        policies = _policies(settings, surroundings, file, before.tables)
+        conduct = _conduct(settings, surroundings, policies, file)
+        return _generation(settings, surroundings, policies, conduct, self.permanent, file)
+
+    def adopt(self, generation: Generation) -> None:
+        """Whatever begins from now on has this generation, which `prepare` has made. Never raises."""
+        settings, permanent, conduct = generation.settings, self.permanent, generation.conduct
+        permanent.admission.adopt(settings.limits, settings.trusted)
+        permanent.limiter.adopt(failure_limits(settings.limits))
+        permanent.turnstile.adopt(settings.limits.waiting_commits)
+        for listener in self.listeners:
+            listener.factory.doorway = generation.doorways[listener.settings.name]
+        self.generation = generation
+        permanent.dispatcher.adopt(
+            attempts=conduct.attempts,
+            notices=conduct.notices,
+            schedules=conduct.schedules,
+            limits=conduct.limits,
+            routes=conduct.routes,
+            parted=conduct.parted,
+        )
 
 
 def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Relay:
@@ -137,21 +250,64 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     listed = surroundings.suppressions
     meter = Meter(surroundings.maillog if listed is None else Teed(surroundings.maillog, listed))
     surroundings = evolve(surroundings, maillog=meter)
-    world = _world(settings, surroundings)
+    policies = _policies(settings, surroundings, file)
+    conduct = _conduct(settings, surroundings, policies, file)
+    permanent = Permanent(
+        _dispatcher(settings, surroundings, conduct),
+        Admission(settings.limits, settings.trusted, clock),
+        Limiter(clock, failure_limits(settings.limits)),
+        Turnstile(settings.limits.waiting_commits),
+    )
+    generation = _generation(settings, surroundings, policies, conduct, permanent, file)
+    listeners = tuple(Listener(each, SmtpServerFactory(generation.doorways[each.name])) for each in settings.listener)
+    return Relay(generation, permanent, listeners, clock.seconds(), meter)
+
+
+@frozen(eq=False)
+class _Policies:
+    world: World
+    tables: Tables
+    chain: Chain
+
+
+def _policies(settings: Settings, surroundings: Surroundings, file: str, before: Tables | None = None) -> _Policies:
+    tables = Tables(settings.table, surroundings.clock, surroundings.apart, before)
+    world = world_of(settings, surroundings, tables)
     chain = make_chain(settings.policy, world, file=file, timeout=settings.limits.policies_at_command)
-    dispatcher = _dispatcher(settings, surroundings, world, chain, file)
-    admission = Admission(settings.limits, settings.trusted, clock)
-    reception = _reception(settings, surroundings, chain, dispatcher)
-    doors = Doors(settings, hostname(settings), surroundings.tls, surroundings.credentials, reception, admission)
-    listeners = tuple(Listener(each, doors.factory(each)) for each in settings.listener)
-    turnstile = reception.turnstile
-    rehearsal = _rehearsal(settings, surroundings, world, dispatcher, file)
-    return Relay(
-        settings, surroundings, chain, dispatcher, listeners, admission, turnstile, clock.seconds(), meter, rehearsal
+    return _Policies(world, tables, chain)
+
+
+def _generation(
+    settings: Settings,
+    surroundings: Surroundings,
+    policies: _Policies,
+    conduct: Conduct,
+    permanent: Permanent,
+    file: str,
+) -> Generation:
+    reception = reception_of(settings, surroundings, policies.chain, permanent.dispatcher, permanent.turnstile)
+    doors = Doors(
+        settings,
+        hostname(settings),
+        surroundings.tls,
+        surroundings.credentials,
+        reception,
+        permanent.admission,
+        permanent.limiter,
+    )
+    return Generation(
+        settings,
+        surroundings,
+        policies.tables,
+        policies.chain,
+        conduct,
+        {each.name: doors.doorway(each) for each in settings.listener},
+        _rehearsal(settings, surroundings, policies.world, permanent, file),
     )
 
 
-def _world(settings: Settings, surroundings: Surroundings) -> World:
+def world_of(settings: Settings, surroundings: Surroundings, tables: Callable[[str | Path], ITable]) -> World:
+    """All that policies may learn from."""
     clock, resolver = surroundings.clock, surroundings.resolver
     reach = Reach(is_local=surroundings.is_local)
     return World(
@@ -163,7 +319,7 @@ def _world(settings: Settings, surroundings: Surroundings) -> World:
         store=surroundings.store or MemoryStore(clock),
         http=surroundings.http
         or Fetching(surroundings.tcp, clock, resolver, lambda address: reach.permits(address, private=False)),
-        table=Tables(settings.table, clock, surroundings.apart),
+        table=tables,
     )
 
 
@@ -208,7 +364,10 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
     )
 
 
-def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dispatcher: Dispatcher) -> Reception:
+def reception_of(
+    settings: Settings, surroundings: Surroundings, chain: Chain, dispatch: IDispatch, turnstile: Turnstile
+) -> Reception:
+    """What the visits to all listeners have in common."""
     listed = surroundings.suppressions
     return Reception(
         hostname=hostname(settings),
@@ -216,9 +375,9 @@ def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dis
         limits=settings.limits,
         chain=chain if listed is None else Suppressing(chain, listed, Networks(settings.trusted)),
         spool=surroundings.spool,
-        dispatch=dispatcher,
+        dispatch=dispatch,
         maillog=surroundings.maillog,
-        turnstile=Turnstile(settings.limits.waiting_commits),
+        turnstile=turnstile,
         clock=surroundings.clock,
         screening=chain,
         mixed=settings.content.mixed,
@@ -227,7 +386,7 @@ def _reception(settings: Settings, surroundings: Surroundings, chain: Chain, dis
     )
 
 
-def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, chain: Chain, file: str) -> Dispatcher:
+def _conduct(settings: Settings, surroundings: Surroundings, policies: _Policies, file: str) -> Conduct:
     delivery, clock, schedules = settings.delivery, surroundings.clock, _schedules(settings)
     problems = [
         settings.problem(file, ("policy", at, "login"), text) for at, text in missing(settings.policy, settings.login)
@@ -243,7 +402,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
     neighbourhood = _neighbourhood(settings, surroundings)
     pool = Pool(clock, _keeping(delivery.connections))
     attempts = Attempts(
-        agents=Agents(surroundings.agents, world),
+        agents=Agents(surroundings.agents, policies.world),
         transmitter=SmtpTransmitter(
             Dialer(surroundings.tcp, clock, hostname(settings), Deadlines(**delivery.timeouts.model_dump())),
             tls,
@@ -254,17 +413,29 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, world: World, ch
         addresses=delivery.addresses,
         sessions=delivery.sessions,
     )
+    chain = policies.chain
+    return Conduct(
+        Consulted(attempts, chain) if chain.asks_attempts else attempts,
+        Notices(hostname(settings), chain, clock),
+        schedules,
+        _dispatch_limits(delivery, schedules),
+        chain,
+        pool.close,
+    )
+
+
+def _dispatcher(settings: Settings, surroundings: Surroundings, conduct: Conduct) -> Dispatcher:
     return Dispatcher(
         spool=surroundings.spool,
-        clock=clock,
+        clock=surroundings.clock,
         mail_log=surroundings.maillog,
-        attempts=Consulted(attempts, chain) if chain.asks_attempts else attempts,
-        notices=Notices(hostname(settings), chain, clock),
-        schedules=schedules,
+        attempts=conduct.attempts,
+        notices=conduct.notices,
+        schedules=conduct.schedules,
         random=surroundings.random.random,
-        limits=_dispatch_limits(delivery, schedules),
-        routes=chain,
-        parted=pool.close,
+        limits=conduct.limits,
+        routes=conduct.routes,
+        parted=conduct.parted,
     )
 
 
@@ -284,14 +455,15 @@ def _neighbourhood(settings: Settings, surroundings: Surroundings) -> Neighbourh
 
 
 def _rehearsal(
-    settings: Settings, surroundings: Surroundings, world: World, dispatcher: Dispatcher, file: str
+    settings: Settings, surroundings: Surroundings, world: World, permanent: Permanent, file: str
 ) -> Rehearsal:
     """Policies of its own, which share with the relay's what neither of them changes."""
 
     def make(store: IStore, chance: Random) -> Reception:
         aside = evolve(world, store=store, random=chance)
         chain = make_chain(settings.policy, aside, file=file, timeout=settings.limits.policies_at_command)
-        return _reception(settings, surroundings, chain, dispatcher)
+        turnstile = Turnstile(settings.limits.waiting_commits)
+        return reception_of(settings, surroundings, chain, permanent.dispatcher, turnstile)
 
     neighbourhood = _neighbourhood(settings, surroundings)
     return Rehearsal(settings, surroundings.clock, world.store, make, lambda next_hop: find(next_hop, neighbourhood))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
@@ -21,7 +21,6 @@ from relay.mail.envelope import Client
 from relay.net.admission import Admission, is_within
 from relay.net.auth_limits import FailureLimits, Limiter
 from relay.net.doorway import Arrival, Doorway
-from relay.net.listener import SmtpServerFactory
 from relay.net.peer_user import user_at
 from relay.net.tls_server import ServerTls
 from relay.reception import Reception, Visit
@@ -48,15 +47,10 @@ class Doors:
     credentials: ICredentials | None
     reception: Reception
     admission: Admission
-    limiter: Limiter = field(init=False)
+    limiter: Limiter
 
-    def __attrs_post_init__(self) -> None:
-        limits = self.settings.limits
-        failures = FailureLimits(limits.auth_failures, limits.auth_failures_per_address, limits.auth_window)
-        object.__setattr__(self, "limiter", Limiter(self.reception.clock, failures))
-
-    def factory(self, listener: ListenerSettings) -> SmtpServerFactory:
-        """Who answers at this listener."""
+    def doorway(self, listener: ListenerSettings) -> Doorway:
+        """How clients come in at this listener, and who answers them."""
         limits, clock, admission = self.settings.limits, self.reception.clock, self.admission
         profile, users = self._profile(listener), self._users(listener)
         reception = evolve(
@@ -90,18 +84,16 @@ class Doors:
             )
             return session, Visit(reception, client, arrival.refusal, offer, arrival.known)
 
-        return SmtpServerFactory(
-            Doorway(
-                admit,
-                admission,
-                limits,
-                clock,
-                listener.proxy,
-                tls=self.tls.get(listener.name),
-                implicit=listener.tls == "implicit",
-                greeting_delay=listener.greeting_delay or 0.0,
-                identify=user_at if listener.local_users else None,
-            )
+        return Doorway(
+            admit,
+            admission,
+            limits,
+            clock,
+            listener.proxy,
+            tls=self.tls.get(listener.name),
+            implicit=listener.tls == "implicit",
+            greeting_delay=listener.greeting_delay or 0.0,
+            identify=user_at if listener.local_users else None,
         )
 
     def _profile(self, listener: ListenerSettings) -> Profile:
@@ -151,6 +143,11 @@ class Doors:
             for domain in getattr(policy.options, "domains", ())
         ]
         return self.hostname if self.hostname in domains or not domains else domains[0]
+
+
+def failure_limits(limits: Limits) -> FailureLimits:
+    """How often somebody may be wrong about who it is."""
+    return FailureLimits(limits.auth_failures, limits.auth_failures_per_address, limits.auth_window)
 
 
 def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:

@@ -94,6 +94,11 @@ class Conclusions:
         self._unsure = unsure
         self._log = Logger(namespace="relay.delivery")
 
+    def adopt(self, notices: Notices, schedules: Schedules) -> None:
+        """What is concluded from now on has these notices and schedules."""
+        self._notices = notices
+        self._schedules = schedules
+
     def conclude(self, work: Work, judgements: Judgements, now: float) -> Awaitable[None] | None:
         """
         What follows from these judgements is in the ledger when this returns, or, if it returns something to wait for,

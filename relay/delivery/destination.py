@@ -343,6 +343,17 @@ class Destinations:
 
     # The operator.
 
+    def adopt(self, limits: Limits, now: float) -> None:
+        """From now on these limits count. What is under way beyond them comes to its end."""
+        self.limits = limits
+        for name, health in self._known.items():
+            health.treat(limits.manner(name), now)
+        for destination in self._destinations.values():
+            destination.health.treat(limits.manner(destination.name), now)
+            # A rate that is gone forbids nothing any more, and a limit that has grown permits more.
+            self.resting.pop(destination, None)
+            self._queue(destination)
+
     def conditions(self, now: float) -> Iterator[Condition]:
         """All of which something is held or known."""
         for name in sorted({*self._destinations, *self._known}):

@@ -149,6 +149,31 @@ class Dispatcher:
 
     # What others call.
 
+    def adopt(
+        self,
+        *,
+        attempts: Attempts | Consulted,
+        notices: Notices,
+        schedules: Schedules,
+        limits: Limits,
+        routes: IRoutes,
+        parted: Callable[[], None],
+    ) -> None:
+        """
+        What begins from now on is carried and told in this way, instead of that of the constructor; what is under way
+        comes to its end as it began. Never raises.
+        """
+        before, now = self._parted, self._clock.now()
+        self._attempts, self._limits, self._parted = attempts, limits, parted
+        self._conclusions.adopt(notices, schedules)
+        if self._today is not None:
+            self._today = evolve(self._today, routes=routes)
+        self._destinations.adopt(limits, now)
+        before()
+        if self._running:
+            self._begin(now)
+            self._agenda.go_on()
+
     def start(self) -> None:
         """Begin with what is due in the spool, which has been recovered before."""
         self._running = True

@@ -123,6 +123,18 @@ class Health:
         self.limit = min(self.manner.first, self.manner.most)
         self._tokens = self.manner.rate.burst if self.manner.rate is not None else 0.0
 
+    def treat(self, manner: Manner, now: float) -> None:
+        """From now on it is treated so. What was learnt stays."""
+        if manner == self.manner:
+            return
+        if manner.rate is not None:
+            # Who had no rate has sent as it liked: it may begin with what a rate permits at once.
+            left = manner.rate.burst if self.manner.rate is None else self._refilled(self.manner.rate, now)
+            self._tokens, self._counted = min(manner.rate.burst, left), now
+        as_new = self.limit == min(self.manner.first, self.manner.most) and self._growing_fast and not self.probing
+        self.limit = min(manner.first if as_new else self.limit, manner.most)
+        self.manner = manner
+
     # What it permits.
 
     def is_paused(self, now: float) -> bool:

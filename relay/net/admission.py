@@ -62,6 +62,13 @@ class Admission:
         self._recent: dict[str, deque[float]] = {}
         self._swept = clock.seconds()
 
+    def adopt(self, limits: Limits, trusted: Sequence[Network]) -> None:
+        """From now on these limits count. Who is connected stays, and stays counted."""
+        self._limits = limits
+        self._trusted = tuple(trusted)
+        self._within = lru_cache(4096)(partial(is_within, networks=self._trusted))
+        self._count(0)
+
     def is_trusted(self, address: str | None) -> bool:
         """Whether the limits for strangers do not bind this client."""
         if address is None:

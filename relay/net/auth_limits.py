@@ -39,6 +39,10 @@ class Limiter:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
         self._under_way: dict[str, int] = {}
 
+    def adopt(self, limits: FailureLimits) -> None:
+        """From now on these limits count, and what was counted before counts on."""
+        self.limits = limits
+
     def session(self, address: str | None) -> Attempts:
         """The attempts of one session. Without an address (a Unix socket) only the session's own limit binds."""
         return Attempts(self, None if address is None else counted_as(address))

@@ -25,6 +25,15 @@ class SmtpServerFactory(Factory):
         self._introductions: set[Introduction] = set()
         self._empty: Deferred[None] | None = None
 
+    @property
+    def doorway(self) -> Doorway:
+        """By which a client comes in now. It may be replaced: who is here already stays as it came."""
+        return self._doorway
+
+    @doorway.setter
+    def doorway(self, doorway: Doorway) -> None:
+        self._doorway = doorway
+
     def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction | None:
         address = getattr(addr, "host", None)
         if address is not None and address.startswith("::ffff:"):

@@ -54,7 +54,20 @@ class FileTable(Generic[T]):
         self._sign: _Sign | None = None
         #: A thread reads it.
         self._under_way = False
+        #: Somebody else may have the value, too.
+        self.shared = False
         self.read()
+
+    def successor(self, parse: Callable[[TextIO], T]) -> FileTable[T]:
+        """Another one of the same file, that begins with what this one knows, and reads it by `parse` from then on."""
+        other: FileTable[T] = FileTable.__new__(FileTable)
+        other.path, other._clock, other._apart = self.path, self._clock, self._apart
+        other._value, other._problem, other._sign = self._value, self._problem, self._sign
+        other._looked = self._looked
+        other._parse = parse
+        other._under_way = False
+        other.shared = self.shared = True
+        return other
 
     def read(self) -> None:
         """Read it now, here. Raises `OSError` or `ValueError` if that is of no use."""
@@ -64,6 +77,14 @@ class FileTable(Generic[T]):
             raise self._problem
         if self._problem is not None:
             raise self._told(self._problem)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is as it was when it was read, and made sense."""
+        try:
+            return self._problem is None and not self._under_way and _sign(os.stat(self.path)) == self._sign
+        except OSError:
+            return False
 
     def current(self) -> T:
         """What it says now, or said a second ago. Raises `OSError` or `ValueError`."""
@@ -92,11 +113,12 @@ class FileTable(Generic[T]):
             Deferred.fromCoroutine(self._read_apart(self._apart))
 
     async def _read_apart(self, apart: Apart) -> None:
-        before = self._value
+        before, shared = self._value, self.shared
         try:
             self._take(await apart(self._loaded))
             # To let go of a million strings takes long enough to be noticed.
-            await apart(lambda: _empty(before))
+            if not shared:
+                await apart(lambda: _empty(before))
         except CancelledError:
             pass  # the relay stops
         finally:
@@ -115,6 +137,7 @@ class FileTable(Generic[T]):
 
     def _take(self, loaded: tuple[_Sign | None, T | Exception]) -> None:
         self._sign, result = loaded
+        self.shared = False
         if isinstance(result, Exception):
             self._value, self._problem = None, result
         else:
@@ -136,11 +159,24 @@ class FileTable(Generic[T]):
 class PairsTable:
     """A file of keys and values."""
 
-    def __init__(self, settings: TableSettings, clock: IClock, apart: Apart | None = None) -> None:
-        """Raises `OSError` or `ValueError`."""
+    def __init__(
+        self, settings: TableSettings, clock: IClock, apart: Apart | None = None, before: PairsTable | None = None
+    ) -> None:
+        """
+        Reads the file, unless there was one of the same settings `before` and the file has not changed since.
+
+        Raises `OSError` or `ValueError`.
+        """
         self._settings = settings
         self._checks: tuple[Check, ...] = ()
-        self._file = FileTable(settings.file, self._parse, clock, apart)
+        #: What all of its lines have passed already.
+        self._passed: tuple[Check, ...] = ()
+        self._file: FileTable[dict[str, str]]
+        if before is not None and before._settings == settings and before._file.is_current:
+            self._file = before._file.successor(self._parse)
+            self._passed = before._checks
+        else:
+            self._file = FileTable(settings.file, self._parse, clock, apart)
 
     def get(self, key: str) -> str | None:
         return self._file.current().get(fold(key) if self._settings.fold else key)
@@ -150,6 +186,8 @@ class PairsTable:
             return self
         values = self._file.current()
         self._checks += (check,)
+        if check in self._passed and self._file.shared:
+            return self
         try:
             for key, value in values.items():
                 check(key, value)
@@ -167,7 +205,15 @@ class PairsTable:
 class Tables:
     """`relay.interfaces.World.table`: each is read when it is first asked for, and whoever asks again gets the same."""
 
-    def __init__(self, tables: Sequence[TableSettings], clock: IClock, apart: Apart | None = None) -> None:
+    def __init__(
+        self,
+        tables: Sequence[TableSettings],
+        clock: IClock,
+        apart: Apart | None = None,
+        before: Tables | None = None,
+    ) -> None:
+        """`before`: those of the configuration before this one. What has not changed is not read again."""
+        self._before: dict[str | Path, PairsTable] = {} if before is None else before._made
         self._settings = {table.name: table for table in tables}
         self._clock = clock
         self._apart = apart
@@ -176,7 +222,8 @@ class Tables:
     def __call__(self, name: str | Path) -> ITable:
         table = self._made.get(name)
         if table is None:
-            table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart)
+            before = self._before.get(name)
+            table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart, before)
         return table
 
     def _settings_of(self, name: str | Path) -> TableSettings:

@@ -23,6 +23,13 @@ class Turnstile:
         #: Whether the next client has to wait.
         self.crowded = most <= 0
 
+    def adopt(self, most: int) -> None:
+        """From now on so many may wait."""
+        self._most = most
+        self.crowded = self._waiting >= most
+        if self._queue and not self.crowded:
+            self._let_in()
+
     async def turn(self) -> None:
         """Wait until there is place. Cancelling gives the turn up."""
         turn: Deferred[None] = Deferred(self._queue.remove)
