@@ -21,6 +21,7 @@ from relay.registry import Registry
 #: Our own. Each is imported when a configuration uses it.
 SHIPPED: Final = {
     "alias": "relay.policy.alias:Alias",
+    "bcc": "relay.policy.bcc:Bcc",
     "client-names": "relay.policy.client_names:ClientNames",
     "console": "relay.policy.console:Console",
     "deliver": "relay.policy.deliver:DeliverAll",
@@ -29,7 +30,9 @@ SHIPPED: Final = {
     "dnswl": "relay.policy.dnswl:Dnswl",
     "forward": "relay.policy.forward:ForwardAll",
     "greylist": "relay.policy.greylist:Greylist",
+    "headers": "relay.policy.headers:Headers",
     "mailbox": "relay.policy.mailbox:Mailbox",
+    "quarantine": "relay.policy.quarantine:Quarantine",
     "rate-limit": "relay.policy.rate_limit:RateLimit",
     "reject": "relay.policy.reject:RejectAll",
     "sender-domain": "relay.policy.sender_domain:SenderDomain",
