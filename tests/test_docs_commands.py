@@ -162,6 +162,8 @@ TRIED: Mapping[str, Callable[[Command], None]] = {
     # Those of docs/operating.md, in their order and with what they print.
     "relayctl queue *": by_test("tests/system/test_operating.py::OperatingTests::test_the_page_is_true"),
     "relayctl top *": by_test("tests/system/test_operating.py::OperatingTests::test_the_page_is_true"),
+    "relayctl explain *": by_test("tests/system/test_explain.py::ExplainTests::test_the_page_is_true"),
+    "relayctl why *": by_test("tests/system/test_explain.py::ExplainTests::test_the_page_is_true"),
     "relayctl trace *": by_test("tests/system/test_operating.py::OperatingTests::test_the_page_is_true"),
     "relayctl dest *": by_test("tests/system/test_operating.py::OperatingTests::test_the_page_is_true"),
     "relayctl passwd -c *": by_test(

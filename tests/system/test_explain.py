@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from relay.mail.explanation import Explanation
 from tests.system.clients import Telnet, queue_id
-from tests.system.harness import MAILBOXES, SystemTestCase, configuration
+from tests.system.harness import MAILBOXES, REPOSITORY, SystemTestCase, configuration
 from tests.system.names import DnsThread, unused
 
 pytestmark = pytest.mark.system
@@ -186,6 +187,31 @@ class ExplainTests(SystemTestCase):
         self.assertEqual((ran.returncode, ran.stdout), (78, ""))
         self.assertIn("bad.toml:1: nonsense", ran.stderr)
 
+    def test_the_page_is_true(self) -> None:
+        """docs/explain.md, word for word."""
+        page = (REPOSITORY / "docs/explain.md").read_text()
+        [text] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        mx = {"MX": [(10, "mx1.example.com"), (20, "mx2.example.com")]}
+        dns = DnsThread(
+            {"example.com": mx, "mx1.example.com": {"A": ["192.0.2.25"]}, "mx2.example.com": {"A": ["192.0.2.26"]}}
+        )
+        self.addCleanup(dns.close)
+        ours = f'[control]\nsocket = "var/control.sock"\n[log]\nformat = "json"\n[dns]\nservers = ["{dns.address}"]\n'
+        relay = self.started(text.replace(":2525", ":0") + ours)
+        self.running = relay
+        with Telnet(relay.address("mx")) as client:
+            client.say("EHLO client.example")
+            client.say("MAIL FROM:<jon@example.com>")
+            heard = client.say("RCPT TO:<kim@example.org>")
+        blocks = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.assertEqual(len(blocks), 4)
+        self.assertIn(f"`{heard[:-7]}7K3QX2]`", page)
+        for line, shown in blocks:
+            _, *words = line.replace("7K3QX2", heard[-7:-1]).split()
+            ran = relay.relayctl(*words)
+            self.assertEqual(ran.stderr, "")
+            self.assertEqual(_lasting(ran.stdout.replace(heard[-7:-1], "7K3QX2")), _lasting(shown), line)
+
     def test_why_is_known_after_a_restart(self) -> None:
         heard = self.send("spammer@x.example", "jon@localhost")
         self.running.stop()
@@ -193,3 +219,9 @@ class ExplainTests(SystemTestCase):
         ran = self.running.relayctl("why", heard[-12:], "--socket", "control.sock")
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         self.assertIn("because    a spammer", ran.stdout.splitlines())
+
+
+def _lasting(text: str) -> str:
+    """Without what is different each time."""
+    text = re.sub(r" +[0-9.]+ ms$", " ms", text, flags=re.MULTILINE)
+    return re.sub(r"^[-0-9]{10} [:0-9]{8}Z", "now", text, flags=re.MULTILINE)
