@@ -116,7 +116,7 @@ class Encoder:
             recipient.destination,
             recipient.policy,
             None,
-            None if recipient.wishes is NO_WISHES and not recipient.facts else _rest_text(recipient),
+            None if recipient.wishes is NO_WISHES and recipient.facts is NO_FACTS else _rest_text(recipient),
         )
 
     def route(self, route: Route) -> str:

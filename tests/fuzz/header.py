@@ -49,7 +49,7 @@ def _inspect(pieces: list[bytes]) -> Inspection:
     inspection = Inspection(LIMITS)
     for piece in pieces:
         inspection.take(piece)
-        assert len(inspection._section) <= LIMITS.header, "more is kept than a header section may be"
+        assert len(inspection._section or b"") <= LIMITS.header, "more is kept than a header section may be"
     inspection.end()
     return inspection
 
