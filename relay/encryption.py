@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from relay.config.errors import ConfigurationError
@@ -20,6 +19,7 @@ from relay.config.listeners import ListenerSettings
 from relay.config.settings import Settings
 from relay.config.wording import Complaint
 from relay.interfaces import IClock
+from relay.net.clock import cancel
 from relay.net.tls_files import Unusable, read_authorities, read_certificates
 from relay.net.tls_selfmade import own_certificate
 from relay.net.tls_server import INTERMEDIATE, Certificates, ServerTls, Terms
@@ -60,7 +60,8 @@ class Encryption:
         self._certificates: dict[tuple[Path, ...], Certificates] = {}
         #: Listeners that wait for our own certificate, by name.
         self._waiting: dict[str, ServerTls] = {}
-        self._looks: LoopingCall | None = None
+        #: The next look at the files.
+        self._next_look: Any = None
         found: dict[str, ServerTls] = {}
         complaints: list[Complaint] = []
         for index, listener in enumerate(settings.listener):
@@ -85,15 +86,15 @@ class Encryption:
         if os.geteuid() != self._reader:
             self._read_again()
         if self._certificates:
-            self._looks = LoopingCall(self.reread)
-            clock: Any = self._clock  # of `IReactorTime` it has what is needed here
-            self._looks.clock = clock
-            self._looks.start(LOOK_EVERY, now=False)
+            self._next_look = self._clock.callLater(LOOK_EVERY, self._look)
 
     def stop(self) -> None:
         """Look no more."""
-        if self._looks is not None and self._looks.running:
-            self._looks.stop()
+        cancel(self._next_look)
+
+    def _look(self) -> None:
+        self._next_look = self._clock.callLater(LOOK_EVERY, self._look)
+        self.reread()
 
     def reread(self, *, aloud: bool = False) -> None:
         """
