@@ -388,6 +388,38 @@ class AtOnceTests(SynchronousTestCase):
         self.assertRaises(BlockingIOError, meeting.client.transport.getHandle().recv, 100, socket.MSG_PEEK)
         meeting.until(lambda: len(meeting.client.heard) == AT_ONCE + 1)
 
+    def test_a_large_piece_leaves_as_a_whole_as_far_as_there_is_room_for_it(self) -> None:
+        offered: list[int] = []
+
+        class Roomy:
+            """Takes all of it."""
+
+            def __init__(self, kernel: Any) -> None:
+                self.kernel = kernel
+
+            def send(self, data: Any) -> int:
+                offered.append(len(data))
+                return len(data)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.kernel, name)
+
+        meeting = self.meet()
+        transport = meeting.server.transport
+        transport.socket = Roomy(transport.socket)
+        transport.write(b"x" * 10**6)
+        meeting.until(lambda: bool(offered))
+        self.assertEqual(offered, [10**6])
+
+    def test_so_much_is_read_at_once_as_somebody_has_asked_for(self) -> None:
+        meeting = self.meet()
+        heard: list[int] = []
+        meeting.server.on_heard = lambda data: heard.append(len(data))
+        meeting.server.transport.readSize = 100
+        meeting.client.transport.write(b"x" * 250)
+        meeting.until(lambda: sum(heard) == 250)
+        self.assertEqual(heard, [100, 100, 50])
+
     def test_a_question_and_its_answer_cost_few_calls(self) -> None:
         meeting = self.meet()
         client, server = meeting.client, meeting.server

@@ -28,6 +28,7 @@ from relay.net.channel_binding import channel_bindings
 from relay.net.doorway import Arrival, Doorway, Secured
 from relay.net.timeouts import Deadline
 from relay.net.tls import described, trouble
+from relay.net.transports import READ, READ_CONTENT
 from relay.net.waiting import start
 from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, XClient
@@ -115,6 +116,9 @@ class SmtpServer(Protocol):
         session.receive_data(data)
         if self._content_since is not None:
             self._progress += len(data)
+            if self._progress > READ:
+                # There is more to come; TLS reads as it likes.
+                self.transport.readSize = READ_CONTENT
         if self._owed is None and not self._choked:
             self._converse(b"")
         elif session.buffered > self._doorway.limits.input_ahead:
@@ -178,6 +182,7 @@ class SmtpServer(Protocol):
                 continue
             if type(event) is ContentEnded:
                 self._content_since = None
+                self.transport.readSize = READ
             reply = self._ask(event)  # type: ignore[arg-type]  # all but `Content` are questions
             if reply is None:
                 break

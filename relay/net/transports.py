@@ -11,6 +11,7 @@ as ever, and so is a write that fails: it fails again in the next turn, where Tw
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable
 from typing import Any, Final
@@ -26,6 +27,13 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 #: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
 #: takes them as fast as they are made: others want to be served meanwhile.
 AT_ONCE: Final = 32 * 1024
+
+#: What is read at once, and what is where content comes that is large.
+READ: Final = 64 * 1024
+READ_CONTENT: Final = 256 * 1024
+
+#: The kernel has no room now.
+_FULL: Final = frozenset({errno.EWOULDBLOCK, errno.ENOBUFS})
 
 
 class _Prompt(FileDescriptor):
@@ -102,13 +110,14 @@ class _Undelayed:
 class _PromptTcp(_Undelayed, _PromptStream):
     """What all connections by TCP have in common."""
 
-    bufferSize: int
+    #: How much is read at once. Who expects a lot may ask for more.
+    readSize: int = READ
     protocol: Any
 
     def doRead(self) -> Any:
         """Twisted's own, in one step instead of two."""
         try:
-            data = self.socket.recv(self.bufferSize)
+            data = self.socket.recv(self.readSize)
         except BlockingIOError:
             return None
         except OSError:
@@ -117,6 +126,13 @@ class _PromptTcp(_Undelayed, _PromptStream):
             return CONNECTION_DONE
         self.protocol.dataReceived(data)
         return None
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """Twisted's own would offer the kernel 128 KiB at most, and would then copy what is left of a larger piece."""
+        try:
+            return self.socket.send(data)
+        except OSError as problem:
+            return 0 if problem.errno in _FULL else CONNECTION_LOST
 
 
 class PromptServer(_PromptTcp, tcp.Server):

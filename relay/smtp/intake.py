@@ -13,9 +13,10 @@ from attrs import define
 
 from relay.mail.reply import Reply
 from relay.smtp import answers
+from relay.smtp.octets import is_lines
 
-#: No piece is larger: what is checked for each piece stays cheap, and no line can hide inside one.
-PIECE: Final = 64 * 1024
+#: No piece is larger: others want to be served between two.
+PIECE: Final = 256 * 1024
 
 
 @define(eq=False)
@@ -24,6 +25,21 @@ class Piece:
 
     octets: bytes
     used: int
+
+
+def _has_longer(octets: bytes, newline: bytes, at: int, last: int, limit: int) -> bool:
+    """
+    Whether a line is longer than the limit, of those from `at`, where one begins, to the newline at `last`.
+
+    Each step is to the last newline that is near enough: how many lines there are does not matter.
+    """
+    width = limit + len(newline)
+    while last - at > limit:
+        end = octets.rfind(newline, at, at + width)
+        if end < 0:
+            return True
+        at = end + len(newline)
+    return False
 
 
 class Chunks:
@@ -71,7 +87,7 @@ class Chunks:
 
     def take(self, input: bytes, at: int) -> Piece:
         """The next piece of the chunk, from position `at` of `input`."""
-        octets = input[at : at + min(self.remaining, PIECE, self._line_limit)]
+        octets = input[at : at + min(self.remaining, PIECE)]
         self.remaining -= len(octets)
         if self.refusal is None and octets:
             self._inspect(octets)
@@ -99,20 +115,22 @@ class Chunks:
         text = b"\r" + octets if self._cr else octets
         self._cr = text.endswith(b"\r")
         whole = text[:-1] if self._cr else text
-        rest = whole.replace(b"\r\n", b"")
-        if b"\n" in rest or b"\r" in rest:
+        if not is_lines(whole):
             self.fault = answers.BARE_NEWLINE
         elif self._has_long_line(octets):
             self.fault = answers.CONTENT_LINE_TOO_LONG
 
     def _has_long_line(self, octets: bytes) -> bool:
+        limit = self._line_limit + 1  # a CR may be its end
         first = octets.find(b"\n")
         if first < 0:
             self._line += len(octets)
-            return self._line > self._line_limit + 1  # a CR may be its end
-        too_long = self._line + first > self._line_limit + 1
-        self._line = len(octets) - octets.rfind(b"\n") - 1
-        return too_long
+            return self._line > limit
+        if self._line + first > limit:
+            return True
+        last = octets.rfind(b"\n")
+        self._line = len(octets) - last - 1
+        return self._line > limit or _has_longer(octets, b"\n", first + 1, last, limit)
 
 
 class Intake:
@@ -129,7 +147,6 @@ class Intake:
         "_line",
         "_line_limit",
         "_newline",
-        "_piece",
         "_size_limit",
         "_stuffed",
         "_tail",
@@ -149,7 +166,6 @@ class Intake:
         self._line = 0
         self._line_limit = line_limit
         self._size_limit = size_limit
-        self._piece = PIECE if line_limit >= PIECE else line_limit if line_limit > 2 else 2
         #: The first thing that was wrong, as the reply to the end of content.
         self.fault: Reply | None = None
         #: The terminator has been taken.
@@ -165,9 +181,10 @@ class Intake:
     def take(self, input: bytes, at: int) -> Piece:
         """The next piece of `input` from position `at`."""
         limit = len(input)
-        if limit - at > self._piece:
-            limit = at + self._piece
-        dots = input.count(self._stuffed, at, limit)
+        if limit - at > PIECE:
+            limit = at + PIECE
+        # One octet is found many times faster than three, and pieces without any dot are usual where content is large.
+        dots = input.count(self._stuffed, at, limit) if input.find(b".", at, limit) >= 0 else 0
         end = self._find_end(input, at, limit, dots)
         if end >= 0:
             self.ended = True
@@ -225,16 +242,16 @@ class Intake:
     def _has_bare_newline(self, octets: bytes) -> bool:
         if self._lf_ended:
             return b"\r" in octets
-        # What `replace` does, in two thirds of its time.
-        rest = b"".join(octets.split(b"\r\n"))
-        return b"\n" in rest or b"\r" in rest
+        return not is_lines(octets)
 
     def _has_long_line(self, octets: bytes) -> bool:
-        # A piece is no longer than the limit, so only the line that it finishes can be too long.
-        first = octets.find(self._newline)
+        newline, limit = self._newline, self._line_limit
+        first = octets.find(newline)
         if first < 0:
             self._line += len(octets)
-            return self._line > self._line_limit
-        too_long = self._line + first > self._line_limit
-        self._line = len(octets) - octets.rfind(self._newline) - len(self._newline)
-        return too_long
+            return self._line > limit
+        if self._line + first > limit:
+            return True
+        last = octets.rfind(newline)
+        self._line = len(octets) - last - len(newline)
+        return self._line > limit or _has_longer(octets, newline, first + len(newline), last, limit)

@@ -9,12 +9,11 @@ chunk, after which the peer keeps nothing (RFC 5321 section 4.1.1.4).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from io import IncrementalNewlineDecoder
 from itertools import chain
 from typing import Final
 
 from relay.mail.envelope import Form
-from relay.smtp.octets import CRLF, TERMINATOR, plain, wire
+from relay.smtp.octets import CRLF, TERMINATOR, is_lines, plain, wire
 
 #: Smaller pieces are joined until they are this large, so that a small message is one write.
 PIECE: Final = 64 * 1024
@@ -83,7 +82,8 @@ def _as_kept(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         if ended:
             raise ContentDamaged("there is content behind its terminator")
-        if size >= PIECE:
+        if size >= PIECE or (size and len(block) >= PIECE):
+            # What is large already is not copied for the sake of a few octets before it.
             yield waiting
             waiting = b""
         waiting += block
@@ -120,18 +120,11 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         held = b"\r" if octets.endswith(b"\r") else b""
         if held:
             octets = octets[:-1]
-        if not _is_lines(octets):
+        if not is_lines(octets):
             raise ContentDamaged("there is a CR or LF alone in the content")
         yield octets
     if held:
         raise ContentDamaged("there is a CR or LF alone in the content")
-
-
-def _is_lines(octets: bytes) -> bool:
-    """Whether each CR and each LF is part of a CRLF. Nothing else finds it out in one pass."""
-    seen = IncrementalNewlineDecoder(None, translate=False)
-    seen.decode(octets.decode("latin-1"), final=True)
-    return seen.newlines in (None, "\r\n")
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -113,7 +113,9 @@ class PlainSize:
         self.length += len(octets)
         if self._wire:
             joint = self._tail + octets[:2]
-            self._stuffed += octets.count(b"\r\n.") + joint.count(b"\r\n.")
+            # One octet is found many times faster than three.
+            dots = octets.count(b"\r\n.") if b"." in octets else 0
+            self._stuffed += dots + joint.count(b"\r\n.")
             self._tail = (self._tail + octets[-2:])[-2:]
 
     @property

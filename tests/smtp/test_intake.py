@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.reply import Reply
 from relay.smtp import answers
-from relay.smtp.intake import Intake
+from relay.smtp.intake import Chunks, Intake
 from relay.smtp.octets import plain
 from tests.smtp.test_octets import CUTS, MESSAGES, as_rfc_5321_says, cut
 
@@ -31,6 +31,16 @@ def take(pieces: list[bytes], *, lf_ended: bool = False, size_limit: int = 10**6
 def verdict(octets: bytes, **options: int) -> Reply | None:
     fault: Reply | None = take([octets], **options)[0].fault
     return fault
+
+
+def chunked(pieces: list[bytes], line_limit: int) -> Reply | None:
+    """What is wrong with content that comes in one chunk."""
+    chunks = Chunks(size_limit=10**6, line_limit=line_limit)
+    chunks.begin(sum(map(len, pieces)), True, None)
+    for piece in pieces:
+        chunks.take(piece, 0)
+    chunks.end()
+    return chunks.fault
 
 
 class IntakeTests(SynchronousTestCase):
@@ -98,6 +108,16 @@ class IntakeTests(SynchronousTestCase):
             with self.subTest(before[:10]):
                 self.assertIsNone(verdict(before + b"x" * 1000 + b"\r\n.\r\n"))
                 self.assertEqual(verdict(before + b"x" * 1001 + b"\r\n.\r\n"), answers.CONTENT_LINE_TOO_LONG)
+
+    @given(st.lists(st.integers(0, 12), max_size=12), CUTS, st.integers(1, 12), st.booleans())
+    def test_one_line_over_the_limit_is_one_too_many_wherever_it_stands(
+        self, lengths: list[int], cuts: list[int], limit: int, by_chunk: bool
+    ) -> None:
+        content = b"".join(b"x" * length + b"\r\n" for length in lengths)
+        pieces = cut(content if by_chunk else content + b".\r\n", cuts)
+        fault = chunked(pieces, limit) if by_chunk else take(pieces, line_limit=limit)[0].fault
+        # The terminator is a line, too, and no longer than any limit.
+        self.assertEqual(fault, answers.CONTENT_LINE_TOO_LONG if max(lengths, default=0) > limit else None)
 
     def test_content_that_is_twice_too_large_is_hopeless(self) -> None:
         intake, _, _ = take([b"x\r\n" * 70], size_limit=100)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.smtp.octets import plain, wire
+from relay.smtp.octets import is_lines, plain, wire
 
 #: Where stuffing goes wrong: line ends, dots, and something else, in any order.
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.", b"..", b"\r", b"\n", b"\x00"]), max_size=12).map(
@@ -34,6 +34,11 @@ def as_rfc_5321_says(message: bytes) -> bytes:
 
 
 class OctetsTests(SynchronousTestCase):
+    @given(st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"a", b"\xe9", b"\x00"]), max_size=8).map(b"".join))
+    def test_a_newline_alone_is_no_end_of_a_line(self, octets: bytes) -> None:
+        rest = octets.replace(b"\r\n", b"")
+        self.assertEqual(is_lines(octets), b"\r" not in rest and b"\n" not in rest)
+
     @given(MESSAGES, CUTS)
     def test_stuffing_is_what_the_rfc_says_wherever_the_blocks_are_cut(self, message: bytes, cuts: list[int]) -> None:
         self.assertEqual(b"".join(wire(cut(message, cuts))), as_rfc_5321_says(message))
