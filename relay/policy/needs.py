@@ -1,7 +1,8 @@
 """
 Facts that policies need of each other: `requires` and `provides`, checked when the configuration is loaded.
 
-There are no priorities: who is asked first is said by the phases, and in each of them by the order of the configuration.
+There are no priorities: who is asked first is said by the phases, and in each of them by the order of the
+configuration.
 """
 
 from __future__ import annotations
