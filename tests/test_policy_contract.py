@@ -12,11 +12,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.interfaces import IClock, IResolver, IRoutingPolicy, World
+from relay.interfaces import (
+    IAttemptPolicy,
+    IClock,
+    IConnectionPolicy,
+    IContentPolicy,
+    IResolver,
+    IRoutingPolicy,
+    ISenderPolicy,
+    IStreamPolicy,
+    World,
+)
 from relay.mail.answer import Found
-from relay.mail.routing import ABSTAIN, Discard, Inquiry
+from relay.mail.phases import AttemptInquiry, ConnectionInquiry, ContentInquiry, SenderInquiry
+from relay.mail.routing import ABSTAIN, Discard, Hold, Inquiry, Note
 from relay.net.waiting import start
-from relay.testing.policy import NOON, FakeWorld, PolicyContract, check_policy, inquiry, world
+from relay.testing.policy import NOON, FakeWorld, PolicyContract, Subject, check_policy, inquiry, world
+from relay.testing.questions import connecting, content, in_each_phase, told
 from tests.policy.doubles import LATER, UNKNOWN
 
 
@@ -91,6 +103,35 @@ class Silent(Undeclared):
         return ABSTAIN
 
 
+@implementer(ISenderPolicy, IRoutingPolicy)
+class NonsenseAtMail(Undeclared):
+    def sender(self, inquiry: SenderInquiry) -> Any:
+        return Discard() if inquiry.reverse_path is None else ABSTAIN
+
+
+@implementer(IConnectionPolicy)
+class TiredOfClients(Undeclared):
+    asked = 0
+
+    def connect(self, inquiry: ConnectionInquiry) -> Any:
+        self.asked += 1
+        return LATER if self.asked > 5 else ABSTAIN
+
+
+@implementer(IContentPolicy)
+class WantsEverything(Undeclared):
+    wants = "everything"
+
+    def examine(self, inquiry: ContentInquiry) -> Any:
+        return ABSTAIN
+
+
+@implementer(IAttemptPolicy)
+class HoldsAttempts(Undeclared):
+    def attempt(self, inquiry: AttemptInquiry) -> Any:
+        return Hold()
+
+
 BAD = {
     Undeclared: "provides no policy interface",
     Nonsense: "'250 ok' about \"strange",
@@ -98,6 +139,10 @@ BAD = {
     Moody: "and then",
     Tired: "after other questions",
     Silent: "has no description",
+    NonsenseAtMail: "Discard(because='') about the sender <> is no verdict",
+    TiredOfClients: "about the client None after other questions",
+    WantsEverything: "'everything' is nothing that a content policy can want",
+    HoldsAttempts: "Hold(because='') about jon@example.org is no verdict",
 }
 
 
@@ -140,6 +185,66 @@ class GoodTests(PolicyContract, SynchronousTestCase):
         self.assertEqual(self.ask("jon@example.org", "ann@unknown.example"), UNKNOWN)
         self.assertIs(self.ask("jon@example.org", "ann@known.example"), ABSTAIN)
         self.assertIs(self.ask("ann@example.org", "ann@unknown.example"), ABSTAIN)
+
+
+@implementer(IStreamPolicy)
+class Counts(Undeclared):
+    """Refuses what is longer than the operator likes, however it comes in."""
+
+    class Options(BaseModel, extra="forbid"):
+        wants: str = Field(default="stream", description="What it sees.")
+
+    def __init__(self, options: Options, world: World) -> None:
+        self.wants = options.wants
+
+    def begin(self, inquiry: ContentInquiry) -> Any:
+        assert (inquiry.size, list(inquiry.fields)) == (0, [])
+        return Reader()
+
+    def examine(self, inquiry: ContentInquiry) -> Any:
+        seen = {
+            "headers": [field.octets for field in inquiry.fields],
+            "message": inquiry.blocks and list(inquiry.blocks()),
+            "stream": inquiry.reader and [b"".join(inquiry.reader.octets)],
+        }
+        others = [each for want, each in seen.items() if want not in (self.wants, "headers")]
+        assert not any(others), "it sees no more than it wants"
+        return Note({"octets": str(sum(map(len, seen[self.wants])))})
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.octets: list[bytes] = []
+
+    def take(self, octets: bytes) -> None:
+        self.octets.append(octets)
+
+
+class PhasesTests(SynchronousTestCase):
+    def test_a_content_policy_sees_as_much_of_a_message_as_it_wants(self) -> None:
+        message = b"Subject: hello\r\nTo: jon@example.org\r\n\r\nHi!\r\n"
+        section = message[: message.index(b"\r\n\r\n") + 2]
+        for wants, octets in (("headers", len(section)), ("message", len(message)), ("stream", len(message))):
+            verdicts = Subject(Counts, {"wants": wants}).asked(content(message))
+            self.assertEqual(verdicts, [Note({"octets": str(octets)})])
+            check_policy(Counts, {"wants": wants}, inquiries=[content(message)])
+
+    def test_one_question_is_asked_in_each_phase_that_a_policy_provides(self) -> None:
+        policy = NonsenseAtMail(None, FakeWorld().world)
+        asked = list(in_each_phase(policy, [inquiry("jon@example.org", "<>", "192.0.2.7"), connecting("::1")]))
+        self.assertEqual([told(each) for each in asked], ["the sender <>", "jon@example.org", "the client ::1"])
+        self.assertEqual({each.client.address for each in asked}, {"192.0.2.7", "::1"})  # type: ignore[union-attr]
+
+    def test_a_client_that_has_just_come_has_said_nothing(self) -> None:
+        policy = TiredOfClients(None, FakeWorld().world)
+        (asked,) = in_each_phase(policy, [inquiry("jon@example.org", user="jon")])
+        self.assertEqual((asked.client.helo, asked.client.user), ("", None))  # type: ignore[union-attr]
+
+    def test_the_mixin_asks_in_any_phase(self) -> None:
+        case = type(
+            "Case", (PolicyContract, SynchronousTestCase), {"policy": TiredOfClients, "runTest": lambda self: 0}
+        )
+        self.assertIs(case().put(connecting()), ABSTAIN)
 
 
 class WorldTests(SynchronousTestCase):
