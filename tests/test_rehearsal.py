@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -33,6 +34,15 @@ address = "127.0.0.1:2525"
 name = "local"
 address = "127.0.0.1:2424"
 protocol = "lmtp"
+"""
+SUBMISSION = """
+[[listener]]
+name = "submission"
+address = "127.0.0.1:2587"
+protocol = "submission"
+tls = "require"
+[auth]
+passwords = "users"
 """
 MAILBOXES = """
 [[policy]]
@@ -240,6 +250,17 @@ class ExplanationTests(RehearsedCase):
         mail = self.ask(user="ann", tls=True, listener="local").mail
         self.assertEqual((mail.user, mail.tls, mail.listener), ("ann", "TLSv1.3", "local"))
 
+    def test_what_a_listener_wants_first_is_heard_before_policies_are_asked_about_the_sender(self) -> None:
+        self.open(speaking("gate", "AtConnection", "note") + MAILBOXES + SUBMISSION)
+        asked = Asked(BOB, ANN, listener="submission")
+        for more, reply in (
+            ({}, "530 5.7.0 Say STARTTLS first"),
+            ({"tls": True}, "530 5.7.0 Authentication required"),
+            ({"tls": True, "user": "ann"}, "250 2.1.5 Recipient ok"),
+        ):
+            explained = self.explain(evolve(asked, **more))
+            self.assertEqual((explained.reply, explained.steps[0].policy), (reply, "gate"))
+
     def test_one_question_waits_for_the_other(self) -> None:
         self.open(speaking("slow", "AtSender", "wait") + MAILBOXES)
         thinking: list[Deferred[Any]] = []
@@ -264,7 +285,7 @@ class ExplanationTests(RehearsedCase):
         self.assertEqual(self.ask(Address.parse("j\u00fcrgen@far.example")).reply, "250 2.1.5 Recipient ok")
 
     def test_what_a_suppression_list_refuses_is_told(self) -> None:
-        listed = Suppressions(Path(self.mktemp()), ReactorClock(Clock(), lambda: 0.0))
+        listed = Suppressions(Path("/nowhere/suppressed"), ReactorClock(Clock(), lambda: 0.0))
         self.patch(world, "Surroundings", partial(Surroundings, suppressions=listed))
         self.open(OUTBOUND)
         listed.add(FAR, "has left", "root")

@@ -43,6 +43,7 @@ from relay.mail.tls import TlsFacts
 from relay.net.waiting import start
 from relay.reception import Reception
 from relay.reception.visit import Visit
+from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Data, Hello, Mail, Question, Rcpt, Verdicts
 from relay.smtp.octets import wire
 from relay.spool.memory import MemorySpool
@@ -122,10 +123,16 @@ class Rehearsal:
         self._random.seed(_SEED)
         history = _Remembering()
         listener = self._listener(asked.listener)
-        asked = evolve(asked, listener=listener.name)
+        asked = evolve(asked, listener=listener.name, tls=asked.tls or listener.tls == "implicit")
         reception = self._reception(asked, listener, history)
-        reply = await _play(reception, asked)
-        decided = history.last or Decided((), _client(asked, reception), reply, asked.sender, (asked.recipient,))
+        client = _client(asked, reception)
+        visit = Visit(reception, evolve(client, helo="", extended=False))
+        try:
+            reply = await _play(visit, asked, client.helo, _wanted(listener, asked))
+        finally:
+            visit.lost()
+        steps = visit.known.steps if visit.known is not None else ()
+        decided = history.last or Decided(steps, client, reply, asked.sender, (asked.recipient,))
         ways = [await self._way(each) for each in decided.placements[:_MOST_WAYS]]
         explanation = decided.explanation()
         said = str(reply if reply.positive else decided.reply)
@@ -177,32 +184,42 @@ class Rehearsal:
         return way(placement, list(dict.fromkeys(peers)), "; ".join(troubles))
 
 
-async def _play(reception: Reception, asked: Asked) -> Reply:
-    """Say to reception what the client would say, until it is refused. The last reply that counts."""
-    client = _client(asked, reception)
-    visit = Visit(reception, evolve(client, helo="", extended=False))
+async def _play(visit: Visit, asked: Asked, helo: str, wanted: Reply | None) -> Reply:
+    """
+    Say to reception what the client would say, until it is refused. The last reply that counts.
+
+    `wanted`: what the session says to MAIL by itself.
+    """
     sender, recipient, message = asked.sender, asked.recipient, asked.message
     international = not (recipient.ascii and (sender is None or sender.ascii))
     size = None if message is None else len(message)
-    try:
-        for question in (
-            Connected(),
-            Hello(True, client.helo),
-            Mail(sender, size, smtputf8=international),
-            Rcpt(recipient, international=not recipient.ascii),
-        ):
-            reply = await _said(visit, question)
-            if not reply.positive:
-                return reply
-        answer = await _said(visit, Data())
-        if not answer.positive:
-            return answer
-        visit.take(Content(b"".join(wire([message or b"\r\n"]))))
-        answer = await _said(visit, ContentEnded(size or 0))
-        # Without a message, what was heard at its end is not part of the answer.
-        return reply if message is None and answer.positive else answer
-    finally:
-        visit.lost()
+    for question in (
+        Connected(),
+        Hello(True, helo),
+        Mail(sender, size, smtputf8=international),
+        Rcpt(recipient, international=not recipient.ascii),
+    ):
+        if wanted is not None and isinstance(question, Mail):
+            return wanted
+        reply = await _said(visit, question)
+        if not reply.positive:
+            return reply
+    answer = await _said(visit, Data())
+    if not answer.positive:
+        return answer
+    visit.take(Content(b"".join(wire([message or b"\r\n"]))))
+    answer = await _said(visit, ContentEnded(size or 0))
+    # Without a message, what was heard at its end is not part of the answer.
+    return reply if message is None and answer.positive else answer
+
+
+def _wanted(listener: ListenerSettings, asked: Asked) -> Reply | None:
+    """What a client has not done that it has to do first at this listener (`relay.doors`)."""
+    if listener.tls == "require" and not asked.tls:
+        return answers.TLS_FIRST
+    if listener.protocol == "submission" and asked.user is None:
+        return answers.AUTH_FIRST
+    return None
 
 
 def _client(asked: Asked, reception: Reception) -> Client:
