@@ -222,6 +222,7 @@ class RateLimitTests(PolicyContract, SynchronousTestCase):
             ({"rate": "1/2"}, "should be a duration"),
             ({"rate": "1/h", "by": []}, ""),
             ({"rate": "1/500d"}, "in a year"),
+            ({"rate": "1001/1s"}, "1000 in a second at most"),
             ({"rate": "1/300d", "burst": 2}, "more than a year"),
             ({"rate": "1/h", "by": ["user", "user"]}, "each once"),
             ({"rate": "1/h", "by": ["user"], "count": "connections"}, "by client alone"),
@@ -230,6 +231,12 @@ class RateLimitTests(PolicyContract, SynchronousTestCase):
         ]:
             error = self.assertRaises(ValidationError, RateLimitOptions.model_validate, wrong)
             self.assertIn(words, str(error))
+
+    def test_the_fastest_rate_is_counted_too(self) -> None:
+        limit = Limited("1000/1s", "sender")
+        self.assertEqual([limit.passes(sending()) for _ in range(1001)].count(True), 1000)
+        limit.later(0.001)
+        self.assertEqual([limit.passes(sending()) for _ in range(2)], [True, False])
 
     def test_a_rate_may_be_written_with_a_unit_alone(self) -> None:
         for text, interval in (("60/1h", 60), ("60/h", 60), ("5/30s", 6), ("2 / 1 m", 30)):

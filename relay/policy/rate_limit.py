@@ -31,6 +31,8 @@ Asked: TypeAlias = ConnectionInquiry | SenderInquiry | Inquiry
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9].*|[smhd])\Z")
 #: A bucket that takes longer to fill is no limit of a rate, and the store keeps nothing for ever.
 _SLOWEST: Final = 366 * DAY
+#: In a second. More is no limit, and moments are not told apart much finer than that.
+_FASTEST: Final = 1000
 #: A longer key is kept as its digest: the store takes 1,000 characters.
 _LONGEST_KEY: Final = 600
 
@@ -52,6 +54,8 @@ class Rate:
         seconds = duration(time if time[0].isdigit() else f"1{time}")
         if seconds > _SLOWEST:
             raise ValueError("should be so many in a year at most")
+        if int(match[1]) > _FASTEST * seconds:
+            raise ValueError(f"should be {_FASTEST} in a second at most")
         return cls(int(match[1]), seconds)
 
 
