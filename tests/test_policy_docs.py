@@ -11,7 +11,7 @@ from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, get_args
 
-from attrs import evolve, fields
+from attrs import evolve, fields, frozen
 from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,6 +30,7 @@ from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.registry import SHIPPED, option_model
 from relay.policy.tables import Tables
+from relay.reception.screening import greeting_refused
 from relay.testing.policy import FakeWorld, inquiry
 from relay.testing.questions import MESSAGE, content
 from tests.policy.pages import DOCS, blocks, configurations, files, names, page
@@ -48,7 +49,15 @@ def chain_of(text: str, base: Path, fake: FakeWorld | None = None) -> Chain:
     return make_chain(settings.policy, evolve(here, table=Tables(settings.table, here.clock)), file="relay.toml")
 
 
-def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcome:
+@frozen
+class Changed:
+    """It goes its way, otherwise than it came."""
+
+    decision: Decision
+    outcome: Outcome
+
+
+def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcome | Changed:
     """What becomes of a message with one recipient: the first refusal, or where it goes."""
     asked = inquiry(
         case.get("recipient") or "jon@example.org",
@@ -60,7 +69,7 @@ def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcom
     size = case.get("size")
     met: Any = start(chain.connect(ConnectionInquiry(asked.client)))
     if isinstance(met, Refused):
-        return met
+        return evolve(met, reply=greeting_refused(met.reply))
     says = SenderInquiry(asked.client, asked.reverse_path, int(size) if size else None, met.facts)
     admitted: Any = start(chain.sender(says))
     if isinstance(admitted, Refused):
@@ -70,17 +79,25 @@ def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcom
     if isinstance(decision, Refused) or not chain.asks_contents:
         return decision
     message = MESSAGE + b"x" * (int(case.get("octets") or len(MESSAGE)) - len(MESSAGE))
-    question = content(message, str(asked.recipient))
+    if case.get("header"):
+        message = f"{case['header']}\r\n\r\nHi!\r\n".encode()
+    question = content(message, str(asked.recipient), sender=case.get("sender") or "ann@example.com")
     taken = chain.content(evolve(question, facts=admitted.facts), [asked])
     taken.take(message)
     outcome: Any = start(taken.decide(len(message), question.fields, question.blocks))
-    return decision if isinstance(outcome.each[0].verdict, Accept) else outcome
+    if not isinstance(outcome.each[0].verdict, Accept):
+        return outcome
+    return Changed(decision, outcome) if outcome.editors else decision
 
 
 def described(decision: Any, base: Path) -> str:
     """What becomes of a recipient, in a few words."""
     if isinstance(decision, Outcome):
         return _word(decision.each[0].verdict)
+    if isinstance(decision, Changed):
+        edited, also = decision.outcome.edited, decision.outcome.also
+        with_these = [field.octets.decode().strip() for field in edited.added] + [f"a copy for {each}" for each in also]
+        return f"{described(decision.decision, base)}, with {' and '.join(with_these)}"
     if isinstance(decision, Accepted):
         return ", ".join(_route(placement.route, base) for placement in decision.placements)
     return str(decision.reply)

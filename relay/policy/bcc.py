@@ -48,7 +48,7 @@ class BccOptions(TableOptions):
 @implementer(IContentPolicy)
 class Bcc:
     """
-    Adds recipients to a message. Who receives it anyway gets no second copy, and what goes to nobody but to those who get
+    Adds recipients to a message. Who receives it anyway gets no second copy, and what goes to nobody but those who get
     copies may be one, and is not copied again.
 
     A copy is asked about by all policies as if the client had named its address: where mail to it may not be relayed
