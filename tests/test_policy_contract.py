@@ -87,11 +87,10 @@ class Moody(Undeclared):
 
 @implementer(IRoutingPolicy)
 class Tired(Undeclared):
-    asked = 0
-
     def route(self, inquiry: Inquiry) -> Any:
-        self.asked += 1
-        return LATER if self.asked > 5 else ABSTAIN
+        asked = int(self.world.store.get("asked") or 0) + 1
+        self.world.store.put("asked", str(asked), 60)
+        return LATER if asked > 5 else ABSTAIN
 
 
 @implementer(IRoutingPolicy)
@@ -140,7 +139,7 @@ BAD = {
     Tired: "after other questions",
     Silent: "has no description",
     NonsenseAtMail: "Discard(because='') about the sender <> is no verdict",
-    TiredOfClients: "about the client None after other questions",
+    TiredOfClients: "about the client None, and ABSTAIN if it was made anew before",
     WantsEverything: "'everything' is nothing that a content policy can want",
     HoldsAttempts: "Hold(because='') about jon@example.org is no verdict",
 }
@@ -161,6 +160,10 @@ class CheckPolicyTests(SynchronousTestCase):
 
     def test_a_policy_that_remembers_may_say_so(self) -> None:
         check_policy(Tired, remembers=True)
+
+    def test_what_a_policy_remembers_is_in_its_store(self) -> None:
+        error = self.assertRaises(AssertionError, check_policy, TiredOfClients, remembers=True)
+        self.assertIn("ABSTAIN if it was made anew before", str(error))
 
     def test_a_policy_that_nobody_has_fails(self) -> None:
         self.assertIn("no policy 'nobody'", str(self.assertRaises(AssertionError, check_policy, "nobody")))

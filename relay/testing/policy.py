@@ -218,6 +218,15 @@ def _answers_each_question_by_itself(subject: Subject) -> None:
         assert verdict == alone, f"{verdict!r} about {told(question)} after other questions, {alone!r} without"
 
 
+def _keeps_what_it_knows_in_its_store(subject: Subject) -> None:
+    lasting, restarted = FakeWorld(subject.names), FakeWorld(subject.names)
+    policy = subject.make(lasting)
+    for question in subject.questions:
+        verdict = _answer(lasting, policy, question)
+        anew = _answer(restarted, subject.make(restarted), question)
+        assert verdict == anew, f"{verdict!r} about {told(question)}, and {anew!r} if it was made anew before"
+
+
 def check_policy(
     policy: Any,
     options: Mapping[str, Any] | None = None,
@@ -232,13 +241,15 @@ def check_policy(
     `policy` is a policy class, an `IPolicyMaker`, or the word for `use` of one that is installed; `options` are as the
     configuration would have them; `names` is what is in the DNS. `inquiries` are asked beside the usual ones: best of
     all some that it does not abstain from; one about a recipient is asked in each phase that the policy provides, all
-    others in theirs. `remembers` says that its answer may depend on those before (a limit).
+    others in theirs. `remembers` says that its answer may depend on those before (a limit): on what is in
+    `world.store`, and on nothing else, so that a restart loses nothing and somebody may ask without leaving a trace.
     """
     subject = Subject(policy, options or {}, names or {}, tuple(inquiries))
     _provides_a_policy_interface(subject)
     _knows_its_options(subject)
     _answers_with_verdicts(subject)
     _answers_the_same_in_the_same_world(subject)
+    _keeps_what_it_knows_in_its_store(subject)
     if not remembers:
         _answers_each_question_by_itself(subject)
 
@@ -275,6 +286,9 @@ class PolicyContract:
 
     def test_in_the_same_world_it_answers_the_same(self) -> None:
         _answers_the_same_in_the_same_world(self.subject)
+
+    def test_it_keeps_what_it_knows_in_its_store(self) -> None:
+        _keeps_what_it_knows_in_its_store(self.subject)
 
     def test_it_answers_each_question_by_itself(self) -> None:
         if not self.remembers:
