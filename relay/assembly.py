@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP
 from twisted.logger import Logger
 
 from relay.agents.pool import Keeping, Pool
@@ -116,6 +116,8 @@ class Surroundings:
     apart: Apart | None = None
     #: Where it is kept how decisions came about; `None`: nowhere. It is told the mail log by `maillog`.
     history: IHistory | None = None
+    #: Takes calls from other threads; `None`: there are none, and policies that block do so where they are.
+    reactor: IReactorFromThreads | None = None
 
 
 @frozen
@@ -273,7 +275,13 @@ class _Policies:
 def _policies(settings: Settings, surroundings: Surroundings, file: str, before: Tables | None = None) -> _Policies:
     tables = Tables(settings.table, surroundings.clock, surroundings.apart, before)
     world = world_of(settings, surroundings, tables)
-    chain = make_chain(settings.policy, world, file=file, timeout=settings.limits.policies_at_command)
+    chain = make_chain(
+        settings.policy,
+        world,
+        file=file,
+        timeout=settings.limits.policies_at_command,
+        reactor=surroundings.reactor,
+    )
     return _Policies(world, tables, chain)
 
 
@@ -461,7 +469,13 @@ def _rehearsal(
 
     def make(store: IStore, chance: Random) -> Reception:
         aside = evolve(world, store=store, random=chance)
-        chain = make_chain(settings.policy, aside, file=file, timeout=settings.limits.policies_at_command)
+        chain = make_chain(
+            settings.policy,
+            aside,
+            file=file,
+            timeout=settings.limits.policies_at_command,
+            reactor=surroundings.reactor,
+        )
         turnstile = Turnstile(settings.limits.waiting_commits)
         return reception_of(settings, surroundings, chain, permanent.dispatcher, turnstile)
 

@@ -79,6 +79,7 @@ async def _ask(reactor: Any, settings: Settings, file: str, words: Mapping[str, 
         random=random.SystemRandom(),
         is_local=LocalAddresses(clock),
         store=MemoryStore(clock),
+        reactor=reactor,
     )
     try:
         return await answer_of(assemble(settings, surroundings, file=file).rehearsal, Asked(words))

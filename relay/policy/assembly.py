@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -10,17 +11,25 @@ from twisted.logger import Logger
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.policies import PolicySettings
 from relay.interfaces import World
+from relay.policy.blocking import Blocking
 from relay.policy.chain import COMMAND_TIMEOUT, Chain, Station
+from relay.policy.elsewhere import Crossing, blocking
 from relay.policy.guard import Guard
-from relay.policy.registry import make_policy
+from relay.policy.registry import is_blocking, make_policy
 from relay.policy.watched import watched
 
 
 def make_chain(
-    policies: Sequence[PolicySettings], world: World, *, file: str, timeout: float = COMMAND_TIMEOUT
+    policies: Sequence[PolicySettings],
+    world: World,
+    *,
+    file: str,
+    timeout: float = COMMAND_TIMEOUT,
+    reactor: Any = None,
 ) -> Chain:
     """
     The chain that the configuration `file` describes; `timeout` is for all policies together, at one command.
+    `reactor` takes calls from threads, in which policies that block are asked; without one they block where they are.
 
     Raises `ConfigurationError` with all policies that cannot be made: what a file that they need says is
     known only now.
@@ -31,8 +40,7 @@ def make_chain(
         if settings.mode == "off":
             continue
         try:
-            own = watched(evolve(world, store=world.store.scoped(settings.name)))
-            policy = make_policy(settings.use, settings.options, own)
+            policy = _policy(settings, world, reactor)
         except ValueError as error:
             problems.append(Problem(file, settings.line, f"policy.{number}", str(error)))
         else:
@@ -40,3 +48,23 @@ def make_chain(
     if problems:
         raise ConfigurationError(problems)
     return Chain(stations, world.clock, Logger(namespace="relay.policy"), timeout)
+
+
+def _policy(settings: PolicySettings, world: World, reactor: Any) -> Any:
+    """Raises `ValueError`."""
+    own = watched(evolve(world, store=world.store.scoped(settings.name)))
+    if not is_blocking(settings.use):
+        policy = make_policy(settings.use, settings.options, own)
+        if getattr(policy, "blocking", False) is True:
+            raise ValueError(f"a policy of {settings.use!r} is 'blocking', and its class or maker does not say so")
+        return policy
+    cross = Crossing(reactor, settings.timeout)
+    return Blocking(
+        settings.name,
+        make_policy(settings.use, settings.options, blocking(own, cross)),
+        reactor,
+        cross,
+        timeout=settings.timeout,
+        clock=world.clock,
+        log=Logger(namespace="relay.policy"),
+    )

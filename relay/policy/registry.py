@@ -68,6 +68,10 @@ class PolicyPlugin:
         model: type[BaseModel] = policy_maker(self._policy, self.use).options
         return model
 
+    @property
+    def blocking(self) -> bool:
+        return getattr(self._policy, "blocking", False) is True
+
     def make(self, options: Any, world: World) -> Any:
         return self._policy(options, world)
 
@@ -79,6 +83,7 @@ class _ClassMaker:
     def __init__(self, use: str, policy: type) -> None:
         self.use = use
         self.options = getattr(policy, "Options", NoOptions)
+        self.blocking = getattr(policy, "blocking", False) is True
         self._policy = policy
 
     def make(self, options: Any, world: World) -> Any:
@@ -111,6 +116,11 @@ def option_models() -> dict[str, type[BaseModel]]:
         if model is not None:
             models[use] = model
     return models
+
+
+def is_blocking(use: str) -> bool:
+    """Whether what such a policy asks the world returns its answers, since its code blocks. Raises `ValueError`."""
+    return getattr(find_maker(use), "blocking", False) is True
 
 
 def make_policy(use: str, options: BaseModel | Mapping[str, Any], world: World) -> Any:

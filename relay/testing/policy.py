@@ -34,6 +34,7 @@ from relay.mail.phases import Wants
 from relay.mail.routing import Inquiry
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
+from relay.policy.elsewhere import Crossing, blocking
 from relay.policy.registry import PHASES, find_maker, policy_maker
 from relay.policy.tables import Tables
 from relay.store.memory import MemoryStore
@@ -153,7 +154,10 @@ class Subject:
     def make(self, fake: FakeWorld) -> Any:
         """The policy, as it would be made for this world."""
         maker = self.maker
-        return maker.make(maker.options.model_validate(dict(self.options)), fake.world)
+        world = fake.world
+        if getattr(maker, "blocking", False) is True:
+            world = blocking(world, Crossing(None, 0))
+        return maker.make(maker.options.model_validate(dict(self.options)), world)
 
     def asked(self, *questions: Question) -> list[Any]:
         """What a new policy in a new world says to these questions, one after the other."""
