@@ -30,14 +30,15 @@ from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
-from relay.mail.history import Findings
+from relay.mail.explanation import Decided
+from relay.mail.history import Accounts, Findings
 from relay.mail.reply import Reply
 from relay.net.clock import ReactorClock
 from relay.net.scribe import IsScribe, Scribe
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database as open_spool
-from relay.testing.history import ANN, BOB, ID, NOON, OTHER, HistoryContract
+from relay.testing.history import ANN, BOB, CLIENT, ID, NOON, OTHER, HistoryContract
 from relay.testing.maillog import MemoryMailLog
 
 T = TypeVar("T")
@@ -531,11 +532,25 @@ QUESTION = st.sampled_from(
     [*IDS, "ann@example.org", "BOB@example.net", "\u00fc@b\u00fccher.example", '"a, b"@c', "1@X", "<\u00fc@x>"]
 )
 BREAK = st.sampled_from(["a moment", "a restart", "a question"])
+REFS = ["7K3QX2", "7K3QX0"]
+DECISION = st.tuples(
+    st.builds(
+        Decided,
+        steps=st.just(()),
+        client=st.just(CLIENT),
+        reply=st.sampled_from([Reply.of(250, "2.0.0", "Ok"), Reply.of(550, "5.7.1", "no")]),
+        sender=st.sampled_from([None, "", ANN]),
+        recipients=st.lists(st.just(BOB), max_size=2),
+        because=st.text(),
+    ),
+    st.sampled_from(["", *IDS]),
+    st.sampled_from(["", *REFS]),
+)
 
 
 class AgreementTests(SynchronousTestCase):
     @settings(max_examples=40)
-    @given(st.lists(EVENT | BREAK, max_size=30), QUESTION, st.integers(1, 5))
+    @given(st.lists(EVENT | DECISION | BREAK, max_size=30), QUESTION | st.sampled_from(REFS), st.integers(1, 5))
     def test_both_histories_answer_alike_whatever_happened(self, story: list[Any], asked: str, most: int) -> None:
         time = Clock()
         clock = ReactorClock(time, lambda: NOON + time.seconds())
@@ -545,10 +560,16 @@ class AgreementTests(SynchronousTestCase):
             def opened() -> SqliteHistory:
                 return SqliteHistory(Path(folder, "history.db"), clock, AtOnce(), bounds=BOUNDS)
 
-            def found(history: IHistory) -> Findings:
-                return self.successResultOf(Deferred.fromCoroutine(history.find(asked, most)))
+            def found(history: IHistory) -> tuple[Findings, Accounts]:
+                return (
+                    self.successResultOf(Deferred.fromCoroutine(history.find(asked, most))),
+                    self.successResultOf(Deferred.fromCoroutine(history.why(asked, most))),
+                )
 
             disk = opened()
+            #: Ids of which something was heard, ever and since it was opened. What begins a life happens once.
+            heard: set[str] = set()
+            known: set[str] = set()
             for chapter in story:
                 if chapter == "a moment":
                     time.advance(DELAY)
@@ -557,8 +578,19 @@ class AgreementTests(SynchronousTestCase):
                 elif chapter == "a restart":
                     self.successResultOf(Deferred.fromCoroutine(disk.close()))
                     disk = opened()
+                    known.clear()
                 else:
-                    Teed(memory, disk).event(chapter[0], **chapter[1])
+                    decided = isinstance(chapter[0], Decided)
+                    id = chapter[1] if decided else chapter[1].get("id", "")
+                    if id in heard - known and (decided or chapter[0] == "accepted"):
+                        continue
+                    heard |= {id} - {""}
+                    known |= {id} - {""}
+                    for history in (memory, disk):
+                        if decided:
+                            history.decided(*chapter)
+                        else:
+                            history.event(chapter[0], **chapter[1])
             self.assertEqual(found(disk), found(memory))
             self.successResultOf(Deferred.fromCoroutine(disk.close()))
 

@@ -7,9 +7,10 @@ An explanation is kept for each message, so its JSON leaves out all that says no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from relay.mail.address import Address
 from relay.mail.decision import Placement
@@ -18,7 +19,7 @@ from relay.mail.lanes import lane
 from relay.mail.outcome import Peer
 from relay.mail.reference import unreferred
 from relay.mail.reply import Reply
-from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject, Route
 from relay.mail.verdict import cut, words
 
 #: How many steps and ways of one mail are kept; of more, the first.
@@ -28,7 +29,10 @@ MOST: Final = 200
 Look: TypeAlias = tuple[str, str, str]
 
 
-@frozen
+# None of these values is ever changed. They are made for each message, and frozen ones would cost three times as much.
+
+
+@define
 class Step:
     """One policy's turn: it was asked, or a condition of its `when` did not hold."""
 
@@ -49,17 +53,17 @@ class Step:
     milliseconds: float = field(default=0.0, eq=False)
 
 
-@frozen
+@define
 class Way:
     """Where one copy goes."""
 
     recipient: str
     #: `agent maildir`, `example.org`, `hold`, `discard`, or what it was refused with.
     to: str
-    policy: str = ""
-    because: str = ""
     #: How much TLS is asked for there (`relay.mail.routing.TlsLevel`); "" where nobody is connected to.
     tls: str = ""
+    policy: str = ""
+    because: str = ""
     #: What would be tried, in this order: hosts with their addresses. Only a prediction has them: of what has happened,
     #: `relayctl trace` tells.
     hosts: tuple[str, ...] = field(default=(), eq=False)
@@ -67,7 +71,7 @@ class Way:
     trouble: str = field(default="", eq=False)
 
 
-@frozen
+@define
 class Mail:
     """What was asked about. What is not known, or was not said yet, is ""."""
 
@@ -82,7 +86,7 @@ class Mail:
     tls: str = ""
 
 
-@frozen
+@define
 class Explanation:
     """How a decision came about, and what it was."""
 
@@ -107,18 +111,23 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """What says something, by its name."""
-        return _without_nothing(
-            {
-                **{name: getattr(self.mail, name) for name in _MAIL},
-                "recipients": list(self.mail.recipients),
-                "steps": [_step(step) for step in self.steps],
-                "reply": self.reply,
-                "policy": self.policy,
-                "because": self.because,
-                "ways": [_way(way) for way in self.ways],
-                "left_out": self.left_out,
-            }
-        )
+        mail = self.mail
+        said = {
+            "sender": mail.sender,
+            "client": mail.client,
+            "helo": mail.helo,
+            "user": mail.user,
+            "listener": mail.listener,
+            "tls": mail.tls,
+            "recipients": mail.recipients,
+            "steps": [_step(step) for step in self.steps],
+            "reply": self.reply,
+            "policy": self.policy,
+            "because": self.because,
+            "ways": [_way(way) for way in self.ways],
+            "left_out": self.left_out,
+        }
+        return {name: value for name, value in said.items() if value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Explanation:
@@ -134,27 +143,22 @@ class Explanation:
 
 _MAIL: Final = ("sender", "client", "helo", "user", "listener", "tls")
 #: Digits behind the point of a number of milliseconds.
-_DIGITS: Final = 3
-
-
-def _without_nothing(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in named.items() if value}
+DIGITS: Final = 3
 
 
 def _step(step: Step) -> dict[str, Any]:
-    return _without_nothing(
-        {
-            "phase": step.phase,
-            "policy": step.policy,
-            "recipient": step.recipient,
-            "guard": step.guard,
-            "verdict": step.verdict,
-            "because": step.because,
-            "failed": step.failed,
-            "looks": [list(look) for look in step.looks],
-            "milliseconds": round(step.milliseconds, _DIGITS),
-        }
-    )
+    said = {
+        "phase": step.phase,
+        "policy": step.policy,
+        "recipient": step.recipient,
+        "guard": step.guard,
+        "verdict": step.verdict,
+        "because": step.because,
+        "failed": step.failed,
+        "looks": step.looks,
+        "milliseconds": round(step.milliseconds, DIGITS),
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def _step_of(value: Mapping[str, Any]) -> Step:
@@ -164,17 +168,16 @@ def _step_of(value: Mapping[str, Any]) -> Step:
 
 
 def _way(way: Way) -> dict[str, Any]:
-    return _without_nothing(
-        {
-            "recipient": way.recipient,
-            "to": way.to,
-            "policy": way.policy,
-            "because": way.because,
-            "tls": way.tls,
-            "hosts": list(way.hosts),
-            "trouble": way.trouble,
-        }
-    )
+    said = {
+        "recipient": way.recipient,
+        "to": way.to,
+        "policy": way.policy,
+        "because": way.because,
+        "tls": way.tls,
+        "hosts": way.hosts,
+        "trouble": way.trouble,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def _way_of(value: Mapping[str, Any]) -> Way:
@@ -190,11 +193,29 @@ def _lasting(reply: str) -> str:
 # From a session's values to an explanation.
 
 
+class Brief(NamedTuple):
+    """A step's own values: what a `Step` says, for whoever does not want another value of it."""
+
+    phase: str
+    policy: str
+    recipient: Address | None
+    #: "" if it was asked.
+    guard: str
+    #: `None` if it was skipped.
+    verdict: Any
+    because: str
+    looks: Sequence[Look]
+    milliseconds: float
+
+
 class Told(Protocol):
     """A step as the chain's observer hears of it (`relay.policy.steps`)."""
 
     def told(self) -> Step:
         """The same, for people."""
+
+    def brief(self) -> Brief | None:
+        """The same, at once; `None` where it cannot be said so, such as of a policy that has failed."""
 
 
 @define(eq=False)
@@ -220,32 +241,38 @@ class Decided:
 
     def explanation(self) -> Explanation:
         client, sender = self.client, self.sender
-        steps, placements = self.steps, self.placements
-        recipients = self.recipients
+        steps, placements, recipients = self.steps, self.placements, self.recipients
+        left_out = 0
+        for each in (steps, placements, recipients):
+            if len(each) > MOST:
+                left_out += len(each) - MOST
         return Explanation(
             Mail(
-                sender="<>" if sender is None else str(sender),
-                recipients=tuple(str(each) for each in recipients[:MOST]),
-                client=client.address or "",
-                helo=cut(client.helo),
-                user=cut(client.user or ""),
-                listener=client.listener,
-                tls=client.tls.protocol if client.tls else "",
+                "<>" if sender is None else str(sender),
+                tuple([str(recipient) for recipient in recipients[:MOST]]),
+                client.address or "",
+                cut(client.helo),
+                cut(client.user) if client.user else "",
+                client.listener,
+                client.tls.protocol if client.tls else "",
             ),
             _bounded([step.told() for step in steps[:MOST]]),
             str(self.reply),
             self.policy,
             cut(self.because),
-            tuple(way(placement) for placement in placements[:MOST]),
-            sum(max(0, len(each) - MOST) for each in (steps, placements, recipients)),
+            tuple([way(placement) for placement in placements[:MOST]]),
+            left_out,
         )
 
 
 def _bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
     """With no more than `MOST` looks in all."""
     left = MOST
-    kept = []
+    kept: list[Step] = []
     for step in steps:
+        if not step.looks:
+            kept.append(step)
+            continue
         kept.append(step if len(step.looks) <= left else evolve(step, looks=step.looks[:left]))
         left -= len(kept[-1].looks)
     return tuple(kept)
@@ -253,25 +280,30 @@ def _bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
 
 def way(placement: Placement, hosts: Sequence[Peer] = (), trouble: str = "") -> Way:
     """Where a copy goes, and what was found there."""
-    route = placement.route
     return Way(
         str(placement.address),
-        _to(route),
+        *_to(placement.route),
         placement.policy,
         cut(placement.because),
-        ", ".join(dict.fromkeys(hop.tls for hop in route.next_hops if not hop.unix)) if type(route) is Forward else "",
-        tuple(str(peer) for peer in hosts),
+        tuple([str(peer) for peer in hosts]),
         cut(trouble),
     )
 
 
-def _to(route: Route) -> str:
+def _to(route: Route) -> tuple[str, str]:
+    """In words, and the level of TLS."""
     match route:
-        case Forward(next_hops, reverse_path=instead):
-            sender = f" from {instead}" if instead is not None else ""
-            return ", ".join(str(hop) for hop in next_hops) + sender
-        case Deliver(agent, parameters):
+        case Deliver():
             # All of what it is told may be a command with a password in it.
-            return f"agent {lane(agent, parameters)}"
+            return f"agent {lane(route.agent, route.parameters)}", ""
+        case Forward():
+            to, tls = _onward(route.next_hops)
+            return (to if route.reverse_path is None else f"{to} from {route.reverse_path}"), tls
         case Hold() | Discard() | Reject():
-            return words(route)
+            return words(route), ""
+
+
+@lru_cache(maxsize=1000)
+def _onward(next_hops: tuple[NextHop, ...]) -> tuple[str, str]:
+    levels = dict.fromkeys(hop.tls for hop in next_hops if not hop.unix)
+    return ", ".join(str(hop) for hop in next_hops), ", ".join(levels)
