@@ -33,6 +33,7 @@ from relay.control.desk import desk
 from relay.control.dispatching import Dispatching
 from relay.control.meter import Meter
 from relay.control.rehearsal import Rehearsal
+from relay.control.reloading import InForce, Reload
 from relay.control.running import Running
 from relay.delivery.attempt import Attempts
 from relay.delivery.consulting import Consulted
@@ -338,7 +339,14 @@ def hostname(settings: Settings) -> str:
     return settings.hostname
 
 
-def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], history: IHistory | None = None) -> Desk:
+def answers_for_control(
+    relay: Relay,
+    pid: int,
+    bound: Mapping[str, str],
+    history: IHistory | None = None,
+    reload: Reload | None = None,
+    in_force: Callable[[], InForce] | None = None,
+) -> Desk:
     """What `relayctl` may ask and do. `bound`: the address of each listener that listens, by its name."""
 
     def listeners() -> list[dict[str, Any]]:
@@ -368,6 +376,8 @@ def answers_for_control(relay: Relay, pid: int, bound: Mapping[str, str], histor
             history=history,
             suppressions=given.suppressions,
             rehearsal=relay.rehearsal,
+            reload=reload,
+            in_force=in_force,
         )
     )
 

@@ -38,7 +38,7 @@ from relay.config.file import settings_of
 from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.config.units import DAY
-from relay.control.api import site
+from relay.control.api import Desk, site
 from relay.delivery.pauses import Pauses
 from relay.delivery.suppression import Suppressions
 from relay.encryption import Encryption
@@ -55,7 +55,10 @@ from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
 from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
+from relay.net.watchdog import Watchdog
+from relay.policy.culprit import culprit
 from relay.policy.registry import names, option_model
+from relay.reloading import Reloading
 from relay.spool.errors import SpoolUnusable
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import Limits as SpoolLimits
@@ -132,6 +135,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             pauses=_pauses(settings, threads),
             store=_store(settings, clock, reactor),
             apart=lambda work: threads.run(lambda _stop: work()),
+            reactor=reactor,
         ),
         file=file,
     )
@@ -175,13 +179,23 @@ class RelayService(Service):
         self._maillog = maillog
         self._history = history
         self._threads = threads
-        self._encryption = encryption
         self._users = users
         self._file = file
+        self._reloading = Reloading(
+            relay, encryption, relay.surroundings.clock, threads, file=file, adopted=self._adopted
+        )
         self._ports: list[tuple[Listener, Any]] = []
         self._control: Any = None
+        #: Each listener's address, by its name.
+        self._bound: dict[str, str] = {}
+        self._desk = Desk()
         self._ready: Deferred[None] | None = None
         self._ending = False
+        self._watchdog = Watchdog(
+            reactor,
+            relay.settings.process.stall_limit,
+            lambda frame: culprit(self._relay.chain.stations, frame),
+        )
         #: What the signals that we handle did before.
         self._before: dict[signal.Signals, Any] = {}
         self._log = Logger(namespace="relay")
@@ -202,13 +216,14 @@ class RelayService(Service):
             where = self._relay.settings.log.mail
             _refuse(f"{self._file}: cannot write the mail log {where}: {_reason(problem)}", os.EX_TEMPFAIL)
         try:
-            self._encryption.start()
+            self._reloading.encryption.start()
         except (OSError, Unusable) as problem:
             where = self._relay.settings.tls.own
             status = os.EX_TEMPFAIL if isinstance(problem, OSError) else os.EX_CONFIG
             _refuse(f"{self._file}: cannot have a certificate of its own in {where}: {_reason(problem)}", status)
         self._users.start()
         self._threads.start()
+        self._watchdog.start()
         self._open_control()
         self._before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGHUP)}
         signal.signal(signal.SIGUSR1, self._reopen_soon)
@@ -337,11 +352,11 @@ class RelayService(Service):
 
     def _open_control(self) -> None:
         path = self._relay.settings.control.socket
-        bound = {listener.settings.name: _shown(port) for listener, port in self._ports}
-        answers = answers_for_control(self._relay, os.getpid(), bound, self._history)
+        self._bound = {listener.settings.name: _shown(port) for listener, port in self._ports}
+        self._furnish()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._control = listen(self._reactor, Unix(path), site(answers), backlog=50, mode=0o600)
+            self._control = listen(self._reactor, Unix(path), site(lambda: self._desk), backlog=50, mode=0o600)
         except (CannotListenError, OSError) as problem:
             _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}", os.EX_TEMPFAIL)
         self._control.startReading()
@@ -354,21 +369,36 @@ class RelayService(Service):
             before(number, frame)
 
     def _reread_soon(self, number: int, frame: Any) -> None:
-        """SIGHUP: something has changed that the relay has read. What it does not reread yet, it says."""
+        """SIGHUP: something has changed that the relay has read."""
         self._reactor.callFromThread(self._reread)
 
     def _reread(self) -> None:
-        self._encryption.reread(aloud=True)
-        self._log.warn(
-            "There is no reload yet: restart the relay to use what has changed in {file}. "
-            "Certificates and passwords that have changed are in use already",
-            file=self._file,
+        self._reloading.encryption.reread(aloud=True)
+        if self._ending or self._ready is None or self._reloading.busy:
+            return
+        Deferred.fromCoroutine(self._reloading())
+
+    def _adopted(self) -> None:
+        """The relay has another generation."""
+        self._furnish()
+        self._make_room()
+
+    def _furnish(self) -> None:
+        """The desk at which `relayctl` asks, with what there is now."""
+        self._desk = answers_for_control(
+            self._relay,
+            os.getpid(),
+            self._bound,
+            self._history,
+            self._reloading,
+            lambda: self._reloading.in_force,
         )
 
     # Ending.
 
     async def _end(self) -> None:
         relay = self._relay
+        self._reloading.stop()
         self._log.info("Stopping: what is in flight gets {patience} s, sessions and then deliveries", patience=PATIENCE)
         for _, port in self._ports:
             await maybeDeferred(port.stopListening)
@@ -380,7 +410,7 @@ class RelayService(Service):
         if self._control is not None:
             await maybeDeferred(self._control.stopListening)
         await self._resolver.close()
-        self._encryption.stop()
+        self._reloading.encryption.stop()
         self._users.stop()
         self._threads.stop()
         await relay.surroundings.spool.close()
@@ -389,6 +419,7 @@ class RelayService(Service):
         if self._history is not None:
             await self._history.close()
         self._maillog.close()
+        self._watchdog.stop()
         for number, before in self._before.items():
             signal.signal(number, before)
         self._log.info("Stopped")

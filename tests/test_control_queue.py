@@ -33,7 +33,7 @@ class Socket:
     """The control socket of a relay: what HTTP says, and what it answers."""
 
     def __init__(self, desk: Desk) -> None:
-        self._site = site(desk)
+        self._site = site(lambda: desk)
 
     def say(self, octets: bytes) -> tuple[int, Any]:
         """The status, and the object."""

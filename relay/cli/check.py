@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @click.command(name="check")
 @click.argument("file", required=False, metavar="FILE")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of the configuration, for editors.")
-def check(file: str | None, schema: bool) -> None:
+@click.option("--brief", is_flag=True, help="Say what is wrong, and nothing if nothing is.")
+def check(file: str | None, schema: bool, brief: bool) -> None:
     """
     Check the configuration FILE, without starting anything.
 
@@ -39,6 +40,8 @@ def check(file: str | None, schema: bool) -> None:
     warnings = [*_open_doors(settings, file), *_made(settings, file)]
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+    if brief:
+        return
     counts = [
         _count(len(settings.listener), "listener", "listeners"),
         _count(len(settings.policy), "policy", "policies"),

@@ -10,6 +10,7 @@ from relay.cli.dest import dest
 from relay.cli.explain import explain
 from relay.cli.passwd import passwd
 from relay.cli.queue import queue
+from relay.cli.reload import reload
 from relay.cli.status import status
 from relay.cli.suppress import suppress
 from relay.cli.top import top
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (status, queue, dest, suppress, trace, why, explain, top, check, passwd):
+for command in (status, queue, dest, suppress, trace, why, explain, top, check, reload, passwd):
     main.add_command(command)

@@ -27,6 +27,9 @@ def status(config: str | None, socket: str | None, as_json: bool) -> None:
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     """The answer, as a person reads it."""
     yield f"relay {answer['version']} on {answer['hostname']}, process {answer['pid']}, up {span(answer['up'])}"
+    found = answer.get("configuration")
+    if found is not None:
+        yield f"configuration: {found['file']} as {found['digest']}, in force for {span(found['for'])}"
     if not answer["accepting"]:
         yield "NOT ACCEPTING MAIL: the spool has failed and is probed; the log says more"
     if answer.get("paused"):

@@ -86,7 +86,7 @@ class _Counter(Resource):
 
     isLeaf = True
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Callable[[], Desk]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
 
@@ -109,7 +109,8 @@ class _Counter(Resource):
         if request.method not in (b"GET", b"POST"):
             raise Refused("only GET and POST are understood", 405)
         asking = request.method == b"GET"
-        here, there = (self._desk.questions, self._desk.acts) if asking else (self._desk.acts, self._desk.questions)
+        desk = self._desk()
+        here, there = (desk.questions, desk.acts) if asking else (desk.acts, desk.questions)
         if path not in here:
             if path in there:
                 raise Refused(f"/{path} is {'an act: POST it' if asking else 'a question: GET it'}", 405)
@@ -181,8 +182,8 @@ class _QuietSite(Site):
         """Who asked for the status how often is no news. Acts are in the mail log."""
 
 
-def site(desk: Desk) -> Site:
-    """The factory for the control socket."""
+def site(desk: Callable[[], Desk]) -> Site:
+    """The factory for the control socket. Each time that somebody comes it is asked which desk there is."""
     factory = _QuietSite(_Counter(desk))  # type: ignore[no-untyped-call]
     factory.noisy = False
     factory.displayTracebacks = False

@@ -13,6 +13,7 @@ from relay.control.api import Answer, Asked, Desk, Refused
 from relay.control.dispatching import canonical
 from relay.control.explaining import ExplanationDesk
 from relay.control.queue import QueueDesk
+from relay.control.reloading import ReloadDesk
 from relay.control.running import Running
 from relay.control.suppression import SuppressionDesk
 from relay.mail.waiting import DestinationView, Reason
@@ -48,7 +49,13 @@ def desk(running: Running) -> Desk:
             **suppression.questions(),
             **explanations.questions(),
         },
-        {**queue.acts(), **destinations.acts(), **suppression.acts(), **explanations.acts()},
+        {
+            **queue.acts(),
+            **destinations.acts(),
+            **suppression.acts(),
+            **explanations.acts(),
+            **ReloadDesk(running).acts(),
+        },
     )
 
 
@@ -62,6 +69,7 @@ async def status_of(running: Running) -> Mapping[str, Any]:
         "pid": running.pid,
         "up": clock.seconds() - running.started,
         "accepting": spool.accepting,
+        "configuration": _in_force(running),
         "listeners": list(running.listeners()),
         "paused": [each.name for each in running.delivery.destinations() if each.obstacle is Reason.PAUSED],
         "counts": dict(running.counts),
@@ -74,6 +82,13 @@ async def status_of(running: Running) -> Mapping[str, Any]:
             "oldest_age": None if census.oldest is None else max(0.0, clock.now() - census.oldest),
         },
     }
+
+
+def _in_force(running: Running) -> Mapping[str, Any] | None:
+    if running.in_force is None:
+        return None
+    found = running.in_force()
+    return {"file": found.file, "digest": found.digest, "for": running.clock.seconds() - found.since}
 
 
 @frozen

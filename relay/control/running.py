@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -59,3 +59,7 @@ class Running:
     suppressions: Suppressions | None = None
     #: Where it is tried what would become of a mail; `None`: nowhere.
     rehearsal: Rehearsal | None = None
+    #: Reads the configuration again (`relay.control.reloading`); `None`: nobody does.
+    reload: Callable[[], Awaitable[Any]] | None = None
+    #: Which configuration is in force (`relay.control.reloading.InForce`); `None`: nobody knows.
+    in_force: Callable[[], Any] | None = None

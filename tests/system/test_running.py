@@ -60,10 +60,10 @@ class StatusTests(SystemTestCase):
 
 
 class SignalTests(SystemTestCase):
-    def test_sighup_does_not_end_it_and_the_log_says_that_there_is_no_reload(self) -> None:
+    def test_sighup_does_not_end_it_and_the_log_says_what_is_in_force(self) -> None:
         relay = self.started(configuration())
         relay.send_signal(signal.SIGHUP)
-        relay.wait_for("There is no reload yet: restart the relay")
+        relay.wait_for("relay.toml is in force as it is now")
         with Telnet(relay.address()) as client:
             client.post("jon@localhost")
 
