@@ -9,6 +9,7 @@ from typing import Final
 from attrs import evolve
 
 from relay.history.keys import key
+from relay.history.shorthand import Shorthand
 from relay.mail.explanation import Decided, Explanation
 from relay.mail.reference import read_reference
 
@@ -44,6 +45,14 @@ def row(decision: Decided) -> tuple[str, Explanation]:
         )
         text = _encode(explanation.to_json())
     return text, explanation
+
+
+def kept_at_once(decision: Decided, shorthand: Shorthand) -> str | None:
+    """The explanation in JSON, if it is one of those of which nothing has to be left out and nothing is found by."""
+    if decision.reply.code >= 300:
+        return None
+    text = shorthand.of(decision)
+    return text if text is not None and len(text) <= LONGEST else None
 
 
 def keys_of(explanation: Explanation, ref: str) -> Iterator[str]:

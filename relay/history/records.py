@@ -20,6 +20,7 @@ from attrs import frozen
 from relay.history import decisions
 from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside
 from relay.history.keys import key, keys, plain, row
+from relay.history.shorthand import Shorthand
 from relay.mail.explanation import Explanation
 from relay.mail.history import Account, Accounts, Findings, Happening, Life
 
@@ -100,6 +101,7 @@ class Records:
         self._next_life = 1
         #: The lives of messages, by queue id: those of which something was heard last.
         self._lives: dict[str, int] = {}
+        self._shorthand = Shorthand()
         self._damage = ""
         #: What stands there is not ours, and is not touched again.
         self._foreign: Foreign | None = None
@@ -200,9 +202,13 @@ class Records:
             found: Iterable[str]
             if what is DECIDED:
                 ref: Any = fields["ref"]
-                text, explanation = decisions.row(fields["decision"])  # type: ignore[arg-type]  # it is one
+                decision: Any = fields["decision"]
+                text = decisions.kept_at_once(decision, self._shorthand)
+                found = ()
+                if text is None or ref:
+                    text, explanation = decisions.row(decision)
+                    found = decisions.keys_of(explanation, ref)
                 decided.append((life, at, ref, text))
-                found = decisions.keys_of(explanation, ref)
             else:
                 made = row(what, fields)
                 if made is None:

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from relay.mail import explanation
 from relay.mail.address import Address
-from relay.mail.routing import Abstention
+from relay.mail.routing import ABSTAIN, Abstention
 from relay.mail.verdict import cut, words
 from relay.policy.looking import Look
 
@@ -49,6 +49,17 @@ class Asked:
             milliseconds=self.seconds * 1000,
         )
 
+    def brief(self) -> explanation.Brief | None:
+        """The same, at once, unless it has failed."""
+        if self.failed:
+            return None
+        looks = [(look.where, look.what, look.found) for look in self.looks] if self.looks else ()
+        because = "" if self.verdict is ABSTAIN else self.because
+        milliseconds = self.seconds * 1000
+        return explanation.Brief(
+            self.phase, self.policy, self.recipient, "", self.verdict, because, looks, milliseconds
+        )
+
 
 @frozen
 class Skipped:
@@ -63,6 +74,10 @@ class Skipped:
         """The same, for people."""
         recipient = "" if self.recipient is None else str(self.recipient)
         return explanation.Step(phase=self.phase, policy=self.policy, recipient=recipient, guard=self.guard)
+
+    def brief(self) -> explanation.Brief:
+        """The same, at once."""
+        return explanation.Brief(self.phase, self.policy, self.recipient, self.guard, None, "", (), 0.0)
 
 
 Step: TypeAlias = Asked | Skipped

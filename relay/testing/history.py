@@ -46,6 +46,9 @@ class Long:
     def told(self) -> Step:
         return Step("recipient", str(self.number), because="because " * 40, looks=(("dns", "x" * 200, "y" * 200),) * 50)
 
+    def brief(self) -> None:
+        return None
+
 
 class HistoryContract:
     """The contract, one clause a test. Mix it into a test case, and say how a history is made."""

@@ -1,0 +1,137 @@
+"""
+The JSON of a decision, written at once.
+
+What a decision is kept as is said by `Explanation.to_json`. Each message has one, so the values on the way to it would
+cost as much as a whole session: here what steps and routes say is written once for each of them and not for each
+message, and put together with what is different each time. Both ways give the same text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Final, Generic, TypeVar
+
+from relay.mail.decision import Placement
+from relay.mail.envelope import Client
+from relay.mail.explanation import DIGITS, MOST, Brief, Decided, way
+from relay.mail.verdict import cut, words
+
+T = TypeVar("T")
+
+#: Values whose text is remembered.
+_REMEMBERED: Final = 1000
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class _Texts(Generic[T]):
+    """What values say, by the value itself and not by what it is equal to. Of too many, all are forgotten at once."""
+
+    __slots__ = ("_said", "_say")
+
+    def __init__(self, say: Callable[[T], str]) -> None:
+        self._say = say
+        #: With the value, so that no other one gets its place in memory.
+        self._said: dict[int, tuple[T, str]] = {}
+
+    def of(self, value: T) -> str:
+        said = self._said.get(id(value))
+        if said is None:
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            self._said[id(value)] = said = (value, self._say(value))
+        return said[1]
+
+
+def _fields(**texts: str) -> str:
+    """Those that say something, each with a comma before it."""
+    return "".join([f',"{name}":{quoted(text)}' for name, text in texts.items() if text])
+
+
+def _client(client: Client) -> str:
+    return _fields(
+        client=client.address or "",
+        helo=cut(client.helo),
+        user=cut(client.user or ""),
+        listener=client.listener,
+        tls=client.tls.protocol if client.tls else "",
+    )
+
+
+def _verdict(verdict: Any) -> str:
+    return _fields(verdict=words(verdict))
+
+
+class Shorthand:
+    """For one thread."""
+
+    __slots__ = ("_clients", "_verdicts", "_ways")
+
+    def __init__(self) -> None:
+        self._clients = _Texts(_client)
+        self._verdicts = _Texts(_verdict)
+        #: By the route: the policy that it is from, why, and what there is to say of the way.
+        self._ways: dict[int, tuple[Any, str, str, str]] = {}
+
+    def of(self, decision: Decided) -> str | None:
+        """The explanation in JSON, or `None` where there is so much of it that it has to be thought about."""
+        steps, recipients, placements = decision.steps, decision.recipients, decision.placements
+        if len(steps) > MOST or len(recipients) > MOST or len(placements) > MOST:
+            return None
+        told = []
+        looks = 0
+        for step in steps:
+            brief = step.brief()
+            if brief is None:
+                return None
+            looks += len(brief.looks)
+            told.append(self._step(brief))
+        if looks > MOST:
+            return None
+        sender = "<>" if decision.sender is None else str(decision.sender)
+        text = f',"sender":{quoted(sender)}' if sender else ""
+        text += self._clients.of(decision.client)
+        if recipients:
+            text += f',"recipients":[{",".join([quoted(str(each)) for each in recipients])}]'
+        if told:
+            text += f',"steps":[{",".join(told)}]'
+        text += f',"reply":{quoted(str(decision.reply))}'
+        if decision.policy:
+            text += f',"policy":{quoted(decision.policy)}'
+        if decision.because:
+            text += f',"because":{quoted(cut(decision.because))}'
+        if placements:
+            text += f',"ways":[{",".join([self._way(each) for each in placements])}]'
+        return f"{{{text[1:]}}}"
+
+    def _step(self, brief: Brief) -> str:
+        phase, policy, recipient, guard, verdict, because, looks, milliseconds = brief
+        text = f',"phase":{quoted(phase)}' if phase else ""
+        if policy:
+            text += f',"policy":{quoted(policy)}'
+        if recipient is not None:
+            text += f',"recipient":{quoted(str(recipient))}'
+        if guard:
+            text += f',"guard":{quoted(guard)}'
+        if verdict is not None:
+            text += self._verdicts.of(verdict)
+        if because:
+            text += f',"because":{quoted(cut(because))}'
+        if looks:
+            text += f',"looks":{_encode(looks)}'
+        if milliseconds := round(milliseconds, DIGITS):
+            text += f',"milliseconds":{milliseconds!r}'
+        return f"{{{text[1:]}}}"
+
+    def _way(self, placement: Placement) -> str:
+        route, policy, because = placement.route, placement.policy, placement.because
+        known = self._ways.get(id(route))
+        if known is None or known[1] != policy or known[2] != because:
+            if len(self._ways) >= _REMEMBERED:
+                self._ways.clear()
+            made = way(placement)
+            rest = _fields(to=made.to, policy=made.policy, because=made.because, tls=made.tls)
+            self._ways[id(route)] = known = (route, policy, because, rest)
+        return f'{{"recipient":{quoted(str(placement.address))}{known[3]}}}'
