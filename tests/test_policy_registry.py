@@ -181,6 +181,12 @@ class ShippedTests(SynchronousTestCase):
             "mailbox": {"domains": ["example.org"], "directory": "/mail"},
             "alias": {"aliases": {"a@example.org": "b@example.org"}},
             "deliver": {"agent": "console"},
+            "bcc": {"to": ["archive@example.org"]},
+            "dnsbl": {"lists": [{"zone": "bl.example"}]},
+            "dnswl": {"lists": [{"zone": "wl.example"}]},
+            "headers": {"action": "reject", "fields": [{"name": "Subject"}]},
+            "rate-limit": {"rate": "100/1h"},
+            "size": {"most": "1 MiB"},
             "srs": {"domain": "srs.example.org", "secret_file": self.secret()},
         }
         for use in SHIPPED:
