@@ -212,6 +212,15 @@ class ExplainTests(SystemTestCase):
             self.assertEqual(ran.stderr, "")
             self.assertEqual(_lasting(ran.stdout.replace(heard[-7:-1], "7K3QX2")), _lasting(shown), line)
 
+    def test_after_a_reload_it_is_the_new_configuration_that_is_asked(self) -> None:
+        mail = ("eve@far.example", "--client", "127.0.0.1", "--socket", "control.sock")
+        self.assertTrue(self.explain(*mail).reply.startswith("550"))
+        file = self.running.configuration
+        file.write_text(file.read_text().replace('when = { sender = ["here.example"] }', ""))
+        ran = self.running.relayctl("reload", "--socket", "control.sock")
+        self.assertEqual((ran.returncode, ran.stderr), (0, ""))
+        self.assertTrue(self.explain(*mail).reply.startswith("250"))
+
     def test_why_is_known_after_a_restart(self) -> None:
         heard = self.send("spammer@x.example", "jon@localhost")
         self.running.stop()
