@@ -56,7 +56,7 @@ def posted(client: Telnet, case: Case) -> str:
         reply = client.say(line)
         if reply[0] not in "23":
             return reply
-    message = b"Subject: hello\r\n\r\n"
+    message = f"{case.get('header') or 'Subject: hello'}\r\n\r\n".encode()
     message += b"x" * max(3, int(case.get("octets") or 0) - len(message) - 2) + b"\r\n"
     client.send(message)
     return client.say(".")
@@ -81,10 +81,6 @@ class StrangersTestCase(SystemTestCase):
         text = text.replace('name = "mx"', 'name = "mx"\nproxy = ["127.0.0.0/8"]')
         return self.started(text.replace('name = "front"', 'name = "front"\nxclient = ["127.0.0.0/8"]'))
 
-
-class PagesTests(StrangersTestCase):
-    """What the pages say is what clients hear."""
-
     def assert_page_is_right(self, use: str) -> None:
         text = page(use)
         for policies, cases in configurations(text):
@@ -107,6 +103,10 @@ class PagesTests(StrangersTestCase):
             relay.event("discarded", queue_id(reply))
         else:
             self.assertEqual(heard(reply), _SECONDS.sub("N seconds", expected), case)
+
+
+class PagesTests(StrangersTestCase):
+    """What the pages say is what clients hear."""
 
     def test_rate_limit(self) -> None:
         self.assert_page_is_right("rate-limit")
