@@ -150,6 +150,10 @@ class RehearsedCase(SynchronousTestCase):
         talk.send(asked.message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
         return talk.replies()[-1]
 
+    def accounts(self) -> list[Account]:
+        """The newest first."""
+        return [account for life in reversed(self.history._lives.values()) for account in reversed(life.accounts)]
+
     def left_behind(self) -> Any:
         """All that stays of what was done."""
         return (
@@ -185,10 +189,6 @@ class PredictionTests(RehearsedCase):
                 self.assertEqual([each.ref for each in self.why(account.ref)], [account.ref])
             else:
                 self.assertIn(account.id, heard)
-
-    def accounts(self) -> list[Account]:
-        """The newest first."""
-        return [account for life in reversed(self.history._lives.values()) for account in reversed(life.accounts)]
 
 
 class LeftBehindTests(RehearsedCase):
@@ -291,3 +291,38 @@ class ExplanationTests(RehearsedCase):
         listed.add(FAR, "has left", "root")
         self.assertIn("has left", self.ask().reply)
         self.assertEqual(self.ask().because, "it is on the suppression list")
+
+
+class ShippedPoliciesTests(RehearsedCase):
+    """Those that keep something."""
+
+    def test_a_question_counts_for_no_limit_and_greylists_nobody(self) -> None:
+        self.open(
+            """
+[[policy]]
+name = "rate"
+use = "rate-limit"
+rate = "100/1h"
+by = ["client"]
+burst = 2
+[[policy]]
+name = "greylist"
+use = "greylist"
+delay = "5m"
+"""
+            + MAILBOXES
+        )
+        asked = Asked(BOB, ANN, helo="c.example", message=MESSAGE)
+
+        def compared() -> str:
+            for _ in range(5):
+                explained = self.explain(asked)
+            heard = self.send(asked)
+            self.assertEqual(heard[:3], explained.reply[:3])
+            told = self.accounts()[0].explanation
+            self.assertTrue(told.same_as(explained), f"{told}\n\n{explained}")
+            return told.policy
+
+        self.assertEqual(compared(), "greylist")
+        self.world.pass_time(301)
+        self.assertEqual([compared() for _ in range(3)][-1], "rate")
