@@ -19,6 +19,9 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 class Notify(Enum):
     """When somebody wants to be told of a recipient (RFC 3461 section 4.1). `NEVER` stands alone."""
 
+    # Each is itself and nothing else. The hash that Enum has is of its name, and in Python.
+    __hash__ = object.__hash__
+
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"

@@ -61,7 +61,7 @@ class Recipient:
     facts: Facts = NO_FACTS
 
 
-def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...]:
+def recipients(id: str, placements: Sequence[Placement]) -> tuple[Recipient, ...]:
     """
     The recipients that the spool has to keep for these placements, under the queue id `id`.
 
@@ -69,6 +69,10 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
     Discarded copies are not kept: the mail log has their verdict. Where a sender wants to hear of success, an alias
     that leads to several adds a recipient of its own, whose route is `EXPANSION`.
     """
+    if len(placements) == 1 and placements[0].wishes.notify is None:
+        # As it is nearly always.
+        only = placements[0]
+        return () if type(only.route) is Discard else (_recipient(id, 0, only),)
     kept: list[Placement] = []
     wished = False
     for placement in placements:
@@ -84,13 +88,14 @@ def recipients(id: str, placements: Iterable[Placement]) -> tuple[Recipient, ...
         copies = tuple(first.values())
     else:
         copies = kept
-    found: list[Recipient] = []
-    for number, one in enumerate(copies):
-        name = destination(one.route)
-        found.append(
-            Recipient(f"{id}.{number}", one.address, one.original, one.route, name, one.policy, one.wishes, one.facts)
-        )
-    return tuple(found)
+    return tuple([_recipient(id, number, one) for number, one in enumerate(copies)])
+
+
+def _recipient(id: str, number: int, one: Placement) -> Recipient:
+    route = one.route
+    return Recipient(
+        f"{id}.{number}", one.address, one.original, route, destination(route), one.policy, one.wishes, one.facts
+    )
 
 
 def _as_wished(placements: Sequence[Placement]) -> Sequence[Placement]:

@@ -187,14 +187,16 @@ class SmtpServer(Protocol):
             if reply is None:
                 break
             said += session.send(reply)
-            answered = True
             if type(event) is XClient and session.state is State.INTRODUCED:
                 self._introduce(event)
                 session, visit = self._session, self._visit
-            if len(said) > self._doorway.limits.unread_replies:
+            if answered and len(said) > self._doorway.limits.unread_replies:
                 # Enough for the client to read first: the transport says when.
                 self.transport.write(said)
                 said = b""
+            answered = True
+            if session.looked_at == session.received:
+                break
         if said:
             self.transport.write(said)
         if session.state is State.HANDSHAKE:
@@ -329,7 +331,8 @@ class SmtpServer(Protocol):
         its own from its beginning on, and what comes by BDAT begins with the first chunk.
         """
         session, limits = self._session, self._doorway.limits
-        if not session.receiving and session.state is not State.CHUNKS:
+        state = session.state
+        if state is not State.CONTENT and state is not State.CHUNKS and not session.in_chunk:
             self._content_since = None
             if answered:
                 self._deadline.within(limits.idle_stressed if self._doorway.admission.stressed else limits.idle)

@@ -314,7 +314,7 @@ class ClientSession:
         course.unanswered = course.unsettled
         # Nobody is left whose address asks for SMTPUTF8 where it is not offered.
         named = [transaction.recipients[index] for index in left] if terms.features.smtputf8 else ()
-        lines = [mail(transaction, terms, iter(named)), *[rcpt(transaction, index, terms) for index in left]]
+        lines = [mail(transaction, terms, named), *[rcpt(transaction, index, terms) for index in left]]
         due: list[Due] = [(Said.MAIL, course, -1), *[(Said.RCPT, course, index) for index in left]]
         if not transaction.chunked:
             lines += ["DATA"]

@@ -7,7 +7,7 @@ Nothing is asked for that was not offered; and a copy that needs what was not of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from attrs import frozen
 
@@ -70,7 +70,7 @@ def lacking_for(recipient: Address, features: Features) -> Need | None:
     return None if recipient.ascii or features.smtputf8 else Need.SMTPUTF8
 
 
-def mail(transaction: Transaction, terms: Terms, recipients: Iterator[Address]) -> str:
+def mail(transaction: Transaction, terms: Terms, recipients: Iterable[Address]) -> str:
     """MAIL. `recipients` are those that RCPT will be said of."""
     features = terms.features
     line = f"MAIL FROM:<{transaction.reverse_path or ''}>"
@@ -80,7 +80,10 @@ def mail(transaction: Transaction, terms: Terms, recipients: Iterator[Address]) 
         line += " BODY=BINARYMIME"
     elif features.eight_bit and (transaction.eight_bit or transaction.international):
         line += " BODY=8BITMIME"
-    if _needs_smtputf8(transaction) or any(not recipient.ascii for recipient in recipients):
+    international = _needs_smtputf8(transaction)
+    for recipient in recipients:
+        international = international or not recipient.ascii
+    if international:
         # Only what needs it asks for it (RFC 6531 section 3.4): the next hop then has fewer reasons to refuse.
         line += " SMTPUTF8"
     if terms.authenticated or transaction.by is not None or _is_particular(transaction):

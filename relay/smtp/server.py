@@ -175,13 +175,10 @@ class ServerSession:
 
     __slots__ = (
         "_asked",
-        "_at",
         "_chunks",
-        "_end",
         "_grammar",
         "_guarded",
         "_idled",
-        "_in_chunk",
         "_input",
         "_intake",
         "_lf_ended",
@@ -195,6 +192,9 @@ class ServerSession:
         "_words",
         "closed",
         "errors",
+        "in_chunk",
+        "looked_at",
+        "received",
         "slow",
         "state",
     )
@@ -230,10 +230,11 @@ class ServerSession:
         self._intake: Intake | None = None
         self._chunks: Chunks | None = None
         #: The octets of a chunk are coming in.
-        self._in_chunk = False
+        self.in_chunk = False
         self._input = b""
-        #: How far it has been looked at, and how far it goes.
-        self._at = self._end = 0
+        #: How far it has been looked at, and how far it goes. Once a reply was sent and they are the same, there is no
+        #: next event before more is received.
+        self.looked_at = self.received = 0
         #: How this client ends its lines; `None` before its first command on a lenient listener.
         self._lf_ended: bool | None = None if profile.lenient else False
         #: The rest of an overlong line is still to come.
@@ -249,12 +250,12 @@ class ServerSession:
     @property
     def receiving(self) -> bool:
         """What comes is content."""
-        return self.state is State.CONTENT or self._in_chunk
+        return self.state is State.CONTENT or self.in_chunk
 
     @property
     def leftover(self) -> bytes:
         """What was received and not looked at."""
-        return self._input[self._at :]
+        return self._input[self.looked_at :]
 
     @property
     def waiting(self) -> bool:
@@ -264,12 +265,12 @@ class ServerSession:
     @property
     def buffered(self) -> int:
         """Octets that were received and not yet looked at: reading pauses when they are too many."""
-        return self._end - self._at
+        return self.received - self.looked_at
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
-        self._input = self._input[self._at :] + octets if self._at < self._end else octets
-        self._at, self._end = 0, len(self._input)
+        self._input = self._input[self.looked_at :] + octets if self.looked_at < self.received else octets
+        self.looked_at, self.received = 0, len(self._input)
 
     def next_event(self) -> Event | None:
         """What happened next, or `None`: a reply is owed, or there is nothing whole to look at."""
@@ -278,11 +279,11 @@ class ServerSession:
             return None
         if state is State.CONTENT:
             return self._next_of_content()
-        if self._in_chunk:
+        if self.in_chunk:
             return self._next_of_chunk()
         if state is State.OPENING:
             return self._ask(Misspoken(answers.OUT_OF_TURN, last=True) if self._out_of_turn else Connected())
-        return self._next_command() if self._at < self._end else None
+        return self._next_command() if self.looked_at < self.received else None
 
     def send(self, answer: Answer) -> bytes:
         """
@@ -295,7 +296,7 @@ class ServerSession:
             raise RuntimeError("nothing was asked")
         self._asked = None
         reply = answer.reply if type(answer) is Verdicts else answer
-        if self._at < self._end and type(asked) in _HEARD_OUT and reply.code < 400:
+        if self.looked_at < self.received and type(asked) in _HEARD_OUT and reply.code < 400:
             refusal = self._too_early(asked)
             if refusal is not None:  # It has come while the reply was waited for.
                 asked, reply = Misspoken(refusal, last=True), refusal
@@ -387,12 +388,12 @@ class ServerSession:
         if intake.ended:
             self._asked = ended = ContentEnded(intake.size, intake.fault)
             return ended
-        if self._at >= self._end:
+        if self.looked_at >= self.received:
             return None
-        piece = intake.take(self._input, self._at)
+        piece = intake.take(self._input, self.looked_at)
         if not piece.used:
             return None
-        self._at += piece.used
+        self.looked_at += piece.used
         if intake.fault is not None and intake.hopeless:
             return self._ask(ContentEnded(intake.size, answers.MUCH_TOO_LARGE))
         return Content(piece.octets)
@@ -411,7 +412,7 @@ class ServerSession:
             return self._ask(Misspoken(answers.MUCH_TOO_LARGE))
         chunks.begin(bdat.size, bdat.last, refusal)
         self._chunks = chunks
-        self._in_chunk = True
+        self.in_chunk = True
         return self._next_of_chunk()
 
     def _next_of_chunk(self) -> Event | None:
@@ -419,13 +420,13 @@ class ServerSession:
         if chunks is None:
             raise RuntimeError("there is a chunk without a transaction")
         while chunks.remaining:
-            piece = chunks.take(self._input, self._at)
+            piece = chunks.take(self._input, self.looked_at)
             if not piece.used:
                 return None
-            self._at += piece.used
+            self.looked_at += piece.used
             if chunks.refusal is None:
                 return Content(piece.octets, Form.PLAIN)
-        self._in_chunk = False
+        self.in_chunk = False
         if chunks.refusal is not None:
             if self.state not in _CHUNKED:
                 self._chunks = None
@@ -438,14 +439,14 @@ class ServerSession:
     # Commands.
 
     def _next_command(self) -> Event | None:
-        input, at = self._input, self._at
+        input, at = self._input, self.looked_at
         end = input.find(b"\n", at)
         if end < 0:
             return self._unended_line()
-        self._at = end + 1
+        self.looked_at = end + 1
         if self._swallowing:
             self._swallowing = False
-            return self._next_command() if self._at < self._end else None
+            return self._next_command() if self.looked_at < self.received else None
         if end - at >= self._limits.command_line and end - at >= self._line_limit:
             return self._ask(self._too_long(input[at:end]))
         has_cr = end > at and input[end - 1] == _CR
@@ -473,13 +474,13 @@ class ServerSession:
     @property
     def _out_of_turn(self) -> bool:
         """The client has said more than it may by now, and is one that has to keep to it."""
-        return self._limits.in_turn and self._at < self._end
+        return self._limits.in_turn and self.looked_at < self.received
 
     def _unended_line(self) -> Event | None:
-        if self._end - self._at < self._line_limit:
+        if self.received - self.looked_at < self._line_limit:
             return None
-        line = self._input[self._at :]
-        self._at = self._end
+        line = self._input[self.looked_at :]
+        self.looked_at = self.received
         if self._swallowing:
             return None
         self._swallowing = True
@@ -575,7 +576,7 @@ class ServerSession:
     def _too_early(self, question: Question) -> Reply | None:
         """What stands behind this, and has not waited for its reply (RFC 2920 section 3.1)."""
         if isinstance(question, StartTls):
-            return answers.BEHIND_STARTTLS if self._at < self._end else None
+            return answers.BEHIND_STARTTLS if self.looked_at < self.received else None
         return answers.OUT_OF_TURN if self._out_of_turn else None
 
     @property
