@@ -157,7 +157,9 @@ class DnsblTests(PolicyContract, SynchronousTestCase):
 
     def test_a_name_that_is_too_long_to_be_asked_about_is_not(self) -> None:
         helo = ".".join(["a" * 60] * 4) + ".example"
-        self.assertEqual(Asked(of="helo").put(sending(helo=helo)).facts["dnsbl"], "none")
+        asked = Asked(of="helo")
+        self.assertEqual(asked.put(sending(helo=helo)).facts["dnsbl"], "none")
+        self.assertEqual(asked.world.names.asked, [])
 
 
 class TroubleTests(SynchronousTestCase):
