@@ -765,9 +765,15 @@ class ITransmitter(Interface):
     is decided by whoever calls (`relay.delivery.attempt`).
     """
 
-    def transmit(consignment: Consignment, peer: Peer) -> Awaitable[Sequence[Report]]:
+    def transmit(
+        consignment: Consignment, peer: Peer, sent: Callable[[], None] | None = None
+    ) -> Awaitable[Sequence[Report]]:
         """
         One conversation with the host at `peer.address` and `peer.port`.
+
+        `sent` is called once at most: when the last octet of the content is on its way, nothing but the host's final
+        reply is awaited, and the next message for the same host may follow on the same connection without waiting for
+        that. It may be called before this returns, and never raises. Where nothing may follow it is not called.
 
         Exactly one report for each recipient: `Carried` (`onward`, unless the next hop speaks LMTP), `Answered`,
         `Broke`, `Unencrypted`, `Unauthenticated` or `Unsuitable`. It connects to this address and no other (more than

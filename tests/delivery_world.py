@@ -140,8 +140,14 @@ class Hosts:
     calls: list[tuple[float, str, tuple[str, ...]]] = field(factory=list)
     #: The notices of ours that they were offered, by queue id.
     notices: dict[str, bytes] = field(factory=dict)
+    #: What is to be called when a message is sent and not answered yet, by its first recipient's id.
+    sent: dict[str, Callable[[], None]] = field(factory=dict)
 
-    async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Callable[[], None] | None = None
+    ) -> Sequence[Report]:
+        if sent is not None:
+            self.sent[consignment.recipients[0].id] = sent
         ids = tuple(recipient.id for recipient in consignment.recipients)
         self.calls.append((round(self.clock.now() - EPOCH, 3), peer.name, ids))
         if consignment.entry.envelope.client == OURSELVES:

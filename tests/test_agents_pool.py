@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from relay.agents.pool import Keeping, Pool
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.logins import LoginSettings
-from relay.interfaces import Consignment
+from relay.interfaces import Consignment, Report
+from relay.mail.address import Address
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Peer, Phase
 from relay.mail.routing import NextHop
 from relay.net.client import Dialer
@@ -15,7 +21,7 @@ from relay.net.clock import ReactorClock
 from relay.net.logins import Logins
 from relay.net.tls_peers import TlsPeers
 from relay.testing.internet import FakeInternet
-from relay.testing.peers import OFFERS, Drop, FakeExchange, Reset, Say, Stall
+from relay.testing.peers import OFFERS, Drop, FakeExchange, Fault, Moment, Reset, Say, Slow, Stall
 from tests.test_agents_smtp import ANN, JON, PEER, TransmitTestCase, consignment, kept
 from tests.test_transmission import TransmissionTestCase
 
@@ -194,6 +200,253 @@ class BoundTests(PoolTestCase):
         self.assertEqual((self.exchange.open, self.said().count(b"QUIT")), (0, 3))
         self.carry()
         self.assertEqual(self.exchange.open, 0)
+
+
+class FollowingTests(PoolTestCase):
+    """A message may follow on a connection whose host still has to say what becomes of the one ahead."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.exchange.clock = self.clock
+        self.sent = 0
+        # Whatever is under way comes to its end.
+        self.addCleanup(self.clock.pump, [0.04] * 8)
+
+    def has_sent(self) -> None:
+        self.sent += 1
+
+    def begin_one(self, text: bytes, recipients: Sequence[Address] = (JON,)) -> Deferred[Sequence[Report]]:
+        message = consignment(kept(text), recipients)
+        reports = Deferred.fromCoroutine(self.transmitter.transmit(message, PEER, self.has_sent))
+        self.clock.advance(0)
+        return reports
+
+    def begin_two(self) -> tuple[Deferred[Sequence[Report]], Deferred[Sequence[Report]]]:
+        """The second one begins when the first one is sent, and not answered yet."""
+        first = self.begin_one(b"one\r\n")
+        self.assertNoResult(first)
+        return first, self.begin_one(b"two\r\n")
+
+    def facts_of(self, *each: Deferred[Sequence[Report]]) -> list[Fact]:
+        return [report.fact for reports in each for report in self.successResultOf(reports)]
+
+    def answer_after(self, seconds: float, times: int | None = None) -> None:
+        self.exchange.at("END", Slow(seconds), times=times)
+
+    def assertTakenOnce(self) -> None:
+        self.assertEqual([message.content[-5:] for message in self.exchange.messages[1:]], [b"one\r\n", b"two\r\n"])
+        self.assertEqual((self.exchange.complaints, self.exchange.unpromised), ([], []))
+
+    def test_behind_a_quick_host_the_next_message_does_not_need_a_connection_of_its_own(self) -> None:
+        self.carry()
+        self.answer_after(0.04)
+        waiting = self.begin_two()
+        self.clock.pump([0.04] * 4)
+        self.assertEqual([type(fact) for fact in self.facts_of(*waiting)], [Carried] * 2)
+        self.assertEqual((self.exchange.connections, self.sent), (1, 2))
+        self.assertTakenOnce()
+        self.assertEqual((self.pool._trailing, len(self.pool)), ({}, 1))
+
+    def test_behind_one_that_takes_its_time_it_has_one(self) -> None:
+        self.answer_after(0.1, times=1)
+        waiting = self.begin_one(b"zero\r\n")
+        self.clock.pump([0.1, 0.0])
+        self.successResultOf(waiting)
+        self.answer_after(0.04)
+        both = self.begin_two()
+        self.clock.pump([0.04] * 4)
+        self.assertEqual([type(fact) for fact in self.facts_of(*both)], [Carried] * 2)
+        # What the first reply of the second connection has taken is not known when it is waited for.
+        self.assertEqual((self.exchange.connections, self.sent), (2, 0))
+        self.assertTakenOnce()
+
+    def test_nor_behind_one_of_which_nothing_is_known(self) -> None:
+        self.answer_after(0.04)
+        self.begin_two()
+        self.assertEqual((self.exchange.connections, self.sent), (2, 0))
+
+    def test_nor_where_pipelining_is_not_offered(self) -> None:
+        self.exchange.offers = ("8BITMIME",)
+        self.carry()
+        self.answer_after(0.04)
+        self.begin_two()
+        self.assertEqual((self.exchange.connections, self.sent), (2, 0))
+
+    def test_nor_behind_chunks(self) -> None:
+        self.exchange.offers = (*OFFERS, "CHUNKING")
+        self.carry()
+        self.assertIn(b"BDAT", self.said())
+        self.answer_after(0.04)
+        self.begin_two()
+        self.assertEqual((self.exchange.connections, self.sent), (2, 0))
+
+    def test_nor_behind_the_last_message_that_the_host_takes_on_a_connection(self) -> None:
+        self.exchange.offers = (*OFFERS, "LIMITS MAILMAX=2")
+        self.carry()
+        self.answer_after(0.04)
+        self.begin_two()
+        self.assertEqual((self.exchange.connections, self.sent), (2, 0))
+
+    def test_nor_between_two_parts_of_one_message(self) -> None:
+        self.exchange.offers = (*OFFERS, "LIMITS RCPTMAX=1")
+        self.carry()
+        self.answer_after(0.04)
+        waiting = self.begin_one(b"one\r\n", (JON, ANN))
+        self.assertEqual(self.sent, 0)
+        self.clock.pump([0.04, 0.0])
+        self.assertEqual(self.sent, 1)
+        self.clock.pump([0.04, 0.0])
+        self.assertEqual([type(fact) for fact in self.facts_of(waiting)], [Carried] * 2)
+
+    def test_nor_once_the_pool_is_closed(self) -> None:
+        self.carry()
+        self.answer_after(0.04)
+        first = self.begin_one(b"one\r\n")
+        self.pool.close()
+        self.begin_one(b"two\r\n")
+        self.clock.pump([0.04, 0.0])
+        self.assertEqual([type(fact) for fact in self.facts_of(first)], [Carried])
+        self.assertEqual(self.sent, 1)
+
+    def test_only_one_follows_at_a_time(self) -> None:
+        self.carry()
+        self.answer_after(0.04)
+        self.begin_two()
+        self.begin_one(b"three\r\n")
+        self.assertEqual(self.exchange.connections, 2)
+
+    def test_with_several_connections_each_is_followed(self) -> None:
+        self.answer_after(0.04)
+        for _ in range(3):
+            self.begin_one(b"x\r\n")
+        self.clock.pump([0.04, 0.0])
+        self.assertEqual((self.exchange.connections, len(self.pool)), (3, 3))
+        for _ in range(6):
+            self.begin_one(b"x\r\n")
+        self.clock.pump([0.04] * 4)
+        self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (3, 9))
+
+    def test_lmtp_is_followed_if_one_reply_is_awaited(self) -> None:
+        for recipients, connections in (((JON,), 1), ((JON, ANN), 2)):
+            with self.subTest(recipients=recipients):
+                self.setUp()
+                self.exchange.lmtp = True
+                hop = NextHop("mx.example.net", mx=False, lmtp=True)
+                begun = []
+                for at in range(3):
+                    message = evolve(consignment(kept(b"x\r\n"), recipients), next_hop=hop)
+                    begun.append(Deferred.fromCoroutine(self.transmitter.transmit(message, PEER, self.has_sent)))
+                    self.clock.advance(0)
+                    if not at:
+                        self.exchange.at("END", Slow(0.04))
+                self.clock.pump([0.04] * 8)
+                self.assertEqual({type(fact) for fact in self.facts_of(*begun)}, {Carried})
+                self.assertEqual(self.exchange.connections, connections)
+
+    def begin_two_and_then(self, fault: Fault) -> tuple[Deferred[Sequence[Report]], Deferred[Sequence[Report]]]:
+        """What happens at the end of the first one when the second one has begun."""
+        self.carry()
+        second: list[Deferred[Sequence[Report]]] = []
+
+        def follow() -> None:
+            message = consignment(kept(b"two\r\n"), [JON])
+            second.append(Deferred.fromCoroutine(self.transmitter.transmit(message, PEER)))
+
+        self.exchange.at("END", fault, times=1)
+        message = consignment(kept(b"one\r\n"), [JON])
+        first = Deferred.fromCoroutine(self.transmitter.transmit(message, PEER, follow))
+        self.clock.pump([0.0] * 3)
+        return first, second[0]
+
+    def test_if_the_connection_ends_between_the_next_has_a_new_one_and_nobody_gets_it_twice(self) -> None:
+        for fault in (Drop(), Reset(), Say("421 4.3.2 Closing")):
+            with self.subTest(fault=fault):
+                self.setUp()
+                first, second = self.facts_of(*self.begin_two_and_then(fault))
+                self.assertIsInstance(first, Answered if isinstance(fault, Say) else Broke)
+                self.assertIsInstance(second, Carried)
+                self.assertEqual((self.exchange.connections, len(self.exchange.messages)), (2, 2))
+                self.assertEqual([each.content[-5:] for each in self.exchange.unpromised], [b"one\r\n"])
+
+    def test_if_the_message_ahead_is_refused_the_next_is_carried(self) -> None:
+        waiting = self.begin_two_and_then(Say("554 5.6.0 No"))
+        self.assertEqual([type(fact) for fact in self.facts_of(*waiting)], [Answered, Carried])
+        self.assertEqual(self.exchange.connections, 1)
+
+    def test_if_it_is_never_answered_the_next_waits_no_longer_than_for_that(self) -> None:
+        self.carry()
+        self.exchange.at("END", Stall(), times=1)
+        waiting = self.begin_two()
+        self.clock.pump([601.0, 0.0])
+        self.assertEqual([type(fact) for fact in self.facts_of(*waiting)], [Broke, Carried])
+
+    def test_whoever_was_cancelled_behind_another_harms_nobody(self) -> None:
+        self.carry()
+        self.answer_after(0.04, times=1)
+        first, second = self.begin_two()
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.clock.pump([0.04, 0.0])
+        self.assertEqual([type(fact) for fact in self.facts_of(first)], [Carried])
+        self.clock.advance(0)
+        self.assertEqual((self.exchange.open, len(self.pool), self.pool._trailing), (0, 0, {}))
+        self.carry()
+
+
+#: What may befall a message: when, and what.
+_FAULTS = st.tuples(
+    st.sampled_from(["GREETING", "MAIL", "RCPT", "DATA", "END", "END"]),
+    st.sampled_from([Drop(), Reset(), Say("421 4.3.2 Closing"), Say("451 4.3.0 No"), Say("554 5.6.0 No"), Slow(0.03)]),
+    st.integers(1, 4),
+)
+
+
+class CrowdTests(SynchronousTestCase):
+    """Whatever happens to whom, and whoever follows whom."""
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.integers(0, 3), min_size=2, max_size=12), st.lists(_FAULTS, max_size=6), st.sets(st.integers(0, 11))
+    )
+    def test_no_message_is_lost_or_taken_twice_but_for_those_of_which_the_host_has_not_said_what_became(
+        self, pauses: list[int], faults: list[tuple[Moment, Fault, int]], cancelled: set[int]
+    ) -> None:
+        clock = Clock()
+        internet, exchange = FakeInternet(clock), FakeExchange(clock=clock)
+        internet.add(PEER.address, exchange)
+        seconds = ReactorClock(clock, calendar=lambda: 0.0)  # type: ignore[arg-type]
+        transmitter = SmtpTransmitter(Dialer(internet, seconds, "relay.example.org"), pool=Pool(seconds, Keeping()))
+        for moment, fault, number in faults:
+            exchange.at(moment, fault, number=number, times=1)
+        exchange.at("END", Slow(0.01))
+        begun = []
+        for at, pause in enumerate(pauses):
+            sent = transmitter.transmit(consignment(kept(b"message %d\r\n" % at), [JON]), PEER, lambda: None)
+            begun.append(Deferred.fromCoroutine(sent))
+            clock.pump([0.0] + [0.01] * pause)
+            if at in cancelled:
+                begun[at].cancel()
+        clock.pump([0.01] * 20)
+        self.assertEqual(exchange.complaints, [])
+        for at, reports in enumerate(begun):
+            text = b"message %d\r\n" % at
+            promised = sum(message.content.endswith(text) for message in exchange.messages)
+            unsure = sum(message.content.endswith(text) for message in exchange.unpromised)
+            if at in cancelled and not (reports.called and isinstance(reports.result, list)):
+                self.failureResultOf(reports, CancelledError)
+                self.assertLessEqual(promised + unsure, 1)
+                continue
+            [report] = self.successResultOf(reports)
+            fact = report.fact
+            if isinstance(fact, Carried):
+                self.assertEqual((promised, unsure), (1, 0))
+            elif isinstance(fact, Answered) and fact.phase is Phase.END:
+                self.assertEqual((promised, unsure), (0, 1))
+            elif isinstance(fact, Broke) and fact.phase is Phase.END:
+                self.assertLessEqual(promised + unsure, 1)
+            else:
+                self.assertEqual((promised, unsure), (0, 0))
+        self.assertEqual(transmitter.pool._trailing, {})
 
 
 class StaleTests(PoolTestCase):

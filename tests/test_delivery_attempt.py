@@ -28,7 +28,7 @@ class Scripted:
 
     say: Callable[[Sequence[Recipient]], Any]
 
-    async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
+    async def transmit(self, consignment: Consignment, peer: Peer, sent: Any = None) -> Sequence[Report]:
         return await self.say(consignment.recipients)  # type: ignore[no-any-return]
 
 

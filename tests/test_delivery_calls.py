@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from itertools import count
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -60,9 +61,10 @@ class FarAway:
 
     asked: deque[Deferred[Carried]] = field(factory=deque)
 
-    async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
+    async def transmit(self, consignment: Consignment, peer: Peer, sent: Any = None) -> Sequence[Report]:
         answer: Deferred[Carried] = Deferred()
         self.asked.append(answer)
+        sent()
         return (Report(consignment.recipients[0], await answer),)
 
     def answer(self) -> None:

@@ -83,6 +83,99 @@ class NetTestCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class FollowingTests(NetTestCase):
+    """The next transaction begins when the content of the one ahead leaves."""
+
+    SECOND = Transaction(Address.parse("sender@example.org"), (Address.parse("zoe@example.net"),))
+
+    def follow(self, *pieces: bytes) -> tuple[Deferred[tuple[Fact, ...]], Deferred[tuple[Fact, ...]]]:
+        connection = self.connection()
+        second: list[Deferred[tuple[Fact, ...]]] = []
+
+        def begin() -> None:
+            self.assertTrue(connection.usable)
+            second.append(connection.carry(self.SECOND, iter([b"two\r\n.\r\n"])))
+
+        first = connection.carry(TRANSACTION, iter(pieces or (MESSAGE + b".\r\n",)), begin)
+        self.clock.advance(0)
+        self.assertEqual(len(second), 1)
+        return first, second[0]
+
+    def said(self) -> list[bytes]:
+        return [octets for who, octets in self.exchange.transcript if who == "C"]
+
+    def test_the_last_of_a_content_and_what_follows_it_leave_in_one_write(self) -> None:
+        first, second = self.follow()
+        self.assertEqual([type(fact) for fact in self.successResultOf(first)], [Carried] * 2)
+        self.assertEqual([type(fact) for fact in self.successResultOf(second)], [Carried])
+        mail = b"MAIL FROM:<sender@example.org>\r\nRCPT TO:<zoe@example.net>\r\nDATA\r\n"
+        self.assertEqual(self.said()[2:], [MESSAGE + b".\r\n" + mail, b"two\r\n.\r\n"])
+        self.assertEqual([message.content for message in self.exchange.messages], [MESSAGE, b"two\r\n"])
+        self.assertEqual(self.exchange.complaints, [])
+
+    def test_a_large_piece_is_not_copied_for_that_but_nothing_comes_before_it(self) -> None:
+        large = b"x" * 78 + b"\r\n"
+        first, second = self.follow(large * 2000, large * 2000 + b".\r\n")
+        for facts in (first, second):
+            self.assertIsInstance(self.successResultOf(facts)[0], Carried)
+        self.assertEqual([message.content for message in self.exchange.messages], [large * 4000, b"two\r\n"])
+
+    def test_a_message_that_is_refused_at_its_end_does_not_harm_the_next(self) -> None:
+        self.exchange.at("END", Say("554 5.6.0 No"), number=1)
+        first, second = self.follow()
+        self.assertEqual([type(fact) for fact in self.successResultOf(first)], [Answered] * 2)
+        self.assertEqual([type(fact) for fact in self.successResultOf(second)], [Carried])
+        self.assertEqual(self.exchange.complaints, [])
+
+    def test_a_connection_that_ends_between_leaves_the_next_at_mail(self) -> None:
+        for fault in (Drop(), Reset(), Say("421 4.3.2 Closing")):
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.exchange.at("END", fault)
+                first, second = self.follow()
+                phases = [fact.phase for each in (first, second) for fact in self.successResultOf(each)]  # type: ignore[union-attr]
+                self.assertEqual(phases, [Phase.END, Phase.END, Phase.MAIL])
+                self.assertGone()
+
+    def test_cancelling_the_next_waits_for_the_reply_to_the_one_ahead(self) -> None:
+        self.exchange.at("END", Slow(5.0), number=1)
+        first, second = self.follow()
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertNoResult(first)
+        self.clock.advance(5)
+        self.clock.advance(0)
+        self.assertEqual([type(fact) for fact in self.successResultOf(first)], [Carried] * 2)
+        self.clock.advance(0)
+        self.assertEqual((len(self.exchange.messages), self.exchange.unpromised), (1, []))
+        self.assertGone()
+
+    def test_cancelling_the_one_ahead_closes_the_connection(self) -> None:
+        self.exchange.at("END", Stall(), number=1)
+        first, second = self.follow()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(self.successResultOf(second), (Broke(Breakage.LOST, Phase.MAIL, PEER, "cancelled"),))
+        self.clock.advance(0)
+        self.assertGone()
+
+    def test_if_what_should_follow_fails_to_begin_the_message_leaves_all_the_same(self) -> None:
+        def fail() -> None:
+            raise KeyError("nothing")
+
+        facts = self.connection().carry(TRANSACTION, iter((MESSAGE + b".\r\n",)), fail)
+        self.clock.advance(0)
+        self.assertIsInstance(self.successResultOf(facts)[0], Carried)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_who_closes_the_connection_instead_sends_nothing_more(self) -> None:
+        connection = self.connection()
+        facts = connection.carry(TRANSACTION, iter((MESSAGE + b".\r\n",)), lambda: connection.abort("enough"))
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(facts), (Broke(Breakage.LOST, Phase.END, PEER, "enough"),) * 2)
+        self.assertEqual((self.exchange.messages, self.exchange.unpromised), ([], []))
+
+
 class ConnectTests(NetTestCase):
     def test_a_connection_goes_to_the_address_and_to_no_name(self) -> None:
         self.connection()

@@ -1,8 +1,9 @@
 """
 Connections that have delivered, kept for a short time for the next message that goes the same way.
 
-A connection is lent to one message at a time. What is kept here is idle: it costs a socket and no more, is bounded in
-all and for each host, and has said QUIT within seconds if nobody wants it.
+A connection is lent to one message at a time; and to the next one already when nothing but the final reply to the first
+is awaited, if the host is quick with such replies. What is kept here is idle: it costs a socket and no more, is bounded
+in all and for each host, and has said QUIT within seconds if nobody wants it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from attrs.validators import ge, gt
 from relay.interfaces import IClock
 from relay.mail.outcome import Peer
 from relay.mail.routing import TlsLevel
-from relay.net.client import Connection
+from relay.net.client import Connection, Sent
 from relay.net.clock import cancel
 from relay.smtp.sasl_client import Login
 
@@ -34,6 +35,10 @@ class Keeping:
     transactions: int = field(default=100, validator=ge(1))
     lifetime: float = field(default=300.0, validator=gt(0))
 
+
+#: Behind a message that a host still has to judge nobody waits if its last final reply took longer, in seconds.
+QUICK: Final = 0.05
+_NEVER: Final = float("inf")
 
 #: A connection for each message, and QUIT behind it.
 NONE_KEPT: Final = Keeping(most=0)
@@ -76,6 +81,13 @@ class Line:
     transactions: int = 0
     #: Until when it is kept, while it is.
     until: float = 0.0
+    #: How many messages have it: the one that is being carried, and the one whose final reply is awaited.
+    users: int = 1
+    #: Nobody has followed yet the message whose final reply is awaited.
+    trails: bool = False
+    #: When the last content was sent, and how long the last final reply took.
+    sent: float = -_NEVER
+    took: float = _NEVER
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
 
@@ -92,6 +104,8 @@ class Pool:
         #: All of them, as a set that keeps its order: the one that has waited longest is the first.
         self._kept: dict[Line, None] = {}
         self._by_way: dict[Way, list[Line]] = {}
+        #: Those that another message may follow on already.
+        self._trailing: dict[Way, list[Line]] = {}
         self._timer: Any = None
         self._closed = False
 
@@ -107,13 +121,46 @@ class Pool:
             if not lines:
                 del self._by_way[way]
             if line.connection.usable:
+                line.users = 1
                 return line
             line.connection.quit()
+        lines = self._trailing.get(way)
+        while lines:
+            line = lines.pop()
+            line.trails = False
+            if not lines:
+                del self._trailing[way]
+            if line.connection.usable:
+                line.users += 1
+                return line
         return None
+
+    def trail(self, line: Line, sent: Sent | None = None) -> None:
+        """
+        The content of its message is sent: if the next one may be carried on it before the final reply comes, `sent` is
+        called.
+        """
+        now = line.sent = self._clock.seconds()
+        if line.took > QUICK or not self._is_worth_keeping(line, now):
+            return
+        line.trails = True
+        lines = self._trailing.get(line.way)
+        if lines is None:
+            self._trailing[line.way] = [line]
+        else:
+            lines.append(line)
+        if sent is not None:
+            sent()
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
         keeping, now = self._keeping, self._clock.seconds()
+        line.took = now - line.sent
+        line.users -= 1
+        if line.users:
+            return
+        if line.trails:
+            self._follow_no_more(line)
         lines = self._by_way.get(line.way)
         if not self._is_worth_keeping(line, now) or (lines is not None and len(lines) >= keeping.of_host):
             line.connection.quit()
@@ -162,6 +209,13 @@ class Pool:
     def _dismiss(self, line: Line) -> None:
         self._forget(line)
         line.connection.quit()
+
+    def _follow_no_more(self, line: Line) -> None:
+        line.trails = False
+        lines = self._trailing[line.way]
+        lines.remove(line)
+        if not lines:
+            del self._trailing[line.way]
 
     def _forget(self, line: Line) -> None:
         del self._kept[line]

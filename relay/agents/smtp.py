@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import Factory, evolve, field, frozen
@@ -28,7 +29,7 @@ from relay.mail.outcome import (
 )
 from relay.mail.queue import Recipient
 from relay.mail.routing import NextHop, TlsLevel
-from relay.net.client import Connection, Dialer, Opened
+from relay.net.client import Connection, Dialer, Opened, Sent
 from relay.net.logins import Logins, NoLogin
 from relay.net.tls_peers import TlsPeers
 from relay.smtp.features import Features
@@ -48,7 +49,8 @@ class SmtpTransmitter:
     answer nobody waits.
 
     A host may close a connection that it has served before at any time, and say so with 421 or with nothing. Where
-    that is all that came of MAIL, nothing of the content was sent: it is no failure, and a new connection is made.
+    that is all that came of MAIL, nothing of the content was sent: it is no failure, and a new connection is made. So
+    it is if a connection ends with the message ahead, behind which MAIL was said already.
 
     An exception comes only from content that cannot be read or is damaged.
     """
@@ -60,7 +62,7 @@ class SmtpTransmitter:
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
 
-    async def transmit(self, consignment: Consignment, peer: Peer) -> Sequence[Report]:
+    async def transmit(self, consignment: Consignment, peer: Peer, sent: Sent | None = None) -> Sequence[Report]:
         way = self._way(consignment, peer)
         if not isinstance(way, Way):
             return _alike(consignment.recipients, way)
@@ -68,9 +70,9 @@ class SmtpTransmitter:
         try:
             line = self.pool.take(way)
             if line is not None:
-                await self._carry(consignment, line, reports)
+                await self._carry(consignment, line, reports, sent)
             if len(reports) < len(consignment.recipients):
-                await self._carry_anew(consignment, way, reports)
+                await self._carry_anew(consignment, way, reports, sent)
         except (Exception, CancelledError) as problem:
             if not reports:
                 raise
@@ -110,7 +112,7 @@ class SmtpTransmitter:
             hop.hello,
         )
 
-    async def _carry_anew(self, consignment: Consignment, way: Way, reports: list[Report]) -> None:
+    async def _carry_anew(self, consignment: Consignment, way: Way, reports: list[Report], sent: Sent | None) -> None:
         """What is left, on as many new connections as it takes; a report is added as soon as there is one."""
         recipients = consignment.recipients
         while len(reports) < len(recipients):
@@ -119,7 +121,7 @@ class SmtpTransmitter:
                 reports += _alike(recipients[len(reports) :], self._refused(opened, consignment))
                 return
             before = len(reports)
-            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports)
+            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports, sent)
             over = _over(reports[before].fact)
             if over is not None:
                 # It would end the next conversation as well, and each costs its deadlines.
@@ -146,7 +148,7 @@ class SmtpTransmitter:
             raise ValueError("there is no TLS to speak with others")
         return await dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
-    async def _carry(self, consignment: Consignment, line: Line, reports: list[Report]) -> None:
+    async def _carry(self, consignment: Consignment, line: Line, reports: list[Report], sent: Sent | None) -> None:
         """
         As many transactions of what is left as the host takes on this connection: on a new one at least one, on one
         that has served before perhaps none.
@@ -160,7 +162,12 @@ class SmtpTransmitter:
                     break
                 transaction = self._transaction(consignment, features, part)
                 line.transactions += 1
-                facts = await connection.carry(transaction, _content(consignment, transaction))
+                behind = None
+                if not transaction.chunked and len(reports) + len(part) == len(consignment.recipients):
+                    # Nothing more of this message follows. Behind chunks nothing does before their reply: a server that
+                    # refuses one may leave the transaction as it was (RFC 3030 section 2), and only RSET ends it.
+                    behind = partial(self.pool.trail, line, sent)
+                facts = await connection.carry(transaction, _content(consignment, transaction), behind)
                 if served and _say_only_that_it_is_over(facts):
                     break
                 for recipient, fact in zip(part, facts, strict=True):

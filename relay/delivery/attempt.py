@@ -47,20 +47,24 @@ class Attempts:
     sessions: int = 3
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
 
-    async def carry(self, claim: Claim) -> Judgements:
+    async def carry(self, claim: Claim, sent: Callable[[], None] | None = None) -> Judgements:
         """
-        What became of each recipient. Never raises.
+        What became of each recipient. Never raises. `sent` is as in `ITransmitter.transmit`.
 
         When it is cancelled it returns what it knows by then.
         """
         judgements: Judgements = {}
         try:
-            for route, recipients in _by_route(claim):
+            groups = _by_route(claim)
+            if len(groups) > 1:
+                # Behind one the next follows.
+                sent = None
+            for route, recipients in groups:
                 match route:
                     case Forward():
                         left = recipients
                         for next_hop in route.next_hops:
-                            left = await self._toward(next_hop, claim, left, judgements)
+                            left = await self._toward(next_hop, claim, left, judgements, sent)
                             if not left:
                                 break
                     case Deliver(agent):
@@ -89,7 +93,14 @@ class Attempts:
         for recipient, fact in facts:
             judgements[recipient.id] = judge(fact)
 
-    async def _toward(self, next_hop: NextHop, claim: Claim, left: _Together, judgements: Judgements) -> _Together:
+    async def _toward(
+        self,
+        next_hop: NextHop,
+        claim: Claim,
+        left: _Together,
+        judgements: Judgements,
+        sent: Callable[[], None] | None,
+    ) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
         found = self.find(next_hop)
         if not isinstance(found, Exchangers):
@@ -101,7 +112,7 @@ class Attempts:
         for peer in found.peers[: self.addresses]:
             try:
                 reports = await self.transmitter.transmit(
-                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer
+                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer, sent
                 )
                 if len(reports) == 1 and isinstance(reports[0].fact, Carried) and left == (reports[0].recipient,):
                     # So nearly every attempt ends.

@@ -109,6 +109,8 @@ class Work:
     attempt: Any = None
     cut: Cut | None = None
     put_off: PutOff | None = None
+    #: Nothing but the final reply to its content was awaited, and the next one could begin.
+    trailing: bool = False
     #: Its outcomes are decided, and in the ledger.
     concluded: bool = False
 
@@ -120,6 +122,8 @@ class Destination:
     name: str
     health: Health
     active: int = 0
+    #: Beside these, how many attempts await nothing but a final reply: the next one follows on their connection.
+    trailing: int = 0
     waiting: Turns[Work] = field(factory=Turns)
     #: Whether it stands in the row of those that could begin something.
     in_row: bool = False
@@ -135,7 +139,8 @@ class Condition:
     """How a destination is, for people. Times are seconds since the epoch."""
 
     name: str
-    #: How many attempts are under way, how many works wait in memory, and how many may be under way, now and at most.
+    #: How many attempts are under way, but for those that are `trailing`; how many works wait in memory, and how many
+    #: may be under way, now and at most.
     active: int
     waiting: int
     limit: int
@@ -149,6 +154,8 @@ class Condition:
     probing: bool
     last_trouble: Delayed | None
     last_trouble_at: float | None
+    #: How many attempts more await nothing but the final reply to a message that the host has.
+    trailing: int = 0
 
 
 class Destinations:
@@ -165,6 +172,7 @@ class Destinations:
         self.limits = limits
         self._random = random
         self.active = 0
+        self.trailing = 0
         self.held = 0
         self._destinations: dict[str, Destination] = {}
         #: Those that could begin something, in the order of their turns.
@@ -229,7 +237,7 @@ class Destinations:
         if self.resting:
             self._wake_rested(now)
         row = self.row
-        free = self.limits.total - self.active
+        free = self.limits.total - self.active - self.trailing
         if free <= 0:
             return None
         for _ in range(len(row)):
@@ -266,6 +274,29 @@ class Destinations:
             destination.in_row = False
         return work
 
+    def trails(self, work: Work, now: float = 0.0) -> bool:
+        """
+        The host has its content, and another message may follow on the same connection: whether one of this destination
+        does, which then takes its place. No more of them than there are places; and a destination that has trouble, or
+        that is not known yet to have none, judges one message before it gets the next.
+        """
+        destination = work.destination
+        if (
+            work.trailing
+            or not destination.waiting.count
+            or destination.trailing >= destination.health.limit
+            or not destination.health.is_carefree(now)
+        ):
+            return False
+        work.trailing = True
+        destination.trailing += 1
+        destination.active -= 1
+        self.trailing += 1
+        self.active -= 1
+        if not destination.in_row:
+            self._queue(destination)
+        return True
+
     def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> None:
         """
         Its attempt is over; it is held until its outcomes are written down. If the destination is paused by what it has
@@ -276,15 +307,19 @@ class Destinations:
         health.has_met(sign, work.era, destination.active, now, self._random)
         if now > health.used:
             health.used = now
-        destination.active -= 1
-        self.active -= 1
+        if work.trailing:
+            destination.trailing -= 1
+            self.trailing -= 1
+        else:
+            destination.active -= 1
+            self.active -= 1
         if destination.waiting.count:
             if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
                 self._put_all_off(destination)
                 self._forget_if_empty(destination)
             elif not destination.in_row:
                 self._queue(destination)
-        elif not destination.active:
+        elif not (destination.active or destination.trailing):
             self._forget_if_empty(destination)
 
     def release(self, work: Work) -> None:
@@ -307,7 +342,7 @@ class Destinations:
         for destination in list(self._destinations.values()):
             drained += destination.waiting.drain()
             destination.in_row = False
-            if not destination.active:
+            if not (destination.active or destination.trailing):
                 del self._destinations[destination.name]
         self.row.clear()
         self.resting.clear()
@@ -372,6 +407,7 @@ class Destinations:
                 probing=health.probing,
                 last_trouble=health.last,
                 last_trouble_at=health.last_at if health.last else None,
+                trailing=destination.trailing if destination else 0,
             )
 
     def pause(self, name: str, now: float) -> None:
@@ -449,7 +485,7 @@ class Destinations:
         self.resting.pop(destination, None)
 
     def _forget_if_empty(self, destination: Destination) -> None:
-        if destination.active or destination.waiting:
+        if destination.active or destination.trailing or destination.waiting:
             return
         del self._destinations[destination.name]
         if destination.in_row:

@@ -20,9 +20,9 @@ from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
 from relay.delivery.attempt import Attempts, Judgements
-from relay.delivery.consulting import Consulted
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
+from relay.delivery.consulting import Consulted
 from relay.delivery.destination import Condition, Cut, Destinations, Limits, PutOff, Work
 from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
@@ -270,7 +270,7 @@ class Dispatcher:
     @property
     def active(self) -> int:
         """How many attempts are under way."""
-        return self._destinations.active
+        return self._destinations.active + self._destinations.trailing
 
     @property
     def held(self) -> int:
@@ -448,7 +448,7 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    judgements = await self._attempts.carry(work.claim)
+                    judgements = await self._attempts.carry(work.claim, partial(self._sent, work))
                     sign = sign_of(judgements)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)
@@ -462,6 +462,12 @@ class Dispatcher:
         finally:
             work.attempt = None
             self._finish(work, sign, now)
+
+    def _sent(self, work: Work) -> None:
+        """Nothing but the final reply to it is awaited: the next one may follow it on its connection."""
+        now = self._clock.now()
+        if self._destinations.trails(work, now):
+            self._begin(now)
 
     def _finish(self, work: Work, sign: Sign, now: float) -> None:
         """
@@ -542,7 +548,7 @@ class Dispatcher:
 
     def _check_stopped(self) -> None:
         """If nothing is under way any more, write down what goes back, and wait for the ledger."""
-        if self._stopping is None or self._destinations.active:
+        if self._stopping is None or self.active:
             return
         if self._giving_back:
             claims, self._giving_back = self._giving_back, []

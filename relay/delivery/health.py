@@ -178,6 +178,12 @@ class Health:
     def _refilled(self, rate: Rate, now: float) -> float:
         return min(rate.burst, self._tokens + (now - self._counted) * rate.count / rate.seconds)
 
+    def is_carefree(self, now: float) -> bool:
+        """Nothing is known against sending it a message before it has judged the one ahead."""
+        if self.failures or self.probing or now < self._ceiling_until:
+            return False
+        return self.paused_until is None and not self.by_operator
+
     # What it learns.
 
     def has_met(self, sign: Sign, era: int, active: int, now: float, random: Callable[[], float]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from attrs import evolve, frozen
@@ -53,6 +53,11 @@ from relay.smtp.transaction import (
 
 #: What a connection becomes: one that transactions can begin on, or why there is none.
 Opened: TypeAlias = "Connection | Refusal"
+#: Called when the last of a content leaves.
+Sent: TypeAlias = Callable[[], None]
+
+#: Not more than this is copied to leave in one write with what follows it.
+_LITTLE: Final = 16 * 1024
 
 _log = Logger(namespace="relay.delivery")
 
@@ -149,11 +154,14 @@ class Connection(Protocol):
         self._deadline = Deadline(dialer.clock, self._expired)
         self._connector: IConnector | None = None
         self._opened: Deferred[Opened] | None = None
-        #: Who waits for the facts of which transaction, and the content of it; the oldest first.
-        self._carried: deque[tuple[Deferred[tuple[Fact, ...]], Iterator[bytes]]] = deque()
+        #: Who waits for the facts of which transaction, the content of it, and who wants to know when that is sent; the
+        #: oldest first.
+        self._carried: deque[tuple[Deferred[tuple[Fact, ...]], Iterator[bytes], Sent | None]] = deque()
         #: The content that is on its way, and its piece that leaves next.
         self._content: Iterator[bytes] | None = None
         self._piece: bytes | None = None
+        #: The last piece is about to leave: whatever is said now leaves behind it, in the same write.
+        self._parting = False
         self._paused = False
         self._producing = False
         self._connected = False
@@ -166,18 +174,26 @@ class Connection(Protocol):
         """Whether another transaction can begin."""
         return self._session.can_begin
 
-    def carry(self, transaction: Transaction, content: Iterator[bytes]) -> Deferred[tuple[Fact, ...]]:
+    def carry(
+        self, transaction: Transaction, content: Iterator[bytes], sent: Sent | None = None
+    ) -> Deferred[tuple[Fact, ...]]:
         """
         One transaction: a fact for each of its recipients, in their order.
 
         `content` is in wire form with its terminator, or in chunks if the transaction is `chunked`
         (`relay.smtp.outgoing`), and is not touched unless the server wants it. What it raises comes out here, and the
-        connection is closed before the terminator or the last chunk could leave. Cancelling closes the connection.
+        connection is closed before the terminator or the last chunk could leave. Cancelling closes the connection;
+        but not before the final reply to the transaction ahead of it is there, since only that tells what has become of
+        it.
+
+        `sent` is called when the last of the content leaves. If the connection is `usable` by then, the next
+        transaction may be carried already: its first words leave in the same write (RFC 2920 section 3.1).
         """
         facts: Deferred[tuple[Fact, ...]] = Deferred(self._cancel)
         self._session.begin(transaction)
-        self._carried.append((facts, content))
-        self._turn()
+        self._carried.append((facts, content, sent))
+        if not self._parting:
+            self._turn()
         return facts
 
     def quit(self) -> None:
@@ -203,6 +219,9 @@ class Connection(Protocol):
 
     def _cancel(self, waiting: Deferred[Any]) -> None:
         waiting.errback(CancelledError())
+        if self._carried and self._carried[0][0] is not waiting and not self._carried[0][0].called:
+            # Somebody else's message is sent and not answered yet: this one's turn never comes, see `_do`.
+            return
         self.abort("cancelled")
 
     # What the network says.
@@ -281,14 +300,13 @@ class Connection(Protocol):
         """Do all that is to be done now. What is called from here may call us again."""
         session = self._session
         # Commands leave before anything that follows them, such as content.
-        if octets := session.data_to_send():
-            self.transport.write(octets)
-        if (event := session.next_event()) is not None:
-            while event is not None:
-                self._do(event)
-                event = session.next_event()
-            if octets := session.data_to_send():
-                self.transport.write(octets)
+        if session.to_send:
+            self.transport.write(session.data_to_send())
+        if session.events:
+            while session.events:
+                self._do(session.events.popleft())
+            if session.to_send:
+                self.transport.write(session.data_to_send())
         if session.moves != self._moves:
             self._watch()
 
@@ -296,6 +314,8 @@ class Connection(Protocol):
         match event:
             case Settled(facts):
                 carried = self._carried.popleft()[0]
+                if self._carried and self._carried[0][0].called:
+                    self.abort("cancelled")
                 if not carried.called:
                     carried.callback(facts)
             case Proceed():
@@ -345,7 +365,7 @@ class Connection(Protocol):
             if self._piece is None:
                 self._content = None
                 session.content_sent()
-                self.transport.write(piece)
+                self._part(piece)
                 self._produce(False)
                 return
             self._produce(True)
@@ -353,6 +373,27 @@ class Connection(Protocol):
             self.transport.write(piece)
         if not session.wants_content:
             self._drop_content()
+
+    def _part(self, piece: bytes) -> None:
+        """The last piece leaves, and with it the first words of the next transaction, if somebody begins one now."""
+        sent = self._carried[0][2]
+        if sent is not None:
+            self._parting = True
+            try:
+                sent()
+            except Exception:
+                # Ours: it harms none of the messages.
+                _log.failure("What should follow a message could not begin")
+            finally:
+                self._parting = False
+        if self._closing:
+            return
+        following = self._session.data_to_send()
+        if following and len(piece) <= _LITTLE:
+            piece, following = piece + following, b""
+        self.transport.write(piece)
+        if following:
+            self.transport.write(following)
 
     def _drop_content(self) -> None:
         self._content = self._piece = None
