@@ -53,6 +53,7 @@ class Speaking:
     def __init__(self, options: SpeakingOptions, world: World) -> None:
         self._options = options
         self._store = world.store
+        self._random = world.random
 
     def _say(self, inquiry: Any) -> Any:
         says, about = self._options.says, repr(inquiry)
@@ -66,6 +67,8 @@ class Speaking:
                 self._store.put(key, "once", _DAY)
                 return VERDICTS["delay"]
             return ABSTAIN
+        if says == "chance":
+            return Reject(Reply.of(550, "5.7.1", f"{self._random.random()}"))
         if says == "wait":
             self.thinking.append(Deferred())
             return self.thinking[-1]

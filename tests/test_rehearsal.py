@@ -261,6 +261,17 @@ class ExplanationTests(RehearsedCase):
             explained = self.explain(evolve(asked, **more))
             self.assertEqual((explained.reply, explained.steps[0].policy), (reply, "gate"))
 
+    def test_a_client_at_a_listener_for_lmtp_speaks_it(self) -> None:
+        self.open(speaking("gate", "AtRecipient", "reject", about="lmtp=True") + MAILBOXES)
+        asked = Asked(BOB, ANN, "127.0.0.1", "c.example", listener="local", message=MESSAGE)
+        self.assertEqual(self.explain(asked).policy, "gate")
+        self.assertEqual(self.explain(evolve(asked, listener="mx")).policy, "")
+        self.assertTrue(self.send(asked).startswith("550"))
+
+    def test_chance_is_the_same_each_time_one_asks(self) -> None:
+        self.open(speaking("dice", "AtRecipient", "chance"))
+        self.assertEqual(self.ask().reply, self.ask().reply)
+
     def test_one_question_waits_for_the_other(self) -> None:
         self.open(speaking("slow", "AtSender", "wait") + MAILBOXES)
         thinking: list[Deferred[Any]] = []
