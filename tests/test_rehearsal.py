@@ -265,7 +265,7 @@ class ExplanationTests(RehearsedCase):
         self.open(speaking("gate", "AtRecipient", "reject", about="lmtp=True") + MAILBOXES)
         asked = Asked(BOB, ANN, "127.0.0.1", "c.example", listener="local", message=MESSAGE)
         self.assertEqual(self.explain(asked).policy, "gate")
-        self.assertEqual(self.explain(evolve(asked, listener="mx")).policy, "")
+        self.assertEqual(self.explain(evolve(asked, listener="mx")).policy, "mailboxes")
         self.assertTrue(self.send(asked).startswith("550"))
 
     def test_chance_is_the_same_each_time_one_asks(self) -> None:
