@@ -35,6 +35,10 @@ class QuarantineTests(PolicyContract, SynchronousTestCase):
         ]:
             self.assertEqual(asked(facts, **when), verdict)
 
+    def test_the_facts_have_to_be_found_out_by_somebody(self) -> None:
+        options = QuarantineOptions.model_validate({"if": {"spam": "yes", "virus": "found"}})
+        self.assertEqual(Quarantine(options, FakeWorld().world).requires, {"spam", "virus"})
+
     def test_without_facts_all_mail_is(self) -> None:
         self.assertEqual(asked(), Hold("in quarantine"))
         self.assertEqual(asked({"spam": "no"}, reason="ask Ann first"), Hold("ask Ann first"))

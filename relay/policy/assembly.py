@@ -15,6 +15,7 @@ from relay.policy.blocking import Blocking
 from relay.policy.chain import COMMAND_TIMEOUT, Chain, Station
 from relay.policy.elsewhere import Crossing, blocking
 from relay.policy.guard import Guard
+from relay.policy.needs import check_names, unmet
 from relay.policy.registry import is_blocking, make_policy
 from relay.policy.watched import watched
 
@@ -35,16 +36,24 @@ def make_chain(
     known only now.
     """
     stations: list[Station] = []
+    #: By the station's place: its number and its line in the configuration.
+    places: list[tuple[int, int]] = []
     problems: list[Problem] = []
     for number, settings in enumerate(policies, 1):
         if settings.mode == "off":
             continue
         try:
             policy = _policy(settings, world, reactor)
+            check_names(policy)
         except ValueError as error:
             problems.append(Problem(file, settings.line, f"policy.{number}", str(error)))
         else:
             stations.append(Station(settings.name, policy, Guard(settings.when), settings.timeout))
+            places.append((number, settings.line))
+    if not problems:  # without those that cannot be made much would seem to be missing
+        for place, text in unmet(stations):
+            number, line = places[place]
+            problems.append(Problem(file, line, f"policy.{number}", text))
     if problems:
         raise ConfigurationError(problems)
     return Chain(stations, world.clock, Logger(namespace="relay.policy"), timeout)

@@ -32,27 +32,33 @@ class Guard:
     known: where only those may relay who have said who they are, nobody far away would ever hear of a failure.
     """
 
-    __slots__ = ("_conditions",)
+    __slots__ = ("_conditions", "facts")
 
     def __init__(self, when: When) -> None:
         self._conditions = tuple(_conditions(when))
+        #: The names of facts without which it never holds.
+        self.facts = frozenset(when.facts)
 
     def within(self, known: frozenset[str]) -> Guard:
         """The same where only these conditions can be answered: all others do not hold there."""
         if all(key in known for key, _ in self._conditions):
             return self
-        guard = Guard.__new__(Guard)
-        guard._conditions = tuple((key, holds if key in known else _nobody_knows) for key, holds in self._conditions)
-        return guard
+        conditions = ((key, holds if key in known else _nobody_knows) for key, holds in self._conditions)
+        return self._of(conditions, self.facts)
 
     @property
     def looks_at_facts(self) -> bool:
-        return any(key == FACTS for key, _ in self._conditions)
+        return bool(self.facts)
 
     def before_facts(self) -> Guard:
         """The same without what it says of facts, which may still be found out: who is skipped by it stays so."""
-        guard = Guard.__new__(Guard)
-        guard._conditions = tuple((key, holds) for key, holds in self._conditions if key != FACTS)
+        return self._of(((key, holds) for key, holds in self._conditions if key != FACTS), frozenset())
+
+    @classmethod
+    def _of(cls, conditions: Iterable[tuple[str, Condition]], facts: frozenset[str]) -> Guard:
+        guard = cls.__new__(cls)
+        guard._conditions = tuple(conditions)
+        guard.facts = facts
         return guard
 
     def __bool__(self) -> bool:

@@ -16,13 +16,15 @@ from relay.policy.phases import PHASES
 
 def unmet(stations: Sequence[Station]) -> Iterator[tuple[int, str]]:
     """
-    The place of each station whose policy requires a fact that no policy asked before it provides, and what is wrong.
+    The place of each station whose policy requires a fact that no policy asked before it provides, and what is wrong. A
+    `when` that speaks of a fact requires it: the policy would never be asked.
 
     Whether a policy is asked at all depends on its `when`, and whether it knows the fact on the mail: that somebody
     who may know it has his turn in time is all that can be said now.
     """
     for place, station in enumerate(stations):
-        for fact in _named(station.policy, "requires"):
+        guarding = station.guard.facts if station.guard is not None else frozenset[str]()
+        for fact in sorted(_named(station.policy, "requires") | guarding):
             providers = [at for at, each in enumerate(stations) if fact in _named(each.policy, "provides")]
             if any(_before(stations[at].policy, at, station.policy, place) for at in providers):
                 continue
@@ -31,6 +33,12 @@ def unmet(stations: Sequence[Station]) -> Iterator[tuple[int, str]]:
                 yield place, f"it requires the fact {fact!r}, and {names} is asked behind it: put it in front"
             else:
                 yield place, f"it requires the fact {fact!r}, and no policy here provides that"
+
+
+def check_names(policy: Any) -> None:
+    """Raises `ValueError`, with words for the operator, if what a policy requires or provides are no names of facts."""
+    for attribute in ("requires", "provides"):
+        _named(policy, attribute)
 
 
 def _named(policy: Any, attribute: str) -> frozenset[str]:

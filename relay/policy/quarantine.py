@@ -32,6 +32,7 @@ class Quarantine:
     wants = "headers"
 
     def __init__(self, options: QuarantineOptions, world: World) -> None:
+        self.requires = frozenset(options.facts)
         self._facts = tuple((name, frozenset(values)) for name, values in options.facts.items())
         self._reason = options.reason
 
