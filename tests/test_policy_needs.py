@@ -107,6 +107,10 @@ class ChainTests(SynchronousTestCase):
         too_late = [(9, "it requires the fact 'spam', and 'headers' is asked behind it: put it in front")]
         self.assertEqual(self.problems(note, guarded), too_late)
 
+    def test_of_a_part_of_the_policies_nobody_says_that_something_is_missing(self) -> None:
+        hold = settings("quarantine", 9, **{"if": {"spam": "yes"}})
+        self.assertEqual(len(make_chain([hold], world(), file="relay.toml", whole=False).stations), 1)
+
     def test_names_of_facts_that_are_none_are_told_with_the_policys_line(self) -> None:
         [(line, text)] = self.problems(settings("tests.test_policy_needs:Misnamed", 5), settings("discard", 9))
         self.assertEqual((line, text), (5, "its 'provides' should be names of facts in a tuple"))

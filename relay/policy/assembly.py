@@ -27,10 +27,12 @@ def make_chain(
     file: str,
     timeout: float = COMMAND_TIMEOUT,
     reactor: Any = None,
+    whole: bool = True,
 ) -> Chain:
     """
     The chain that the configuration `file` describes; `timeout` is for all policies together, at one command.
     `reactor` takes calls from threads, in which policies that block are asked; without one they block where they are.
+    `whole`: these are all policies, and what one of them needs another one has to provide.
 
     Raises `ConfigurationError` with all policies that cannot be made: what a file that they need says is
     known only now.
@@ -50,7 +52,7 @@ def make_chain(
         else:
             stations.append(Station(settings.name, policy, Guard(settings.when), settings.timeout))
             places.append((number, settings.line))
-    if not problems:  # without those that cannot be made much would seem to be missing
+    if whole and not problems:  # without those that cannot be made much would seem to be missing
         for place, text in unmet(stations):
             number, line = places[place]
             problems.append(Problem(file, line, f"policy.{number}", text))
