@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.units import DAY, GIB, KIB, MIB, duration, size, spell_duration, spell_size
+from relay.config.units import DAY, GIB, KIB, MIB, TimeoutOrNever, duration, size, spell_duration, spell_size
 
 
 class DurationTests(SynchronousTestCase):
@@ -33,6 +34,16 @@ class DurationTests(SynchronousTestCase):
         for value in (10**400, float("inf"), "999999999999999d"):
             with self.assertRaisesRegex(ValueError, "at most 100 years", msg=repr(value)):
                 duration(value)
+
+
+class TimeoutOrNeverTests(SynchronousTestCase):
+    adapter: TypeAdapter[float] = TypeAdapter(TimeoutOrNever)
+
+    def test_nought_is_never_and_all_else_is_a_duration_of_at_most_a_day(self) -> None:
+        self.assertEqual([self.adapter.validate_python(value) for value in (0, 0.0, 3, "1m")], [0.0, 0.0, 3.0, 60.0])
+        for wrong in (False, True, -1, "0", "0s", "2d", "never", None, [0]):
+            with self.assertRaises(ValidationError):
+                self.adapter.validate_python(wrong)
 
 
 class SizeTests(SynchronousTestCase):

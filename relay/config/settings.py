@@ -20,7 +20,7 @@ from relay.config.listeners import ListenerSettings
 from relay.config.logins import LoginSettings, different
 from relay.config.policies import PolicySettings
 from relay.config.tables import TableSettings, distinct
-from relay.config.units import DAY, KIB, MIB, Duration, Size, Timeout
+from relay.config.units import DAY, KIB, MIB, Duration, Size, Timeout, TimeoutOrNever
 from relay.config.users import AuthSettings
 
 
@@ -108,8 +108,8 @@ class StoreSettings(Section):
 class ContentSettings(Section):
     mixed: Literal["split", "hold", "reject-all"] = Field(
         default="split",
-        description="Where the recipients of one message have different policies about its content. `split`: the client "
-        "sends them apart. `hold`: it is taken, and the copies of those who refuse it wait for the operator. "
+        description="Where the recipients of one message have different policies about its content. `split`: the "
+        "client sends them apart. `hold`: it is taken, and the copies of those who refuse it wait for the operator. "
         "`reject-all`: if one refuses it, all do.",
     )
 
@@ -121,11 +121,16 @@ class ControlSettings(Section):
 
 
 class ProcessSettings(Section):
-    """Who the relay is, once it listens."""
+    """Who the relay is, once it listens, and when it gives up."""
 
     user: Word | None = Field(default=None, description="The user it becomes if root has started it.")
     group: Word | None = Field(
         default=None, description="The group it becomes if root has started it; else that user's."
+    )
+    stall_limit: TimeoutOrNever = Field(
+        default=60,
+        description="When the reactor has stood still for so long, since a policy computes or blocks, the process ends "
+        "with status 70 for its supervisor to start it again. `0`: it never does.",
     )
 
 
@@ -152,6 +157,11 @@ class Settings(Section):
         default=None, description="The relay's name in greetings and trace fields. Without it, the machine's name."
     )
     greeting: Line = Field(default="ESMTP relay", description="What follows the host name in the greeting.")
+    open_relay: Literal["I mean it"] | None = Field(
+        default=None,
+        description="Says that strangers may send mail to strangers by this relay. Without it, a configuration that "
+        "lets them does not run.",
+    )
     trusted: tuple[Network, ...] = Field(
         default=_LOOPBACK,
         description="Clients that are not bound by `connections_per_address`, `connections_per_minute`, "
@@ -173,7 +183,9 @@ class Settings(Section):
         default=ContentSettings(), description="What becomes of a message about which policies differ."
     )
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
-    process: ProcessSettings = Field(default=ProcessSettings(), description="Who the relay is, once it listens.")
+    process: ProcessSettings = Field(
+        default=ProcessSettings(), description="Who the relay is, once it listens, and when it gives up."
+    )
     limits: Limits = Field(default=Limits(), description="What a client may ask of the relay.")
     delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail is carried onward.")
     tls: CertificateSettings = Field(

@@ -132,6 +132,22 @@ Duration = Annotated[
 #: weeks (`epoll_wait` counts milliseconds in an `int`).
 Timeout = Annotated[Duration, at_most(DAY)]
 
+#: A `Timeout`, or 0: no time is too long.
+TimeoutOrNever = Annotated[
+    float,
+    BeforeValidator(lambda value: duration(value) if value != 0 or isinstance(value, bool) else 0.0),
+    at_most(DAY),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?[smhd]$"},
+            ],
+            "x-unit": "second",
+        }
+    ),
+]
+
 Size = Annotated[
     int,
     BeforeValidator(size),

@@ -19,6 +19,7 @@ from attrs import frozen
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from relay.net.clock import cancel
 from relay.net.frames import frame_of, place, stacks
 
 #: Seconds between two beats of the reactor, and between two looks at them.
@@ -138,17 +139,21 @@ class Watchdog:
         self._end = end
         self._beating = LoopingCall(self._beat)
         self._beating.clock = clock
+        self._call_later = clock.callLater
+        self._first: Any = None
         self._reactors = 0
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Called in the reactor's thread."""
         self._reactors = threading.get_ident()
-        self._beating.start(EVERY, now=False)
+        # With the first turn of a reactor that may not run yet: there may be clients in the second one.
+        self._first = self._call_later(0, self._beating.start, EVERY)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
+        cancel(self._first)
         if self._beating.running:
             self._beating.stop()
 
