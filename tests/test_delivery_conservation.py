@@ -242,6 +242,13 @@ class Life(RuleBasedStateMachine):
         if not gate.called:
             gate.callback([fact])
 
+    @precondition(lambda self: self.world.hosts.sent)
+    @rule(at=st.integers(0, 50))
+    def a_host_has_a_message_and_has_not_answered_yet(self, at: int) -> None:
+        # Or it has, and this comes too late.
+        sent = list(self.world.hosts.sent.values())
+        sent[at % len(sent)]()
+
     @rule(seconds=st.sampled_from([0.5, 5.0, 60.0, 299.0, 301.0, 3600.0, 18000.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds, step=max(1.0, seconds / 100))

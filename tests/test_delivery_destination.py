@@ -10,7 +10,7 @@ from relay.delivery.destination import PLACES, Condition, Destinations, Limits, 
 from relay.delivery.health import Sign, Well
 from relay.interfaces import Claim
 from tests.delivery_world import DeliveryWorld, forwarded
-from tests.test_delivery_health import DOWN
+from tests.test_delivery_health import BUSY, DOWN
 
 
 def claim() -> Claim:
@@ -121,6 +121,108 @@ class DestinationsTests(SynchronousTestCase):
         self.assertEqual(destinations._destinations, {})
 
 
+class TrailingTests(SynchronousTestCase):
+    """A message that the host has, and whose final reply alone is awaited, leaves its place to the next one."""
+
+    def setUp(self) -> None:
+        self.destinations = Destinations(Limits(destination=2, first=2, total=10))
+        self.works: list[Work] = []
+
+    def admit(self, count: int, name: str = "a") -> None:
+        for _ in range(count):
+            self.assertIsNotNone(self.destinations.admit(CLAIM, name))
+
+    def begin_all(self, now: float = 0.0) -> None:
+        while work := self.destinations.next(now):
+            self.works.append(work)
+
+    def condition(self, now: float = 0.0) -> Condition:
+        [condition] = self.destinations.conditions(now)
+        return condition
+
+    def test_the_next_one_begins_and_both_are_counted(self) -> None:
+        self.admit(5)
+        self.begin_all()
+        self.assertTrue(self.destinations.trails(self.works[0]))
+        self.begin_all()
+        self.assertEqual(len(self.works), 3)
+        condition = self.condition()
+        self.assertEqual((condition.active, condition.trailing, condition.waiting), (2, 1, 2))
+
+    def test_no_more_of_them_trail_than_may_be_under_way(self) -> None:
+        self.admit(8)
+        self.begin_all()
+        for at in range(4):
+            self.destinations.trails(self.works[at])
+            self.begin_all()
+        self.assertEqual((len(self.works), self.condition().trailing), (4, 2))
+        self.destinations.finished(self.works[0])
+        self.assertEqual(self.condition().trailing, 1)
+
+    def test_nor_more_in_all_than_may_be_under_way_in_all(self) -> None:
+        self.destinations = Destinations(Limits(destination=2, first=2, total=3))
+        self.admit(8)
+        self.begin_all()
+        for at in range(3):
+            self.destinations.trails(self.works[at])
+            self.begin_all()
+        self.assertEqual(self.destinations.active + self.destinations.trailing, 3)
+
+    def test_where_nobody_waits_nothing_changes(self) -> None:
+        self.admit(2)
+        self.begin_all()
+        self.assertFalse(self.destinations.trails(self.works[0]))
+        self.assertEqual((self.condition().active, self.condition().trailing), (2, 0))
+
+    def test_a_work_leaves_its_place_once(self) -> None:
+        self.admit(5)
+        self.begin_all()
+        self.assertTrue(self.destinations.trails(self.works[0]))
+        self.assertFalse(self.destinations.trails(self.works[0]))
+        self.assertEqual((self.destinations.active, self.destinations.trailing), (1, 1))
+
+    def test_a_destination_in_trouble_judges_one_before_it_gets_the_next(self) -> None:
+        self.admit(6)
+        self.begin_all()
+        self.destinations.finished(self.works.pop(), DOWN)
+        self.assertFalse(self.destinations.trails(self.works[0]))
+        self.destinations.finished(self.works.pop(), Well())
+        self.begin_all()
+        self.assertTrue(self.destinations.trails(self.works[0]))
+
+    def test_nor_does_one_that_takes_no_more_at_once_than_so_many_or_that_is_paused(self) -> None:
+        self.admit(6)
+        self.begin_all()
+        self.destinations.finished(self.works.pop(), BUSY, now=1.0)
+        self.destinations.finished(self.works.pop(), Well(), now=1.0)
+        self.begin_all(1.0)
+        self.assertFalse(self.destinations.trails(self.works[0], 2.0))
+        self.assertTrue(self.destinations.trails(self.works[0], 700.0))
+        self.destinations.pause("a", 700.0)
+        self.assertFalse(self.destinations.trails(self.works[0], 700.0))
+
+    def test_what_trails_keeps_its_destination_known_until_it_is_finished(self) -> None:
+        self.admit(3)
+        self.begin_all()
+        self.destinations.trails(self.works[0])
+        self.begin_all()
+        for work in self.works[1:]:
+            self.destinations.finished(work, Well())
+        self.assertEqual(list(self.destinations._destinations), ["a"])
+        self.destinations.finished(self.works[0], Well())
+        self.assertEqual(self.destinations._destinations, {})
+        self.assertEqual((self.destinations.active, self.destinations.trailing), (0, 0))
+
+    def test_what_is_drained_leaves_what_trails(self) -> None:
+        self.destinations = Destinations(Limits(destination=1, first=1))
+        self.admit(3)
+        self.begin_all()
+        self.destinations.trails(self.works[0])
+        self.assertEqual(len(self.destinations.drain()), 2)
+        self.destinations.finished(self.works[0], Well())
+        self.assertEqual(self.destinations._destinations, {})
+
+
 class MemoryTests(SynchronousTestCase):
     """What was learnt of a destination survives while it matters, and is bounded."""
 
@@ -228,6 +330,7 @@ class Crowd(RuleBasedStateMachine):
         self.waiting: list[Work] = []
         self.active: list[Work] = []
         self.finished: list[Work] = []
+        self.trailing: list[Work] = []
 
     @rule(name=st.sampled_from("abcde"))
     def come(self, name: str) -> None:
@@ -243,8 +346,26 @@ class Crowd(RuleBasedStateMachine):
         if work is not None:
             self.waiting.remove(work)
             self.active.append(work)
-        elif not self.active:
+        elif not self.active and not self.trailing:
             assert not self.waiting
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def trail(self, data: st.DataObject) -> None:
+        work = data.draw(st.sampled_from(self.active))
+        waits = any(each.destination is work.destination for each in self.waiting)
+        if self.destinations.trails(work):
+            assert waits
+            self.active.remove(work)
+            self.trailing.append(work)
+
+    @precondition(lambda self: self.trailing)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        work = data.draw(st.sampled_from(self.trailing))
+        self.trailing.remove(work)
+        self.finished.append(work)
+        self.destinations.finished(work)
 
     @precondition(lambda self: self.active)
     @rule(data=st.data())
@@ -261,11 +382,15 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_true(self) -> None:
-        assert self.destinations.active == len(self.active) <= self.limits.total
-        assert self.destinations.held == len(self.waiting) + len(self.active) + len(self.finished) <= self.limits.held
+        under_way = [*self.active, *self.trailing]
+        assert self.destinations.active == len(self.active)
+        assert self.destinations.trailing == len(self.trailing)
+        assert len(under_way) <= self.limits.total
+        assert self.destinations.held == len(self.waiting) + len(under_way) + len(self.finished) <= self.limits.held
         for name in "abcde":
-            assert sum(work.destination.name == name for work in self.active) <= self.limits.destination
-        known = {work.destination.name for work in (*self.waiting, *self.active)}
+            for works in (self.active, self.trailing):
+                assert sum(work.destination.name == name for work in works) <= self.limits.destination
+        known = {work.destination.name for work in (*self.waiting, *under_way)}
         assert set(self.destinations._destinations) == known
 
 

@@ -945,6 +945,74 @@ class SpoolTroubleTests(SynchronousTestCase):
         self.assertIn(f"{id}.0", world.spool.settled)
 
 
+class FollowingTests(SynchronousTestCase):
+    """When a message is sent, and nothing but the reply to it is awaited, the next one follows."""
+
+    def setUp(self) -> None:
+        self.world = DeliveryWorld(limits=Limits(destination=2, first=2))
+        self.gates: list[Deferred[Carried]] = []
+        self.world.hosts.scripts["mx.slow.example"] = self.slowly
+        self.ids = [f"{self.world.accept(forwarded('x@slow.example'))}.0" for _ in range(8)]
+
+    def slowly(self, *_: object) -> Deferred[Carried]:
+        self.gates.append(Deferred())
+        return self.gates[-1]
+
+    def is_sent(self, at: int) -> None:
+        self.world.hosts.sent[self.ids[at]]()
+
+    def test_it_begins_when_the_one_ahead_is_sent(self) -> None:
+        self.assertEqual(len(self.world.hosts.calls), 2)
+        self.is_sent(0)
+        self.assertEqual([ids for _, _, ids in self.world.hosts.calls], [(id,) for id in self.ids[:3]])
+        self.assertEqual(self.world.dispatcher.active, 3)
+        [condition] = self.world.dispatcher.destinations()
+        self.assertEqual((condition.active, condition.trailing, condition.limit), (2, 1, 2))
+
+    def test_each_is_settled_by_its_own_reply_in_whatever_order_they_come(self) -> None:
+        self.is_sent(0)
+        self.is_sent(1)
+        self.gates[3].callback(TAKEN)
+        self.gates[0].callback(Answered(Reply.of(554, "5.6.0", "No"), Phase.END, MX))  # type: ignore[arg-type]
+        self.assertEqual(set(self.world.spool.settled) & set(self.ids), {self.ids[0], self.ids[3]})
+        self.assertIsInstance(self.world.spool.settled[self.ids[0]], Failed)
+        while gate := next((gate for gate in self.gates if not gate.called), None):
+            gate.callback(TAKEN)
+        self.assertEqual(len(self.world.spool.settled), 8 + 1)  # and the notice
+        self.assertEqual(self.world.dispatcher.active, 0)
+
+    def test_what_is_told_too_late_changes_nothing(self) -> None:
+        self.gates[0].callback(TAKEN)
+        calls = len(self.world.hosts.calls)
+        self.is_sent(0)
+        self.assertEqual((len(self.world.hosts.calls), self.world.dispatcher.active), (calls, 2))
+
+    def test_stopping_waits_for_what_trails_and_nothing_follows_any_more(self) -> None:
+        self.is_sent(0)
+        stopping = self.world.dispatcher.stop()
+        self.is_sent(1)
+        for gate in self.gates[1:]:
+            gate.callback(TAKEN)
+        self.assertNoResult(stopping)
+        self.gates[0].callback(TAKEN)
+        self.successResultOf(stopping)
+        self.assertEqual(set(self.world.spool.settled), set(self.ids[:3]))
+        self.assertEqual(len(self.world.spool.unclaimed()), 5)
+
+    def test_what_trails_is_cut_short_with_the_rest(self) -> None:
+        self.is_sent(0)
+        stopping = self.world.dispatcher.stop()
+        self.world.pass_time(6, step=1)
+        self.successResultOf(stopping)
+        self.assertEqual(len(self.world.spool.unclaimed()), 8)
+
+    def test_not_behind_a_message_that_has_more_ways_to_go(self) -> None:
+        id = self.world.accept(forwarded("x@slow.example"), forwarded("x@slow.example", "slow.example", "b.example"))
+        while f"{id}.0" not in [ids[0] for _, _, ids in self.world.hosts.calls]:
+            next(gate for gate in self.gates if not gate.called).callback(TAKEN)
+        self.assertNotIn(f"{id}.0", self.world.hosts.sent)
+
+
 class StopTests(SynchronousTestCase):
     def test_stopping_an_idle_dispatcher_takes_no_time(self) -> None:
         world = DeliveryWorld()

@@ -111,6 +111,8 @@ class Work:
     put_off: PutOff | None = None
     #: Nothing but the final reply to its content was awaited, and the next one could begin.
     trailing: bool = False
+    #: Its attempt is over.
+    ended: bool = False
     #: Its outcomes are decided, and in the ledger.
     concluded: bool = False
 
@@ -283,6 +285,7 @@ class Destinations:
         destination = work.destination
         if (
             work.trailing
+            or work.ended
             or not destination.waiting.count
             or destination.trailing >= destination.health.limit
             or not destination.health.is_carefree(now)
@@ -307,6 +310,7 @@ class Destinations:
         health.has_met(sign, work.era, destination.active, now, self._random)
         if now > health.used:
             health.used = now
+        work.ended = True
         if work.trailing:
             destination.trailing -= 1
             self.trailing -= 1
