@@ -94,6 +94,27 @@ class DnsblTests(PolicyContract, SynchronousTestCase):
             if kind is Delay:
                 self.assertEqual((verdict.reply.code, verdict.reply.status), (450, "4.7.1"))
 
+    @given(st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.booleans(), st.booleans()), min_size=1, max_size=6))
+    def test_whoever_answers_when_only_the_score_decides(self, given: list[tuple[int, bool, bool]]) -> None:
+        """Of each list: its weight, whether it lists the client, and whether it takes its time."""
+        names = {f"9.2.0.192.l{at}.test": {"A": ["127.0.0.2"]} for at, (_, there, _) in enumerate(given) if there}
+        asked = Asked(
+            names, lists=lists(**{f"l{at}": weight for at, (weight, _, _) in enumerate(given)}), reject=3, delay=1
+        )
+        held = [(f"9.2.0.192.l{at}.test", "A") for at, (_, _, slow) in enumerate(given) if slow]
+        for question in held:
+            asked.world.names.hold(*question)
+        waiting = asked.put()
+        for question in reversed(held):
+            asked.world.clock.advance(0.1)
+            asked.world.names.release(*question)
+        verdict = self.successResultOf(waiting) if isinstance(waiting, Deferred) else waiting
+        score = sum(weight for weight, there, _ in given if there)
+        if not names or score < 1:
+            self.assertEqual(verdict.facts["dnsbl.score"], str(score))
+        else:
+            self.assertIsInstance(verdict, Reject if score >= 3 else Delay)
+
     def test_it_may_do_no_more_than_leave_facts(self) -> None:
         verdict = Asked(lists=[*lists(bl=2.5), {"zone": "bl.test", "name": "again"}], reject="never", fact="rbl").put()
         self.assertEqual(dict(verdict.facts), {"rbl": "listed", "rbl.score": "3.5", "rbl.lists": "bl.test, again"})
