@@ -617,9 +617,10 @@ class ISpool(Interface):
         more often than once a second.
         """
 
-    async def commit(steps: Sequence[Step]) -> tuple[Claim, ...]:
+    def commit(steps: Sequence[Step]) -> Awaitable[tuple[Claim, ...]]:
         """
-        Make these steps happen, all or none, and return when they survive a power cut.
+        Make these steps happen, all or none, and return when they survive a power cut. It may begin before it is
+        awaited; whatever goes wrong is raised to who awaits it.
 
         The claims are those that `Enrol` with a `lease` asked for, in order, one for each destination. Commits that
         wait at the same time share one sync of the disk and do not fail together. A draft is used up in any case.

@@ -57,12 +57,10 @@ class CallTests(SynchronousTestCase):
                 drafts.append(draft)
 
         def enrol() -> None:
-            for enrolment in enrolments:
-                answer = self.spool.commit((enrolment,))
-                waiting.append(Deferred.fromCoroutine(answer))
+            waiting.extend([self.spool.commit((enrolment,)) for enrolment in enrolments])
 
         def settle() -> None:
-            waiting.append(Deferred.fromCoroutine(self.spool.commit(settlements)))
+            waiting.append(self.spool.commit(settlements))
 
         calls = [calls_of(draw, by_name=self.by_name)]
         for draft in drafts:

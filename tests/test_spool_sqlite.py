@@ -55,7 +55,9 @@ class SpoolTestCase(SynchronousTestCase):
         return self.successResultOf(answer) if isinstance(answer, Deferred) else answer
 
     def fails(self, kind: type[Exception], waiting: Any) -> Exception:
-        return self.failureResultOf(Deferred.fromCoroutine(waiting), kind).value
+        return self.failureResultOf(
+            waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting), kind
+        ).value
 
     def enrolment(self, spool: SqliteSpool, content: bytes = b"x\r\n.\r\n", lease: float | None = LEASE) -> Enrol:
         draft = spool.begin(Form.WIRE)
@@ -87,7 +89,7 @@ class BatchTests(SpoolTestCase):
         self.shard.disk.calls.clear()
 
     def commit(self, *steps: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self.spool.commit(steps))
+        return self.spool.commit(steps)
 
     @property
     def commits_on_disk(self) -> int:
@@ -494,7 +496,7 @@ class ProofTests(SpoolTestCase):
         writer = WhenTold()
         self.patch(spool._batches, "_workers", writer)
         commits = ([self.enrolment(spool)], [self.enrolment(spool)], [settled(lost)])
-        waiting = [Deferred.fromCoroutine(spool.commit(steps)) for steps in commits]
+        waiting = [spool.commit(steps) for steps in commits]
         writer.work(1)
         self.shard.fail_commit(kept=True)
         writer.work()

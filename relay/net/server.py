@@ -31,7 +31,7 @@ from relay.net.tls import described, trouble
 from relay.net.transports import READ, READ_CONTENT
 from relay.net.waiting import start
 from relay.smtp import answers
-from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, XClient
+from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, Verdicts, XClient
 from relay.smtp.server import State
 
 #: Seconds that an answer takes once a client has made too many errors.
@@ -232,21 +232,23 @@ class SmtpServer(Protocol):
         except Exception:
             return self._failed(Failure())
         slow, delay = self._session.slow, 0.0
-        # That it is a reply is the usual case, and `isinstance` is slow to say that something is no Deferred.
-        if type(answer) is Reply or not isinstance(answer, Deferred):
+        # `isinstance` is slow to say whether something is a Deferred.
+        if type(answer) is Reply or type(answer) is Verdicts:
             if slow or type(question) is Connected:
                 delay = self._delay(question, answer)
             if not delay:
                 return answer
-            answer = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
-        elif slow:
-            answer.addCallback(self._slowed, question)
-            delay = SLOWNESS
-        self._owed, self._asked = answer, question
+            owed = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
+        else:
+            owed = cast(Deferred[Answer], answer)
+            if slow:
+                owed.addCallback(self._slowed, question)
+                delay = SLOWNESS
+        self._owed, self._asked = owed, question
         limits = self._doorway.limits
         patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command
         self._owed_until = self._deadline.within(delay + patience)
-        answer.addCallbacks(self._answered, self._not_answered)
+        owed.addCallbacks(self._answered, self._not_answered)
         return None
 
     def _slowed(self, answer: Answer, question: Question) -> Answer | Deferred[Answer]:

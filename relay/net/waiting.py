@@ -21,16 +21,17 @@ def start(answer: T | Awaitable[T]) -> T | Deferred[T]:
     is raised here. Only for one that waits is there a `Deferred`, with its result or its failure.
     """
     # The types of asynchronous things are abstract, and to ask `isinstance` about them is slow: so last, and seldom.
-    if type(answer) is not CoroutineType and not hasattr(answer, "__await__"):
-        return answer
+    if type(answer) is not CoroutineType:
+        if isinstance(answer, Deferred):
+            return settled(answer)
+        if not hasattr(answer, "__await__"):
+            return answer
     if type(answer) is CoroutineType or isinstance(answer, Coroutine):
         try:
             awaited = answer.send(None)
         except StopIteration as done:
             return cast(T, done.value)
         return _Started(answer, awaited)
-    if isinstance(answer, Deferred):
-        return settled(answer)
     return start(_await(cast(Awaitable[T], answer)))
 
 

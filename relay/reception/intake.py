@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from relay.interfaces import Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
+from relay.interfaces import Claim, Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
 from relay.mail.decision import Placement, Refused
 from relay.mail.envelope import Form
 from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
+from relay.net.waiting import start
 from relay.reception.accounts import accept, refuse
 from relay.reception.examination import Examination, Judged
 from relay.reception.inspection import Inspection
@@ -137,12 +140,12 @@ class Intake:
             self._reception.log.failure("Content could not be changed as policies want it")
             self._draft.abandon()
             return answers.OUR_FAULT
-        reply = await self.promise(transaction.judged(judged.placements, steps), size, judged)
+        reply = await self.promised(transaction.judged(judged.placements, steps), size, judged)
         if refusal is None or not reply.positive:
             return reply
         return evolve(refusal, each=tuple(reply if each.positive else each for each in refusal.each), reply=reply)
 
-    async def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
+    def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Deferred[Reply]:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
         reception, draft = self._reception, self._draft
         kept = recipients(draft.id, transaction.placements)
@@ -152,20 +155,43 @@ class Intake:
         entry = self._entry(transaction, kept, b"" if judged is None else judged.added)
         self._promising = True
         reception.turnstile.enter()
+        claims: tuple[Claim, ...] | Deferred[tuple[Claim, ...]]
         try:
-            claims = await reception.spool.commit((Enrol(entry, draft, kept, reception.dispatch.lease()),))
-        except OutcomeUnknown:
-            # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
-            reception.dispatch.accept(())
-            raise
-        except SpoolError:
-            reception.log.failure("A message was not kept, the client is told 451")
-            return answers.OUR_FAULT
-        finally:
-            reception.turnstile.leave()
+            claims = start(reception.spool.commit((Enrol(entry, draft, kept, reception.dispatch.lease()),)))
+        except Exception:
+            said = self._not_kept(Failure())
+            if isinstance(said, Failure):
+                said.raiseException()
+            return said
+        # To ask whether something is a `Deferred` is slow.
+        if type(claims) is tuple:
+            return self._kept(claims, transaction, size, judged)
+        waiting = cast(Deferred[tuple[Claim, ...]], claims)
+        return waiting.addCallbacks(self._kept, self._not_kept, (transaction, size, judged))
+
+    async def promised(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
+        """`promise`, for whoever waits already."""
+        reply = self.promise(transaction, size, judged)
+        return await reply if isinstance(reply, Deferred) else reply
+
+    def _kept(self, claims: Sequence[Claim], transaction: Transaction, size: int, judged: Judged | None) -> Reply:
+        reception = self._reception
+        reception.turnstile.leave()
         reply = self._recorded(transaction, size, judged)
         reception.dispatch.accept(claims)
         return reply
+
+    def _not_kept(self, failure: Failure) -> Reply | Failure:
+        """The reply, or the failure where nobody can say what has become of the message."""
+        reception = self._reception
+        reception.turnstile.leave()
+        if failure.check(OutcomeUnknown):
+            # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
+            reception.dispatch.accept(())
+        elif failure.check(SpoolError):
+            reception.log.failure("A message was not kept, the client is told 451", failure)
+            return answers.OUR_FAULT
+        return failure
 
     def _entry(self, transaction: Transaction, kept: tuple[Recipient, ...], added: bytes) -> Entry:
         reception, inspection, clock, id = self._reception, self._inspection, self._reception.clock, self._draft.id

@@ -385,7 +385,7 @@ class Visit:
         if intake.examination is not None:
             return await self._examined(intake, intake.examination, transaction, size)
         self._intake = None
-        return await intake.promise(transaction, size)
+        return await intake.promised(transaction, size)
 
     async def _examined(self, intake: Intake, examination: Examination, transaction: Transaction, size: int) -> Answer:
         """Ask about the content, and do as the policies say."""

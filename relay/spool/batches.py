@@ -19,7 +19,7 @@ from relay.spool.workers import IsWorkers
 from relay.spool.writer import Done, Request, Writer
 
 
-class _Waiting(Deferred[Any]):
+class Waiting(Deferred[Any]):
     """
     Who waits for the result of a request, which may be an exception (as a value: it is raised by who asked).
 
@@ -29,6 +29,10 @@ class _Waiting(Deferred[Any]):
 
     request: Request
     batches: Batches
+
+    def answered(self, result: Any) -> None:
+        """This is the result."""
+        self.callback(result)
 
     def cancel(self) -> None:
         if self.batches.withdraw(self):
@@ -47,8 +51,8 @@ class Batches:
         self._writer = writer
         self._workers = workers
         self._refusing = refusing
-        self._waiting: list[_Waiting] = []
-        self._under_way: list[_Waiting] | None = None
+        self._waiting: list[Waiting] = []
+        self._under_way: list[Waiting] | None = None
 
     @property
     def waiting(self) -> int:
@@ -57,15 +61,19 @@ class Batches:
 
     def request(self, request: Request) -> Deferred[Any]:
         """The result of this request, or an exception as its result, from the batch that it will be in."""
-        waiting = _Waiting()
+        waiting = Waiting()
+        self.add(request, waiting)
+        return waiting
+
+    def add(self, request: Request, waiting: Waiting) -> None:
+        """`request`, with somebody who waits for it already."""
         waiting.request = request
         waiting.batches = self
         self._waiting.append(waiting)
         if self._under_way is None:
             self._hand_over()
-        return waiting
 
-    def withdraw(self, waiting: _Waiting) -> bool:
+    def withdraw(self, waiting: Waiting) -> bool:
         """Whether this one has not been handed over; then it never is."""
         if waiting not in self._waiting:
             return False
@@ -93,4 +101,4 @@ class Batches:
         if done.refusing:
             self._refusing(done.refusing)
         for waiting, result in zip(batch, done.results, strict=True):
-            waiting.callback(result)
+            waiting.answered(result)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -23,7 +23,7 @@ from relay.interfaces import (
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
-from relay.spool.batches import Batches
+from relay.spool.batches import Batches, Waiting
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.contents import Budget, Draft, Shelving, make_durable
 from relay.spool.disk import SpoolDisk, remove
@@ -53,6 +53,28 @@ class Limits:
     in_memory: int = 64 * 1024 * 1024
     #: Free space that is left for notices and for our own records.
     reserve: int = 64 * 1024 * 1024
+
+
+class _Committing(Waiting):
+    """Who waits for a commit."""
+
+    plan: Plan
+    #: What is to be done about a result that is not simply that it has happened. It may raise.
+    conclude: Callable[[Plan, Exception | Sequence[str]], None]
+
+    def answered(self, result: Exception | Sequence[str]) -> None:
+        if result:
+            try:
+                self.conclude(self.plan, result)
+            except Exception:
+                self.errback()
+                return
+        self.callback(self.plan.claims)
+
+    def cancel(self) -> None:
+        if self.batches.withdraw(self):
+            self.plan.destroy_drafts()
+            Deferred.cancel(self)
 
 
 @implementer(ISpool)
@@ -151,30 +173,30 @@ class SqliteSpool:
 
     # The contract.
 
-    async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
-        if self._closed:
-            raise SpoolError(_CLOSED)
-        if not steps:
-            return ()
-        check(steps)
+    def commit(self, steps: Sequence[Step]) -> Deferred[tuple[Claim, ...]]:
         plan = Plan()
         try:
+            if self._closed:
+                raise SpoolError(_CLOSED)
+            if not steps:
+                return succeed(())
+            check(steps)
             self._planner.plan(steps, plan)
             if plan.drafts and not self.accepting:
                 raise SpoolError(_NOT_ACCEPTING)
-            commit = Commit(plan.strokes, plan.in_files)
-            waiting = self._batches.request(commit) if not plan.syncing else await self._synced(plan, commit)
-        except BaseException:
+        except Exception:
             plan.destroy_drafts()
-            raise
-        try:
-            gone = await waiting
-        except CancelledError:
-            plan.destroy_drafts()
-            raise
-        if gone:
-            self._conclude(plan, gone)
-        return plan.claims
+            return fail()
+        if plan.syncing:
+            return Deferred.fromCoroutine(self._commit_synced(plan))
+        return self._request(plan)
+
+    def _request(self, plan: Plan) -> Deferred[tuple[Claim, ...]]:
+        committing = _Committing()
+        committing.plan = plan
+        committing.conclude = self._conclude
+        self._batches.add(Commit(plan.strokes, plan.in_files), committing)
+        return committing
 
     def _conclude(self, plan: Plan, gone: Exception | Sequence[str]) -> None:
         """A commit has failed, or has settled entries whose content is in files."""
@@ -260,7 +282,7 @@ class SqliteSpool:
         self._syncers.perform(lambda: make_durable(disk, file, shelf), done.callback)
         return done
 
-    async def _synced(self, plan: Plan, commit: Commit) -> Deferred[Any]:
+    async def _commit_synced(self, plan: Plan) -> tuple[Claim, ...]:
         """Make the request when the files of this commit are durable, which are all synced at the same time."""
         self._open_calls += 1
         try:
@@ -269,9 +291,13 @@ class SqliteSpool:
                     why = f"the content could not be made durable: {problem}"
                     self._refuse(why)
                     raise SpoolError(why) from problem
-            return self._batches.request(commit)
+            committing = self._request(plan)
+        except BaseException:
+            plan.destroy_drafts()
+            raise
         finally:
             self._call_ended()
+        return await committing
 
     def _remove(self, name: str) -> None:
         path, disk = self._layout.file(name), self._disk

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import unittest
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar
 
@@ -51,6 +51,7 @@ from relay.net.clock import ReactorClock
 from relay.smtp.octets import plain
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 #: When a shard's time begins: 2026-11-23T12:00:00Z.
 NOON: Final = 1795435200.0
@@ -233,6 +234,11 @@ class SpoolCase:
         problem = await self.fails(kind, spool.commit([enrol]))
         self.assertIsNone(await spool.look_up(enrol.entry.id))
         return problem
+
+
+async def awaited(waiting: Awaitable[T]) -> T:
+    """Whoever waits for it, as a coroutine."""
+    return await waiting
 
 
 class SpoolContract(SpoolCase):
@@ -671,7 +677,7 @@ class SpoolContract(SpoolCase):
         steps: list[Any] = [[one] for one in good]
         steps[1:1] = [[bad[0], settled(claim)]]
         steps[4:4] = [[settled(claim), bad[1]]]
-        waiting = [Deferred.fromCoroutine(spool.commit(each)) for each in steps]
+        waiting = [Deferred.fromCoroutine(awaited(spool.commit(each))) for each in steps]
         outcomes = [await commit.addCallbacks(lambda _: None, lambda failure: failure.type) for commit in waiting]
         self.assertEqual(outcomes, [None, ClaimLost, None, None, ClaimLost, None, None])
         for one in good:
@@ -871,7 +877,7 @@ class SpoolContract(SpoolCase):
     async def test_a_closed_spool_says_so(self) -> None:
         spool = await self.opened()
         enrol = self.enrolment(spool)
-        waiting = Deferred.fromCoroutine(spool.commit([enrol]))
+        waiting = Deferred.fromCoroutine(awaited(spool.commit([enrol])))
         await spool.close()
         await waiting
         await spool.close()
