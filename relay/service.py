@@ -15,7 +15,7 @@ import pwd
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -35,7 +35,6 @@ from relay.authentication import UserSource
 from relay.config.addresses import Inet, Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
-from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.config.units import DAY
 from relay.control.api import Desk, site
@@ -67,6 +66,7 @@ from relay.store.file import USUAL_NAME
 from relay.store.memory import Bounds as StoreBounds
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
+from relay.trial import tried
 
 #: Seconds that sessions and attempts get to finish when the relay stops.
 PATIENCE: Final = 5.0
@@ -139,9 +139,13 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
         ),
         file=file,
     )
+    trial = tried(settings, file=file, before=relay.generation.tables)
+    if trial.problems:
+        raise ConfigurationError(trial.problems)
     return RelayService(
         relay,
         reactor,
+        warnings=trial.warnings,
         resolver=resolver,
         maillog=maillog,
         history=history,
@@ -172,8 +176,11 @@ class RelayService(Service):
         encryption: Encryption,
         users: UserSource,
         file: str,
+        warnings: Sequence[Problem] = (),
     ) -> None:
         self._relay = relay
+        #: What is said once it runs.
+        self._warnings = warnings
         self._reactor = reactor
         self._resolver = resolver
         self._maillog = maillog
@@ -279,8 +286,8 @@ class RelayService(Service):
                         name=policy.name,
                         source=source,
                     )
-        for door in open_doors(settings):
-            self._log.warn("{problem}", problem=settings.problem(self._file, door.path, door.text))
+        for warning in self._warnings:
+            self._log.warn("{problem}", problem=warning)
         for listener, port in self._ports:
             host = port.getHost()
             if getattr(host, "port", None):

@@ -26,13 +26,21 @@ class CheckTests(SynchronousTestCase):
     def check(self, *arguments: str) -> Result:
         return CliRunner().invoke(check, arguments)
 
-    def test_a_configuration_that_is_right_is_told_in_a_line(self) -> None:
+    def test_a_configuration_that_is_right_is_told_in_a_line_behind_who_may_do_what(self) -> None:
         self.file.write_text('[[listener]]\naddress = "127.0.0.1:2525"\n[[policy]]\nuse = "reject"\n')
         result = self.check(str(self.file))
         self.assertEqual(
             (result.exit_code, result.stdout, result.stderr),
-            (0, f"{self.file}: 1 listener, 1 policy, no problems\n", ""),
+            (
+                0,
+                "listener        client        user    from  to\n"
+                "127.0.0.1:2525  this machine  nobody  any   elsewhere  550 5.7.1 by reject\n"
+                f"{self.file}: 1 listener, 1 policy, no problems\n",
+                "",
+            ),
         )
+        result = self.check("--brief", str(self.file))
+        self.assertEqual((result.exit_code, result.output), (0, ""))
 
     def test_every_problem_is_a_line_on_standard_error(self) -> None:
         self.file.write_text('x = 1\n[[policy]]\nuse = "rejct"\n')
@@ -115,14 +123,30 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
         self.assertEqual([line.split(": ")[1] for line in result.stderr.splitlines()], CERTIFICATES_AND_PASSWORDS)
 
-    def test_a_warning_is_a_line_and_no_problem(self) -> None:
-        self.file.write_text('[[listener]]\naddress = "0.0.0.0:25"\n[[policy]]\nuse = "forward"\n')
+    def test_an_open_relay_is_a_problem_and_a_warning_where_it_is_meant(self) -> None:
+        text = '[[listener]]\naddress = "0.0.0.0:25"\n[[policy]]\nuse = "forward"\n'
+        self.file.write_text(text)
         result = self.check(str(self.file))
-        self.assertEqual(
-            (result.exit_code, result.stdout),
-            (0, f"{self.file}: 1 listener, 1 policy, no problems, 1 warning\n"),
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertTrue(result.stderr.startswith(f"{self.file}:3: policy.1: anybody who"), result.stderr)
+        self.assertIn("forward by forward", result.stdout)
+        self.file.write_text(f'open_relay = "I mean it"\n{text}')
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, 0)
+        self.assertTrue(result.stdout.endswith(f"{self.file}: 1 listener, 1 policy, no problems, 1 warning\n"))
+        self.assertTrue(result.stderr.startswith(f"warning: {self.file}:4: policy.1: anybody who"), result.stderr)
+
+    def test_an_example_that_comes_out_otherwise_is_a_problem_with_its_line(self) -> None:
+        self.file.write_text(
+            '[[listener]]\naddress = "127.0.0.1:2525"\n[[policy]]\nuse = "reject"\nexamples = [\n'
+            '  { to = "a@b.example", expect = "reject" },\n  { to = "c@b.example", expect = "accept" },\n]\n'
         )
-        self.assertTrue(result.stderr.startswith(f"warning: {self.file}:3: policy.1: anybody who"), result.stderr)
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertRegex(
+            result.stderr, rf"^{self.file}:7: policy\.1\.examples\.2: c@b\.example from <> should be 'accept', but it is"
+        )
+        self.assertEqual(len(result.stderr.splitlines()), 1)
 
     def test_a_certificate_that_has_expired_is_a_warning(self) -> None:
         expired = issue("mx.test", expires=NOW - timedelta(days=1))

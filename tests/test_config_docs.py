@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.addresses import is_local
 from relay.config.load import load
-from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.policy.registry import names, option_model
+from relay.trial import tried
 from tests import config_reference
 
 ETC = Path(__file__).parent.parent / "etc"
@@ -53,7 +53,8 @@ class ExampleTests(EtcCase):
                 example.read_text(),
                 re.sub("^# (next_hop =)", r"\1", example.read_text(), flags=re.MULTILINE),
             ):
-                self.assertEqual(list(open_doors(self.settings(text))), [], example.name)
+                trial = tried(self.settings(text), file=example.name)
+                self.assertEqual((trial.problems, trial.warnings), ((), ()), example.name)
 
     def test_people_log_in_where_it_is_encrypted_and_nowhere_else(self) -> None:
         self.assertEqual(

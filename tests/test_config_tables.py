@@ -7,7 +7,6 @@ from zope.interface import implementer
 
 from relay.config.errors import ConfigurationError
 from relay.config.load import load
-from relay.config.openness import open_doors
 from relay.config.settings import Settings
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.routing import ABSTAIN, Inquiry, RoutingVerdict
@@ -43,13 +42,6 @@ class TableSettingsTests(SynchronousTestCase):
         self.assertIn("store.path: is the history", self.wrong('[store]\npath = "var/history.db"\n'))
         self.assertIn("store.path: is within the spool", self.wrong('[store]\npath = "var/spool/store.db"\n'))
         self.assertIsNone(settings('[store]\nentries = 5\nsize = "1 MiB"\n').store.path)
-
-    def test_to_forward_by_a_table_opens_no_door_and_closes_none(self) -> None:
-        table = '[[policy]]\nuse = "forward"\ntable = "t"\n'
-        self.assertEqual(list(open_doors(settings(PUBLIC + table))), [])
-        self.assertEqual(len(list(open_doors(settings(PUBLIC + table + '[[policy]]\nuse = "forward"\n')))), 1)
-        refused = '[[policy]]\nuse = "reject"\nfile = "f"\n'
-        self.assertEqual(len(list(open_doors(settings(PUBLIC + refused + '[[policy]]\nuse = "forward"\n')))), 1)
 
 
 @implementer(IRoutingPolicy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from relay.cli.loading import loaded, refuse
 if TYPE_CHECKING:
     from relay.config.errors import Problem
     from relay.config.settings import Settings
+    from relay.trial import Trial
 
 
 @click.command(name="check")
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 @click.option("--brief", is_flag=True, help="Say what is wrong, and nothing if nothing is.")
 def check(file: str | None, schema: bool, brief: bool) -> None:
     """
-    Check the configuration FILE, without starting anything.
+    Check the configuration FILE, without starting anything, and show who may send what to whom.
 
     Every problem is a line on standard error, and the exit status is then 78. A warning is a line there too, and no
     problem. Certificates, passwords and what policies need are read: ask as the user that the relay runs as.
+
+    The policies are asked about a mail of each kind, and tried with the examples that stand in the file. Nobody else is
+    asked, neither the DNS nor other servers. It is a problem if an example comes out otherwise than it says, or if
+    strangers may send mail to strangers.
     """
     if schema:
         # Here, since it imports the policies and what they need, and `relayctl --help` needs none of it.
@@ -37,9 +41,17 @@ def check(file: str | None, schema: bool, brief: bool) -> None:
     if file is None:
         raise click.UsageError("which configuration? Say relayctl check FILE")
     settings = loaded(file)
-    warnings = [*_open_doors(settings, file), *_made(settings, file)]
+    warnings = _made(settings, file)
+    trial = _tried(settings, file)
+    warnings += [str(warning) for warning in trial.warnings]
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+    if not brief:
+        _show(trial)
+    if trial.problems:
+        from relay.config.errors import ConfigurationError
+
+        refuse(ConfigurationError(trial.problems))
     if brief:
         return
     counts = [
@@ -47,15 +59,28 @@ def check(file: str | None, schema: bool, brief: bool) -> None:
         _count(len(settings.policy), "policy", "policies"),
         "no problems",
     ]
+    if trial.examples:
+        counts.insert(2, _count(trial.examples, "example", "examples"))
     if warnings:
         counts.append(_count(len(warnings), "warning", "warnings"))
     click.echo(f"{file}: {', '.join(counts)}")
 
 
-def _open_doors(settings: Settings, file: str) -> Iterator[str]:
-    from relay.config.openness import open_doors
+def _show(trial: Trial) -> None:
+    from relay.cli.matrix import lines
 
-    return (str(settings.problem(file, door.path, door.text)) for door in open_doors(settings))
+    for line in lines(trial.matrix):
+        click.echo(line)
+
+
+def _tried(settings: Settings, file: str) -> Trial:
+    from relay.config.errors import ConfigurationError
+    from relay.trial import tried
+
+    try:
+        return tried(settings, file=file)
+    except ConfigurationError as error:
+        refuse(error)
 
 
 def _made(settings: Settings, file: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
 
 from relay.config.delivery import RetrySettings
+from relay.config.examples import Example
 from relay.config.fields import DomainOrAddress, Network, Section, Word, Yes
 from relay.config.units import Timeout
 from relay.mail.facts import NAME_LENGTH, VALUE_LENGTH
@@ -80,6 +81,10 @@ class PolicyKeys(Section):
         "`[delivery.retry]` does.",
     )
     mode: Mode = Field(default="enforce", description="`enforce` asks it, `off` leaves it out.")
+    examples: tuple[Example, ...] = Field(
+        default=(),
+        description="Mails, and what is to become of them. A configuration that fails one of these does not run.",
+    )
 
     @field_validator("mode")
     @classmethod
@@ -101,6 +106,7 @@ class PolicySettings(BaseModel):
     #: Only what it says itself counts.
     retry: RetrySettings = RetrySettings()
     mode: Mode = "enforce"
+    examples: tuple[Example, ...] = ()
     #: An instance of the option model that `use` brought.
     options: SerializeAsAny[BaseModel]
     #: Where it stands in the file, for problems that are found later, when the policy is made.

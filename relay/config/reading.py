@@ -159,6 +159,7 @@ class Reading:
             timeout=keys.timeout,
             retry=keys.retry,
             mode=keys.mode,
+            examples=keys.examples,
             options=options,
             line=self.lines.line(at),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -66,6 +66,15 @@ class Chain:
         self.asks_senders = bool(self._sender)
         self.asks_contents = bool(self._content)
         self.asks_attempts = bool(self._attempt)
+
+    def without(self, names: Collection[str]) -> Chain:
+        """The same, as if these policies had nothing to say."""
+        left = (station for station in self.stations if station.name not in names)
+        return Chain(left, self._clock, self._log, self._timeout)
+
+    def followed_by(self, station: Station) -> Chain:
+        """The same, with one more policy behind all others."""
+        return Chain((*self.stations, station), self._clock, self._log, self._timeout)
 
     # In the order of a session.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, Generic, TextIO, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
@@ -54,8 +55,8 @@ class FileTable(Generic[T]):
         self._sign: _Sign | None = None
         #: A thread reads it.
         self._under_way = False
-        #: Somebody else may have the value, too.
-        self.shared = False
+        #: Who has this value: also others of the same file.
+        self._sharers: WeakSet[FileTable[T]] = WeakSet((self,))
         self.read()
 
     def successor(self, parse: Callable[[TextIO], T]) -> FileTable[T]:
@@ -66,8 +67,14 @@ class FileTable(Generic[T]):
         other._looked = self._looked
         other._parse = parse
         other._under_way = False
-        other.shared = self.shared = True
+        other._sharers = self._sharers
+        other._sharers.add(other)
         return other
+
+    @property
+    def shared(self) -> bool:
+        """Whether somebody else has what this one has read, too."""
+        return len(self._sharers) > 1
 
     def read(self) -> None:
         """Read it now, here. Raises `OSError` or `ValueError` if that is of no use."""
@@ -137,7 +144,8 @@ class FileTable(Generic[T]):
 
     def _take(self, loaded: tuple[_Sign | None, T | Exception]) -> None:
         self._sign, result = loaded
-        self.shared = False
+        self._sharers.discard(self)
+        self._sharers = WeakSet((self,))
         if isinstance(result, Exception):
             self._value, self._problem = None, result
         else:
@@ -200,6 +208,22 @@ class PairsTable:
         settings = self._settings
         pairs = columns(file) if settings.format == "columns" else separated(file, header=settings.header)
         return table_of(pairs, fold=settings.fold, checks=self._checks)
+
+
+@implementer(ITable)
+class GivenTable:
+    """What somebody has written down in the place of a file. Letter case means nothing in keys."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = {fold(key): value for key, value in values.items()}
+
+    def get(self, key: str) -> str | None:
+        return self._values.get(fold(key))
+
+    def checked(self, check: Check) -> GivenTable:
+        for key, value in self._values.items():
+            check(key, value)
+        return self
 
 
 class Tables:

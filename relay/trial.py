@@ -1,0 +1,281 @@
+"""
+What a configuration would do, found out before it is in force: by its own policies, in a world where nobody is asked.
+
+`relayctl check` prints it. The relay refuses to start with, or to change to, a configuration that fails here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.assembly import Surroundings, reception_of, world_of
+from relay.config.errors import ConfigurationError, Problem
+from relay.config.examples import UNIX, Example, answer, answers
+from relay.config.openness import open_doors
+from relay.config.policies import PolicySettings
+from relay.config.settings import Settings
+from relay.control.rehearsal import Asked, Rehearsal
+from relay.delivery.exchangers import Exchangers
+from relay.interfaces import IRoutingPolicy, IStore, ITable, World
+from relay.mail.address import parse_address
+from relay.mail.explanation import Explanation
+from relay.mail.routing import Deliver, Inquiry
+from relay.net.clock import ReactorClock
+from relay.net.offline import Outside
+from relay.net.waiting import start
+from relay.policy.asking import at_work
+from relay.policy.assembly import make_chain
+from relay.policy.chain import Chain, Station
+from relay.policy.examples import NOBODY, met, told
+from relay.policy.probing import Matrix, Probe, matrix
+from relay.policy.tables import GivenTable, Tables
+from relay.reception import Reception, Turnstile
+from relay.spool.memory import MemorySpool
+from relay.store.memory import MemoryStore
+from relay.store.overlay import Overlay
+
+#: Seconds, of a clock that does not run by itself, that an answer may take.
+_PATIENCE: Final = 300
+_STEP: Final = 1.0
+_TO_RELAY: Final = "anybody who connects to {listeners} can send mail to anybody by way of '{policy}'"
+
+
+@frozen
+class Trial:
+    """What has come out. It may run if there are no problems."""
+
+    matrix: Matrix
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    #: How many examples were tried.
+    examples: int = 0
+
+
+def tried(settings: Settings, *, file: str, before: Tables | None = None) -> Trial:
+    """
+    Try this configuration. `before` has tables that have been read already.
+
+    Raises `ConfigurationError` if its policies cannot be made. Nobody is asked, and nothing stays.
+    """
+    stage = _Stage(settings, file, before)
+    found = stage.matrix()
+    problems, warnings = _relaying(settings, file, found)
+    warnings += [settings.problem(file, door.path, door.text) for door in open_doors(settings)]
+    problems += stage.failed_examples()
+    count = sum(len(policy.examples) for policy in settings.policy)
+    return Trial(found, tuple(problems), tuple(warnings), count)
+
+
+def _relaying(settings: Settings, file: str, kinds: Matrix) -> tuple[list[Problem], list[Problem]]:
+    """Policies by which strangers may relay: for certain, and as far as can be known here."""
+    certain: dict[str, dict[str, None]] = {}
+    perhaps: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for each in kinds.found:
+        if each.kind.by_anybody and each.relayed:
+            listener = each.kind.listener.name
+            if each.unless:
+                perhaps.setdefault((each.policy, each.unless), {})[listener] = None
+            else:
+                certain.setdefault(each.policy, {})[listener] = None
+    at = {policy.name: index for index, policy in enumerate(settings.policy)}
+
+    def problem(policy: str, listeners: Mapping[str, None], more: str) -> Problem:
+        text = _TO_RELAY.format(listeners=", ".join(listeners), policy=policy) + more
+        return settings.problem(file, ("policy", at[policy]) if policy in at else ("policy",), text)
+
+    mend = (
+        ": it should say 'when = { client = ... }' or 'when = { authenticated = true }'; or say "
+        'open_relay = "I mean it" at the top of the file'
+    )
+    doors = [problem(policy, listeners, mend) for policy, listeners in certain.items()]
+    unsure = [
+        problem(policy, listeners, f", if {' and '.join(map(repr, unless))} {_NOTHING_AGAINST_IT}")
+        for (policy, unless), listeners in perhaps.items()
+        if policy not in certain
+    ]
+    return ([], [*doors, *unsure]) if settings.open_relay is not None else (doors, unsure)
+
+
+_NOTHING_AGAINST_IT: Final = "(which asks others, and nobody is asked here) has nothing against it"
+
+
+@implementer(IRoutingPolicy)
+class _Anything:
+    """Takes what nobody else has said anything about."""
+
+    def route(self, inquiry: Inquiry) -> Deliver:
+        return _TAKEN
+
+
+_TAKEN: Final = Deliver("console", because="nobody has anything to say about it")
+
+
+#: What policies tell the operator while they are tried is about a world that there is not.
+_UNHEARD: Final = Logger(namespace="relay.policy", observer=LogPublisher())
+
+
+class _Stage:
+    """Where policies are tried. Time passes when it is said, and what they keep is forgotten."""
+
+    def __init__(self, settings: Settings, file: str, before: Tables | None) -> None:
+        self._settings = settings
+        self._file = file
+        self._reactor = Clock()
+        self._clock = ReactorClock(self._reactor)
+        self._store = Overlay(MemoryStore(self._clock), self._clock)
+        self._tables = Tables(settings.table, self._clock, None, before)
+        #: Policies that have asked somebody.
+        self._asked: set[str] = set()
+        absent: Any = None
+        self._surroundings = Surroundings(
+            clock=self._clock,
+            resolver=Outside(asked=self._note),
+            tcp=absent,
+            spool=MemorySpool(self._clock),
+            maillog=absent,
+            agents={},
+            random=random.Random(1),  # noqa: S311  # chance that is the same each time keeps no secrets
+            is_local=lambda address: False,
+            store=self._store,
+            http=Outside(asked=self._note),
+        )
+        self._rehearsals: dict[tuple[str, ...], Rehearsal] = {}
+
+    def _note(self) -> None:
+        self._asked.add(at_work())
+
+    # Who may send what to whom.
+
+    def matrix(self) -> Matrix:
+        chain = self._chain(self._settings.policy, self._world(self._tables, self._store))
+        probe = Probe(chain, run=self._run, asked=self._asked, forget=self._store.drop, pass_time=self._reactor.advance)
+        return matrix(self._settings, probe)
+
+    def _world(self, tables: Callable[[str | Path], ITable], store: IStore) -> World:
+        return evolve(world_of(self._settings, self._surroundings, tables), store=store, log=_UNHEARD)
+
+    def _chain(self, policies: Sequence[PolicySettings], world: World) -> Chain:
+        timeout, whole = self._settings.limits.policies_at_command, len(policies) == len(self._settings.policy)
+        made = make_chain(policies, world, file=self._file, timeout=timeout, whole=whole)
+        return Chain(made.stations, self._clock, _UNHEARD, timeout)
+
+    def _run(self, answer: Awaitable[Any]) -> Any:
+        """What it comes to, however long that takes by our clock."""
+        said: Any = start(answer)
+        if not isinstance(said, Deferred):
+            return said
+        came: list[Any] = []
+        said.addBoth(came.append)
+        for _ in range(_PATIENCE):
+            if came:
+                break
+            self._reactor.advance(_STEP)
+        if not came:
+            raise TimeoutError("the policies have not answered")
+        if isinstance(came[0], Failure):
+            came[0].raiseException()
+        return came[0]
+
+    # Examples.
+
+    def failed_examples(self) -> list[Problem]:
+        """All that come out otherwise than they say."""
+        failed: list[Problem] = []
+        for index, policy in enumerate(self._settings.policy):
+            for number, example in enumerate(policy.examples):
+                trouble = self._trouble(policy, example)
+                if trouble:
+                    path = ("policy", index, "examples", number)
+                    failed.append(self._settings.problem(self._file, path, trouble))
+        return failed
+
+    def _trouble(self, policy: PolicySettings, example: Example) -> str:
+        alone = example.of == "policy"
+        if alone and policy.mode == "off":
+            return f"{example.to} should be '{example.expect}', and the policy is off"
+        try:
+            said = self._said((policy,) if alone else self._settings.policy, example, alone)
+        except LookupError as error:
+            return str(error.args[0])
+        except (ConfigurationError, ValueError) as error:
+            return f"the policies cannot be made with what it brings: {error}"
+        except TimeoutError as error:
+            return str(error)
+        if met(example.expect, said, alone=alone):
+            return ""
+        return f"{example.to} from {example.sender} should be '{example.expect}', but {told(said)}{_unanswered(said)}"
+
+    def _said(self, policies: Sequence[PolicySettings], example: Example, alone: bool) -> Explanation:
+        message = example.message.replace("\r\n", "\n").replace("\n", "\r\n").encode() if example.message else None
+        asked = Asked(
+            recipient=parse_address(example.to),
+            sender=None if example.sender == "<>" else parse_address(example.sender),
+            client="" if example.client == UNIX else example.client,
+            helo=example.helo,
+            user=example.user,
+            listener=example.listener,
+            tls=example.tls,
+            message=message,
+        )
+        explanation: Explanation = self._run(self._rehearsal(policies, example, alone).explain(asked))
+        return explanation
+
+    def _rehearsal(self, policies: Sequence[PolicySettings], example: Example, alone: bool) -> Rehearsal:
+        """Those who bring nothing of their own share one."""
+        if example.dns is not None or example.tables:
+            return self._made(policies, example, alone)
+        names = ("", *(policy.name for policy in policies)) if alone else ()
+        made = self._rehearsals.get(names)
+        if made is None:
+            made = self._rehearsals[names] = self._made(policies, example, alone)
+        return made
+
+    def _made(self, policies: Sequence[PolicySettings], example: Example, alone: bool) -> Rehearsal:
+        def make(store: IStore, chance: random.Random) -> Reception:
+            world = evolve(self._world(self._tables_of(example), store), random=chance)
+            if example.dns is not None:
+                known = answers(example.dns)
+                world = evolve(world, resolver=Outside(lambda name, kind: answer(known, name, kind)))
+            chain = self._chain(policies, world)
+            if alone:
+                chain = chain.followed_by(Station(NOBODY, _Anything()))
+            nobody: Any = None  # a rehearsal has somebody of its own
+            return evolve(reception_of(self._settings, self._surroundings, chain, nobody, Turnstile(1)), log=_UNHEARD)
+
+        return Rehearsal(self._settings, self._clock, MemoryStore(self._clock), make, lambda _: Exchangers(()))
+
+    def _tables_of(self, example: Example) -> Callable[[str | Path], ITable]:
+        def find(name: str | Path) -> ITable:
+            for key, values in example.tables.items():
+                if _means(key, name):
+                    return GivenTable(values)
+            return self._tables(name)
+
+        return find
+
+
+def _means(key: str, name: str | Path) -> bool:
+    """Whether an example's table is this one: by its name, or by the last parts of its path."""
+    if isinstance(name, str):
+        return key == name
+    parts = Path(key).parts
+    return bool(parts) and name.parts[-len(parts) :] == parts
+
+
+def _unanswered(said: Explanation) -> str:
+    """What was asked in vain: the first thing that an example lacks."""
+    for step in said.steps:
+        for where, what, found in step.looks:
+            if where in ("dns", "http") and "nobody is asked" in found:
+                return f"; '{step.policy}' has asked for {what}, and the example has no 'dns'"
+    return ""

@@ -1,0 +1,348 @@
+"""What a configuration would do, before it is in force: who may send what to whom, and its examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings as fewer
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from relay.cli.matrix import lines
+from relay.config.load import load
+from relay.interfaces import IContentPolicy, IRoutingPolicy, ISenderPolicy, World
+from relay.mail.phases import ContentInquiry, SenderInquiry
+from relay.mail.reply import Reply
+from relay.mail.routing import ABSTAIN, Delay, Forward, Hold, Inquiry
+from relay.policy.registry import option_model
+from relay.trial import Trial, tried
+
+PUBLIC = '[[listener]]\nname = "mx"\naddress = "[::]:25"\n'
+PRIVATE = '[[listener]]\nname = "home"\naddress = "127.0.0.1:25"\n[[listener]]\nname = "s"\naddress = "unix:s"\n'
+SUBMISSION = (
+    '[auth]\npasswords = "users"\n[[listener]]\nname = "people"\naddress = "[::]:465"\n'
+    'protocol = "submission"\ntls = "implicit"\n'
+)
+MAILBOXES = '[[policy]]\nuse = "mailbox"\ndomains = ["here.example"]\nusers = ["jon"]\ndirectory = "mail"\n'
+
+
+def policy(use: str, when: str = "") -> str:
+    return f'[[policy]]\nuse = "{use}"\n' + (f"when = {{ {when} }}\n" if when else "")
+
+
+def trial(*parts: str) -> Trial:
+    text = "".join(parts)
+    read = load(text, file="x", base=Path("/etc"), hostname="mx.test", user="ann", option_model=option_model)
+    return tried(read, file="x")
+
+
+def problems(*parts: str) -> list[str]:
+    return [str(problem) for problem in trial(*parts).problems]
+
+
+class Base:
+    def __init__(self, options: object, world: World) -> None:
+        self.world = world
+
+
+@implementer(ISenderPolicy)
+class AsksByHttp(Base):
+    """Lets nobody pass whom a server does not know."""
+
+    async def sender(self, inquiry: SenderInquiry) -> Any:
+        await self.world.http.request("GET", "https://who.example/")
+        return ABSTAIN
+
+
+@implementer(IRoutingPolicy)
+class AsksAndDecides(Base):
+    async def route(self, inquiry: Inquiry) -> Any:
+        await self.world.resolver.look_up("example.org", "TXT")
+        return Forward("example.org")
+
+
+@implementer(IContentPolicy)
+class HoldsSecrets(Base):
+    wants = "headers"
+
+    def examine(self, inquiry: ContentInquiry) -> Any:
+        return Hold() if "Secret" in inquiry.fields else ABSTAIN
+
+
+@implementer(IRoutingPolicy)
+class AlwaysLater(Base):
+    def route(self, inquiry: Inquiry) -> Any:
+        return Delay(Reply.of(450, "4.2.1", "later"))
+
+
+HERE = "tests.test_trial"
+
+
+class OpenRelayTests(SynchronousTestCase):
+    def test_who_forwards_for_everybody_is_an_open_relay(self) -> None:
+        self.assertEqual(
+            problems(PUBLIC, PRIVATE, policy("forward")),
+            [
+                "x:10: policy.1: anybody who connects to mx can send mail to anybody by way of 'forward': it should say "
+                "'when = { client = ... }' or 'when = { authenticated = true }'; or say open_relay = \"I mean it\" at "
+                "the top of the file"
+            ],
+        )
+
+    def test_who_says_that_it_is_meant_is_warned(self) -> None:
+        found = trial('open_relay = "I mean it"\n', PUBLIC, policy("forward"))
+        self.assertEqual((found.problems, len(found.warnings)), ((), 1))
+
+    def test_what_is_no_condition(self) -> None:
+        for when in (
+            'client = ["0.0.0.0/0"]',
+            'client = ["127.0.0.1", "::/0"]',
+            'client = ["0.0.0.0/1", "10.0.0.0/8"]',
+            'sender = ["example.org"]',
+            'sender = ["jon@example.org"]',
+            'sender = ["<>"]',
+            "authenticated = false",
+            'listener = ["mx"]',
+        ):
+            self.assertEqual(len(problems(PUBLIC, policy("forward", when))), 1, when)
+
+    def test_what_is_one(self) -> None:
+        for when in (
+            'client = ["10.0.0.0/8"]',
+            'client = ["192.0.2.0/24"]',
+            'recipient = ["example.org"]',
+            "authenticated = true",
+            'listener = ["home"]',
+        ):
+            self.assertEqual(problems(PUBLIC, PRIVATE, policy("forward", when)), [], when)
+
+    def test_listeners_where_no_stranger_comes_in(self) -> None:
+        for listeners in ("", PRIVATE, SUBMISSION, SUBMISSION + PRIVATE):
+            self.assertEqual(problems(listeners, policy("forward")), [], listeners)
+
+    def test_a_socket_of_systemds_may_be_anywhere_and_a_proxy_brings_anybody(self) -> None:
+        for listener in ('address = "systemd:smtp"', 'address = "127.0.0.1:2525"\nproxy = ["127.0.0.1"]'):
+            self.assertEqual(len(problems(f'[[listener]]\nname = "x"\n{listener}\n', policy("forward"))), 1, listener)
+
+    def test_whom_a_policy_before_it_has_turned_away_does_not_come_so_far(self) -> None:
+        for before, doors in (
+            (policy("reject"), 0),
+            (policy("reject", "authenticated = false"), 0),
+            (policy("discard", 'listener = ["mx"]'), 0),
+            (policy("reject", 'client = ["0.0.0.0/0"]'), 1),
+            (policy("reject", 'sender = ["example.org"]'), 1),
+            (policy("reject", 'recipient = ["example.org"]'), 1),
+            (policy("reject").replace("reject", 'reject"\nmode = "off'), 1),
+            (policy("deliver", "authenticated = false") + 'agent = "console"\n', 0),
+            (policy("deliver") + 'agent = "console"\ndomains = ["a.test"]\n', 1),
+            (MAILBOXES, 1),
+        ):
+            self.assertEqual(len(problems(PUBLIC, before, policy("forward"))), doors, before)
+
+    def test_a_policy_that_is_off_forwards_nothing(self) -> None:
+        self.assertEqual(problems(PUBLIC, policy("forward"), 'mode = "off"\n'), [])
+
+    def test_it_is_said_of_the_first_that_has_them_and_not_of_those_behind_it(self) -> None:
+        self.assertEqual(len(problems(PUBLIC, policy("forward"), policy("forward"))), 1)
+
+    def test_who_takes_mail_by_lmtp_delivers_it(self) -> None:
+        self.assertEqual(problems(PUBLIC, policy("forward"), 'protocol = "lmtp"\nnext_hop = "127.0.0.1:24"\n'), [])
+
+    def test_who_is_asked_to_come_again_comes_again(self) -> None:
+        for delay in "1m", "3h", "20h":
+            found = trial(PUBLIC, policy("greylist"), f'delay = "{delay}"\n', policy("forward"))
+            self.assertEqual(len(found.problems), 1, delay)
+            self.assertIn("450 4.7.1, and then forward", {each.answer for each in found.matrix.found})
+        self.assertEqual(problems(PUBLIC, policy(f"{HERE}:AlwaysLater"), policy("forward")), [])
+
+    def test_counts_of_one_mail_do_not_count_for_the_next(self) -> None:
+        limited = policy("rate-limit") + 'rate = "1/1h"\nby = ["client"]\n'
+        self.assertEqual(len(problems(PUBLIC, limited, policy("forward"))), 1)
+
+    def test_what_only_the_outside_could_tell_is_unknown_and_no_problem(self) -> None:
+        for asking in policy("sender-domain"), policy(f"{HERE}:AsksByHttp"):
+            found = trial(PUBLIC, asking, policy("forward", 'sender = ["a.example"]'))
+            self.assertEqual((found.problems, len(found.warnings)), ((), 1))
+            self.assertRegex(str(found.warnings[0]), "can send mail to anybody by way of 'forward', if '")
+        found = trial(PUBLIC, policy(f"{HERE}:AsksAndDecides"))
+        self.assertEqual((found.problems, found.warnings), ((), ()))
+        self.assertEqual({each.unless for each in found.matrix.found}, {("AsksAndDecides",)})
+
+    def test_what_nobody_asked_the_outside_about_is_certain_all_the_same(self) -> None:
+        """`sender-domain` has no opinion on the null reverse-path."""
+        self.assertEqual(len(problems(PUBLIC, policy("sender-domain"), policy("forward"))), 1)
+
+    @fewer(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.sampled_from(["10.0.0.0/8", "192.0.2.0/24", "127.0.0.0/8", "2001:db8::/32"]), max_size=3),
+        st.sampled_from(["", "authenticated = true", "authenticated = false", 'recipient = ["b.example"]']),
+        st.booleans(),
+    )
+    def test_whoever_would_relay_for_a_stranger_is_found(self, networks: list[str], more: str, mailboxes: bool) -> None:
+        conditions = [f"client = {networks}".replace("'", '"')] if networks else []
+        conditions += [more] if more else []
+        is_open = not networks and more in ("", "authenticated = false")
+        found = problems(PUBLIC, MAILBOXES if mailboxes else "", policy("forward", ", ".join(conditions)))
+        self.assertEqual(bool(found), is_open)
+
+
+class MatrixTests(SynchronousTestCase):
+    def rows(self, *parts: str) -> list[str]:
+        return list(lines(trial(*parts).matrix))
+
+    def test_what_makes_no_difference_is_one_row(self) -> None:
+        self.assertEqual(
+            self.rows(PUBLIC, MAILBOXES, policy("forward", 'client = ["10.0.0.0/8"]')),
+            [
+                "listener  client                                       user    from  to",
+                "mx        this machine, a stranger, a stranger (IPv6)  nobody  any   elsewhere             550 5.7.1",
+                "mx        any                                          nobody  any   jon@here.example      "
+                "deliver (maildir) by mailbox",
+                "mx        any                                          nobody  any   others @here.example  "
+                "550 5.1.1 by mailbox",
+                "mx        10.0.0.0/8                                   nobody  any   elsewhere             "
+                "forward by forward",
+            ],
+        )
+
+    def test_a_hundred_policies_take_less_than_a_second_and_what_had_no_room_is_counted(self) -> None:
+        many = "".join(
+            policy("forward", f'client = ["10.{number}.0.0/16"], sender = ["s{number}.example"]')
+            + f'next_hop = "mx{number}.example"\nname = "p{number}"\n'
+            for number in range(100)
+        )
+        began = time.process_time()
+        found = trial(PUBLIC, SUBMISSION, MAILBOXES, many)
+        self.assertLess(time.process_time() - began, 3.0)
+        self.assertLessEqual(len(found.matrix.found), 1500)
+        self.assertGreater(found.matrix.left_out, 0)
+        self.assertEqual(found.problems, ())
+
+
+class ExampleTests(SynchronousTestCase):
+    def failed(self, before: str, *examples: str, behind: str = "") -> Sequence[str]:
+        listed = "examples = [\n" + "".join(f"  {{ {example} }},\n" for example in examples) + "]\n"
+        return problems(PUBLIC, PRIVATE, before, listed, behind)
+
+    def test_what_is_to_become_of_a_mail(self) -> None:
+        self.assertEqual(
+            self.failed(
+                MAILBOXES,
+                'to = "jon@here.example", expect = "accept"',
+                'to = "jon@here.example", expect = "deliver"',
+                'to = "jon@here.example", expect = "deliver:maildir"',
+                'to = "jon@here.example", expect = "250"',
+                'to = "eve@here.example", expect = "reject"',
+                'to = "eve@here.example", expect = "550"',
+                'to = "eve@here.example", expect = "550 5.1.1"',
+                'to = "bob@b.example", expect = "abstain"',
+                'to = "bob@b.example", expect = "abstain", of = "policy", client = "10.1.2.3"',
+                'to = "bob@b.example", expect = "forward:b.example", client = "10.1.2.3"',
+                'to = "bob@b.example", expect = "forward", client = "unix", listener = "s", user = "jon"',
+                'to = "jon@here.example", expect = "accept", of = "policy"',
+                behind=policy("forward", 'client = ["10.0.0.0/8"]')
+                + policy("forward", "authenticated = true").replace("[[policy]]", '[[policy]]\nname = "users"'),
+            ),
+            [],
+        )
+
+    def test_all_that_come_out_otherwise_are_told_each_at_its_line(self) -> None:
+        found = self.failed(
+            MAILBOXES,
+            'to = "jon@here.example", expect = "reject"',
+            'to = "eve@here.example", expect = "550 5.7.1"',
+            'to = "jon@here.example", expect = "deliver"',
+            'to = "jon@here.example", expect = "forward"',
+            'to = "jon@here.example", expect = "deliver:mbox"',
+            'to = "jon@here.example", expect = "hold"',
+            'to = "jon@here.example", expect = "abstain"',
+            'to = "jon@here.example", expect = "abstain", of = "policy"',
+            'to = "bob@b.example", expect = "accept", of = "policy"',
+            'to = "jon@here.example", expect = "accept", listener = "nowhere"',
+        )
+        self.assertEqual(
+            [line.partition(": ")[0] for line in found], [f"x:{line}" for line in (16, 17, *range(19, 26))]
+        )
+        self.assertEqual(
+            found[0],
+            "x:16: policy.1.examples.1: jon@here.example from <> should be 'reject', but it is accepted: "
+            "jon@here.example: agent maildir by mailbox",
+        )
+        self.assertIn("but it is 550 5.1.1 <eve@here.example>: user unknown by mailbox", found[1])
+        self.assertIn("there is no listener 'nowhere'", found[-1])
+
+    def test_an_example_brings_its_own_dns(self) -> None:
+        own = 'to = "jon@here.example", from = "a@s.example"'
+        checks = policy("sender-domain")
+        known = 'dns = { "s.example MX" = ["10 mx.s.example"], "mx.s.example A" = ["192.0.2.5"] }'
+        self.assertEqual(
+            self.failed(
+                checks,
+                f'{own}, expect = "accept", {known}',
+                f'{own}, expect = "550 5.7.27", dns = {{ "s.example MX" = ["0 ."] }}',
+                f'{own}, expect = "550 5.1.8", dns = {{}}',
+                f'{own}, expect = "delay", dns = {{ "s.example MX" = "servfail" }}',
+                f'{own}, expect = "delay"',
+                behind=MAILBOXES,
+            ),
+            [],
+        )
+        [found] = self.failed(checks, f'{own}, expect = "accept"', behind=MAILBOXES)
+        self.assertTrue(
+            found.endswith("'sender-domain' has asked for s.example MX, and the example has no 'dns'"), found
+        )
+
+    def test_an_example_brings_its_own_tables(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("eve@here.example go away\n")
+        rejects = f'[[policy]]\nuse = "reject"\nfile = "{path.resolve()}"\nlook_up = "sender"\n'
+        self.assertEqual(
+            self.failed(
+                rejects,
+                'to = "eve@here.example", expect = "abstain", of = "policy"',
+                'from = "eve@here.example", to = "jon@here.example", expect = "reject"',
+                'from = "ann@here.example", to = "jon@here.example", expect = "reject", '
+                f'tables = {{ "{path.name}" = {{ "ann@here.example" = "no" }} }}',
+                'from = "eve@here.example", to = "jon@here.example", expect = "accept", '
+                f'tables = {{ "{path.name}" = {{}} }}',
+                behind=MAILBOXES,
+            ),
+            [],
+        )
+
+    def test_a_message_is_examined_also_by_one_policy_alone(self) -> None:
+        secret = 'to = "jon@here.example", message = "Secret: yes\\nSubject: x\\n\\nHi!\\n"'
+        plain = 'to = "jon@here.example", message = "Subject: x\\n\\nHi!\\n"'
+        self.assertEqual(
+            self.failed(
+                policy(f"{HERE}:HoldsSecrets"),
+                f'{secret}, expect = "hold"',
+                f'{secret}, expect = "hold", of = "policy"',
+                f'{plain}, expect = "deliver"',
+                f'{plain}, expect = "abstain", of = "policy"',
+                behind=MAILBOXES,
+            ),
+            [],
+        )
+
+    def test_what_one_example_leaves_behind_is_gone_for_the_next(self) -> None:
+        again = 'to = "jon@here.example", expect = "450 4.7.1"'
+        self.assertEqual(self.failed(policy("greylist"), again, again, behind=MAILBOXES), [])
+
+    def test_an_example_that_makes_no_sense_is_told_when_the_file_is_read(self) -> None:
+        for example in (
+            'to = "jon", expect = "accept"',
+            'to = "jon@here.example", expect = "fine"',
+            'to = "jon@here.example", expect = "accept", client = "here"',
+            'to = "jon@here.example", expect = "accept", dns = { "a.example" = ["192.0.2.1"] }',
+            'to = "jon@here.example", expect = "accept", dns = { "a.example A" = ["::1"] }',
+            'to = "jon@here.example", expect = "accept", dns = { "a.example MX" = ["mx.example"] }',
+            'to = "jon@here.example"',
+        ):
+            with self.assertRaisesRegex(Exception, "examples"):
+                self.failed(MAILBOXES, example)
