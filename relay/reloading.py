@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 
 from relay.assembly import Relay
@@ -32,6 +32,7 @@ from relay.encryption import Encryption
 from relay.interfaces import IClock
 from relay.net.threads import IThreads, Stop
 from relay.net.tls_files import Unusable
+from relay.net.waiting import start
 from relay.policy.registry import names, option_model
 
 #: Seconds that a check may take.
@@ -147,9 +148,12 @@ class Reloading:
     async def _checked(self, name: str) -> Checked:
         if self._stopped:
             return _STOPS
-        self._checking = self._threads.run(lambda stop: self._check(name, stop))
         try:
-            checked: Checked = await self._checking
+            said = start(self._threads.run(lambda stop: self._check(name, stop)))
+            if isinstance(said, Deferred):
+                self._checking = said
+                said = await said
+            checked: Checked = said
         except CancelledError:
             return _STOPS
         except OSError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -298,7 +299,9 @@ class ExampleTests(SynchronousTestCase):
         )
 
     def test_an_example_brings_its_own_tables(self) -> None:
-        path = Path(self.mktemp())
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name, "list")
         path.write_text("eve@here.example go away\n")
         rejects = f'[[policy]]\nuse = "reject"\nfile = "{path.resolve()}"\nlook_up = "sender"\n'
         self.assertEqual(
