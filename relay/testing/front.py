@@ -111,10 +111,14 @@ def _octets(step: Enrol) -> bytes:
 
 @frozen
 class Configured:
-    """A configuration, and the word by which its problems are told."""
+    """A configuration, with what was put in for a test."""
 
     settings: Settings
+    #: By what name its problems are told.
     file: str
+    text: str
+    #: To which its paths are relative.
+    base: Path
 
 
 def configured(
@@ -141,7 +145,7 @@ def configured(
     settings = load(
         text, file=file, base=base, hostname=hostname, user=user, option_model=option_model, known=known_policies
     )
-    return Configured(settings, file)
+    return Configured(settings, file, text, base)
 
 
 def _lacking(text: str, users: bool) -> str:

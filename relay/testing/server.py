@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from attrs import define
+from attrs import define, evolve
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from zope.interface import implementer
 
@@ -186,8 +186,9 @@ def _begin(given: Configured, outside: Outside) -> _Running:
         users = UserSource(settings, clock, reactor, file=given.file)
         users.start()
         credentials = users.credentials
-    outside = Outside(outside.names, outside.http, encryption.listeners, credentials)
-    running = _Running(open_front(Configured(settings, given.file), clock, outside), encryption, users, folder, [], {})
+    outside = evolve(outside, tls=encryption.listeners, credentials=credentials)
+    front = open_front(evolve(given, settings=settings), clock, outside)
+    running = _Running(front, encryption, users, folder, [], {})
     for listener in running.front.relay.listeners:
         port = listen(reactor, Inet("127.0.0.1", 0), listener.factory, backlog=_BACKLOG)
         port.startReading()
@@ -227,7 +228,7 @@ class _Ground:
     def __init__(self) -> None:
         self.process = os.getpid()
         # Not one with Twisted's own transports: they keep what TLS writes for the default reactor, which nobody runs.
-        self.reactor: Any = RelayReactor()
+        self.reactor: Any = RelayReactor()  # type: ignore[no-untyped-call]
         up = threading.Event()
         self.reactor.callWhenRunning(up.set)
         self.thread = threading.Thread(target=self._run, name="relay.testing.server", daemon=True)

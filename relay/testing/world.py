@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
 from relay.history.teed import Teed
-from relay.interfaces import ICredentials, IHistory
+from relay.interfaces import IAgent, IClock, ICredentials, IHistory
 from relay.net.clock import ReactorClock
 from relay.net.listener import SmtpServerFactory
 from relay.net.server import SmtpServer
@@ -70,12 +70,20 @@ class MailWorld:
         tls: Callable[[str], ServerTls] | None = None,
         credentials: ICredentials | None = None,
         history: IHistory | None = None,
+        agents: Mapping[str, IAgent] | None = None,
+        spool: Callable[[IClock, Shelf], MemorySpool] = MemorySpool,
+        base: Path = Path("/world"),
     ) -> None:
-        """`tls` makes the TLS of a listener, by its name, if it has some; `credentials` know the users."""
+        """
+        `tls` makes the TLS of a listener, by its name, if it has some; `credentials` know the users. `agents` are those
+        that are not what they are in the real relay, beside the local mailboxes; `spool` makes the queue. Files that
+        the configuration names are looked for in `base`.
+        """
         self._configuration = configuration
         self._tls = tls
         self._credentials = credentials
         self.history = history
+        self._agents, self._make_spool, self._base = dict(agents or {}), spool, base
         self._hostname, self._user = hostname, user
         self.clock = Clock()
         self.time = ReactorClock(self.clock, lambda: NOON + self.clock.seconds())
@@ -102,12 +110,12 @@ class MailWorld:
         settings = load(
             self._configuration,
             file="relay.toml",
-            base=Path("/world"),
+            base=self._base,
             hostname=self._hostname,
             user=self._user,
             option_model=option_model,
         )
-        self.spool = MemorySpool(self.time, self._shelf)
+        self.spool = self._make_spool(self.time, self._shelf)
         surroundings = Surroundings(
             clock=self.time,
             resolver=self.names,
@@ -115,7 +123,7 @@ class MailWorld:
             spool=self.spool,
             maillog=self.log if self.history is None else Teed(self.log, self.history),
             history=self.history,
-            agents={"maildir": self.local, "mbox": self.local, "console": self.local},
+            agents={"maildir": self.local, "mbox": self.local, "console": self.local, **self._agents},
             random=random.Random(1),  # noqa: S311  # chance in a test keeps no secrets
             is_local=lambda address: False,
             tls={each.name: self._tls(each.name) for each in settings.listener if each.tls != "none" and self._tls},

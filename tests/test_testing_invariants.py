@@ -1,0 +1,191 @@
+"""`relay.testing.invariants`: they hold of configurations that are right, and fail of those that are not."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from relay.config.errors import ConfigurationError
+from relay.interfaces import IContentPolicy, IRoutingPolicy, ISenderPolicy
+from relay.mail.edits import AddRecipient
+from relay.mail.phases import Edit
+from relay.mail.reply import Reply
+from relay.mail.routing import ABSTAIN, Forward, Reject, Rewrite
+from relay.spool.memory import MemorySpool
+from relay.testing.invariants import ELSEWHERE, check_no_open_relay, check_nothing_lost, check_refusals_explained
+
+LISTENER = '[[listener]]\nname = "mx"\naddress = "[::]:25"\n'
+
+#: What a careful site says: mailboxes for all, onward for its own network and for who has logged in.
+SITE = (
+    LISTENER
+    + """
+[auth]
+passwords = "passwords"
+
+[[listener]]
+name     = "submission"
+address  = "[::]:587"
+protocol = "submission"
+tls      = "require"
+
+[[policy]]
+use   = "alias"
+table = "aliases"
+
+[[policy]]
+name      = "mailboxes"
+use       = "mailbox"
+domains   = ["here.example"]
+users     = ["jon", "ann"]
+format    = "maildir"
+directory = "mail"
+
+[[policy]]
+name = "outbound"
+use  = "forward"
+when = { client = ["127.0.0.1", "10.0.0.0/8"] }
+
+[[policy]]
+name = "submitted"
+use  = "forward"
+when = { authenticated = true }
+
+[[table]]
+name = "aliases"
+file = "aliases"
+"""
+)
+
+OPEN = {
+    "everything": '[[policy]]\nuse = "forward"\n',
+    "by its sender": '[[policy]]\nuse = "forward"\nwhen = { sender = ["here.example"] }\n',
+    "notices": '[[policy]]\nuse = "forward"\nwhen = { sender = ["<>"] }\n',
+    "by a smarthost": '[[policy]]\nuse = "forward"\nnext_hop = "smarthost.example"\n',
+    "one network too many": '[[policy]]\nuse = "forward"\nwhen = { client = ["10.0.0.0/8", "203.0.113.0/24"] }\n',
+    "behind a greylist": '[[policy]]\nuse = "greylist"\n[[policy]]\nuse = "forward"\n',
+}
+
+
+@implementer(IRoutingPolicy)
+class PercentHack:
+    """Reads an address as sendmail did in 1985."""
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def route(self, inquiry: Any) -> Any:
+        local, found, domain = inquiry.recipient.local.rpartition("%")
+        if not found:
+            return ABSTAIN if inquiry.recipient.domain == "here.example" else Forward(inquiry.recipient.domain)
+        return Rewrite([type(inquiry.recipient)(local or "x", domain)])
+
+
+@implementer(IContentPolicy)
+class CopiesOut:
+    wants = "headers"
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def examine(self, inquiry: Any) -> Any:
+        return Edit([AddRecipient(type(inquiry.recipients[0])("x", ELSEWHERE))], "to keep it")
+
+
+@implementer(IRoutingPolicy, ISenderPolicy)
+class Silent:
+    """Refuses, and does not say why."""
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def route(self, inquiry: Any) -> Any:
+        return Reject(Reply.of(550, "5.7.1", "no"))
+
+    def sender(self, inquiry: Any) -> Any:
+        return ABSTAIN
+
+
+class InvariantsCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.base = Path(folder.name)
+        (self.base / "aliases").write_text(f"team@here.example jon@here.example ann@here.example far@{ELSEWHERE}\n")
+
+    def fails(self, check: Callable[..., None], *arguments: Any, **more: Any) -> str:
+        return str(self.assertRaises(AssertionError, check, *arguments, base=self.base, **more))
+
+
+class OpenRelayTests(InvariantsCase):
+    def test_a_careful_site_is_none(self) -> None:
+        check_no_open_relay(SITE, own=["here.example"], base=self.base)
+
+    def test_each_kind_of_open_relay_is_found(self) -> None:
+        for name, policies in OPEN.items():
+            said = self.fails(check_no_open_relay, LISTENER + policies, own=["here.example"])
+            self.assertIn("an open relay: the policy 'forward' sends mail from", said, name)
+            self.assertIn("at mx to", said, name)
+
+    def test_so_is_a_policy_that_reads_addresses_wrongly(self) -> None:
+        guarded = LISTENER + f'[[policy]]\nuse = "reject"\nwhen = {{ recipient = ["{ELSEWHERE}"] }}\n'
+        check_no_open_relay(guarded + '[[policy]]\nuse = "discard"\n', own=["here.example"])
+        own = {"use": PercentHack, "when": {"recipient": ["here.example"]}}
+        onward = {"use": PercentHack, "when": {"recipient": [ELSEWHERE]}}
+        said = self.fails(check_no_open_relay, LISTENER, policies=[own, onward], own=["here.example"])
+        self.assertIn("the policy 'PercentHack'", said)
+
+    def test_so_is_one_that_adds_recipients(self) -> None:
+        policies = [{"use": CopiesOut}, {"use": "forward", "when": {"recipient": [ELSEWHERE]}}]
+        said = self.fails(check_no_open_relay, LISTENER, policies=policies, own=["here.example"])
+        self.assertIn("an open relay", said)
+
+    def test_what_is_held_or_thrown_away_is_not_sent(self) -> None:
+        check_no_open_relay(LISTENER + '[[policy]]\nuse = "discard"\n')
+        check_no_open_relay(LISTENER + '[[policy]]\nuse = "console"\n')
+
+    def test_where_no_stranger_comes_there_is_nothing_to_try(self) -> None:
+        local = '[[listener]]\naddress = "127.0.0.1:2525"\n'
+        self.assertRaises(ValueError, check_no_open_relay, local + OPEN["everything"])
+
+    def test_a_configuration_that_is_wrong_is_told(self) -> None:
+        self.assertRaises(ConfigurationError, check_no_open_relay, LISTENER + '[[policy]]\nuse = "soup"\n')
+
+    def test_it_may_be_a_file(self) -> None:
+        (self.base / "site.toml").write_text(LISTENER + OPEN["everything"])
+        self.fails(check_no_open_relay, self.base / "site.toml")
+
+
+class RefusalsTests(InvariantsCase):
+    def test_our_own_policies_say_why(self) -> None:
+        check_refusals_explained(SITE, own=["here.example"], base=self.base)
+        check_refusals_explained(LISTENER + OPEN["behind a greylist"])
+
+    def test_a_policy_that_does_not_is_found(self) -> None:
+        said = self.fails(check_refusals_explained, LISTENER, policies=[Silent])
+        self.assertIn("the policy 'Silent' does not say because of what", said)
+
+
+class LossTests(InvariantsCase):
+    def test_nothing_is_lost_at_a_careful_site(self) -> None:
+        check_nothing_lost(SITE, own=["here.example"], base=self.base)
+
+    def test_held_and_discarded_copies_are_accounted_for(self) -> None:
+        for use in "discard", "console":
+            check_nothing_lost(LISTENER + f'[[policy]]\nuse = "{use}"\n', examples=10)
+
+    def test_a_queue_that_forgets_is_found(self) -> None:
+        def forgetful(spool: MemorySpool, *arguments: Any) -> Any:
+            spool.shelf.recipients.clear()
+            spool.shelf.entries.clear()
+            return recover(spool, *arguments)
+
+        recover = MemorySpool.recover
+        self.patch(MemorySpool, "recover", forgetful)
+        said = self.fails(check_nothing_lost, LISTENER + OPEN["everything"])
+        self.assertIn("is gone without a word", said)
