@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -149,7 +149,8 @@ class Reloading:
         if self._stopped:
             return _STOPS
         try:
-            said = start(self._threads.run(lambda stop: self._check(name, stop)))
+            answer: Awaitable[Checked] = self._threads.run(lambda stop: self._check(name, stop))
+            said: Checked | Deferred[Checked] = start(answer)
             if isinstance(said, Deferred):
                 self._checking = said
                 said = await said

@@ -281,7 +281,11 @@ class CheckTests(DocsCase):
             ("python", "x = 1"),
             ("console", "$ make test"),
             ("sh", "make run\n# a comment"),
-            ("console", "$ relayctl check etc/relay.toml\netc/relay.toml: 2 listeners, * policies, no problems"),
+            (
+                "console",
+                "$ relayctl check etc/relay.toml\nlistener *\nlocal *\nlocal *\nlocal *\n"
+                "etc/relay.toml: 2 listeners, * policies, no problems",
+            ),
             ("text", "anything at all"),
         ):
             self.assertEqual(self.found(kind, text), "", text)
