@@ -237,6 +237,19 @@ class PoliciesInSessionTests(SynchronousTestCase):
         self.assertEqual(asked.size, len(MESSAGE))
         self.assertIsNone(asked.blocks)
 
+    def test_what_is_found_out_about_the_content_is_kept_with_its_copies(self) -> None:
+        for verdict in (
+            Note({"spam": "no"}),
+            Accept(facts={"spam": "no"}),
+            Edit([AddField("A", "b")], "", {"spam": "no"}),
+        ):
+            Script.says = {"recipient": Note({"vip": "yes"}), "content": verdict}
+            world = self.world()
+            world.relay.dispatcher.stop()
+            (reply,) = self.sent(world)
+            _, (pending,) = self.successResultOf(Deferred.fromCoroutine(world.spool.look_up(reply.rpartition(" ")[2])))
+            self.assertEqual(dict(pending.recipient.facts), {"vip": "yes", "spam": "no"})
+
     def test_text_without_a_header_section_has_no_fields(self) -> None:
         Script.says["content"] = Edit([AddField("X-Seen", "yes"), RemoveField("subject")])
         world = self.world()

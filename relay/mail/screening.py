@@ -35,6 +35,8 @@ class Outcome:
     #: Who receives a copy beside them.
     also: tuple[Address, ...] = ()
     facts: Facts = NO_FACTS
+    #: Of these, what was found out about the content itself.
+    noted: Facts = NO_FACTS
     #: Whose changes these are, by name, for the log.
     editors: tuple[str, ...] = ()
 

@@ -184,6 +184,8 @@ class _Findings:
             case Accept() | Reject() | Delay() | Discard() | Hold():
                 for at in asked:
                     self._ruled[at] = Ruled(verdict, policy)
+                if isinstance(verdict, Accept):
+                    self._note(verdict.facts)
 
     def _change(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -198,4 +200,5 @@ class _Findings:
     @property
     def outcome(self) -> Outcome:
         each = tuple(ruled or Ruled(_NOTHING_AGAINST_IT) for ruled in self._ruled)
-        return Outcome(each, self._edited, self._instead, tuple(self._also), self.facts, tuple(self._editors))
+        also, editors = tuple(self._also), tuple(self._editors)
+        return Outcome(each, self._edited, self._instead, also, self.facts, self._noted, editors)

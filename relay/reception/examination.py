@@ -122,6 +122,8 @@ class Examination:
         each = [ruled.verdict for ruled in outcome.each]
         refused = [verdict for verdict in each if isinstance(verdict, Reject | Delay)]
         placements = _placed(self._transaction, outcome.each)
+        if outcome.noted:
+            placements = tuple(evolve(each, facts=each.facts.plus(outcome.noted)) for each in placements)
         if not refused:
             return Judged(None, placements, editors=outcome.editors)
         first = next(ruled for ruled in outcome.each if isinstance(ruled.verdict, Reject | Delay))

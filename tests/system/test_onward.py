@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from tests.system.clients import Telnet, queue_id
-from tests.system.harness import RelayProcess, SystemTestCase, configuration
+from tests.system.harness import RelayProcess, SystemTestCase, configuration, eventually
 from tests.system.names import DnsThread, unused
 
 pytestmark = pytest.mark.system
@@ -99,6 +99,7 @@ class OnwardTests(SystemTestCase):
             for sender in "news@client.test", "bob@client.test":
                 client.envelope(sender, "alice@example.org")
                 here.event("relayed", queue_id(client.content(sender)))
+        eventually(lambda: len(list((there.folder / "mail/alice/new").glob("*"))) == 2)
         received = {mail["Subject"]: mail.get_all("Received")[0] for mail in self.mail(there)}
         self.assertRegex(received["news@client.test"], rf"(?s)from bulk\.mx\.test .*\[{re.escape(SOURCE)}\]")
         self.assertRegex(received["bob@client.test"], r"(?s)from mx\.test .*\[127\.0\.0\.1\]")

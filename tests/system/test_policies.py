@@ -88,7 +88,7 @@ class MisbehavingPolicyTests(SystemTestCase):
             with Telnet(relay.address()) as client:
                 heard, fine = client.envelope("bob@client.test", f"x@{name.lower()}.test", "jon@localhost")
                 if name == "Refuses":
-                    self.assertEqual(heard, "554 5.7.1 not by this policy")
+                    self.assertRegex(heard, r"^554 5\.7\.1 not by this policy \[ref \w{6}\]$")
                 else:
                     self.assertRegex(heard, r"^451 4\.\d\.\d [^\n]*$")
                     self.assertNotIn("secret", heard)

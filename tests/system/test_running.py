@@ -114,7 +114,7 @@ class MailLogTests(SystemTestCase):
             id = queue_id(client.content())
         relay.event("delivered", id)
         refused = relay.event("refused", recipient="elvis@localhost")
-        self.assertEqual(refused["reply"], "550 5.1.1 <elvis@localhost>: user unknown")
+        self.assertRegex(refused["reply"], r"^550 5\.1\.1 <elvis@localhost>: user unknown \[ref \w{6}\]$")
         accepted = relay.event("accepted", id)
         self.assertEqual((accepted["sender"], accepted["client"]), ("bob@client.test", "127.0.0.1"))
 

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from relay.mail.reference import unreferred
 from tests.system.clients import Telnet
 from tests.system.harness import RelayProcess, SystemTestCase, configuration
 
@@ -74,7 +75,7 @@ class WorldOfPoliciesTests(SystemTestCase):
 
     def heard(self, relay: RelayProcess) -> str:
         with Telnet(relay.address()) as client:
-            return client.envelope("bob@client.test", "jon@localhost")[0]
+            return unreferred(client.envelope("bob@client.test", "jon@localhost")[0])
 
     def test_a_policy_counts_beyond_a_restart_asks_a_server_and_sees_a_table_that_changes(self) -> None:
         folder = self.folder()
