@@ -267,6 +267,38 @@ class BesideTwistedTests(SynchronousTestCase):
         self.assertEqual(server, [b"all that I have, and this", "has heard all", "ConnectionDone"])
         self.assertEqual(client[:3], ["has said all", b"I see", "has heard all"])
 
+    def test_who_closes_when_it_has_heard_enough_is_lost_when_it_has_said_what_it_says(self) -> None:
+        large = bytes(range(256)) * (MUCH // 256)
+
+        def farewell(behind: bytes, abort: bool) -> Conversation:
+            def conversation(meeting: Meeting) -> Any:
+                client, server = meeting.client, meeting.server
+
+                def quit(_: bytes) -> None:
+                    server.transport.write(b"221 bye")
+                    server.transport.loseConnection()
+                    server.transport.write(behind)
+                    server.transport.loseConnection()
+                    if abort:
+                        server.transport.abortConnection()
+                    self.assertFalse(server.over)
+
+                server.on_heard = quit
+                client.transport.write(b"QUIT")
+                if abort:
+                    meeting.until(lambda: bool(server.over))
+                    client.transport.abortConnection()
+                    meeting.until(lambda: bool(client.over))
+                    return server.story
+                self.assertTrue(meeting.all_heard_by_client() == b"221 bye" + behind)
+                return server.story
+
+            return conversation
+
+        for behind in (b"", b"late", large):
+            self.assertEqual(self.compare(farewell(behind, False)), [b"QUIT", "ConnectionDone"])
+        self.assertEqual(self.compare(farewell(b"", True)), [b"QUIT", "ConnectionAborted"])
+
     def test_an_aborted_connection_says_nothing_more_and_is_lost_in_another_turn(self) -> None:
         def conversation(meeting: Meeting) -> Any:
             client, server = meeting.client, meeting.server
@@ -419,6 +451,22 @@ class AtOnceTests(SynchronousTestCase):
         meeting.client.transport.write(b"x" * 250)
         meeting.until(lambda: sum(heard) == 250)
         self.assertEqual(heard, [100, 100, 50])
+
+    def test_who_closes_when_it_has_heard_enough_does_not_wait_for_another_turn(self) -> None:
+        meeting = self.meet()
+        client, server = meeting.client, meeting.server
+
+        def quit(_: bytes) -> None:
+            server.transport.write(b"221 bye")
+            server.transport.loseConnection()
+            self.assertTrue(server.transport.parting)
+
+        server.on_heard = quit
+        names: Counter[str] = Counter()
+        client.transport.write(b"QUIT")
+        calls_of(lambda: meeting.until(lambda: server.over), by_name=names)
+        self.assertEqual(names["epoll.poll"], 1)
+        self.assertEqual(names["epoll.modify"], 0)
 
     def test_a_question_and_its_answer_cost_few_calls(self) -> None:
         meeting = self.meet()

@@ -411,8 +411,9 @@ class SmtpServer(Protocol):
         """Let what was said leave, for a while, and close."""
         if not self._closing:
             self._let_go()
-            self._deadline.within(self._doorway.limits.unread_time)
             self.transport.loseConnection()
+            if self._connected and not getattr(self.transport, "parting", False):
+                self._deadline.within(self._doorway.limits.unread_time)
 
     def _abort(self) -> None:
         owed, self._owed = self._owed, None

@@ -27,10 +27,10 @@ class Deadline:
         """The deadline is `seconds` from now; answers with when that is, by the clock."""
         self._at = at = self._clock.seconds() + seconds
         if self._call is None:
-            self._arm(at)
+            self._arm(at, seconds)
         elif self._timer_at > at:
             self._call.cancel()
-            self._arm(at)
+            self._arm(at, seconds)
         return at
 
     def clear(self) -> None:
@@ -44,16 +44,17 @@ class Deadline:
             self._call.cancel()
             self._call = None
 
-    def _arm(self, at: float) -> None:
+    def _arm(self, at: float, seconds: float) -> None:
         self._timer_at = at
-        self._call = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._tick)
+        self._call = self._clock.callLater(seconds, self._tick)
 
     def _tick(self) -> None:
         self._call = None
         if self._at is None:
             return
-        if self._clock.seconds() < self._at:
-            self._arm(self._at)
+        left = self._at - self._clock.seconds()
+        if left > 0:
+            self._arm(self._at, left)
         else:
             self._at = None
             self._expired()

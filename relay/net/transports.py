@@ -23,6 +23,7 @@ from twisted.internet.address import IPv6Address
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 #: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
 #: takes them as fast as they are made: others want to be served meanwhile.
@@ -31,6 +32,8 @@ AT_ONCE: Final = 32 * 1024
 #: What is read at once, and what is where content comes that is large.
 READ: Final = 64 * 1024
 READ_CONTENT: Final = 256 * 1024
+
+_PARTED: Final = Failure(CONNECTION_DONE)
 
 #: The kernel has no room now.
 _FULL: Final = frozenset({errno.EWOULDBLOCK, errno.ENOBUFS})
@@ -112,7 +115,10 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     #: How much is read at once. Who expects a lot may ask for more.
     readSize: int = READ
+    #: It is to be closed when the protocol has done with what it is told now; all that it said has left.
+    parting: bool = False
     protocol: Any
+    _telling: bool = False
 
     def doRead(self) -> Any:
         """Twisted's own, in one step instead of two."""
@@ -124,8 +130,42 @@ class _PromptTcp(_Undelayed, _PromptStream):
             return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
+        self._telling = True
         self.protocol.dataReceived(data)
+        self._telling = False
+        if self.parting:
+            self._part()
         return None
+
+    def loseConnection(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Twisted's own closes in a turn that it asks the kernel for. Where nothing is left to be sent, and the protocol
+        is at work, that is not needed: the connection is lost when the protocol returns.
+        """
+        if (
+            not self._telling
+            or self.TLS
+            or self._tempDataLen
+            or self.dataBuffer
+            or self.producer is not None
+            or self.disconnecting
+            or self._aborting
+            or self._writeDisconnected
+        ):
+            super().loseConnection(*args, **kwargs)  # type: ignore[no-untyped-call]
+            return
+        self.disconnecting = 1
+        self.parting = True
+
+    def _part(self) -> None:
+        self.parting = False
+        if self._aborting:
+            return  # which is worse, and under way
+        if self._tempDataLen or self.dataBuffer:
+            # Something was said behind it, and the kernel has no room: Twisted closes when that has left.
+            self.stopReading()  # type: ignore[no-untyped-call]
+        else:
+            self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]
 
     def writeSomeData(self, data: bytes) -> Any:
         """Twisted's own would offer the kernel 128 KiB at most, and would then copy what is left of a larger piece."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
 from attrs import evolve
@@ -51,6 +52,13 @@ from relay.smtp.help import explain
 
 #: How much of its own name a client is shown: the line has a limit, and it knows the rest.
 _SHOWN: Final = 128
+
+
+@lru_cache(maxsize=1000)
+def _welcome(hostname: str, name: str, address: str | None, keywords: tuple[str, ...]) -> Reply:
+    """The answer to HELO and EHLO. Clients come again, and say the same."""
+    whence = f" [{address}]" if address else ""
+    return Reply.of(250, None, f"{hostname} Hello {printable(name)[:_SHOWN]}{whence}", *keywords)
 
 
 @implementer(IVisit)
@@ -194,10 +202,9 @@ class Visit:
     def _hello(self, hello: Hello) -> Reply:
         self._forget()
         reception, name = self._reception, hello.name
-        self._client = client = evolve(self._client, helo=name, extended=hello.extended)
-        whence = f" [{client.address}]" if client.address else ""
-        welcome = f"{reception.hostname} Hello {printable(name)[:_SHOWN]}{whence}"
-        return Reply.of(250, None, welcome, *hello.keywords)
+        old = self._client
+        self._client = Client(old.address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp)
+        return _welcome(reception.hostname, name, old.address, hello.keywords)
 
     async def _authenticate(self, question: Auth | Response) -> Reply:
         authentication = self._authentication
