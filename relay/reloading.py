@@ -201,9 +201,11 @@ class Reloading:
     def _modules(self) -> Iterator[ModuleType]:
         """The code of others that decides here."""
         for station in self._relay.chain.stations:
-            yield from _of_package(type(station.policy).__module__)
-        for policy in self._relay.settings.policy:
-            agent = getattr(policy.options, "agent", None)
+            # One that blocks is asked by way of another object, which has it.
+            for policy in (station.policy, getattr(station.policy, "_policy", None)):
+                yield from _of_package(type(policy).__module__)
+        for said in self._relay.settings.policy:
+            agent = getattr(said.options, "agent", None)
             if isinstance(agent, str) and ":" in agent:
                 yield from _of_package(agent.partition(":")[0])
 

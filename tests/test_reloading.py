@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from relay.delivery.health import Rate
 from relay.encryption import Encryption
 from relay.net.threads import AtOnce, Stop, Stopped
 from relay.policy.registry import option_model
+from relay.policy.tables import PairsTable
 from relay.reloading import Checked, Code, Reloading, check_apart
 from relay.testing.world import MailWorld
 
@@ -120,6 +123,49 @@ class GenerationTests(SynchronousTestCase):
             relay.prepare(settings(broken), file="relay.toml")
         self.assertIs(relay.generation, before)
         self.assertIs(relay.listeners[0].factory.doorway, doorway)
+
+    def test_a_generation_that_nobody_has_any_more_is_let_go(self) -> None:
+        chains = []
+        for _ in range(4):
+            self.switch(CONFIGURATION)
+            chains.append(weakref.ref(self.world.relay.chain))
+            if len(chains) == 2:
+                client = self.world.connect(STRANGER)
+        gc.collect()
+        self.assertEqual([chain() is None for chain in chains], [True, False, True, False])
+        client.hang_up()
+
+    def test_tables_that_have_not_changed_are_not_read_again(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        file = Path(directory.name, "list")
+        file.write_text("one@here.example no\n")
+        table = f'[[table]]\nname = "t"\nfile = "{file}"\n'
+        rejects = '[[policy]]\nuse = "reject"\ntable = "t"\n'
+        text = LISTENER + table + rejects + MAILBOXES.replace('"jon"', '"jon", "one"')
+        self.switch(text)
+        before = self.world.relay.generation.tables
+        self.patch(PairsTable, "_parse", lambda *_: self.fail("it is read again"))
+        self.switch(text + FORWARD)
+        self.assertTrue(self.answers("one@here.example").startswith("550 5.7.1"))
+        self.assertIsNot(self.world.relay.generation.tables, before)
+
+    def test_a_table_that_has_changed_is_read_again_with_the_checks_of_its_new_users(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        file = Path(directory.name, "list")
+        file.write_text("one@here.example no\n")
+        table = f'[[table]]\nname = "t"\nfile = "{file}"\n'
+        self.switch(LISTENER + table + '[[policy]]\nuse = "reject"\ntable = "t"\n' + MAILBOXES)
+        with self.assertRaisesRegex(Exception, "should be a name without a domain"):
+            self.switch(LISTENER + table + MAILBOXES.replace('["jon"]', '{ table = "t" }'))
+        file.write_text("jon\n")
+        self.switch(LISTENER + table + MAILBOXES.replace('["jon"]', '{ table = "t" }'))
+        self.assertTrue(self.answers("jon@here.example").startswith("250"))
+        file.write_text("ann@here.example\n")
+        self.world.pass_time(2)
+        self.assertTrue(self.answers("jon@here.example").startswith("451"))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_what_policies_keep_is_there_for_the_next_generation(self) -> None:
         greylisted = LISTENER + '[[policy]]\nuse = "greylist"\n' + MAILBOXES
