@@ -115,7 +115,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     #: How much is read at once. Who expects a lot may ask for more.
     readSize: int = READ
-    #: It is to be closed when the protocol has done with what it is told now; all that it said has left.
+    #: It is to be closed when the protocol has done with what it is told now, if all that it says has left by then.
     parting: bool = False
     protocol: Any
     _telling: bool = False
@@ -139,14 +139,12 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     def loseConnection(self, *args: Any, **kwargs: Any) -> None:
         """
-        Twisted's own closes in a turn that it asks the kernel for. Where nothing is left to be sent, and the protocol
-        is at work, that is not needed: the connection is lost when the protocol returns.
+        Twisted's own closes in a turn that it asks the kernel for. Where the protocol is at work, and all that it says
+        has left when it returns, that is not needed: the connection is lost then.
         """
         if (
             not self._telling
             or self.TLS
-            or self._tempDataLen
-            or self.dataBuffer
             or self.producer is not None
             or self.disconnecting
             or self._aborting
@@ -162,7 +160,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
         if self._aborting:
             return  # which is worse, and under way
         if self._tempDataLen or self.dataBuffer:
-            # Something was said behind it, and the kernel has no room: Twisted closes when that has left.
+            # The kernel has no room for all of it: Twisted closes when it has left.
             self.stopReading()  # type: ignore[no-untyped-call]
         else:
             self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]
