@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from relay.interfaces import IClock
+
+#: Seconds to a timer at most. A deadline that comes nearer needs another timer, unless there is one before it: and the
+#: shortest deadlines of most connections are as long as this.
+_SOON: Final = 60.0
 
 
 class Deadline:
@@ -45,6 +49,8 @@ class Deadline:
             self._call = None
 
     def _arm(self, at: float, seconds: float) -> None:
+        if seconds > _SOON:
+            at, seconds = at - seconds + _SOON, _SOON
         self._timer_at = at
         self._call = self._clock.callLater(seconds, self._tick)
 
