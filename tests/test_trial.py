@@ -163,7 +163,9 @@ class OpenRelayTests(SynchronousTestCase):
 
     def test_counts_of_one_mail_do_not_count_for_the_next(self) -> None:
         limited = policy("rate-limit") + 'rate = "1/1h"\nby = ["client"]\n'
-        self.assertEqual(len(problems(PUBLIC, limited, policy("forward"))), 1)
+        found = trial(PUBLIC, limited, policy("forward"))
+        self.assertEqual(len(found.problems), 1)
+        self.assertEqual({each.answer for each in found.matrix.found}, {"forward"})
 
     def test_what_only_the_outside_could_tell_is_unknown_and_no_problem(self) -> None:
         for asking in policy("sender-domain"), policy(f"{HERE}:AsksByHttp"):
@@ -259,15 +261,17 @@ class ExampleTests(SynchronousTestCase):
             'to = "eve@here.example", expect = "550 5.7.1"',
             'to = "jon@here.example", expect = "deliver"',
             'to = "jon@here.example", expect = "forward"',
+            'to = "ann@c.example", expect = "forward:b.example", client = "10.0.0.1"',
             'to = "jon@here.example", expect = "deliver:mbox"',
             'to = "jon@here.example", expect = "hold"',
             'to = "jon@here.example", expect = "abstain"',
             'to = "jon@here.example", expect = "abstain", of = "policy"',
             'to = "bob@b.example", expect = "accept", of = "policy"',
             'to = "jon@here.example", expect = "accept", listener = "nowhere"',
+            behind=policy("forward", 'client = ["10.0.0.0/8"]'),
         )
         self.assertEqual(
-            [line.partition(": ")[0] for line in found], [f"x:{line}" for line in (16, 17, *range(19, 26))]
+            [line.partition(": ")[0] for line in found], [f"x:{line}" for line in (16, 17, *range(19, 27))]
         )
         self.assertEqual(
             found[0],
