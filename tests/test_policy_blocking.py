@@ -30,10 +30,11 @@ from relay.mail.fields import Fields
 from relay.mail.phases import AttemptInquiry
 from relay.mail.reply import Reply
 from relay.mail.routing import Accept, Discard, Reject
+from relay.net.threads import Stop, Stopped
 from relay.policy.assembly import make_chain
 from relay.policy.blocking import Blocking
 from relay.policy.chain import Chain, Station
-from relay.policy.elsewhere import Crossing
+from relay.policy.elsewhere import Crossing, stop_of_question
 from relay.policy.registry import NoOptions
 from relay.policy.steps import Asked
 from relay.smtp.answers import OUR_FAULT
@@ -58,6 +59,11 @@ class Reactor:
     def turn(self) -> None:
         call, arguments = self._calls.get(timeout=PATIENCE)
         call(*arguments)
+
+    def wait(self) -> None:
+        """Until somebody has called."""
+        call = self._calls.get(timeout=PATIENCE)
+        self._calls.put(call)
 
     def until(self, holds: Callable[[], bool]) -> None:
         while not holds():
@@ -137,7 +143,7 @@ class BlockingCase(SynchronousTestCase):
 
     def made(self, name: str, **keywords: Any) -> Chain:
         """The chain that a configuration with one of the policies below would get."""
-        settings = PolicySettings(name="own", use=f"{__name__}:{name}", options=NoOptions(), timeout=10)
+        settings = PolicySettings(name="own", use=f"{__name__}:{name}", options=NoOptions(), timeout=100)
         return make_chain([settings], self.world.world, file="relay.toml", **{"reactor": self.reactor, **keywords})
 
 
@@ -207,8 +213,14 @@ class ThreadsOfAPolicyTests(BlockingCase):
         policy.gate.set()
         for each in waiting:
             self.came(each)
-        self.assertEqual(self.came(self.route(chain)).reply, NO.reply)
-        self.assertIn("has threads again", self.log[-1])
+        for _ in range(2):
+            self.assertEqual(self.came(self.route(chain)).reply, NO.reply)
+        (said,) = self.log[1:]
+        self.assertIn("has threads again", said)
+        policy.gate.clear()
+        for _ in range(5):
+            self.route(chain)
+        self.assertIn("cannot be asked", self.log[2], "and when it happens again, it is said again")
 
     def test_who_has_hung_up_before_a_thread_was_free_is_not_asked_about(self) -> None:
         policy = Slow()
@@ -379,6 +391,13 @@ class WorldTests(BlockingCase):
             asked_in.add(threading.get_ident())
             return await inner(name, kind)
 
+        def put(key: str, *more: Any) -> None:
+            stored.append((key, threading.get_ident()))
+            keep(key, *more)
+
+        stored: list[tuple[str, int]] = []
+        keep = self.world.store.put
+        self.patch(self.world.store, "put", put)
         self.patch(self.world.names, "look_up", look_up)
         refused = self.came(self.route(self.made("Asks")))
         self.assertEqual(
@@ -386,6 +405,7 @@ class WorldTests(BlockingCase):
             repr([("192.0.2.7",), "yes", "here", "jon@example.org", None, [("made", "yes")], True]),
         )
         self.assertEqual(asked_in, {threading.get_ident()})
+        self.assertEqual(stored, [(key, threading.get_ident()) for key in ("own made", "own part seen")])
 
     def test_what_it_has_looked_at_is_noted_with_its_question(self) -> None:
         self.came(self.route(self.made("Asks")))
@@ -401,7 +421,7 @@ class WorldTests(BlockingCase):
         late = self.route(chain)
         self.reactor.turn()
         self.assertNoResult(late)
-        self.clock.advance(10)
+        self.clock.advance(30)
         self.assertEqual(self.successResultOf(late).reply, OUR_FAULT)
         pool = chain.stations[0].policy._pool
         self.assertEqual(pool.unfinished, 1)
@@ -421,6 +441,24 @@ class WorldTests(BlockingCase):
         gone.cancel()
         self.reactor.until(lambda: chain.stations[0].policy._pool.unfinished == 0)
         self.assertEqual(asked, [])
+
+    def test_what_is_under_way_to_the_world_when_the_question_is_over_does_not_get_there(self) -> None:
+        cross, stop, asked, came = Crossing(self.reactor, PATIENCE), Stop(), [], []
+
+        def ask() -> None:
+            stop_of_question.set(stop)
+            try:
+                cross(lambda: asked.append("it"))
+            except Stopped as stopped:
+                came.append(stopped)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        self.reactor.wait()
+        stop.say()
+        self.reactor.turn()
+        thread.join(PATIENCE)
+        self.assertEqual((asked, len(came)), ([], 1))
 
     def test_what_the_world_raises_is_raised_in_the_thread(self) -> None:
         class Broken(Slow):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+import sysconfig
 import threading
 from pathlib import Path
 from types import FrameType
@@ -155,6 +157,19 @@ class PlaceTests(SynchronousTestCase):
         thread.join(20)
         self.assertRegex(where[-1], rf"/\S*{HERE}:\d+ \(\S*wait\), by way of /\S*threading\.py:\d+ \(\S*wait\)$")
 
+    def test_what_is_installed_beside_python_is_nobody_of_pythons(self) -> None:
+        file = f"{sysconfig.get_paths()['purelib']}/guest/policy.py"
+        came: list[str] = []
+
+        class Copied:
+            def __copy__(self) -> None:
+                came.append(place(sys._getframe(1)))
+
+        space: dict[str, Any] = {"copy": copy.copy, "it": Copied()}
+        exec(compile("def route():\n    copy(it)", file, "exec"), space)
+        Deferring(space["route"])()
+        self.assertRegex(came[0], rf"^{file}:2 \(route\), by way of /\S*/copy\.py:\d+ \(copy\)$")
+
     def test_what_has_started_us_is_not_to_blame(self) -> None:
         """The innermost frame is Python's own, and outside of Twisted's there is only who runs the tests."""
         came: list[str] = []
@@ -263,6 +278,10 @@ class WatchdogTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertIsNotNone(dog._pulse._beat)
         dog.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        at_once = self.made()
+        at_once.start()
+        at_once.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         for thread in threading.enumerate():
             if thread.name == "watchdog":

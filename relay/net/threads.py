@@ -34,10 +34,8 @@ class Stop:
             self._waits_for.cancel()
 
     def waits_for(self, deferred: Deferred[Any]) -> None:
-        """The work waits for this, which is cancelled if it is to stop. Called from the reactor's thread."""
+        """The work, which is not to stop yet, waits for this: `say` cancels it. Called from the reactor's thread."""
         self._waits_for = deferred
-        if self._said:
-            deferred.cancel()
 
     def check(self) -> None:
         """Called by the work: raises `Stopped` once `say` was called."""
