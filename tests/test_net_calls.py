@@ -109,7 +109,7 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 165)
+        self.assertLessEqual(calls_of(message), 146)
         self.assertEqual(self.cable.writes - before, 4)
 
     def test_a_message_is_carried_in_few_calls(self) -> None:
@@ -132,5 +132,5 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 145)
+        self.assertLessEqual(calls_of(message), 129)
         self.assertEqual((self.cable.writes - before, len(settled)), (2, 4))

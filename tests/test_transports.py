@@ -479,7 +479,7 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(client.heard, b"noop\r\n")
         self.assertNotIn("log.py callWithLogger", names)
         self.assertLessEqual(sum(names[name] for name in ("epoll.poll", "socket.send", "socket.recv")), 3)
-        self.assertLessEqual(names.total(), 60)
+        self.assertLessEqual(names.total(), 25)
 
     def test_what_the_kernel_does_not_take_follows(self) -> None:
         class Reluctant:
