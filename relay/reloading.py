@@ -194,6 +194,9 @@ class Reloading:
         if said.done:
             self._log.info("{file} is in force as it is now ({digest})", file=self._file, digest=said.digest)
             return
+        if self._stopped:
+            self._log.info("{file} was not reloaded: the relay stops", file=self._file)
+            return
         for problem in said.problems:
             self._log.error("{problem}", problem=problem)
         self._log.error("{file} was not reloaded: all goes on as it was", file=self._file)

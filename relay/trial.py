@@ -44,9 +44,8 @@ from relay.spool.memory import MemorySpool
 from relay.store.memory import MemoryStore
 from relay.store.overlay import Overlay
 
-#: Seconds, of a clock that does not run by itself, that an answer may take.
-_PATIENCE: Final = 300
-_STEP: Final = 1.0
+#: Timers, of a clock that does not run by itself, that an answer may take.
+_PATIENCE: Final = 1000
 _TO_RELAY: Final = "anybody who connects to {listeners} can send mail to anybody by way of '{policy}'"
 
 
@@ -177,9 +176,10 @@ class _Stage:
         came: list[Any] = []
         said.addBoth(came.append)
         for _ in range(_PATIENCE):
-            if came:
+            next_at = min((call.getTime() for call in self._reactor.getDelayedCalls()), default=None)
+            if came or next_at is None:
                 break
-            self._reactor.advance(_STEP)
+            self._reactor.advance(max(0.0, next_at - self._reactor.seconds()))
         if not came:
             raise TimeoutError("the policies have not answered")
         if isinstance(came[0], Failure):

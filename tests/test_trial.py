@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import settings as fewer
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -79,6 +80,12 @@ class HoldsSecrets(Base):
 class AlwaysLater(Base):
     def route(self, inquiry: Inquiry) -> Any:
         return Delay(Reply.of(450, "4.2.1", "later"))
+
+
+@implementer(IRoutingPolicy)
+class NeverAnswers(Base):
+    def route(self, inquiry: Inquiry) -> Any:
+        return Deferred()
 
 
 HERE = "tests.test_trial"
@@ -160,6 +167,11 @@ class OpenRelayTests(SynchronousTestCase):
             self.assertEqual(len(found.problems), 1, delay)
             self.assertIn("450 4.7.1, and then forward", {each.answer for each in found.matrix.found})
         self.assertEqual(problems(PUBLIC, policy(f"{HERE}:AlwaysLater"), policy("forward")), [])
+
+    def test_who_never_answers_is_waited_for_by_a_clock_that_costs_nothing(self) -> None:
+        limits = '[limits]\npolicies_at_command = "23h"\n'
+        found = trial(limits, PUBLIC, policy(f"{HERE}:NeverAnswers"), 'timeout = "22h"\n', policy("forward"))
+        self.assertEqual({each.answer for each in found.matrix.found}, {"451 4.3.0"})
 
     def test_counts_of_one_mail_do_not_count_for_the_next(self) -> None:
         limited = policy("rate-limit") + 'rate = "1/1h"\nby = ["client"]\n'

@@ -26,6 +26,7 @@ from relay.mail.facts import NO_FACTS
 from relay.mail.phases import ConnectionInquiry, SenderInquiry
 from relay.mail.routing import Deliver, Forward, Inquiry, Route
 from relay.policy.chain import Chain
+from relay.smtp.answers import OUR_FAULT
 
 #: How many mails are asked about.
 MOST: Final = 1500
@@ -119,8 +120,8 @@ class Probe:
         pass_time: Callable[[float], None],
     ) -> None:
         """
-        `run` gives what an answer comes to. Whoever asks the world outside puts its name into `asked`. `forget`
-        empties what policies keep.
+        `run` gives what an answer comes to; it raises `TimeoutError` if that is nothing. Whoever asks the world outside
+        puts its name into `asked`. `forget` empties what policies keep.
         """
         self._chain = chain
         self._run = run
@@ -157,7 +158,10 @@ class Probe:
         chain = self._without.get(absent)
         if chain is None:
             chain = self._without[absent] = self._chain.without(absent)
-        decision: Decision = self._run(_decided(chain, kind))
+        try:
+            decision: Decision = self._run(_decided(chain, kind))
+        except TimeoutError:
+            return Refused(OUR_FAULT, because="no answer")
         return decision
 
 
