@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli.check import check
 from relay.cli.dest import dest
 from relay.cli.explain import explain
+from relay.cli.new_policy import new_policy
 from relay.cli.passwd import passwd
 from relay.cli.queue import queue
 from relay.cli.reload import reload
@@ -29,5 +30,5 @@ def main() -> None:
     """
 
 
-for command in (status, queue, dest, suppress, trace, why, explain, top, check, reload, passwd):
+for command in (status, queue, dest, suppress, trace, why, explain, top, check, reload, new_policy, passwd):
     main.add_command(command)
