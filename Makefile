@@ -10,7 +10,7 @@ SAYS := setup.cfg pyproject.toml
 # Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
 ARGS ?=
 
-.PHONY: help run test check format interop faults fuzz bench docs man clean
+.PHONY: help run test check format interop faults reloads fuzz bench docs man clean
 
 help:
 	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
@@ -19,6 +19,7 @@ help:
 	@echo 'make format   lay the code out as make check wants it'
 	@echo 'make interop  tests against real peers (Debian packages; installs them when root)'
 	@echo 'make faults   kill the relay again and again under load, and count what was lost'
+	@echo 'make reloads  a minute of load, and another configuration each second'
 	@echo 'make fuzz     ten minutes of octets that nobody has thought of'
 	@echo 'make bench    messages a second'
 	@echo 'make docs     the docstrings as pages, in build/docs'
@@ -49,6 +50,9 @@ interop: $(VENV)/.test
 
 faults: $(VENV)/.test
 	$(BIN)/python -m tests.faults $(ARGS)
+
+reloads: $(VENV)/.test
+	RELAY_RELOAD_SECONDS=60 $(BIN)/python -m pytest tests/system/test_reload.py -k LoadTests $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
