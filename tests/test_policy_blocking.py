@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gc
 import queue
+import re
+import sqlite3
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.config.errors import ConfigurationError
+from relay.config.load import load
 from relay.config.policies import PolicySettings
 from relay.interfaces import (
     IAttemptPolicy,
@@ -35,7 +41,7 @@ from relay.policy.assembly import make_chain
 from relay.policy.blocking import Blocking
 from relay.policy.chain import Chain, Station
 from relay.policy.elsewhere import Crossing, stop_of_question
-from relay.policy.registry import NoOptions
+from relay.policy.registry import NoOptions, option_model
 from relay.policy.steps import Asked
 from relay.smtp.answers import OUR_FAULT
 from relay.testing.policy import FakeWorld, PolicyContract, inquiry
@@ -589,3 +595,36 @@ class ContentTests(BlockingCase):
         self.assertEqual(b"".join(policy.inquiry.reader.octets), MESSAGE)
         self.assertEqual(len(policy.inquiry.fields.all), 1)
         self.assertNotIn(threading.get_ident(), policy.inquiry.reader.threads)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/blocking.md."""
+
+    def test_its_policy_works_with_its_configuration(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
+        page = (Path(__file__).parent.parent / "docs/blocking.md").read_text()
+        code, configured = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "toml"))
+        assert code is not None
+        assert configured is not None
+        (folder / "moved.py").write_text(code[1])
+        self.patch(sys, "path", [str(folder), *sys.path])
+        self.addCleanup(sys.modules.pop, "moved", None)
+        with sqlite3.connect(folder / "moved.db") as database:
+            database.execute("CREATE TABLE moved (old, new)")
+            database.execute("INSERT INTO moved VALUES ('jon@example.org', 'jon@example.net')")
+        settings = load(
+            configured[1], file="relay.toml", base=folder, hostname="mx.test", user="ann", option_model=option_model
+        )
+        world, reactor = FakeWorld(), Reactor()
+        chain = make_chain(settings.policy, world.world, file="relay.toml", reactor=reactor)
+        heard = []
+        for name in ("jon", "ann"):
+            asked = Deferred.fromCoroutine(chain.route(inquiry(f"{name}@example.org")))
+            reactor.until(lambda asked=asked: asked.called)  # type: ignore[misc]
+            heard.append(str(self.successResultOf(asked).reply))
+        self.assertEqual(
+            heard, ["551 5.1.6 they are jon@example.net now", "550 5.7.1 <ann@example.org>: relaying denied"]
+        )
+        self.assertEqual(world.store.get("moved jon@example.org"), "jon@example.net")
