@@ -21,7 +21,7 @@ from zope.interface import Attribute, Interface
 
 from relay.mail.answer import Answer
 from relay.mail.decision import Admission, Decision
-from relay.mail.envelope import Form
+from relay.mail.envelope import Envelope, Form
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 from relay.mail.outcome import Delayed, Delivered, Fact, Failed, Peer, Relayed
@@ -886,16 +886,17 @@ class IVisit(Interface):
 class IDispatch(Interface):
     """Where reception hands over what it has just promised."""
 
-    def lease() -> float | None:
+    def lease(envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         """
-        For how many seconds a new entry's recipients should be claimed for the dispatcher at once, or `None` if it has
-        enough to do: then they wait in the spool.
+        For how many seconds the recipients of a new entry should be claimed for the dispatcher at once, or `None` if it
+        has enough to do, in all or for their destinations: then they wait in the spool.
         """
 
-    def accept(claims: Sequence[Claim]) -> None:
+    def accept(claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         """
-        Carry these, which the commit of an `Enrol` with that lease has returned. Called in the turn that answers 250;
-        never raises.
+        Carry these, which the commit of an `Enrol` with that lease has returned; if it has returned none, its
+        recipients are `left` in the spool. Without either, nobody knows what is there. Called in the turn that answers
+        250; never raises.
         """
 
     async def hasten(domain: str, below: bool = False) -> int:

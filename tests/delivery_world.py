@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -293,12 +293,12 @@ class DeliveryWorld:
         reverse_path: Address | None = JON,
         text: bytes = b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n",
         original: Address | None = None,
-        lease: float | None = 300.0,
+        lease: float | Literal["asked"] | None = 300.0,
         wishes: Wishes | Sequence[Wishes] = NO_WISHES,
         headless: bool = False,
         **said: Any,
     ) -> tuple[str, tuple[Claim, ...]]:
-        """Keep a message as reception would. `said`: what else MAIL has said."""
+        """Keep a message as reception would. `said`: what else MAIL has said; `lease` may be what the dispatcher says."""
         draft = self.spool.begin(Form.PLAIN)
         draft.write(text)
         envelope = Envelope(reverse_path, client=Client("192.0.2.99"), **said)
@@ -309,6 +309,8 @@ class DeliveryWorld:
             Recipient(f"{draft.id}.{at}", address, original or address, route, destination(route), "p", wished)
             for at, ((address, route), wished) in enumerate(zip(recipients, each, strict=True))
         )
+        if lease == "asked":
+            lease = self.dispatcher.lease(envelope, enrolled)
         claims: list[tuple[Claim, ...]] = []
         Deferred.fromCoroutine(self.spool.commit([Enrol(entry, draft, enrolled, lease)])).addCallback(claims.append)
         return draft.id, claims[0]
@@ -316,8 +318,18 @@ class DeliveryWorld:
     def accept(self, *recipients: tuple[Address, Route], **how: Any) -> str:
         """Keep a message, and hand it to the dispatcher in the same turn."""
         id, claims = self.enrol(*recipients, **how)
-        self.dispatcher.accept(claims)
+        self.dispatcher.accept(claims, () if claims else self.kept(id))
         return id
+
+    def lease(self, address: str = "ann@example.net", reverse_path: Address | None = JON) -> float | None:
+        """What the dispatcher says of a message that is about to be kept."""
+        to, route = forwarded(address)
+        recipient = Recipient("R1", to, to, route, destination(route))
+        return self.dispatcher.lease(Envelope(reverse_path), [recipient])
+
+    def kept(self, id: str) -> list[Recipient]:
+        """The recipients of an entry that wait in the spool, claimed or not."""
+        return [row.pending.recipient for row in self.spool.shelf.recipients.get(id, {}).values()]
 
     def pass_time(self, seconds: float, step: float = 60.0) -> None:
         """Let time pass in small steps, so that what follows from a timer happens at its time."""

@@ -185,14 +185,14 @@ class Life(RuleBasedStateMachine):
             else value
             for name, value in said.items()
         }
-        asked = self.world.dispatcher.lease() if lease else None
+        asked = "asked" if lease else None
         id, claims = self.world.enrol(
             *recipients, reverse_path=None if null else JON, lease=asked, wishes=wishes, **said
         )
         self.accepted.update((f"{id}.{at}", null) for at in range(len(to)))
         self.named.update(((id, str(address)), f"{id}.{at}") for at, (address, _) in enumerate(recipients))
         self.deadlines.update([id] * ("deliver_by" in said))
-        self.world.dispatcher.accept(claims)
+        self.world.dispatcher.accept(claims, () if claims else self.world.kept(id))
 
     @rule(domain=st.sampled_from(DOMAINS))
     def somebody_is_in_haste(self, domain: str) -> None:

@@ -611,17 +611,17 @@ class CrowdTests(SynchronousTestCase):
             return gates[-1]
 
         world.hosts.scripts["mx.slow.example"] = slowly
-        self.assertEqual(world.dispatcher.lease(), 300.0)
+        self.assertEqual(world.lease(), 300.0)
         for _ in range(4):
             world.accept(forwarded("x@slow.example"))
-        self.assertIsNone(world.dispatcher.lease())
+        self.assertIsNone(world.lease())
         world.enrol(forwarded("ann@example.net"), lease=None)
         world.hosts.scripts.clear()
         for gate in gates:
             gate.callback(TAKEN)
         world.pass_time(10, step=1)
         self.assertEqual(world.spool.unsettled(), [])
-        self.assertEqual(world.dispatcher.lease(), 300.0)
+        self.assertEqual(world.lease(), 300.0)
 
     def test_what_is_given_back_for_a_destination_that_is_full_is_not_looked_for_before_there_is_a_place(self) -> None:
         world = DeliveryWorld(limits=Limits(destination=2, total=100, held=20))
@@ -645,13 +645,46 @@ class CrowdTests(SynchronousTestCase):
             gate.callback(TAKEN)
         self.assertEqual(world.spool.unsettled(), [])
 
+    def test_what_has_no_place_is_not_claimed_and_not_looked_for_before_there_is_one(self) -> None:
+        world = DeliveryWorld(limits=Limits(destination=2, total=100, held=40))
+        gates: list[Deferred[Carried]] = []
+
+        def slowly(*_: object) -> Deferred[Carried]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        world.hosts.scripts["mx.slow.example"] = slowly
+        while world.lease("x@slow.example"):
+            world.accept(forwarded("x@slow.example"), lease="asked")
+        # Others have a place there, and so has whoever has less than others.
+        self.assertEqual(world.lease(), 300.0)
+        self.assertEqual(world.lease("x@slow.example", Address("somebody", "example.com")), 300.0)
+        looks = world.spool.looks
+        for at in range(20):
+            world.accept(forwarded("x@slow.example"), lease="asked")
+            self.assertLessEqual(world.spool.looks, looks + 2, at)
+        self.assertEqual(len(world.spool.unclaimed()), 20)
+        while gate := next((gate for gate in gates if not gate.called), None):
+            gate.callback(TAKEN)
+        self.assertEqual(world.spool.unsettled(), [])
+        self.assertEqual([step for commit in world.spool.commits for step in commit if isinstance(step, GiveBack)], [])
+
+    def test_a_message_of_which_one_recipient_has_a_place_is_claimed(self) -> None:
+        world = DeliveryWorld(limits=Limits(destination=1, total=100, held=40))
+        world.hosts.scripts["mx.slow.example"] = lambda *_: Deferred()
+        while world.lease("x@slow.example"):
+            world.accept(forwarded("x@slow.example"))
+        id = world.accept(forwarded("x@slow.example"), forwarded("ann@example.net"), lease="asked")
+        self.assertIn(f"{id}.1", world.spool.settled)
+        self.assertIn(f"{id}.0", world.spool.unclaimed())
+
     def test_even_if_it_comes_after_there_was_room_again(self) -> None:
         world = DeliveryWorld(limits=Limits(destination=2, total=2, held=8))
         gate: Deferred[Carried] = Deferred()
         world.hosts.scripts["mx.slow.example"] = lambda *_: gate
         for _ in range(4):
             world.accept(forwarded("x@slow.example"))
-        self.assertIsNone(world.dispatcher.lease())
+        self.assertIsNone(world.lease())
         world.hosts.scripts.clear()
         gate.callback(TAKEN)
         id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
@@ -829,12 +862,12 @@ class SpoolTroubleTests(SynchronousTestCase):
         world.spool.fail(*[SpoolError("disk full")] * 5)
         world.dispatcher.accept(claims)
         self.assertEqual(world.spool.settled, {})
-        self.assertIsNone(world.dispatcher.lease())
+        self.assertIsNone(world.lease())
         world.pass_time(1 + 2 + 4 + 8 + 16, step=1)
         self.assertEqual(len(self.flushLoggedErrors(SpoolError)), 5)
         self.assertEqual(world.spool.settled, {f"{id}.0": Relayed("mx.example.net")})
         self.assertEqual(len(world.hosts.calls), 1)
-        self.assertEqual(world.dispatcher.lease(), 300.0)
+        self.assertEqual(world.lease(), 300.0)
 
     def test_however_long_it_takes(self) -> None:
         world = DeliveryWorld()
@@ -1103,7 +1136,7 @@ class StopTests(SynchronousTestCase):
             gate.callback(TAKEN)
         self.successResultOf(stopping)
         self.assertIn(f"{id}.0", world.spool.unclaimed())
-        self.assertIsNone(world.dispatcher.lease())
+        self.assertIsNone(world.lease())
 
     def test_a_failure_whose_sender_cannot_be_told_in_time_goes_back(self) -> None:
         world = DeliveryWorld()

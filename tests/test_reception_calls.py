@@ -61,13 +61,13 @@ class Silent:
     def room(self, octets: int) -> bool:
         return True
 
-    def lease(self) -> float:
+    def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float:
         return 300.0
 
     def commit(self, steps: Sequence[Step]) -> Deferred[tuple[Claim, ...]]:
         return succeed(())
 
-    def accept(self, claims: Sequence[Claim]) -> None:
+    def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         pass
 
     def event(self, what: str, /, **fields: object) -> None:

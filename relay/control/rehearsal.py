@@ -31,11 +31,12 @@ from relay.interfaces import (
 )
 from relay.mail.address import Address
 from relay.mail.decision import Admission, Placement
-from relay.mail.envelope import Client
+from relay.mail.envelope import Client, Envelope
 from relay.mail.explanation import Decided, Explanation, Way, way
 from relay.mail.history import Accounts, Findings
 from relay.mail.outcome import Peer, Unresolved
 from relay.mail.phases import ConnectionInquiry, ContentInquiry, SenderInquiry
+from relay.mail.queue import Recipient
 from relay.mail.reference import unreferred
 from relay.mail.reply import Reply
 from relay.mail.routing import Forward, Inquiry, NextHop
@@ -311,10 +312,10 @@ class _Remembering(_Silent):
 class _Nobody:
     """Delivers nothing."""
 
-    def lease(self) -> float | None:
+    def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         return None
 
-    def accept(self, claims: Sequence[Claim]) -> None:
+    def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         pass
 
     async def hasten(self, domain: str, below: bool = False) -> int:

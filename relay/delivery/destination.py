@@ -20,6 +20,7 @@ from relay.delivery.pauses import Paused
 from relay.delivery.turns import PLACES as PLACES
 from relay.delivery.turns import Sender, Turns, sender_of
 from relay.interfaces import Claim
+from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
 
 #: What was learnt of a destination is forgotten when it was not used for so long, and when others are more.
@@ -127,6 +128,8 @@ class Destination:
     #: Beside these, how many attempts await nothing but a final reply: the next one follows on their connection.
     trailing: int = 0
     waiting: Turns[Work] = field(factory=Turns)
+    #: More came for it than may wait, and much of that still does: see `Destinations.has_place`.
+    full: bool = False
     #: Whether it stands in the row of those that could begin something.
     in_row: bool = False
 
@@ -219,6 +222,27 @@ class Destinations:
         if not destination.in_row:
             self._queue(destination)
         return work
+
+    def has_place(self, name: str, envelope: Envelope) -> bool:
+        """
+        Whether something new for this destination, with such an envelope, should be claimed for it at once.
+
+        Between this and `admit` is a commit, and others come meanwhile. So a destination that was full is so for those
+        who come until hardly anything waits for it: what is in the spool by then comes first, in batches; but whoever
+        has less than others need not wait behind them.
+        """
+        free = self.limits.held - self.held
+        if free <= 0:
+            return False
+        destination = self._destinations.get(name)
+        if destination is None:
+            return True
+        waiting, share = destination.waiting.count, free // 4 or 1
+        if waiting >= share:
+            destination.full = True
+        elif waiting * 8 <= share:
+            destination.full = False
+        return not destination.full or destination.waiting.yields_to(sender_of(envelope))
 
     def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
         """Take this in, to be settled without an attempt; `None` as from `admit`."""
@@ -362,6 +386,14 @@ class Destinations:
         """How many may wait for one destination."""
         free = self.limits.held - self.held
         return free // 4 if free >= 4 else 1
+
+    @property
+    def portion(self) -> int:
+        """
+        How many may be claimed at once so that all of them have a place, even if all are for one destination that is
+        not one of those `with_enough`. A part of a half, since with each of them there is less that may wait.
+        """
+        return self.share * 2 // 5 or 1
 
     def rested_at(self, now: float) -> float | None:
         """When a rate permits what nothing else forbids; `None`: nothing waits for that."""

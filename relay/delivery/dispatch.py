@@ -33,7 +33,9 @@ from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
 from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
+from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
+from relay.mail.queue import Recipient
 from relay.mail.routing import Forward
 from relay.net.clock import cancel
 from relay.net.waiting import start
@@ -206,15 +208,22 @@ class Dispatcher:
         self._check_stopped()
         return stopped
 
-    def lease(self) -> float | None:
-        if self._running and not self._ledger.troubled and self._destinations.share > 1:
-            return self._pace.lease
-        self._agenda.expect()
+    def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
+        if not self._running or self._ledger.troubled or self._destinations.share <= 1:
+            self._agenda.expect()
+            return None
+        for recipient in recipients:
+            if self._destinations.has_place(recipient.destination, envelope):
+                return self._pace.lease
+        # To claim them now would be to give them back: they are claimed with others, when there is a place.
         return None
 
-    def accept(self, claims: Sequence[Claim]) -> None:
+    def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         if not claims:
-            self._agenda.wake()
+            if left:
+                self._agenda.given_back({recipient.destination for recipient in left})
+            else:
+                self._agenda.wake()
             return
         try:
             now = self._clock.now()
@@ -504,7 +513,8 @@ class Dispatcher:
         """How many recipients the agenda may claim."""
         if self._ledger.troubled or self._leases.in_doubt(self._clock.now()):
             return 0
-        return max(0, self._destinations.room - len(self._asking))
+        room = self._destinations.room - len(self._asking)
+        return min(room, self._destinations.portion) if room > 0 else 0
 
     def _with_enough(self) -> frozenset[str]:
         """Of which destinations the agenda should claim no more, by the names that they have in the spool."""

@@ -107,10 +107,9 @@ class Turns(Generic[W]):
         Take out the last of whoever has most here, to make a place for one of `sender`; `None` if it has as many
         itself.
         """
-        greediest = max(self._senders, key=lambda each: self._senders[each].count)
-        mine = self._senders.get(sender)
-        if self._senders[greediest].count <= (0 if mine is None else mine.count) + 1:
+        if not self.yields_to(sender):
             return None
+        greediest = max(self._senders, key=lambda each: self._senders[each].count)
         at = max((at for at, item in enumerate(self._heap) if item[3].sender == greediest), key=self._place)
         work = self._heap[at][3]
         self._heap[at] = self._heap[-1]
@@ -121,6 +120,16 @@ class Turns(Generic[W]):
         standing.last -= 1
         standing.count -= 1  # and more are left
         return work
+
+    def yields_to(self, sender: Sender) -> bool:
+        """Whether somebody has so much more here than `sender` that the last of it may be displaced."""
+        mine = self._senders.get(sender)
+        enough = 1 if mine is None else mine.count + 1
+        # No generator: this is asked for each message of a crowd.
+        for standing in self._senders.values():  # noqa: SIM110
+            if standing.count > enough:
+                return True
+        return False
 
     def drain(self) -> list[W]:
         """All of them, in their order."""

@@ -153,11 +153,12 @@ class Intake:
             draft.abandon()
             return self._recorded(transaction, size, judged)
         entry = self._entry(transaction, kept, b"" if judged is None else judged.added)
+        lease = reception.dispatch.lease(entry.envelope, kept)
         self._promising = True
         reception.turnstile.enter()
         claims: tuple[Claim, ...] | Deferred[tuple[Claim, ...]]
         try:
-            claims = start(reception.spool.commit((Enrol(entry, draft, kept, reception.dispatch.lease()),)))
+            claims = start(reception.spool.commit((Enrol(entry, draft, kept, lease),)))
         except Exception:
             said = self._not_kept(Failure())
             if isinstance(said, Failure):
@@ -165,20 +166,27 @@ class Intake:
             return said
         # To ask whether something is a `Deferred` is slow.
         if type(claims) is tuple:
-            return self._kept(claims, transaction, size, judged)
+            return self._kept(claims, kept, transaction, size, judged)
         waiting = cast(Deferred[tuple[Claim, ...]], claims)
-        return waiting.addCallbacks(self._kept, self._not_kept, (transaction, size, judged))
+        return waiting.addCallbacks(self._kept, self._not_kept, (kept, transaction, size, judged))
 
     async def promised(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
         """`promise`, for whoever waits already."""
         reply = self.promise(transaction, size, judged)
         return await reply if isinstance(reply, Deferred) else reply
 
-    def _kept(self, claims: Sequence[Claim], transaction: Transaction, size: int, judged: Judged | None) -> Reply:
+    def _kept(
+        self,
+        claims: Sequence[Claim],
+        kept: Sequence[Recipient],
+        transaction: Transaction,
+        size: int,
+        judged: Judged | None,
+    ) -> Reply:
         reception = self._reception
         reception.turnstile.leave()
         reply = self._recorded(transaction, size, judged)
-        reception.dispatch.accept(claims)
+        reception.dispatch.accept(claims, () if claims else kept)
         return reply
 
     def _not_kept(self, failure: Failure) -> Reply | Failure:
