@@ -283,6 +283,7 @@ def _policies(settings: Settings, surroundings: Surroundings, file: str, before:
         timeout=settings.limits.policies_at_command,
         reactor=surroundings.reactor,
     )
+    tables.complete()
     return _Policies(world, tables, chain)
 
 

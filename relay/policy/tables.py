@@ -250,6 +250,10 @@ class Tables:
             table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart, before)
         return table
 
+    def complete(self) -> None:
+        """All have been asked for: those of the configuration before this one are let go of."""
+        self._before = {}
+
     def _settings_of(self, name: str | Path) -> TableSettings:
         if isinstance(name, Path):
             return TableSettings(name="file", file=name, format="csv" if name.suffix == ".csv" else "columns")
