@@ -109,6 +109,42 @@ class DestinationsTests(SynchronousTestCase):
         self.assertEqual(destinations.with_enough(), {"slow"})
         self.assertTrue(destinations.has_enough("slow"))
 
+    def test_one_that_was_full_has_no_place_for_what_comes_until_hardly_anything_waits_for_it(self) -> None:
+        destinations = Destinations(Limits(destination=1, first=1, total=10, held=100))
+        envelope = CLAIM.entry.envelope
+        while destinations.has_place("slow", envelope):
+            self.assertIsNotNone(destinations.admit(CLAIM, "slow"))
+        self.assertTrue(destinations.has_place("healthy", envelope))
+        places = []
+        while work := destinations.next():
+            destinations.finished(work)
+            destinations.release(work)
+            places.append(destinations.has_place("slow", envelope))
+        first = places.index(True)
+        self.assertTrue(all(places[first:]))
+        self.assertEqual(len(places) - 1 - first, 3)  # of 25 that may wait
+
+    def test_whoever_has_less_than_others_has_a_place_all_the_same(self) -> None:
+        destinations = Destinations(Limits(destination=1, first=1, total=10, held=100))
+        envelope = CLAIM.entry.envelope
+        while destinations.has_place("slow", envelope):
+            destinations.admit(CLAIM, "slow")
+        other = evolve(CLAIM, entry=evolve(CLAIM.entry, envelope=evolve(envelope, reverse_path=None)))
+        self.assertTrue(destinations.has_place("slow", other.entry.envelope))
+        self.assertIsNotNone(destinations.admit(other, "slow"))
+
+    @given(st.integers(4, 2000), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 400)), max_size=6))
+    def test_a_portion_has_a_place_wherever_it_goes(self, held: int, before: list[tuple[str, int]]) -> None:
+        destinations = Destinations(Limits(destination=1, first=1, held=held))
+        for name, count in before:
+            for _ in range(count):
+                if destinations.admit(CLAIM, name) is None:
+                    break
+        for name in "abcd":
+            if destinations.room and not destinations.has_enough(name):
+                for _ in range(min(destinations.room, destinations.portion)):
+                    self.assertIsNotNone(destinations.admit(CLAIM, name))
+
     def test_what_is_drained_does_not_begin(self) -> None:
         destinations = Destinations(Limits(destination=1))
         for name in "aab":
