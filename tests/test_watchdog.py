@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import faulthandler
+import signal
 import sys
 import sysconfig
 import threading
@@ -17,6 +19,7 @@ from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.net import watchdog
+from relay.net.exhaustion import Exhaustion
 from relay.net.frames import frame_of, place, stacks
 from relay.net.waiting import start
 from relay.net.watchdog import EVERY, Hopeless, Pulse, Recovered, Stalled, Watchdog
@@ -220,6 +223,36 @@ class CulpritTests(SynchronousTestCase):
 
     def test_it_is_nobody(self) -> None:
         self.assertEqual(culprit([Station("own", Slower())], sys._getframe()), "")
+
+
+class ExhaustionTests(SynchronousTestCase):
+    """What it is for is tried under twistd (tests/system/test_watchdog.py)."""
+
+    def left(self) -> float:
+        return signal.getitimer(signal.ITIMER_PROF)[0]
+
+    def test_it_is_put_off_as_long_as_somebody_is_well_and_nothing_of_it_stays(self) -> None:
+        exhaustion = Exhaustion(1000.0)
+        exhaustion.put_off()
+        self.assertEqual(self.left(), 0, "it has not begun")
+        exhaustion.start()
+        self.addCleanup(exhaustion.stop)
+        self.assertGreater(self.left(), 900)
+        signal.setitimer(signal.ITIMER_PROF, 500)
+        exhaustion.put_off()
+        self.assertGreater(self.left(), 900)
+        exhaustion.stop()
+        exhaustion.put_off()
+        self.assertEqual(self.left(), 0)
+        self.assertFalse(faulthandler.unregister(signal.SIGPROF))
+
+    def test_without_a_limit_or_where_a_profiler_listens_it_does_nothing(self) -> None:
+        Exhaustion(0).start()
+        self.assertEqual(self.left(), 0)
+        self.addCleanup(signal.signal, signal.SIGPROF, signal.signal(signal.SIGPROF, lambda *_: None))
+        exhaustion = Exhaustion(1000.0)
+        exhaustion.start()
+        self.assertEqual(self.left(), 0)
 
 
 class WatchdogTests(SynchronousTestCase):

@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from relay.net.clock import cancel
+from relay.net.exhaustion import Exhaustion
 from relay.net.frames import frame_of, place, stacks
 
 #: Seconds between two beats of the reactor, and between two looks at them.
@@ -134,6 +135,7 @@ class Watchdog:
         reactor's innermost frame is this one, or "".
         """
         self._pulse = Pulse(limit)
+        self._exhaustion = Exhaustion(limit)
         self._who = who
         self._log = log or Logger(namespace="relay.watchdog")
         self._end = end
@@ -145,14 +147,16 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Called in the reactor's thread."""
+        """Called in the reactor's thread, which is the main one."""
         self._reactors = threading.get_ident()
+        self._exhaustion.start()
         # With the first turn of a reactor that may not run yet: there may be clients in the second one.
         self._first = self._call_later(0, self._beating.start, EVERY)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
+        self._exhaustion.stop()
         cancel(self._first)
         if self._beating.running:
             self._beating.stop()
@@ -162,6 +166,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(EVERY):
+            self._exhaustion.put_off()
             finding = self._pulse.look(time.monotonic(), time.process_time())
             if finding is not None:
                 self.tell(finding)

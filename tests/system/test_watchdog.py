@@ -13,6 +13,7 @@ from tests.system.harness import MAILBOXES, RelayProcess, SystemTestCase, config
 pytestmark = pytest.mark.system
 
 POLICIES = """
+import re
 import time
 from pathlib import Path
 from zope.interface import implementer
@@ -50,6 +51,12 @@ class Loops(Sleeps):
             pass
         return ABSTAIN
 
+class Matches(Sleeps):
+    def route(self, inquiry):
+        if not probed(inquiry):
+            re.match("(a+)+$", "a" * 64 + "b")  # here it matches
+        return ABSTAIN
+
 class Blocks(Sleeps):
     blocking = True
     threads = 1
@@ -64,7 +71,7 @@ class Blocks(Sleeps):
         text = f"{type(answer).__name__} {self.world.store.get('asked')}"
         return Reject(Reply.of(554, "5.7.1", text), because="it has taken its time")
 """
-NAMES = ("Sleeps", "SleepsLater", "Loops", "Blocks")
+NAMES = ("Sleeps", "SleepsLater", "Loops", "Matches", "Blocks")
 POLICY = """
 [[policy]]
 name = "policy-{name}"
@@ -136,6 +143,15 @@ class WatchdogTests(StallCase):
         relay.start()
         self.assertEqual(relay.relayctl("queue", "retry", id, "--socket", "control.sock").returncode, 0)
         relay.event("delivered", id)
+
+    def test_so_does_one_that_lets_no_other_thread_run(self) -> None:
+        relay = self.begin("2", "Fatal", "Traceback")
+        with Telnet(relay.address()) as client:
+            client.say("HELO client.test")
+            client.say("MAIL FROM:<bob@client.test>")
+            client.send(b"RCPT TO:<x@matches.test>\r\n")
+            self.assertEqual(relay.wait(), -signal.SIGPROF)
+        self.assertRegex(relay.output.text(), rf'stalling\.py", line {line_of("# here it matches")} in route')
 
     def test_a_process_that_was_stopped_is_not_blamed(self) -> None:
         relay = self.begin("2")
