@@ -20,7 +20,7 @@ from relay.mail.facts import Facts
 from relay.mail.routing import ABSTAIN, Abstention, Delay, Note, Rewrite
 from relay.net.waiting import start
 from relay.policy.guard import Guard
-from relay.policy.looking import Look, noted
+from relay.policy.looking import LOOKS, Look
 from relay.policy.patience import Came, Late, Raised, wait
 from relay.policy.phases import Phase
 from relay.policy.steps import Asked, Observer, Skipped
@@ -173,8 +173,13 @@ class Asking:
             return self.at_once(inquiry, stop)
         looks: list[Look] = []
         began = self._clock.seconds()
-        verdict = noted(looks, lambda: self.at_once(inquiry, stop))
-        if isinstance(verdict, Deferred):
+        token = LOOKS.set(looks)
+        try:
+            verdict = self.at_once(inquiry, stop)
+        finally:
+            LOOKS.reset(token)
+        # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
+        if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred):
             return Thinking(verdict, looks, began)
         self._tell(inquiry, stop, verdict, looks, began)
         return verdict
