@@ -186,8 +186,10 @@ class Watchdog:
         if frame is None:
             return
         policy, where = self._who(frame), place(frame)
+        # A machine that is too busy keeps nobody's code from going on but ours.
+        log = self._log.error if policy else self._log.warn
         _apart(
-            lambda: self._log.error(
+            lambda: log(
                 "The reactor stands still for {seconds:.1f} s by now, and nobody is served: {culprit} {where}",
                 seconds=seconds,
                 culprit=f"the policy {policy} blocks at" if policy else "it is at",
