@@ -137,7 +137,8 @@ class PagesTests(SynchronousTestCase):
         (self.base / "srs.secret").write_text("0123456789abcdefghij\n")
 
     def test_each_policy_that_is_shipped_has_a_page(self) -> None:
-        self.assertEqual({page.stem for page in (DOCS / "policies").glob("*.md")}, set(SHIPPED))
+        pages = {page.stem for page in (DOCS / "policies").glob("*.md")}
+        self.assertEqual(pages - {"gallery", "tutorial"}, set(SHIPPED))
 
     def test_what_each_page_says_of_its_configuration_is_what_happens(self) -> None:
         for use in SHIPPED:

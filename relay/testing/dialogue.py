@@ -41,13 +41,23 @@ class Heard:
 
 
 @define
-class _Client:
+class Talker:
+    """A client's side of a session, that waits for its answers while the clock goes on."""
+
     conversation: Conversation
     advance: Callable[[], bool]
+    #: What was said, and the reply.
     replies: list[tuple[str, str]] = field(factory=list)
 
+    @classmethod
+    def calling(cls, factory: Any, address: str, clock: Clock) -> Talker:
+        """A client at this address, which has been greeted."""
+        talker = cls(Conversation(factory, address), _advancing(clock))
+        talker.hear("")
+        return talker
+
     def hear(self, said: str) -> str:
-        """One reply, for which it waits."""
+        """One reply."""
         lines: list[str] = []
         while not (lines and lines[-1][3:4] == " "):
             more = self.conversation.greeting if not self.replies and not lines else self.conversation.replies()
@@ -78,10 +88,10 @@ def _advancing(clock: Clock) -> Callable[[], bool]:
 
 
 def talk(dialogue: Dialogue, factory: Any, clock: Clock) -> Heard:
-    """Let the client send its message, to a listener's factory. It waits for its answers while the clock goes on."""
-    conversation = Conversation(factory, dialogue.client)
-    client = _Client(conversation, _advancing(clock))
-    if client.hear("").startswith("220"):
+    """Let the client send its message, to a listener's factory."""
+    client = Talker.calling(factory, dialogue.client, clock)
+    conversation = client.conversation
+    if client.replies[0][1].startswith("220"):
         *commands, data = dialogue.commands
         taken = 0
         for command in commands:

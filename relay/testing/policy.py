@@ -136,6 +136,8 @@ class Subject:
     policy: Any
     options: Mapping[str, Any] = field(factory=dict)
     names: Mapping[str, Any] = field(factory=dict)
+    #: What the `[[table]]`s of the configuration say, by their names.
+    tables: Mapping[str, Mapping[str, str]] = field(factory=dict, kw_only=True)
     inquiries: tuple[Question, ...] = ()
 
     @property
@@ -149,7 +151,11 @@ class Subject:
     @property
     def questions(self) -> list[Question]:
         """All that it is asked, in each of its phases."""
-        return list(in_each_phase(self.make(FakeWorld(self.names)), (*INQUIRIES, *self.inquiries)))
+        return list(in_each_phase(self.make(self.world()), (*INQUIRIES, *self.inquiries)))
+
+    def world(self) -> FakeWorld:
+        """A new world for it."""
+        return FakeWorld(self.names, tables=self.tables)
 
     def make(self, fake: FakeWorld) -> Any:
         """The policy, as it would be made for this world."""
@@ -161,7 +167,7 @@ class Subject:
 
     def asked(self, *questions: Question) -> list[Any]:
         """What a new policy in a new world says to these questions, one after the other."""
-        fake = FakeWorld(self.names)
+        fake = self.world()
         policy = self.make(fake)
         return [_answer(fake, policy, question) for question in questions]
 
@@ -185,7 +191,7 @@ def _answer(fake: FakeWorld, policy: Any, question: Question) -> Any:
 
 
 def _provides_a_policy_interface(subject: Subject) -> None:
-    policy = subject.make(FakeWorld(subject.names))
+    policy = subject.make(subject.world())
     provided = [phase for phase in PHASES if phase.providedBy(policy)]
     assert provided, "it provides no policy interface: say @implementer(IRoutingPolicy) above the class"
     for phase in provided:
@@ -223,7 +229,7 @@ def _answers_each_question_by_itself(subject: Subject) -> None:
 
 
 def _keeps_what_it_knows_in_its_store(subject: Subject) -> None:
-    lasting, restarted = FakeWorld(subject.names), FakeWorld(subject.names)
+    lasting, restarted = subject.world(), subject.world()
     policy = subject.make(lasting)
     for question in subject.questions:
         verdict = _answer(lasting, policy, question)
@@ -236,6 +242,7 @@ def check_policy(
     options: Mapping[str, Any] | None = None,
     *,
     names: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Mapping[str, str]] | None = None,
     inquiries: Iterable[Question] = (),
     remembers: bool = False,
 ) -> None:
@@ -243,12 +250,13 @@ def check_policy(
     Whether a policy keeps its contract. Raises `AssertionError` if not, or what the policy raises.
 
     `policy` is a policy class, an `IPolicyMaker`, or the word for `use` of one that is installed; `options` are as the
-    configuration would have them; `names` is what is in the DNS. `inquiries` are asked beside the usual ones: best of
-    all some that it does not abstain from; one about a recipient is asked in each phase that the policy provides, all
-    others in theirs. `remembers` says that its answer may depend on those before (a limit): on what is in
-    `world.store`, and on nothing else, so that a restart loses nothing and somebody may ask without leaving a trace.
+    configuration would have them; `names` is what is in the DNS, `tables` what the tables say, by name. `inquiries`
+    are asked beside the usual ones: best of all some that it does not abstain from; one about a recipient is asked in
+    each phase that the policy provides, all others in theirs. `remembers` says that its answer may depend on those
+    before (a limit): on what is in `world.store`, and on nothing else, so that a restart loses nothing and somebody
+    may ask without leaving a trace.
     """
-    subject = Subject(policy, options or {}, names or {}, tuple(inquiries))
+    subject = Subject(policy, options or {}, names or {}, tuple(inquiries), tables=tables or {})
     _provides_a_policy_interface(subject)
     _knows_its_options(subject)
     _answers_with_verdicts(subject)
@@ -264,12 +272,13 @@ class PolicyContract:
     policy: ClassVar[Any]
     options: ClassVar[Mapping[str, Any]] = {}
     names: ClassVar[Mapping[str, Any]] = {}
+    tables: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     inquiries: ClassVar[Iterable[Question]] = ()
     remembers: ClassVar[bool] = False
 
     @property
     def subject(self) -> Subject:
-        return Subject(self.policy, self.options, self.names, tuple(self.inquiries))
+        return Subject(self.policy, self.options, self.names, tuple(self.inquiries), tables=self.tables)
 
     def ask(self, recipient: str, *arguments: Any, **more: Any) -> Any:
         """The verdict of a new policy about a recipient; the other arguments are those of `inquiry`."""
