@@ -78,6 +78,7 @@ from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain
 from relay.policy.guard import Networks
+from relay.policy.observing import Observers
 from relay.policy.suppressing import Suppressing
 from relay.policy.tables import Apart, Tables
 from relay.reception import Reception, Turnstile
@@ -170,6 +171,8 @@ class Permanent:
     limiter: Limiter
     #: Messages that wait for their commit.
     turnstile: Turnstile
+    #: Policies that see what happens.
+    observers: Observers
 
 
 @define(eq=False)
@@ -229,6 +232,7 @@ class Relay:
         permanent.admission.adopt(settings.limits, settings.trusted)
         permanent.limiter.adopt(failure_limits(settings.limits))
         permanent.turnstile.adopt(settings.limits.waiting_commits)
+        permanent.observers.adopt(generation.chain.stations)
         for listener in self.listeners:
             listener.factory.doorway = generation.doorways[listener.settings.name]
         self.generation = generation
@@ -251,7 +255,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     """
     clock = surroundings.clock
     listed = surroundings.suppressions
-    meter = Meter(surroundings.maillog if listed is None else Teed(surroundings.maillog, listed))
+    observers = Observers(Logger(namespace="relay.policy"))
+    meter = Meter(Teed(surroundings.maillog, *(() if listed is None else (listed,)), observers))
     surroundings = evolve(surroundings, maillog=meter)
     policies = _policies(settings, surroundings, file)
     conduct = _conduct(settings, surroundings, policies, file)
@@ -260,7 +265,9 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
         Admission(settings.limits, settings.trusted, clock),
         Limiter(clock, failure_limits(settings.limits)),
         Turnstile(settings.limits.waiting_commits),
+        observers,
     )
+    observers.adopt(policies.chain.stations)
     generation = _generation(settings, surroundings, policies, conduct, permanent, file)
     listeners = tuple(Listener(each, SmtpServerFactory(generation.doorways[each.name])) for each in settings.listener)
     return Relay(generation, permanent, listeners, clock.seconds(), meter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,15 +15,16 @@ from relay.policy.asking import Station
 class Observers:
     """Hands each event to all stations whose policies observe. What one of them raises is its own affair."""
 
-    def __init__(self, stations: Iterable[Station], log: Logger) -> None:
+    def __init__(self, log: Logger) -> None:
+        """Nobody observes until stations are adopted."""
+        self._log = log
+        self._observers: tuple[tuple[str, Callable[[str, Mapping[str, object]], object]], ...] = ()
+
+    def adopt(self, stations: Iterable[Station]) -> None:
+        """From now on those of these observe whose policies do, and nobody else."""
         self._observers = tuple(
             (station.name, station.policy.observe) for station in stations if IObserver.providedBy(station.policy)
         )
-        self._log = log
-
-    def __bool__(self) -> bool:
-        """Whether anybody observes."""
-        return bool(self._observers)
 
     def event(self, what: str, /, **fields: object) -> None:
         for name, observe in self._observers:
