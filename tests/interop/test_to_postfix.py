@@ -14,7 +14,7 @@ import pytest
 from tests.interop.house import BOXES, InteropTestCase, arrived, logged, send_chunks
 from tests.interop.mails import BIG, EVERYTHING, assert_same, mail, report, subject, trace, without_trace
 from tests.interop.office import STRANGERS, write_authority, write_certificate
-from tests.interop.peers import free_port, until
+from tests.interop.peers import free_port, run, until
 from tests.interop.postfix import Postfix
 from tests.system.harness import RelayProcess, configuration
 
@@ -45,6 +45,8 @@ PORTS: Final[Mapping[str, Mapping[str, str]]] = {
     "unchunked": {"smtpd_discard_ehlo_keywords": "chunking"},
     "silent": {"smtpd_discard_ehlo_keywords": "dsn"},
 }
+#: How smtp-source numbers its messages.
+NUMBER: Final = re.compile(rb"^Message-Id: <([^>]+)>", re.MULTILINE | re.IGNORECASE)
 LONG_AGO: Final = datetime(2020, 2, 2, tzinfo=UTC)
 
 
@@ -145,6 +147,36 @@ class ToPostfixTests(InteropTestCase):
             return any(session.get("bdat", 0) > 10 for session in self.postfix.sessions("good"))
 
         until(many, lambda: str(self.postfix.sessions("good")))
+
+    def test_messages_that_follow_each_other_closely_all_arrive_and_postfix_has_no_objections(self) -> None:
+        def numbers(messages: list[bytes]) -> set[bytes]:
+            return {number for octets in messages for number in NUMBER.findall(octets)}
+
+        count, before = 300, self.postfix.delivered(0)
+        host, port = self.relay_process.address()
+        words = (
+            "-s",
+            "50",
+            "-m",
+            str(count),
+            "-l",
+            "2000",
+            "-d",
+            "-f",
+            "bob@client.test",
+            "-t",
+            "all@none.silent.test",
+        )
+        run("smtp-source", *words, f"{host}:{port}")
+        after = self.postfix.delivered(len(before) + count, 60)
+        self.assertEqual((len(after) - len(before), len(numbers(after) - numbers(before))), (count, count))
+        self.assertNotIn("pipelining", self.postfix.log)
+
+        def reused() -> bool:
+            return any(session.get("mail", 0) > 5 for session in self.postfix.sessions("silent"))
+
+        # Each session ends when nothing has come for five seconds.
+        until(reused, lambda: str(self.postfix.sessions("silent")))
 
     def test_wishes_for_notices_go_on_to_a_server_that_knows_of_them(self) -> None:
         client = self.client()
