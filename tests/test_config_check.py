@@ -144,7 +144,8 @@ class CheckTests(SynchronousTestCase):
         result = self.check(str(self.file))
         self.assertEqual(result.exit_code, os.EX_CONFIG)
         self.assertRegex(
-            result.stderr, rf"^{self.file}:7: policy\.1\.examples\.2: c@b\.example from <> should be 'accept', but it is"
+            result.stderr,
+            rf"^{self.file}:7: policy\.1\.examples\.2: c@b\.example from <> should be 'accept', but it is",
         )
         self.assertEqual(len(result.stderr.splitlines()), 1)
 

@@ -137,6 +137,7 @@ def by_shape(command: Command) -> None:
     queue = {"entries": 1, "waiting": 1, "active": 1, "held": 1, "corrupt": 1, "oldest_age": 6600.0}
     listener = {"name": "local", "address": "127.0.0.1:2525", "connections": 1}
     top = {"version": "0.1.0", "hostname": "mx.example.org", "pid": 1, "up": 7500.0, "accepting": True}
+    top["configuration"] = {"file": "etc/relay.toml", "digest": "5d2c0b0a3d1f", "for": 725.0}
     said = [re.sub("[0-9]+", "1", line) for line in status_lines({**top, "listeners": [listener], "queue": queue})]
     shown = [re.sub("[0-9]+", "1", line) for line in command.shown]
     fits = len(said) == len(shown) and all(map(fnmatch.fnmatchcase, said, shown))
@@ -154,8 +155,20 @@ def by_running(command: Command) -> None:
     assert matches or not command.shown, f"{command.shown}, but it says {said}"
 
 
+#: Those of docs/policies/tutorial.md, in their order and with what they print.
+_TUTORIAL = by_test("tests/packaging/test_tutorial.py::TutorialTests::test_the_page_is_true_word_for_word")
+
 #: By what a command looks like: the first that fits says how it is tried.
 TRIED: Mapping[str, Callable[[Command], None]] = {
+    "python3 -m venv venv": _TUTORIAL,
+    ". venv/bin/activate": _TUTORIAL,
+    "pip install 'relay-mta[[]testing]'": _TUTORIAL,
+    "relayctl new-policy expiring": _TUTORIAL,
+    "cd relay-expiring": _TUTORIAL,
+    "python -m pytest -q": _TUTORIAL,
+    "pip wheel --quiet --no-deps --wheel-dir dist .": _TUTORIAL,
+    "pip install --quiet dist/relay_expiring-*.whl": _TUTORIAL,
+    "relayctl check relay.toml": _TUTORIAL,
     "make *": by_make,
     "nc 127.0.0.1 *": by_hand,
     "telnet 127.0.0.1 *": by_hand,
