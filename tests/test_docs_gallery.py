@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from attrs import frozen
 from twisted.internet.task import Clock
@@ -74,7 +75,7 @@ class Played:
         self.case: Mapping[str, str] = {}
 
         def serve(asked: Asked) -> Said:
-            assert asked.url.endswith(self.case["recipient"]), asked
+            assert unquote(asked.url).endswith(self.case["recipient"]), asked
             return served(self.case)
 
         outside = Outside(FakeNames(), FakeHttp(serve), {})
