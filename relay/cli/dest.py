@@ -86,6 +86,8 @@ def lines(destinations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def detail(view: Mapping[str, Any]) -> Iterator[str]:
     """One destination, at length."""
     under_way = f"{view['active']} under way of {view['limit']} at most"
+    if view.get("trailing"):
+        under_way += f", {view['trailing']} more await only their answer"
     yield f"{shown(view['name'])}: {under_way}, {view['ready']} wait for their turn"
     if view.get("rate"):
         yield f"rate: {view['rate']}"

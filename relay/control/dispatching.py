@@ -90,6 +90,7 @@ def view(condition: Condition) -> DestinationView:
     return DestinationView(
         condition.name,
         active=condition.active,
+        trailing=condition.trailing,
         limit=condition.limit,
         ready=condition.waiting,
         obstacle=_obstacle(condition),

@@ -51,6 +51,8 @@ class DestinationView:
     rate: str = ""
     #: What was met lately, the newest last: when, and in words.
     met: tuple[tuple[float, str], ...] = ()
+    #: Attempts that have said all and only await the answer: others begin meanwhile.
+    trailing: int = 0
 
 
 def why(queued: Queued, now: float, destination: DestinationView | None = None) -> Reason:
