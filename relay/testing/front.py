@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.task import Clock
 
 from relay.assembly import Relay, Surroundings, assemble
@@ -88,14 +88,13 @@ class Accepted:
 
 
 class KeepingSpool(MemorySpool):
-    """A spool in memory that keeps what was enrolled in `accepted`, and claims nothing: nobody carries it."""
+    """A spool in memory that keeps what was enrolled in `accepted`. The dispatcher does not run: nobody carries it."""
 
     def __init__(self, clock: IClock) -> None:
         super().__init__(clock)
         self.accepted: list[Accepted] = []
 
     async def commit(self, steps: Sequence[Step]) -> tuple[Claim, ...]:
-        steps = [evolve(step, lease=None) if isinstance(step, Enrol) else step for step in steps]
         enrolled = [(step, _octets(step)) for step in steps if isinstance(step, Enrol)]
         claims = await super().commit(steps)
         for step, octets in enrolled:

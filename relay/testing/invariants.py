@@ -155,8 +155,14 @@ def _foreign(own: Sequence[str]) -> SearchStrategy[Address]:
     return there | st.builds(Address, locals_, st.sampled_from(own))
 
 
-def _is_foreign(address: Address) -> bool:
-    return address.domain == "[198.51.100.25]" or f".{address.domain}".endswith(f".{ELSEWHERE}")
+def _goes_elsewhere(copy: Recipient) -> bool:
+    if not isinstance(copy.route, Forward):
+        return False
+    return any(map(_is_foreign, (copy.address.domain, *(hop.name for hop in copy.route.next_hops))))
+
+
+def _is_foreign(domain: str) -> bool:
+    return domain == "[198.51.100.25]" or f".{domain}".endswith(f".{ELSEWHERE}")
 
 
 def check_no_open_relay(
@@ -195,7 +201,7 @@ def check_no_open_relay(
             talk(dialogue, front.relay.listeners[at].factory, clock)
         for message in front.spool.accepted:
             for copy in message.copies:
-                assert not (isinstance(copy.route, Forward) and _is_foreign(copy.address)), (
+                assert not _goes_elsewhere(copy), (
                     f"an open relay: the policy {copy.policy!r} sends mail from {dialogue.client}, a stranger, at "
                     f"{site.given.settings.listener[at].name} to {copy.address}, by way of {copy.destination}"
                 )
@@ -255,6 +261,7 @@ def _explained(front: Front, said: str, reply: str) -> None:
 # No acknowledged mail is lost.
 
 _FINAL: Final = frozenset({"delivered", "relayed", "failed", "discarded", "deleted"})
+
 
 def _kill(world: MailWorld) -> None:
     """
