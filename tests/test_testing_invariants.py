@@ -132,6 +132,15 @@ class InvariantsCase(SynchronousTestCase):
         return str(self.assertRaises(AssertionError, check, *arguments, base=self.base, **more))
 
 
+class ExamplesTests(SynchronousTestCase):
+    def test_they_hold_of_the_configurations_that_come_with_the_relay(self) -> None:
+        files = sorted((Path(__file__).parent.parent / "etc/examples").glob("*.toml"))
+        self.assertNotEqual(files, [])
+        for file in files:
+            for check in check_no_open_relay, check_refusals_explained, check_nothing_lost:
+                check(file, own=["example.org"], examples=25)
+
+
 class OpenRelayTests(InvariantsCase):
     def test_a_careful_site_is_none(self) -> None:
         check_no_open_relay(SITE, own=["here.example"], base=self.base)
