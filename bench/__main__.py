@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import evolve
 
 import bench
-from bench import handshakes, idle
+from bench import handshakes, idle, policies
 from bench.machine import described, sentence
 from bench.measuring import Bench
 from bench.report import as_json, text
@@ -89,6 +89,12 @@ def others(folder: Path) -> None:
     """See that the other scripts run, too. Of what they are to show only resumption does not depend on the machine."""
     for tls in (False, True):
         print(f"\n{idle.measure(_made(folder / f'idle{tls:d}'), 100, tls=tls)}")
+    for found in (
+        *policies.engine(folder),
+        *policies.others(_made(folder / "policies")),
+        *policies.large(folder, 1000),
+    ):
+        print(found)
     for compared in handshakes.measured(_made(folder / "handshakes"), 20, rounds=1):
         print(f"\n{compared}")
         if not compared.resumes:
