@@ -15,7 +15,8 @@ adds. Agents of this machine take everything and do nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -146,13 +147,23 @@ def _for_each(strategy: SearchStrategy[_T], examples: int, check: Callable[[_T],
 # Never an open relay.
 
 
+#: Domains of nobody of ours, and local parts that mean somebody there, for who reads them wrongly.
+_THERE: Final = (ELSEWHERE, f"sub.{ELSEWHERE}", "[198.51.100.25]")
+_TRICKS: Final = (f"user%{ELSEWHERE}", f"user@{ELSEWHERE}", f"{ELSEWHERE}!user", f"@{ELSEWHERE}:user")
+
+
 def _foreign(own: Sequence[str]) -> SearchStrategy[Address]:
-    """Addresses elsewhere; and those that mean somebody there, for who reads them wrongly."""
-    there = addresses(st.sampled_from((ELSEWHERE, f"sub.{ELSEWHERE}", "[198.51.100.25]")))
-    if not own:
-        return there
-    locals_ = st.sampled_from((f"user%{ELSEWHERE}", f"user@{ELSEWHERE}", f"{ELSEWHERE}!user", f"@{ELSEWHERE}:user"))
-    return there | st.builds(Address, locals_, st.sampled_from(own))
+    there = addresses(st.sampled_from(_THERE))
+    return there | st.builds(Address, st.sampled_from(_TRICKS), st.sampled_from(own)) if own else there
+
+
+def _plain_attempts(strangers: Iterable[str], own: Sequence[str]) -> Iterator[Dialogue]:
+    """One client of each kind, with one sender of each kind and one recipient of each kind: what everybody tries."""
+    recipients = [Address("user", domain) for domain in _THERE]
+    recipients += [Address(local, domain) for domain in own for local in _TRICKS]
+    senders = [None, *(Address("user", domain) for domain in (_SENDER, ELSEWHERE, *own))]
+    for client, sender, recipient in product(strangers, senders, recipients):
+        yield Dialogue(client, f"client.{_SENDER}", sender, (recipient,), b"Subject: hello\r\n\r\nHi!\r\n")
 
 
 def _goes_elsewhere(copy: Recipient) -> bool:
@@ -181,15 +192,17 @@ def check_no_open_relay(
 
     Tried at each listener that is not for this machine alone, from the addresses `strangers`, who have not said who
     they are; from all kinds of senders, also from those `own` domains that the relay takes mail for. Who is told to
-    come again later does so. A copy for somebody elsewhere that would be forwarded is the failure.
+    come again later does so. A copy for somebody elsewhere that would be forwarded is the failure. First each kind of
+    client, sender and recipient is tried once, and then so many `examples`.
     """
+    strangers = tuple(strangers)
     site, ours = _site(configuration, policies, base, names, http), [canonical_domain(each) for each in own]
     if not site.public:
         raise ValueError("no listener of this configuration can be reached by strangers: there is nothing to try")
     senders = st.none() | addresses(st.sampled_from((_SENDER, ELSEWHERE, *ours)))
     strategy = st.tuples(
         st.sampled_from(site.public),
-        dialogues(_foreign(ours), senders=senders, clients=st.sampled_from(tuple(strangers)), most=2),
+        dialogues(_foreign(ours), senders=senders, clients=st.sampled_from(strangers), most=2),
     )
 
     def check(example: tuple[int, Dialogue]) -> None:
@@ -206,6 +219,8 @@ def check_no_open_relay(
                     f"{site.given.settings.listener[at].name} to {copy.address}, by way of {copy.destination}"
                 )
 
+    for attempt in product(site.public, _plain_attempts(strangers, ours)):
+        check(attempt)
     _for_each(strategy, examples, check)
 
 
