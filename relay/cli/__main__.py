@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from relay.cli.relayctl import main
 
-main(prog_name="relayctl")
+if __name__ == "__main__":
+    main(prog_name="relayctl")
