@@ -817,8 +817,11 @@ class IScreening(Interface):
         made.
         """
 
-    async def sender(inquiry: SenderInquiry, observe: Any = None) -> Admission:
-        """Whether mail is taken from this sender."""
+    async def sender(inquiry: SenderInquiry, observe: Any = None, until: float | None = None) -> Admission:
+        """
+        Whether mail is taken from this sender. `until`, by `IClock.seconds`: when that has to be known, where the same
+        command has asked about the client.
+        """
 
     def content_policies(inquiry: Inquiry) -> tuple[int, ...]:
         """

@@ -770,7 +770,7 @@ class PatientTests(ListenerCase):
         self.people.check_password = stubborn  # type: ignore[method-assign]
         client = self.secured(SUBMISSION)
         self.assertEqual(self.codes(client, f"AUTH PLAIN {plain('ann', 'secret')}"), [])
-        self.world.pass_time(31)
+        self.world.pass_time(36)
         self.assertEqual(client.octets[:3], b"421")
         self.assertIsNotNone(client.lost)
 
@@ -780,7 +780,7 @@ class PatientTests(ListenerCase):
             self.people.waiting = Deferred()
             client = self.secured(SUBMISSION)
             self.say(client, right)
-            self.world.pass_time(31)
+            self.world.pass_time(36)
             self.assertEqual(client.octets[:3], b"451")
             client.transport.abortConnection()
             self.world.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -19,7 +20,7 @@ from relay.net.admission import Admission
 from relay.net.clock import ReactorClock
 from relay.net.doorway import Arrival, Doorway
 from relay.net.listener import SmtpServerFactory
-from relay.net.server import SmtpServer
+from relay.net.server import MARGIN, SmtpServer
 from relay.smtp import answers
 from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit
 from relay.smtp.profile import Profile, SessionLimits
@@ -57,9 +58,9 @@ class Scripted:
 
     known = None
 
-    def __init__(self, refusal: Reply | None) -> None:
+    def __init__(self, refusal: Reply | None, script: Mapping[type[Question], Any] | None = None) -> None:
         self.refusal = refusal
-        self.script: dict[type[Question], Any] = {}
+        self.script = dict(script or {})
         self.taken = b""
         self.is_lost = 0
 
@@ -100,9 +101,11 @@ class ServerCase(SynchronousTestCase):
         self.time = Clock()
         clock = ReactorClock(self.time, lambda: 1.7e9)
         self.visits: list[Scripted] = []
+        #: What each of them begins with.
+        self.script: dict[type[Question], Any] = {}
 
         def admit(arrival: Arrival) -> tuple[ServerSession, Scripted]:
-            self.visits.append(Scripted(arrival.refusal))
+            self.visits.append(Scripted(arrival.refusal, self.script))
             return ServerSession(PROFILE, self.session_limits), self.visits[-1]
 
         admission = Admission(self.limits, [], clock)
@@ -226,10 +229,19 @@ class DeadlineTests(ServerCase):
         server, visit, wire = self.greeted()
         visit.script[Noop] = Deferred[Reply]()
         server.dataReceived(b"NOOP\r\nRSET\r\n")
-        self.time.advance(29)
+        self.time.advance(30 + MARGIN - 1)
         self.assertEqual(wire.said(), [])
         self.time.advance(2)
         self.assertEqual(wire.said(), [451, 250])
+
+    def test_whom_nobody_can_greet_is_told_so_and_let_go(self) -> None:
+        for answer in (LookupError(), Deferred[Reply]()):
+            self.script = {Connected: answer}
+            _, _, wire = self.connect()
+            self.time.advance(30 + MARGIN + 1)
+            self.assertEqual(wire.value(), b"421 4.3.0 Local error, closing\r\n")
+            self.assertTrue(wire.disconnecting)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_a_commit_that_takes_too_long_is_not_called_anything(self) -> None:
         server, visit, wire = self.greeted()

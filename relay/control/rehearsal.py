@@ -269,8 +269,8 @@ class _WithoutContents:
     async def connect(self, inquiry: ConnectionInquiry, observe: Any = None) -> Admission:
         return await self._screening.connect(inquiry, observe)
 
-    async def sender(self, inquiry: SenderInquiry, observe: Any = None) -> Admission:
-        return await self._screening.sender(inquiry, observe)
+    async def sender(self, inquiry: SenderInquiry, observe: Any = None, until: float | None = None) -> Admission:
+        return await self._screening.sender(inquiry, observe, until)
 
     def content_policies(self, inquiry: Inquiry) -> tuple[int, ...]:
         return ()

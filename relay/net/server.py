@@ -36,6 +36,8 @@ from relay.smtp.server import State
 
 #: Seconds that an answer takes once a client has made too many errors.
 SLOWNESS: Final = 1.0
+#: Seconds that whoever answers gets beyond its own deadlines: what comes of these has a policy's name, and a reference.
+MARGIN: Final = 5.0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -230,40 +232,41 @@ class SmtpServer(Protocol):
             if type(answer) is not Reply:
                 answer = start(answer)
         except Exception:
-            return self._failed(Failure())
-        slow, delay = self._session.slow, 0.0
+            return self._failed(Failure(), question)
+        delayed, delay = self._session.slow or type(question) is Connected, 0.0
         # `isinstance` is slow to say whether something is a Deferred.
         if type(answer) is Reply or type(answer) is Verdicts:
-            if slow or type(question) is Connected:
+            if delayed:
                 delay = self._delay(question, answer)
             if not delay:
                 return answer
             owed = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
         else:
             owed = cast(Deferred[Answer], answer)
-            if slow:
-                owed.addCallback(self._slowed, question)
-                delay = SLOWNESS
+            if delayed:
+                owed.addCallback(self._kept_back, question, self._doorway.clock.seconds())
+                delay = self._doorway.greeting_delay if type(question) is Connected else SLOWNESS
         self._owed, self._asked = owed, question
         limits = self._doorway.limits
-        patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command
+        patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command + MARGIN
         self._owed_until = self._deadline.within(delay + patience)
         owed.addCallbacks(self._answered, self._not_answered)
         return None
 
-    def _slowed(self, answer: Answer, question: Question) -> Answer | Deferred[Answer]:
-        """The answer, after the time that it has to wait for."""
-        delay = self._delay(question, answer)
-        return deferLater(cast(Any, self._doorway.clock), delay, lambda: answer) if delay else answer
+    def _kept_back(self, answer: Answer, question: Question, since: float) -> Answer | Deferred[Answer]:
+        """The answer, after the time that it has to wait for. A greeting that was thought about has waited already."""
+        clock, delay = self._doorway.clock, self._delay(question, answer)
+        if type(question) is Connected:
+            delay -= clock.seconds() - since
+        return deferLater(cast(Any, clock), delay, lambda: answer) if delay > 0 else answer
 
     def _delay(self, question: Question, answer: Answer) -> float:
         """Seconds for which an answer that is known is kept back."""
-        if isinstance(question, Connected):
-            delay, arrival = self._doorway.greeting_delay, self._arrival
-            # Who may not stay is not kept here for it.
-            waits = delay and arrival.refusal is None and not self._doorway.admission.is_trusted(arrival.address)
-            return delay if waits else 0.0
         negative = isinstance(answer, Reply) and answer.code >= 400
+        if isinstance(question, Connected):
+            # Who may not stay is not kept here for it.
+            waits = not negative and not self._doorway.admission.is_trusted(self._arrival.address)
+            return self._doorway.greeting_delay if waits else 0.0
         return SLOWNESS if negative and self._session.slow else 0.0
 
     # One session after another.
@@ -299,9 +302,9 @@ class SmtpServer(Protocol):
             self._converse(said)
 
     def _not_answered(self, failure: Failure) -> None:
-        self._answered(self._failed(failure))
+        self._answered(self._failed(failure, self._asked))
 
-    def _failed(self, failure: Failure) -> Reply | None:
+    def _failed(self, failure: Failure, question: Question | None) -> Reply | None:
         """Ours to explain, in the log only; the client hears 451, or nothing where that might be a lie."""
         if failure.check(OutcomeUnknown):
             self._doorway.log.failure("It is unknown whether a message was kept: closing without a reply", failure)
@@ -309,7 +312,8 @@ class SmtpServer(Protocol):
             return None
         if not failure.check(CancelledError):
             self._doorway.log.failure("An answer failed, the client is told 451", failure)
-        return answers.OUR_FAULT
+        # Whom nobody could greet is no guest, and a greeting has codes of its own (RFC 5321 section 3.1).
+        return answers.GIVEN_UP if type(question) is Connected else answers.OUR_FAULT
 
     def stop(self) -> None:
         """Finish what is in flight, then say 421 and close. The listener takes no new connections any more."""

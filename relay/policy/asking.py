@@ -126,15 +126,22 @@ class Asking:
     __slots__ = ("_clock", "_deadline", "_log", "_observe", "_stops", "_timeout")
 
     def __init__(
-        self, stops: tuple[Stop, ...], clock: IClock, log: Logger, timeout: float, observe: Observer | None
+        self,
+        stops: tuple[Stop, ...],
+        clock: IClock,
+        log: Logger,
+        timeout: float,
+        observe: Observer | None,
+        until: float | None = None,
     ) -> None:
+        """`until`: the deadline, where the decision shares one with another one; by `IClock.seconds`."""
         self._stops = stops
         self._clock = clock
         self._log = log
         self._timeout = timeout
         self._observe = observe
         #: Set when something waits: what does not wait takes no time that anybody could measure.
-        self._deadline: float | None = None
+        self._deadline = until
 
     async def first(
         self, inquiry: Inquiry, place: int = 0, said: Verdict | Deferred[Any] | Thinking = NOTHING

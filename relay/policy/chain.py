@@ -81,8 +81,10 @@ class Chain:
     async def connect(self, inquiry: ConnectionInquiry, observe: Observer | None = None) -> Admission:
         return _admission(await self._asking(self._connection, observe).first(inquiry))
 
-    async def sender(self, inquiry: SenderInquiry, observe: Observer | None = None) -> Admission:
-        return _admission(await self._asking(self._sender, observe).first(inquiry))
+    async def sender(
+        self, inquiry: SenderInquiry, observe: Observer | None = None, until: float | None = None
+    ) -> Admission:
+        return _admission(await self._asking(self._sender, observe, until).first(inquiry))
 
     async def route(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision:
         return await self._routed(self._asking(self._recipient, observe), inquiry)
@@ -146,8 +148,8 @@ class Chain:
             return Refused(OUR_FAULT, name, "it stands for others now")
         return _placed(inquiry, verdict, name, facts)
 
-    def _asking(self, stops: tuple[Stop, ...], observe: Observer | None) -> Asking:
-        return Asking(stops, self._clock, self._log, self._timeout, observe)
+    def _asking(self, stops: tuple[Stop, ...], observe: Observer | None, until: float | None = None) -> Asking:
+        return Asking(stops, self._clock, self._log, self._timeout, observe, until)
 
 
 async def _rule(asking: Asking, inquiry: Inquiry, place: int, said: Any = NOTHING) -> Ruling:

@@ -41,11 +41,18 @@ async def meet(client: Client, reception: Reception, screening: IScreening) -> K
     return Known(admission.facts, tuple(steps))
 
 
-async def consider(mail: Mail, client: Client, known: Known, reception: Reception, screening: IScreening) -> Known:
-    """The sender phase: what is known behind MAIL, or why this sender is refused."""
+async def consider(
+    mail: Mail,
+    client: Client,
+    known: Known,
+    reception: Reception,
+    screening: IScreening,
+    until: float | None = None,
+) -> Known:
+    """The sender phase: what is known behind MAIL, or why this sender is refused. `until` as of `IScreening.sender`."""
     steps: list[Any] = [*known.steps]
     inquiry = SenderInquiry(client, mail.reverse_path, mail.size, known.facts)
-    admission: Admission = await screening.sender(inquiry, observer(reception, steps))
+    admission: Admission = await screening.sender(inquiry, observer(reception, steps), until)
     if isinstance(admission, Refused):
         return Known(known.facts, tuple(steps), admission)
     return Known(admission.facts, tuple(steps))

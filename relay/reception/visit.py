@@ -251,11 +251,15 @@ class Visit:
 
     async def _screened(self, mail: Mail, said: Envelope, screening: IScreening) -> Reply:
         """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
-        if self.known is None and (refused := await self._stranger()) is not None:
-            return refused
-        reception, known = self._reception, self.known or NOBODY
+        reception, until = self._reception, None
+        if self.known is None:
+            # All policies together have so long for a command, whatever they are asked at it.
+            until = reception.clock.seconds() + reception.limits.policies_at_command
+            if (refused := await self._stranger()) is not None:
+                return refused
+        known = self.known or NOBODY
         if screening.asks_senders:
-            known = await consider(mail, self._client, known, reception, screening)
+            known = await consider(mail, self._client, known, reception, screening, until)
             if known.refused is not None:
                 return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
         each = mail.prdr or self._client.lmtp
