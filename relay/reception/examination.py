@@ -145,7 +145,7 @@ class Examination:
             )
             return Judged(Verdicts(replies, answers.CONTENT_OK), taken, editors=outcome.editors)
         temporary = any(isinstance(ruled.verdict, Delay) for ruled in outcome.each)
-        if transaction.envelope.client.user is not None and not temporary:
+        if transaction.can_be_told and not temporary:
             # Somebody who is known is told by a notice: a placement that is refused fails behind the 250.
             return Judged(None, placements, editors=outcome.editors)
         if mixed == "hold":

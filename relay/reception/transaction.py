@@ -67,6 +67,11 @@ class Transaction:
         return evolve(self, placements=placements, steps=(*self.steps, *steps))
 
     @property
+    def can_be_told(self) -> bool:
+        """Whether a notice reaches the sender: somebody who is known, and who has an address."""
+        return self.envelope.client.user is not None and self.envelope.reverse_path is not None
+
+    @property
     def named(self) -> tuple[Address, ...]:
         """The recipients that were accepted, as the client has named them."""
         return tuple(dict.fromkeys(placement.original for placement in self.placements))

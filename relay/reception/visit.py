@@ -318,9 +318,13 @@ class Visit:
         steps: list[Any],
         screening: IScreening,
     ) -> Reply:
-        """Who has other policies about content than those before it comes in a transaction of its own."""
+        """
+        Who has other policies about content than those before it comes in a transaction of its own, unless its sender
+        can be told by a notice.
+        """
         inquiry = evolve(inquiry, facts=placements[0].facts)
-        if self._reception.mixed == "split" and transaction.asked and not transaction.each:
+        told_apart = transaction.each or transaction.can_be_told
+        if self._reception.mixed == "split" and transaction.asked and not told_apart:
             before = screening.content_policies(transaction.asked[0])
             if screening.content_policies(inquiry) != before:
                 self._log_refusal(
