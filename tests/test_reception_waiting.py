@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history.memory import MemoryHistory
@@ -150,3 +150,55 @@ class GreetingDelayTests(WaitingCase):
                     answer.callback(verdict)
                 self.assertEqual(len([*client.greeting, *client.replies()]), 1)
                 self.assertTrue(client.closed or client.say("EHLO client.test")[0].startswith("503"))
+
+
+class GoneTests(WaitingCase):
+    """The client does not wait."""
+
+    def test_who_thinks_about_its_message_may_stop_and_nobody_else_is_asked(self) -> None:
+        for phase in PHASES:
+            self.setUp()
+            cancelled: list[Any] = []
+            Script.says = {phase: lambda inquiry, cancelled=cancelled: Deferred(cancelled.append)}
+            world = self.world()
+            client = self.reach(world, phase)
+            client.hang_up()
+            self.heard_within(world, client, 60)
+            self.assertEqual((len(cancelled), len(Script.asked[phase])), (1, 1), phase)
+            self.assertEqual([what for what, _ in world.log.events if what != "connection"], [])
+
+    def test_nor_is_anybody_who_does_not_let_go(self) -> None:
+        async def stubborn(inquiry: Any) -> Any:
+            try:
+                await Deferred()
+            except CancelledError:
+                return ABSTAIN
+
+        world = self.world()
+        Script.says = {"content": stubborn}
+        self.reach(world, "content").hang_up()
+        self.assertEqual(len(Script.asked["content"]), 1)
+        world.settle()
+        self.assertEqual(world.mailboxes, {})
+
+
+class GoneWhileReadingTests(WaitingCase):
+    script = "Reading"
+
+    def test_there_is_nothing_left_to_read_and_nobody_complains(self) -> None:
+        read: list[bytes] = []
+
+        async def reads(inquiry: Any) -> Any:
+            try:
+                await Deferred()
+            finally:
+                read.append(b"".join(inquiry.blocks()))
+            return ABSTAIN
+
+        world = self.world()
+        Script.says = {"content": reads}
+        self.reach(world, "content").hang_up()
+        world.settle()
+        # It is told while there still is something.
+        self.assertEqual(read, [MESSAGE])
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final, assert_never
 
 from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from relay.interfaces import IScreening, IVisit, SpoolError
@@ -14,6 +15,7 @@ from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry
+from relay.net.waiting import start
 from relay.reception import inquiries
 from relay.reception.accounts import refuse
 from relay.reception.authentication import Authentication
@@ -69,6 +71,7 @@ class Visit:
         "_authentication",
         "_client",
         "_intake",
+        "_judging",
         "_no_place",
         "_reception",
         "_refusal",
@@ -96,6 +99,8 @@ class Visit:
         self._refusal = refusal
         self._transaction: Transaction | None = None
         self._intake: Intake | None = None
+        #: What policies say of the content, while they think about it.
+        self._judging: Deferred[Judged] | None = None
         #: Why there is no place for the content that comes in by BDAT.
         self._no_place: Reply | None = None
         #: `None`: policies have still to be asked about the client.
@@ -168,9 +173,12 @@ class Visit:
 
     def _forget(self) -> None:
         self._transaction = self._no_place = None
-        if self._intake is not None:
-            self._intake.abandon()
-            self._intake = None
+        intake, self._intake = self._intake, None
+        if self._judging is not None:
+            # Nobody hears what they say any more, and soon there is nothing left to read.
+            self._judging.cancel()
+        if intake is not None:
+            intake.abandon()
 
     def _connected(self) -> Reply | Awaitable[Reply]:
         if self._refusal is not None:
@@ -405,12 +413,19 @@ class Visit:
     async def _examined(self, intake: Intake, examination: Examination, transaction: Transaction, size: int) -> Answer:
         """Ask about the content, and do as the policies say."""
         try:
-            judged = await examination.judge(size, headless=intake.headless)
+            answer: Awaitable[Judged] = examination.judge(size, headless=intake.headless)
+            said = start(answer)
+            if isinstance(said, Deferred):
+                self._judging = said
+                said = await said
+            judged = said
         except OSError:
             self._reception.log.failure("Content could not be read for the policies")
             judged = Judged(answers.OUR_FAULT)
-        if self._intake is None:  # the client has gone
+        except CancelledError:  # the client has gone
             return answers.OUR_FAULT
+        finally:
+            self._judging = None
         self._intake = None
         return await intake.conclude(transaction, judged, size)
 
