@@ -414,7 +414,7 @@ class Visit:
         """Ask about the content, and do as the policies say."""
         try:
             answer: Awaitable[Judged] = examination.judge(size, headless=intake.headless)
-            said = start(answer)
+            said: Judged | Deferred[Judged] = start(answer)
             if isinstance(said, Deferred):
                 self._judging = said
                 said = await said
