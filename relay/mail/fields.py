@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from email.header import decode_header, make_header
+from functools import cached_property
 from typing import Final
 
 from attrs import field, frozen
 
+from relay.mail.encoded_words import decoded
+
 #: How many fields are told apart; what comes behind them is one more, without a name. Reception refuses messages long
 #: before that (`header_fields` in `[limits]`).
 MOST_FIELDS: Final = 10_000
+
+#: How many octets of a field's body become its text. Encoded words take several octets for a character.
+MOST_TEXT: Final = 16 * 1024
 
 #: RFC 5322 section 2.2: a field's name; section 4.5.8: old mail has white space before the colon.
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -44,20 +49,15 @@ class Field:
         _, _, body = self.octets.partition(b":")
         return _FOLD.sub(b"", body).strip(b" \t\r\n")
 
-    @property
+    @cached_property
     def text(self) -> str:
         """
-        The body for people, or to be compared with what people have written: encoded words are decoded (RFC 2047).
+        The body for people, or to be compared with what people have written: encoded words are decoded (RFC 2047). Of a
+        body with more than `MOST_TEXT` octets, its beginning.
 
         Never raises: what cannot be decoded stands as it is, octets that are no UTF-8 as replacement characters.
         """
-        body = self.body.decode("utf-8", "replace")
-        if "=?" not in body:
-            return body
-        try:
-            return str(make_header(decode_header(body)))
-        except (ValueError, LookupError, AssertionError):
-            return body
+        return decoded(self.body[:MOST_TEXT])
 
 
 class Fields:
