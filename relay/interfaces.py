@@ -844,8 +844,8 @@ class IAttemptScreening(Interface):
 
     async def attempt(inquiry: AttemptInquiry, about: Inquiry) -> AttemptVerdict:
         """
-        What the first says that does not abstain; `about` is what its guard looks at. Never raises for what a policy
-        did: that is a `Delay`.
+        What the first says that does not abstain; `about` is what its guard looks at. Several may be asked at the same
+        time. Never raises for what a policy did: that is a `Delay`, and so it is that they take too long together.
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
@@ -56,13 +57,15 @@ class Says:
 class ConsultingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.transmitter = Taking()
+        self.time = Clock()
+        self.events: list[Any] = []
         world = DeliveryWorld(running=False)
         _, (self.claim,) = world.enrol(forwarded("ann@example.net"), forwarded("bob@example.net"))
 
     def consulted(self, *policies: Any, when: When | None = None) -> Consulted:
         guard = None if when is None else Guard(when)
         stations = [Station(f"policy-{number}", policy, guard) for number, policy in enumerate(policies, 1)]
-        chain = Chain(stations, ReactorClock(Clock()), Logger(observer=lambda event: None))
+        chain = Chain(stations, ReactorClock(self.time), Logger(observer=self.events.append))
         verifyObject(IAttemptScreening, chain)
         attempts = Attempts({}, self.transmitter, lambda hop: Exchangers((Peer(hop.name, "192.0.2.1"),)))
         return Consulted(attempts, chain)
@@ -124,3 +127,48 @@ class ConsultingTests(SynchronousTestCase):
         judgements = self.successResultOf(carrying)
         self.assertEqual(list(judgements), [self.claim.pending[0].recipient.id])
         never.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def test_who_takes_time_for_each_takes_it_for_all_together(self) -> None:
+        names = [f"user-{number}@example.net" for number in range(500)]
+        _, (claim,) = DeliveryWorld(running=False).enrol(*[forwarded(name) for name in names])
+
+        def thinks(inquiry: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+            self.time.callLater(9, answer.callback, ABSTAIN)
+            return answer
+
+        carrying = self.carry(Says(thinks), Says(thinks), claim=claim)
+        self.time.pump([9, 9])
+        self.successResultOf(carrying)
+        self.assertEqual([name for name, _ in self.transmitter.carried], names)
+
+    def test_who_never_answers_about_one_is_named_and_the_others_are_carried(self) -> None:
+        policy = Says(lambda inquiry: Deferred() if str(inquiry.recipient) == "ann@example.net" else ABSTAIN)
+        carrying = self.carry(Says(), policy)
+        self.time.advance(11)
+        self.assertEqual(self.outcomes(self.successResultOf(carrying)), [Delayed, Relayed])
+        self.assertEqual(self.transmitter.carried, [("bob@example.net", "example.net")])
+        (event,) = self.events
+        self.assertEqual((event["policy"], event["about"]), ("policy-2", "<ann@example.net>"))
+
+    def test_when_it_is_cut_short_nobody_thinks_about_anybody_any_more(self) -> None:
+        cancelled: list[Any] = []
+        carrying = self.carry(Says(lambda inquiry: Deferred(cancelled.append)))
+        carrying.cancel()
+        self.assertEqual(self.successResultOf(carrying), {})
+        self.assertEqual(len(cancelled), 2)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_policies_that_cannot_be_asked_about_one_put_it_off_and_the_other_is_carried(self) -> None:
+        @implementer(IAttemptScreening)
+        class Broken:
+            asks_attempts = True
+
+            async def attempt(self, inquiry: Any, about: Any) -> Any:
+                if str(inquiry.recipient) == "ann@example.net":
+                    raise LookupError
+                return ABSTAIN
+
+        consulted = evolve(self.consulted(), policies=Broken(), log=Logger(observer=self.events.append))
+        self.assertEqual(self.outcomes(start(consulted.carry(self.claim))), [Delayed, Relayed])
+        self.assertEqual(len(self.events), 1)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.trouble import judge
@@ -18,6 +19,7 @@ from relay.mail.outcome import Misbehaved, RefusedByPolicy
 from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Pending
 from relay.mail.routing import Delay, Forward, Inquiry, Reject
+from relay.net.waiting import start
 
 
 @frozen
@@ -31,25 +33,45 @@ class Consulted:
     async def carry(self, claim: Claim, *more: Any) -> Judgements:
         """As `Attempts.carry`."""
         judgements: Judgements = {}
+        # All are asked at the same time, so that the deadline of one is that of all (`IAttemptScreening`).
+        asked = [start(self._consulted(claim, pending, judgements)) for pending in claim.pending]
         permitted: list[Pending] = []
-        try:
-            for pending in claim.pending:
-                permitted += await self._consulted(claim, pending, judgements)
-        except CancelledError:
-            # Who has been judged is; nobody else was tried.
-            return judgements
-        except Exception:
-            self.log.failure("Policies could not be asked about an attempt to carry {id}", id=claim.entry.id)
-            for pending in claim.pending:
-                judgements.setdefault(pending.recipient.id, judge(Misbehaved("policies")))
-            return judgements
+        for answer in asked:
+            try:
+                copy: Pending | None = await answer if isinstance(answer, Deferred) else answer
+            except CancelledError:
+                for other in asked:
+                    if isinstance(other, Deferred):
+                        other.addErrback(_let_go).cancel()
+                # Who has been judged is; nobody else was tried.
+                return judgements
+            if copy is not None:
+                permitted.append(copy)
         if permitted:
             carry: Callable[..., Any] = self.attempts.carry
             judgements |= await carry(evolve(claim, pending=tuple(permitted)), *more)
         return judgements
 
-    async def _consulted(self, claim: Claim, pending: Pending, judgements: Judgements) -> list[Pending]:
-        """The copy as it is to be carried; nothing if it is judged instead."""
+    async def _consulted(self, claim: Claim, pending: Pending, judgements: Judgements) -> Pending | None:
+        """The copy as it is to be carried; `None` if it is judged instead."""
+        try:
+            verdict = await self._asked(claim, pending)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("Policies could not be asked about an attempt to carry {id}", id=claim.entry.id)
+            judgements[pending.recipient.id] = judge(Misbehaved("policies"))
+            return None
+        match verdict:
+            case Delay(reply, because) | Reject(reply, because):
+                judgements[pending.recipient.id] = judge(RefusedByPolicy(reply, because))
+                return None
+            case Forward():
+                return evolve(pending, recipient=evolve(pending.recipient, route=verdict))
+            case _:
+                return pending
+
+    async def _asked(self, claim: Claim, pending: Pending) -> AttemptVerdict:
         entry, recipient = claim.entry, pending.recipient
         envelope = entry.envelope
         inquiry = AttemptInquiry(
@@ -64,11 +86,8 @@ class Consulted:
         )
         about = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client, recipient.facts)
         verdict: AttemptVerdict = await self.policies.attempt(inquiry, about)
-        match verdict:
-            case Delay(reply, because) | Reject(reply, because):
-                judgements[recipient.id] = judge(RefusedByPolicy(reply, because))
-                return []
-            case Forward():
-                return [evolve(pending, recipient=evolve(recipient, route=verdict))]
-            case _:
-                return [pending]
+        return verdict
+
+
+def _let_go(failure: Failure) -> None:
+    failure.trap(CancelledError)
