@@ -21,6 +21,10 @@ class TableSettings(Section):
     )
     header: Yes = Field(default=False, description="Whether the first line of a `csv` file only names its columns.")
     fold: Yes = Field(default=True, description="Whether letter case means nothing in keys.")
+    secret: Yes = Field(
+        default=False,
+        description="Whether accounts of decisions (`why`, `explain`) say no more of a value than `found`.",
+    )
 
     @model_validator(mode="after")
     def _only_csv_has_a_header(self) -> Self:

@@ -186,6 +186,11 @@ class PairsTable:
         else:
             self._file = FileTable(settings.file, self._parse, clock, apart)
 
+    @property
+    def secret(self) -> bool:
+        """No value is to be told in an account of what was looked at."""
+        return self._settings.secret
+
     def get(self, key: str) -> str | None:
         return self._file.current().get(fold(key) if self._settings.fold else key)
 

@@ -1,14 +1,17 @@
 """
 The world as a policy is handed it: all that it asks is noted with the question that it thinks about.
 
-A policy cannot tell: it has the same answers, and nothing waits for the notes.
+A policy cannot tell: it has the same answers, and nothing waits for the notes. These are kept with the account of a
+decision (docs/explain.md), so they have no more than somebody needs who looks for the reason: of a URL the host, of a
+value its beginning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from attrs import evolve
 from zope.interface import implementer
@@ -16,6 +19,9 @@ from zope.interface import implementer
 from relay.interfaces import HttpAnswer, HttpTrouble, IHttp, IResolver, IStore, ITable, World
 from relay.mail.answer import Answer, in_words
 from relay.policy.looking import note
+
+#: How many characters of a value are noted.
+_SHOWN: Final = 40
 
 
 def watched(world: World) -> World:
@@ -49,12 +55,12 @@ class _Store:
 
     def get(self, key: str) -> str | None:
         value = self._store.get(key)
-        note("store", key, "nothing" if value is None else value)
+        note("store", key, _told(value))
         return value
 
     def put(self, key: str, value: str, lifetime: float) -> None:
         self._store.put(key, value, lifetime)
-        note("store", key, f"becomes {value}")
+        note("store", key, f"becomes {_told(value)}")
 
     def scoped(self, name: str) -> IStore:
         return _Store(self._store.scoped(name))
@@ -66,8 +72,7 @@ class _Http:
         self._http = http
 
     async def request(self, method: str, url: str, **more: Any) -> HttpAnswer:
-        # What stands behind the host's name may be a secret.
-        where = f"{method} {url.split('?')[0]}"
+        where = f"{method} {_server(url)}"
         try:
             answer = await self._http.request(method, url, **more)
         except HttpTrouble as trouble:
@@ -82,14 +87,17 @@ class _Table:
     def __init__(self, name: str, table: ITable) -> None:
         self._name = name
         self._table = table
+        #: Nothing of a value is noted (`relay.config.tables`).
+        self._secret = getattr(table, "secret", False) is True
 
     def get(self, key: str) -> str | None:
         try:
             value = self._table.get(key)
         except (OSError, ValueError) as problem:
-            note("table", f"{self._name}: {key}", f"cannot be read: {problem}")
+            # A line that makes no sense is quoted in the words of what is wrong with it.
+            note("table", f"{self._name}: {key}", "cannot be read" if self._secret else f"cannot be read: {problem}")
             raise
-        note("table", f"{self._name}: {key}", "nothing" if value is None else value)
+        note("table", f"{self._name}: {key}", "found" if self._secret and value is not None else _told(value))
         return value
 
     def checked(self, check: Callable[[str, str], object]) -> ITable:
@@ -98,3 +106,22 @@ class _Table:
 
 def _tables(find: Callable[[str | Path], ITable]) -> Callable[[str | Path], ITable]:
     return lambda name: _Table(str(name), find(name))
+
+
+def _told(value: str | None) -> str:
+    if value is None:
+        return "nothing"
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+
+
+def _server(url: str) -> str:
+    """Whom a URL leads to. All that stands behind the host may be a secret, and so may a user before it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        return "what is no URL"
+    shown = f"{parts.scheme}://[{host}]" if ":" in host else f"{parts.scheme}://{host}"
+    return shown if port is None else f"{shown}:{port}"
