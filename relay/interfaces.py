@@ -799,6 +799,9 @@ class IChain(Interface):
         with 451.
         """
 
+    async def inquire(inquiry: Inquiry) -> Decision:
+        """As `route`, for somebody who only wants to know: policies keep nothing of it."""
+
 
 class IScreening(Interface):
     """

@@ -200,6 +200,9 @@ class Policies:
             return await decision
         return decision or Accepted((Placement(address, address, Forward(address.domain), "outbound"),))
 
+    async def inquire(self, inquiry: Inquiry) -> Decision:
+        return await self.route(inquiry)
+
 
 @implementer(IMailLog)
 @define

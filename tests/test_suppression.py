@@ -281,6 +281,9 @@ class Answer:
     async def route(self, inquiry: Inquiry, observe: Any = None) -> Decision:
         return self.decision
 
+    async def inquire(self, inquiry: Inquiry) -> Decision:
+        return self.decision
+
 
 class RefusalTests(ListCase):
     def setUp(self) -> None:

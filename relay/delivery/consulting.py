@@ -34,11 +34,13 @@ class Consulted:
         """As `Attempts.carry`."""
         judgements: Judgements = {}
         # All are asked at the same time, so that the deadline of one is that of all (`IAttemptScreening`).
-        asked = [start(self._consulted(claim, pending, judgements)) for pending in claim.pending]
+        asked: list[Pending | Deferred[Pending | None] | None] = [
+            start(self._consulted(claim, pending, judgements)) for pending in claim.pending
+        ]
         permitted: list[Pending] = []
         for answer in asked:
             try:
-                copy: Pending | None = await answer if isinstance(answer, Deferred) else answer
+                copy = await answer if isinstance(answer, Deferred) else answer
             except CancelledError:
                 for other in asked:
                     if isinstance(other, Deferred):

@@ -15,6 +15,7 @@ from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Accept, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject, Rewrite, Route
+from relay.policy.aside import aside
 from relay.policy.asking import COMMAND_TIMEOUT, NOTHING, POLICY_TIMEOUT, Asking, Ruling, Station, Stop, stops
 from relay.policy.contents import Content
 from relay.policy.expansion import Expansion
@@ -88,6 +89,9 @@ class Chain:
 
     async def route(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision:
         return await self._routed(self._asking(self._recipient, observe), inquiry)
+
+    async def inquire(self, inquiry: Inquiry) -> Decision:
+        return await aside(self.route(inquiry))
 
     def decide(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision | Awaitable[Decision]:
         """

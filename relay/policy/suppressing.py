@@ -59,6 +59,11 @@ class Suppressing:
             case _:
                 return decision
 
+    async def inquire(self, inquiry: Inquiry) -> Decision:
+        # Who only asks is not told what became of other mail.
+        decision: Decision = await self.chain.inquire(inquiry)
+        return decision
+
 
 def _leaves(route: Forward) -> bool:
     """Who speaks LMTP has the mailboxes (RFC 2033): one that is not there today may be made tomorrow."""

@@ -8,7 +8,7 @@ value its beginning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from relay.interfaces import HttpAnswer, HttpTrouble, IHttp, IResolver, IStore, ITable, World
 from relay.mail.answer import Answer, in_words
+from relay.policy.aside import ASIDE
 from relay.policy.looking import note
 
 #: How many characters of a value are noted.
@@ -48,22 +49,47 @@ class _Resolver:
 
 @implementer(IStore)
 class _Store:
-    def __init__(self, store: IStore) -> None:
+    """Of a question of which nothing is kept (`relay.policy.aside`) it is not told either."""
+
+    def __init__(self, store: IStore, part: tuple[object, ...] = ()) -> None:
         self._store = store
-        self.forget = store.forget
-        self.items = store.items
+        #: What this part of the store is known by, among all parts of all stores.
+        self._part = part or (object(),)
 
     def get(self, key: str) -> str | None:
-        value = self._store.get(key)
+        written = ASIDE.get()
+        if written is None or (self._part, key) not in written:
+            value = self._store.get(key)
+        else:
+            value = written[self._part, key]
         note("store", key, _told(value))
         return value
 
     def put(self, key: str, value: str, lifetime: float) -> None:
-        self._store.put(key, value, lifetime)
+        written = ASIDE.get()
+        if written is None:
+            self._store.put(key, value, lifetime)
+        else:
+            written[self._part, key] = value
         note("store", key, f"becomes {_told(value)}")
 
+    def forget(self, key: str) -> None:
+        written = ASIDE.get()
+        if written is None:
+            self._store.forget(key)
+        else:
+            written[self._part, key] = None
+
+    def items(self, prefix: str = "", most: int = 1000) -> Sequence[tuple[str, str]]:
+        written = ASIDE.get()
+        if not written:
+            return self._store.items(prefix, most)
+        here = {key: value for (part, key), value in written.items() if part == self._part and key.startswith(prefix)}
+        found = dict(self._store.items(prefix, most + len(here))) | here
+        return [(key, value) for key, value in found.items() if value is not None][:most]
+
     def scoped(self, name: str) -> IStore:
-        return _Store(self._store.scoped(name))
+        return _Store(self._store.scoped(name), (*self._part, name))
 
 
 @implementer(IHttp)

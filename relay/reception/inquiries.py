@@ -64,7 +64,7 @@ async def turn_queue(asked: TurnQueue, reception: Reception) -> Reply:
 
 
 async def _decision(address: Address, client: Client, reception: Reception) -> Decision:
-    return await reception.chain.route(Inquiry(address, address, None, client))
+    return await reception.chain.inquire(Inquiry(address, address, None, client))
 
 
 def _address(text: str, reception: Reception) -> Address | None:
