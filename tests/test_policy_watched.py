@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import evolve
@@ -89,7 +90,9 @@ class WatchedTests(SynchronousTestCase):
         self.assertEqual(store.get("key"), LONG)
 
     def test_of_a_table_that_is_secret_no_value_is_noted(self) -> None:
-        file = Path(self.mktemp())
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name, "tokens")
         file.write_text("ann SECRET\n")
         settings = TableSettings(name="tokens", file=file, secret=True)
         world = self.world.world
