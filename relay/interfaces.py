@@ -328,10 +328,10 @@ class ICredentials(Interface):
 # asked later about the same; a policy that has an attribute `provides` names the facts that it may leave, and one that
 # has `requires` is refused when the configuration is loaded unless a policy before it provides them.
 #
-# A policy whose code blocks has an attribute `blocking`, which is `True` in its class: its methods are plain ones, and are
-# called in threads of its own, several at the same time, `threads` (4) at most. Its `world` may be used from there, and
-# has no coroutines: `resolver.look_up` and `http.request` return their answers. What begins a stream is called there too,
-# when all of the message is here.
+# A policy whose code blocks has an attribute `blocking`, which is `True` in its class: its methods are plain ones, and
+# are called in threads of its own, several at the same time, `threads` (4) at most. Its `world` may be used from there,
+# and has no coroutines: `resolver.look_up` and `http.request` return their answers. What begins a stream is called there
+# too, when all of the message is here.
 
 
 class IConnectionPolicy(Interface):

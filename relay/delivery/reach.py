@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
+from relay.net.public import is_public
+
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-#: Where nobody's exchanger on the Internet is: "this" network, private use, shared with a carrier, loopback,
-#: link-local, reserved (RFC 6890), and their like in IPv6. Networks for documentation are not among them: nothing
-#: answers there.
-_NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
-    map(
-        ip_network,
-        (
-            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
-            *("172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4"),
-            *("::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10"),
-        ),
-    )
-)
 #: IPv6 addresses with an IPv4 address in their last octets (RFC 6052 section 2.1, RFC 4291 section 2.5.5.1).
 _EMBEDDING: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 #: What a listener is bound to that takes mail at every address of the machine.
@@ -92,7 +81,7 @@ def _of_kind(address: str) -> _Kind:
     return _Kind(
         ways=tuple(map(str, ways)),
         single=not any(way.is_multicast or way.is_unspecified for way in ways),
-        public=not any(way in network for way in ways for network in _NOT_PUBLIC),
+        public=all(map(is_public, ways)),
     )
 
 

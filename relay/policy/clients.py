@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
 
-#: Private use (RFC 1918, RFC 4193), shared with a carrier (RFC 6598), "this" network (RFC 1122 section 3.2.1.3).
-_PRIVATE: Final = tuple(
-    map(
-        ip_network,
-        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "0.0.0.0/8", "fc00::/7", "fec0::/10"),
-    )
-)
+from relay.net import public
 
 
 @lru_cache(4096)
@@ -26,14 +19,8 @@ def network_of(address: str, ipv4: int, ipv6: int) -> str:
 
 @lru_cache(4096)
 def is_public(address: str) -> bool:
-    """
-    Whether this may be a host's address on the Internet. Networks for documentation count as such: nothing answers
-    there.
-    """
-    ip = plain(address)
-    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
-        return False
-    return not any(ip in network for network in _PRIVATE)
+    """Whether this may be the address of a host on the Internet. Networks for documentation count as such."""
+    return public.is_public(plain(address))
 
 
 def plain(address: str) -> IPv4Address | IPv6Address:
