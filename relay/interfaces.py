@@ -330,8 +330,8 @@ class ICredentials(Interface):
 #
 # A policy whose code blocks has an attribute `blocking`, which is `True` in its class: its methods are plain ones, and
 # are called in threads of its own, several at the same time, `threads` (4) at most. Its `world` may be used from there,
-# and has no coroutines: `resolver.look_up` and `http.request` return their answers. What begins a stream is called there
-# too, when all of the message is here.
+# and has no coroutines: `resolver.look_up` and `http.request` return their answers. What begins a stream is called
+# there too, when all of the message is here.
 
 
 class IConnectionPolicy(Interface):

@@ -33,6 +33,7 @@ from relay.interfaces import IClock
 from relay.net.threads import IThreads, Stop
 from relay.net.tls_files import Unusable
 from relay.net.waiting import start
+from relay.policy.blocking import Blocking
 from relay.policy.registry import names, option_model
 
 #: Seconds that a check may take.
@@ -137,6 +138,8 @@ class Reloading:
                 raise ConfigurationError(found)
             warnings = (*checked.warnings, *self._code.changed(self._modules()))
             self._switch(settings, name)
+            # As those are now that have come with it.
+            self._code.changed(self._modules())
         except ConfigurationError as error:
             return self._refused([str(problem) for problem in error.problems], checked.warnings)
         except Exception:
@@ -204,9 +207,8 @@ class Reloading:
     def _modules(self) -> Iterator[ModuleType]:
         """The code of others that decides here."""
         for station in self._relay.chain.stations:
-            # One that blocks is asked by way of another object, which has it.
-            for policy in (station.policy, getattr(station.policy, "_policy", None)):
-                yield from _of_package(type(policy).__module__)
+            policy = station.policy.policy if isinstance(station.policy, Blocking) else station.policy
+            yield from _of_package(type(policy).__module__)
         for said in self._relay.settings.policy:
             agent = getattr(said.options, "agent", None)
             if isinstance(agent, str) and ":" in agent:

@@ -348,6 +348,21 @@ class ReloadingTests(SynchronousTestCase):
             [told] = code.changed(iter([module]))
             self.assertIn("restart the relay to use it", told)
 
+    def test_so_is_that_of_a_policy_that_blocks(self) -> None:
+        for blocks in (False, True):
+            name = f"some_site_policy_{blocks}"
+            path = self.file.with_name(f"{name}.py")
+            text = f"from relay.policy.reject import RejectAll\nclass Mine(RejectAll):\n    blocking = {blocks}\n"
+            path.write_text(text)
+            self.patch(sys, "path", [str(path.parent), *sys.path])
+            self.addCleanup(sys.modules.pop, name, None)
+            self.write(f'{CONFIGURATION}[[policy]]\nuse = "{name}:Mine"\n')
+            self.assertEqual(self.reload().warnings, ())
+            path.write_text(text + "\n")
+            [told] = self.reload().warnings
+            self.assertIn(name, told)
+            path.write_text(text)
+
 
 class CheckApartTests(SynchronousTestCase):
     def setUp(self) -> None:

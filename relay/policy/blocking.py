@@ -68,7 +68,8 @@ class Blocking:
         Raises `ValueError`, with words for the operator, for a policy that cannot be asked in this way.
         """
         self._name = name
-        self._policy = policy
+        #: The policy itself.
+        self.policy = policy
         self._cross = cross
         self._timeout = timeout
         self._clock = clock
@@ -97,18 +98,18 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         """What else there is to know of the policy: `requires`, `provides`."""
-        return getattr(self._policy, name)
+        return getattr(self.policy, name)
 
     # The phases.
 
     def connect(self, inquiry: Any) -> Any:
-        return self._ask(lambda: self._policy.connect(inquiry))
+        return self._ask(lambda: self.policy.connect(inquiry))
 
     def sender(self, inquiry: Any) -> Any:
-        return self._ask(lambda: self._policy.sender(inquiry))
+        return self._ask(lambda: self.policy.sender(inquiry))
 
     def route(self, inquiry: Any) -> Any:
-        return self._ask(lambda: self._policy.route(inquiry))
+        return self._ask(lambda: self.policy.route(inquiry))
 
     def examine(self, inquiry: ContentInquiry) -> Any:
         if inquiry.blocks is not None:
@@ -116,12 +117,12 @@ class Blocking:
         return self._ask(lambda: self._examined(inquiry))
 
     def attempt(self, inquiry: Any) -> Any:
-        return self._ask(lambda: self._policy.attempt(inquiry))
+        return self._ask(lambda: self.policy.attempt(inquiry))
 
     def observe(self, what: str, fields: Mapping[str, object]) -> None:
         """What cannot be seen in time is not seen."""
         try:
-            told = start(self._ask(lambda: self._policy.observe(what, fields)))
+            told = start(self._ask(lambda: self.policy.observe(what, fields)))
         except Exception:
             self._observed_badly(Failure())
         else:
@@ -134,12 +135,12 @@ class Blocking:
     def _examined(self, inquiry: ContentInquiry) -> Any:
         """In a thread."""
         if not self._streams or inquiry.blocks is None:
-            return self._policy.examine(inquiry)
+            return self.policy.examine(inquiry)
         beginning = evolve(inquiry, blocks=None, fields=_NO_FIELDS, size=0)
-        reader = self._policy.begin(beginning)
+        reader = self.policy.begin(beginning)
         for octets in inquiry.blocks():
             reader.take(octets)
-        return self._policy.examine(evolve(inquiry, blocks=None, reader=reader))
+        return self.policy.examine(evolve(inquiry, blocks=None, reader=reader))
 
     # Asking.
 
