@@ -59,7 +59,20 @@ class NeedsTests(SynchronousTestCase):
         [(place, text)] = complaints(AtRecipient(requires=("spf",)), AtRecipient(provides=("spf",)))
         self.assertEqual(place, 0)
         self.assertEqual(text, "it requires the fact 'spf', and 'p1' is asked behind it: put it in front")
-        self.assertEqual(len(complaints(AtConnection(requires=("vip",)), AtRecipient(provides=("vip",)))), 1)
+
+    def test_what_a_later_phase_finds_out_comes_too_late_in_any_order(self) -> None:
+        needy, provider = AtConnection(requires=("vip",)), AtRecipient(provides=("vip",))
+        for policies in ((needy, provider), (provider, needy)):
+            [(place, text)] = complaints(*policies)
+            self.assertIs(policies[place], needy)
+            self.assertEqual(
+                text,
+                f"it requires the fact 'vip', and 'p{1 - place}' finds that out in a later phase (recipient) than the "
+                "one in which this one is asked (connection): no order of them helps",
+            )
+        # With another one that helps if it is put in front.
+        [(_, text)] = complaints(needy, provider, AtConnection(provides=("vip",)))
+        self.assertEqual(text, "it requires the fact 'vip', and 'p2' is asked behind it: put it in front")
 
     def test_a_condition_on_a_fact_that_nobody_finds_out_would_never_hold(self) -> None:
         guard = Guard(When(facts={"spf": ("fail",), "vip": ("yes",)}))
@@ -72,11 +85,12 @@ class NeedsTests(SynchronousTestCase):
 
     def test_what_nobody_provides_is_told(self) -> None:
         [(place, text)] = complaints(AtRecipient(), AtRecipient(requires=["spf"], provides=["spf"]))
-        self.assertEqual((place, text), (1, "it requires the fact 'spf', and 'p1' is asked behind it: put it in front"))
-        [(_, text)] = complaints(AtRecipient(requires=["spf"]), Observing(provides=["spf"]))
-        self.assertIn("asked behind it", text)
-        [(_, text)] = complaints(AtRecipient(requires=["spf"]))
-        self.assertEqual(text, "it requires the fact 'spf', and no policy here provides that")
+        self.assertEqual((place, text), (1, "it requires the fact 'spf', and nobody but itself provides that"))
+        for others in ([], [Observing(provides=["spf"])]):
+            [(_, text)] = complaints(AtRecipient(requires=["spf"]), *others)
+            self.assertEqual(text, "it requires the fact 'spf', and no policy here provides that")
+        [(_, text)] = complaints(AtRecipient(provides=["spf"]), Observing(requires=["spf"]))
+        self.assertEqual(text, "it requires the fact 'spf', and it is told no facts, since it only observes")
 
     def test_names_are_names(self) -> None:
         for wrong in ("spf", 7, [7]):
@@ -104,8 +118,9 @@ class ChainTests(SynchronousTestCase):
             self.assertEqual(self.problems(off, needy), missing)
             self.assertEqual(self.problems(needy, note)[0][0], 9)
         # The content is here after it was decided where a recipient's copy goes.
-        too_late = [(9, "it requires the fact 'spam', and 'headers' is asked behind it: put it in front")]
-        self.assertEqual(self.problems(note, guarded), too_late)
+        [(line, text)] = self.problems(note, guarded)
+        self.assertEqual(line, 9)
+        self.assertIn("'headers' finds that out in a later phase (content)", text)
 
     def test_of_a_part_of_the_policies_nobody_says_that_something_is_missing(self) -> None:
         hold = settings("quarantine", 9, **{"if": {"spam": "yes"}})

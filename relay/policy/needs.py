@@ -25,14 +25,38 @@ def unmet(stations: Sequence[Station]) -> Iterator[tuple[int, str]]:
     for place, station in enumerate(stations):
         guarding = station.guard.facts if station.guard is not None else frozenset[str]()
         for fact in sorted(_named(station.policy, "requires") | guarding):
-            providers = [at for at, each in enumerate(stations) if fact in _named(each.policy, "provides")]
-            if any(_before(stations[at].policy, at, station.policy, place) for at in providers):
-                continue
-            if providers:
-                names = ", ".join(repr(stations[at].name) for at in providers)
-                yield place, f"it requires the fact {fact!r}, and {names} is asked behind it: put it in front"
-            else:
-                yield place, f"it requires the fact {fact!r}, and no policy here provides that"
+            missing = _missing(fact, stations, place)
+            if missing:
+                yield place, f"it requires the fact {fact!r}, and {missing}"
+
+
+def _missing(fact: str, stations: Sequence[Station], place: int) -> str:
+    """Why the policy at this place does not have the fact when it is asked, or ""."""
+    needed = _phase(stations[place].policy)
+    if needed is None:
+        return "it is told no facts, since it only observes"
+    behind: list[str] = []
+    later: list[str] = []
+    itself = False
+    for at, each in enumerate(stations):
+        phase = _phase(each.policy)
+        # Who only observes is asked nothing, and tells nothing.
+        if phase is None or fact not in _named(each.policy, "provides"):
+            continue
+        if phase < needed or (phase == needed and at < place):
+            return ""
+        if phase > needed:
+            later.append(f"{each.name!r} finds that out in a later phase ({PHASES[phase].name})")
+        elif at == place:
+            itself = True
+        else:
+            behind.append(repr(each.name))
+    if behind:
+        return f"{', '.join(behind)} is asked behind it: put it in front"
+    if later:
+        asked = PHASES[needed].name
+        return f"{', '.join(later)} than the one in which this one is asked ({asked}): no order of them helps"
+    return "nobody but itself provides that" if itself else "no policy here provides that"
 
 
 def check_names(policy: Any) -> None:
@@ -52,13 +76,6 @@ def _named(policy: Any, attribute: str) -> frozenset[str]:
     return names
 
 
-def _phases(policy: Any) -> list[int]:
-    return [number for number, phase in enumerate(PHASES) if phase.interface.providedBy(policy)]
-
-
-def _before(one: Any, place: int, other: Any, other_place: int) -> bool:
-    """Whether `one` has a turn before the first one of `other`."""
-    first, needed = min(_phases(one), default=None), min(_phases(other), default=None)
-    if first is None or needed is None:
-        return False
-    return first < needed or (first == needed and place < other_place)
+def _phase(policy: Any) -> int | None:
+    """The first one in which it is asked, by its number; `None` if it is asked in none."""
+    return next((number for number, phase in enumerate(PHASES) if phase.interface.providedBy(policy)), None)
