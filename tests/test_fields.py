@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.address import Address
 from relay.mail.edits import AddField, AddRecipient, Change, Edited, RemoveField, ReplaceField, ReplaceRecipients
-from relay.mail.facts import Facts, facts
+from relay.mail.facts import Facts, agreed, facts
 from relay.mail.fields import MOST_FIELDS, Field, Fields
 
 SECTION = b"Received: a\r\n by b\r\nSubject : =?utf-8?q?J=C3=B6rg?=\r\nreceived:c\r\nX-Odd:\r\n"
@@ -141,6 +141,12 @@ class FactsTests(SynchronousTestCase):
         one, other = Facts({"a": "1", "b": "2"}), Facts({"b": "2", "a": "1"})
         self.assertEqual((one, hash(one)), (other, hash(other)))
         self.assertNotEqual(one, Facts({"a": "1"}))
+
+    def test_what_all_agree_on_is_what_all_know_alike(self) -> None:
+        first = Facts({"a": "1", "b": "2", "c": "3"})
+        self.assertEqual(dict(agreed([first, Facts({"a": "1", "b": "3"}), Facts({"d": "4", "a": "1"})])), {"a": "1"})
+        self.assertEqual(dict(agreed([])), {})
+        self.assertIs(agreed([first, first, Facts({"c": "3", "b": "2", "a": "1"})]), first)
 
     def test_they_are_texts_of_bounded_length(self) -> None:
         for wrong in ({"a": 1}, {1: "a"}, {"": "a"}, {"a" * 65: "b"}, {"a": "b" * 1025}):

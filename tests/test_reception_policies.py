@@ -174,7 +174,7 @@ class PoliciesInSessionTests(SynchronousTestCase):
                 "connection": {},
                 "sender": {"list": "no"},
                 "recipient": {"list": "no", "spf": "pass"},
-                "content": {"list": "no", "spf": "pass"},
+                "content": {"list": "no", "spf": "pass", "vip": "yes"},
             },
         )
 
@@ -329,7 +329,7 @@ class PoliciesInSessionTests(SynchronousTestCase):
     def test_who_is_there_instead_and_refused_refuses_the_message(self) -> None:
         Script.says["content"] = Edit([ReplaceRecipients([Address.parse("eve@far.test")])])
         world = self.world()
-        self.assertEqual(self.sent(world), ["550 5.7.1 <eve@far.test>: relaying denied"])
+        self.assertEqual(self.sent(world), ["550 5.7.1 <ann@here.test>: relaying denied"])
         self.assertEqual(self.arrived(world), {})
 
     def test_a_policy_that_fails_makes_the_client_come_again(self) -> None:

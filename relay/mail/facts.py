@@ -64,6 +64,17 @@ class Facts(Mapping[str, str]):
 NO_FACTS: Final = Facts()
 
 
+def agreed(each: Iterable[Facts]) -> Facts:
+    """What all of them know, and know alike."""
+    known: Facts | None = None
+    for facts in each:
+        if known is None:
+            known = facts
+        elif known is not facts and known != facts:
+            known = Facts({name: value for name, value in known.items() if facts.get(name) == value})
+    return NO_FACTS if known is None else known
+
+
 def facts(given: Mapping[str, str] | Facts) -> Facts:
     """What a policy says, as facts: a converter for the values that have some."""
     if isinstance(given, Facts):

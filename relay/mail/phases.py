@@ -64,6 +64,7 @@ class ContentInquiry:
     blocks: Callable[[], Iterator[bytes]] | None = field(default=None, eq=False, repr=False)
     #: Who has taken the stream for this policy (`IContentReader`), or `None`.
     reader: Any = field(default=None, eq=False, repr=False)
+    #: What is known of all these recipients alike: of the client, of the sender, and what they agree on.
     facts: Facts = field(default=NO_FACTS, converter=facts)
 
 

@@ -21,6 +21,8 @@ class Ruled:
 
     verdict: Word
     policy: str = ""
+    #: What policies have found out about the content, as far as they were asked about this recipient.
+    noted: Facts = NO_FACTS
 
 
 @frozen
@@ -34,9 +36,8 @@ class Outcome:
     instead: tuple[Address, ...] | None = None
     #: Who receives a copy beside them.
     also: tuple[Address, ...] = ()
+    #: What is known of all recipients alike.
     facts: Facts = NO_FACTS
-    #: Of these, what was found out about the content itself.
-    noted: Facts = NO_FACTS
     #: Whose changes these are, by name, for the log.
     editors: tuple[str, ...] = ()
 

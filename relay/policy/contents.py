@@ -3,6 +3,7 @@ The content phase: what all policies together say about one message, and what th
 
 Policies are asked in the order of the configuration, each once, about those recipients for which its guard holds and
 about whom nobody has decided yet. What one changes the next one sees; what is changed is changed for all recipients.
+What one finds out is known of those recipients about whom it was asked, and of no other.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from twisted.python.failure import Failure
 
 from relay.mail.address import Address
 from relay.mail.edits import AddRecipient, Change, Edited, ReplaceRecipients
-from relay.mail.facts import NO_FACTS, Facts
+from relay.mail.facts import NO_FACTS, Facts, agreed
 from relay.mail.fields import Fields
 from relay.mail.phases import ContentInquiry, Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Inquiry, Note, Reject
-from relay.mail.screening import Outcome, Ruled
+from relay.mail.screening import Outcome, Ruled, Word
 from relay.policy.asking import Asking, Stop
 from relay.policy.steps import Observer, Skipped
 from relay.smtp.answers import OUR_FAULT
@@ -47,7 +48,7 @@ class Content:
         """`about`: the question that each recipient was, in their order: what guards look at."""
         self._asking = asking
         self._stops = stops
-        self._inquiry = inquiry
+        self._inquiry = evolve(inquiry, facts=agreed(each.facts for each in about))
         self._about = about
         self._log = log
         self._observe = observe
@@ -91,7 +92,7 @@ class Content:
         What becomes of it. `fields` are as they came; `blocks` gives the message in plain form, each time anew, and is
         only used where `wants_blocks`.
         """
-        findings = _Findings(fields, self._about, self._inquiry.facts)
+        findings = _Findings(fields, self._about)
         for stop in self._stops:
             asked = self._whom(stop, findings)
             if not asked:
@@ -105,7 +106,7 @@ class Content:
                 fields=findings.fields,
                 blocks=blocks if stop.policy.wants == "message" else None,
                 reader=self._readers.get(stop.place),
-                facts=findings.facts,
+                facts=findings.facts(asked),
             )
             broken = inquiry.reader
             verdict = broken if isinstance(broken, Delay) else await self._asking.ask(inquiry, stop)
@@ -136,13 +137,12 @@ def _may_be_asked(stop: Stop, about: Sequence[Inquiry]) -> bool:
 class _Findings:
     """What is known of a message after some of the policies have been asked."""
 
-    def __init__(self, fields: Fields, about: Sequence[Inquiry], facts: Facts) -> None:
+    def __init__(self, fields: Fields, about: Sequence[Inquiry]) -> None:
         self.fields = fields
-        #: All that is known of the message.
-        self.facts = facts
-        #: Of this, what was found out here.
-        self._noted: Facts = NO_FACTS
         self._about = about
+        #: What is known of each recipient, and what of that was found out here.
+        self._facts = [each.facts for each in about]
+        self._noted = [NO_FACTS] * len(about)
         self._ruled: list[Ruled | None] = [None] * len(about)
         self._edited = Edited.beginning(fields)
         self._instead: tuple[Address, ...] | None = None
@@ -157,11 +157,17 @@ class _Findings:
     def about(self, at: int) -> Inquiry:
         """The question that this recipient was, with what has been found out since."""
         about = self._about[at]
-        return evolve(about, facts=about.facts.plus(self._noted)) if self._noted else about
+        return evolve(about, facts=self._facts[at]) if self._noted[at] else about
 
-    def _note(self, facts: Facts) -> None:
-        self.facts = self.facts.plus(facts)
-        self._noted = self._noted.plus(facts)
+    def facts(self, asked: Sequence[int]) -> Facts:
+        """What is known of all these recipients alike."""
+        return agreed([self._facts[at] for at in asked])
+
+    def _note(self, facts: Facts, asked: Sequence[int]) -> None:
+        if facts:
+            for at in asked:
+                self._facts[at] = self._facts[at].plus(facts)
+                self._noted[at] = self._noted[at].plus(facts)
 
     def undecided(self) -> Iterator[int]:
         return (at for at, ruled in enumerate(self._ruled) if ruled is None)
@@ -172,20 +178,24 @@ class _Findings:
             case Edit(changes, _, facts):
                 self._change(changes)
                 self._editors.append(policy)
-                self._note(facts)
+                self._note(facts, asked)
             case Note(facts):
-                self._note(facts)
+                self._note(facts, asked)
             case Each(verdicts):
                 by_address = dict(verdicts)
                 for at in asked:
                     word = by_address.get(self._about[at].original, ABSTAIN)
                     if word is not ABSTAIN:
-                        self._ruled[at] = Ruled(word, policy)
+                        self._rule(word, policy, (at,))
             case Accept() | Reject() | Delay() | Discard() | Hold():
-                for at in asked:
-                    self._ruled[at] = Ruled(verdict, policy)
-                if isinstance(verdict, Accept):
-                    self._note(verdict.facts)
+                self._rule(verdict, policy, asked)
+
+    def _rule(self, word: Word, policy: str, asked: Sequence[int]) -> None:
+        """These recipients have their verdict."""
+        if isinstance(word, Accept):
+            self._note(word.facts, asked)
+        for at in asked:
+            self._ruled[at] = Ruled(word, policy, self._noted[at])
 
     def _change(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -199,6 +209,9 @@ class _Findings:
 
     @property
     def outcome(self) -> Outcome:
-        each = tuple(ruled or Ruled(_NOTHING_AGAINST_IT) for ruled in self._ruled)
+        each = tuple(
+            ruled or Ruled(_NOTHING_AGAINST_IT, "", noted)
+            for ruled, noted in zip(self._ruled, self._noted, strict=True)
+        )
         also, editors = tuple(self._also), tuple(self._editors)
-        return Outcome(each, self._edited, self._instead, also, self.facts, self._noted, editors)
+        return Outcome(each, self._edited, self._instead, also, agreed(self._facts), editors)

@@ -29,15 +29,19 @@ def refuse(
     sender: Address | str | None = "",
     recipients: Sequence[Address] = (),
     id: str = "",
+    alone: bool = False,
     **fields: object,
 ) -> Reply:
-    """The reply of a refusal that policies have decided. The mail log and the history are told of it."""
+    """
+    The reply of a refusal that policies have decided. The mail log and the history are told of it. `alone`: its account
+    is no part of what is told of the message, so that its reference leads to it and to no other.
+    """
     reply, ref = refused.reply, ""
     if reception.history is not None:
         ref = reception.refer()
         reply = referred(reply, ref)
         reception.history.decided(
-            Decided(steps, client, reply, sender, recipients, refused.policy, refused.because), id, ref
+            Decided(steps, client, reply, sender, recipients, refused.policy, refused.because), "" if alone else id, ref
         )
     reception.maillog.event(
         "refused",
@@ -53,6 +57,49 @@ def refuse(
         **fields,
     )
     return reply
+
+
+def refuse_each(
+    reception: Reception,
+    transaction: Transaction,
+    each: Sequence[Refused | None],
+    steps: Sequence[Any],
+    *,
+    id: str = "",
+    **fields: object,
+) -> list[Reply | None]:
+    """
+    The replies for those who refuse the message, in the order of RCPT; `None` for who takes it. Each refusal has an
+    event and an account of its own, with what was asked about that recipient, and of `steps` all.
+    """
+    envelope = transaction.envelope
+    general: list[Any] = []
+    about: dict[Address, list[Any]] = {}
+    for step in transaction.steps:
+        (general if step.recipient is None else about.setdefault(step.recipient, [])).append(step)
+    members: dict[Address, dict[Address, None]] = {}
+    for placement in transaction.placements:
+        members.setdefault(placement.original, {placement.original: None})[placement.address] = None
+    replies: list[Reply | None] = []
+    for inquiry, refused in zip(transaction.asked, each, strict=True):
+        if refused is None:
+            replies.append(None)
+            continue
+        own = [step for address in members[inquiry.original] for step in about.get(address, ())]
+        told = (*general, *own, *steps)
+        reply = refuse(
+            reception,
+            envelope.client,
+            refused,
+            told,
+            sender=envelope.reverse_path,
+            recipients=(inquiry.original,),
+            id=id,
+            alone=True,
+            **fields,
+        )
+        replies.append(reply)
+    return replies
 
 
 def accept(reception: Reception, transaction: Transaction, reply: Reply, id: str) -> None:

@@ -67,6 +67,11 @@ class Inspection:
         if not self.done:
             self._finish(bytes(self._section or b""))
 
+    def amend(self, section: bytes) -> None:
+        """Policies have made this of the header section, in plain form: what it says of itself now counts."""
+        self.lacking = tuple(name for name in self.lacking if not has_field(section, name))
+        self.message_id = message_id(section)
+
     def _finish(self, section: bytes) -> None:
         self.done = True
         self._section = None

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.interfaces import Claim, Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
-from relay.mail.decision import Placement, Refused
+from relay.mail.decision import Placement
 from relay.mail.envelope import Form
 from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
 from relay.net.waiting import start
-from relay.reception.accounts import accept, refuse
-from relay.reception.examination import Examination, Judged
+from relay.reception.accounts import accept, refuse, refuse_each
+from relay.reception.examination import Examination
 from relay.reception.inspection import Inspection
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
+from relay.reception.weighing import Judged
 from relay.smtp import answers
-from relay.smtp.events import Answer
+from relay.smtp.events import Answer, Verdicts
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
@@ -116,17 +117,15 @@ class Intake:
 
     async def conclude(self, transaction: Transaction, judged: Judged, size: int) -> Answer:
         """What policies have said of the content, carried out: all of it, or nothing."""
-        examination, refusal = self.examination, judged.refusal
-        steps = () if examination is None else examination.steps
-        if isinstance(refusal, Reply) or not judged.placements:
+        if judged.refused is not None:
             self._draft.abandon()
-            if not isinstance(refusal, Reply):
-                return refusal or answers.OUR_FAULT
+            if judged.each:
+                return Verdicts(self._told(judged, transaction, size, judged.refused.reply), judged.refused.reply)
             return refuse(
                 self._reception,
                 transaction.envelope.client,
-                Refused(refusal, judged.policy, judged.because),
-                (*transaction.steps, *steps),
+                judged.refused,
+                (*transaction.steps, *self._steps),
                 sender=transaction.envelope.reverse_path,
                 recipients=transaction.named,
                 id=self.id,
@@ -140,10 +139,32 @@ class Intake:
             self._reception.log.failure("Content could not be changed as policies want it")
             self._draft.abandon()
             return answers.OUR_FAULT
-        reply = await self.promised(transaction.judged(judged.placements, steps), size, judged)
-        if refusal is None or not reply.positive:
+        if judged.section is not None:
+            self._inspection.amend(judged.section)
+        kept = transaction.judged(judged.placements, self._steps)
+        if judged.each:
+            kept = evolve(kept, recipients=judged.each.count(None))
+        reply = await self.promised(kept, size, judged)
+        if not (judged.each and reply.positive):
             return reply
-        return evolve(refusal, each=tuple(reply if each.positive else each for each in refusal.each), reply=reply)
+        return Verdicts(self._told(judged, transaction, size, reply), reply)
+
+    @property
+    def _steps(self) -> Sequence[Any]:
+        return () if self.examination is None else self.examination.steps
+
+    def _told(self, judged: Judged, transaction: Transaction, size: int, reply: Reply) -> tuple[Reply, ...]:
+        """What the client hears of each recipient: who takes the message has this reply."""
+        replies = refuse_each(
+            self._reception,
+            transaction,
+            judged.each,
+            self._steps,
+            id=self.id,
+            message_id=self.message_id,
+            size=size,
+        )
+        return tuple(each or reply for each in replies)
 
     def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Deferred[Reply]:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
@@ -256,7 +277,14 @@ class Intake:
             kind = type(placement.route)
             if kind in _WORDS:
                 word = _WORDS[kind]
-                event(word, id=id, recipient=placement.address, policy=placement.policy, because=placement.because)
+                event(
+                    word,
+                    id=id,
+                    recipient=placement.address,
+                    original=placement.original if placement.original != placement.address else None,
+                    policy=placement.policy,
+                    because=placement.because,
+                )
 
 
 def _queued(id: str) -> Reply:

@@ -13,17 +13,19 @@ from zope.interface import implementer
 from relay.interfaces import IScreening, IVisit, SpoolError
 from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.envelope import Client, Envelope, Form
+from relay.mail.facts import agreed
 from relay.mail.reply import Reply, printable
-from relay.mail.routing import Inquiry
+from relay.mail.routing import Inquiry, Reject
 from relay.net.waiting import start
 from relay.reception import inquiries
 from relay.reception.accounts import refuse
 from relay.reception.authentication import Authentication
-from relay.reception.examination import Examination, Judged
+from relay.reception.examination import Examination
 from relay.reception.intake import Intake
 from relay.reception.reception import Reception
 from relay.reception.screening import NOBODY, Known, consider, greeting_refused, meet
 from relay.reception.transaction import Transaction, envelope
+from relay.reception.weighing import Judged
 from relay.smtp import answers, sasl
 from relay.smtp.events import (
     Answer,
@@ -330,7 +332,9 @@ class Visit:
         Who has other policies about content than those before it comes in a transaction of its own, unless its sender
         can be told by a notice.
         """
-        inquiry = evolve(inquiry, facts=placements[0].facts)
+        # Of an alias that is what its members agree on; who is refused gets nothing that could be asked about.
+        members = [placement.facts for placement in placements if type(placement.route) is not Reject]
+        inquiry = evolve(inquiry, facts=agreed(members))
         told_apart = transaction.each or transaction.can_be_told
         if self._reception.mixed == "split" and transaction.asked and not told_apart:
             before = screening.content_policies(transaction.asked[0])
@@ -421,7 +425,7 @@ class Visit:
             judged = said
         except OSError:
             self._reception.log.failure("Content could not be read for the policies")
-            judged = Judged(answers.OUR_FAULT)
+            judged = Judged(Refused(answers.OUR_FAULT))
         except CancelledError:  # the client has gone
             return answers.OUR_FAULT
         finally:

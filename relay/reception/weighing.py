@@ -1,0 +1,143 @@
+"""What the policies' words about one message mean together: what the client hears, and what becomes of each copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from relay.mail.address import Address
+from relay.mail.decision import Placement, Refused
+from relay.mail.routing import Delay, Discard, Hold, Reject
+from relay.mail.screening import Outcome, Ruled
+from relay.reception.reception import Mixed
+from relay.reception.transaction import Transaction
+from relay.smtp import answers
+
+
+@frozen
+class Judged:
+    """What is to be done with a message."""
+
+    #: It is taken for nobody, and this is why; what the client hears, but for what it hears of each recipient.
+    refused: Refused | None
+    #: Where the client hears of each recipient, and they differ: why it is refused, or `None`; in the order of RCPT.
+    each: tuple[Refused | None, ...] = ()
+    #: The copies that are kept, or are to be recorded as thrown away.
+    placements: tuple[Placement, ...] = ()
+    #: What becomes of copies that policies send elsewhere: a `Hold` or a `Discard` that holds for all recipients;
+    #: `None`: they go their way.
+    following: Ruled | None = None
+    #: What stands on top of it.
+    added: bytes = b""
+    #: In the draft's form: how many octets of the content make room for which others.
+    cut: int = 0
+    instead: bytes = b""
+    #: The header section that comes of all that, in plain form; `None`: as it came.
+    section: bytes | None = None
+    #: Who has changed anything.
+    editors: tuple[str, ...] = ()
+
+    def refusing(self, refused: Refused) -> Judged:
+        """The same, but taken for nobody: who has not been refused yet is, like this."""
+        return evolve(self, refused=refused, each=tuple(each or refused for each in self.each), placements=())
+
+
+def weighed(transaction: Transaction, outcome: Outcome, mixed: Mixed) -> Judged:
+    """What the verdicts mean for those whom the client has named (docs/phases.md)."""
+    each = outcome.each
+    refused = [ruled for ruled in each if isinstance(ruled.verdict, Reject | Delay)]
+    if refused and len(refused) == len(each):
+        return _by_all(transaction, refused)
+    if refused and not transaction.each:
+        temporary = any(isinstance(ruled.verdict, Delay) for ruled in refused)
+        if transaction.envelope.client.user is not None and not temporary:
+            # Somebody who is known is told by a notice: a placement that is refused fails behind the 250.
+            pass
+        elif mixed == "hold":
+            each = tuple(map(_held, each))
+        elif mixed == "reject-all":
+            return Judged(_refused(refused[0]))
+        else:
+            return Judged(Refused(answers.RECIPIENTS_DIFFER, refused[0].policy, "its recipients differ"))
+    return Judged(
+        None,
+        tuple(map(refusal, each)) if refused and transaction.each else (),
+        _placed(transaction, each),
+        _following(each),
+        editors=outcome.editors,
+    )
+
+
+def refusal(ruled: Ruled) -> Refused | None:
+    """What is said of a recipient who refuses the message."""
+    return _refused(ruled) if isinstance(ruled.verdict, Reject | Delay) else None
+
+
+def under(ruled: Ruled, placement: Placement) -> Placement:
+    """What a verdict makes of a copy. One that fails, or was thrown away, at RCPT stays so."""
+    verdict = ruled.verdict
+    if isinstance(placement.route, Reject | Discard) or not isinstance(verdict, Discard | Hold | Reject):
+        return placement
+    return evolve(placement, route=verdict, policy=ruled.policy, because=verdict.because)
+
+
+def _refused(ruled: Ruled) -> Refused:
+    assert isinstance(ruled.verdict, Reject | Delay)
+    return Refused(ruled.verdict.reply, ruled.policy, ruled.verdict.because)
+
+
+def _by_all(transaction: Transaction, refused: Sequence[Ruled]) -> Judged:
+    """Nobody takes it: nothing of it is kept, and nothing is sent on."""
+    first = refused[0]
+    alike = all(type(ruled.verdict) is type(first.verdict) for ruled in refused)
+    reply = _refused(first).reply if alike else answers.OUR_FAULT
+    whole = Refused(reply, first.policy, first.verdict.because)
+    if not transaction.each or all(ruled.verdict == first.verdict for ruled in refused):
+        return Judged(whole)
+    return Judged(whole, tuple(map(_refused, refused)))
+
+
+def _held(ruled: Ruled) -> Ruled:
+    """Who refuses it gets a copy that waits for the operator."""
+    if not isinstance(ruled.verdict, Reject | Delay):
+        return ruled
+    return evolve(ruled, verdict=Hold(ruled.verdict.because or "refused, and taken for others"))
+
+
+def _following(each: Sequence[Ruled]) -> Ruled | None:
+    """
+    What all who do not refuse it say of it: as long as one of them lets it go its way, so do the copies for others. If
+    some hold it and the others throw it away, they are held: nothing is lost by that.
+    """
+    found: Ruled | None = None
+    for ruled in each:
+        verdict = ruled.verdict
+        if isinstance(verdict, Hold):
+            if found is None or not isinstance(found.verdict, Hold):
+                found = ruled
+        elif isinstance(verdict, Discard):
+            found = found or ruled
+        elif not isinstance(verdict, Reject | Delay):
+            return None
+    return found
+
+
+def _placed(transaction: Transaction, each: Sequence[Ruled]) -> tuple[Placement, ...]:
+    """
+    Where the copies go by these verdicts. For who refuses the message there is one that fails, unless the client hears
+    of it at once.
+    """
+    by_address: dict[Address, Ruled] = {}
+    for inquiry, ruled in zip(transaction.asked, each, strict=True):
+        by_address[inquiry.original] = ruled
+    placements: list[Placement] = []
+    for placement in transaction.placements:
+        ruled = by_address[placement.original]
+        if transaction.each and isinstance(ruled.verdict, Reject | Delay):
+            continue
+        placement = under(ruled, placement)
+        if ruled.noted:
+            placement = evolve(placement, facts=placement.facts.plus(ruled.noted))
+        placements.append(placement)
+    return tuple(placements)
