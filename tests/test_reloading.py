@@ -348,20 +348,19 @@ class ReloadingTests(SynchronousTestCase):
             [told] = code.changed(iter([module]))
             self.assertIn("restart the relay to use it", told)
 
-    def test_so_is_that_of_a_policy_that_blocks(self) -> None:
-        for blocks in (False, True):
-            name = f"some_site_policy_{blocks}"
-            path = self.file.with_name(f"{name}.py")
-            text = f"from relay.policy.reject import RejectAll\nclass Mine(RejectAll):\n    blocking = {blocks}\n"
-            path.write_text(text)
-            self.patch(sys, "path", [str(path.parent), *sys.path])
+    def test_so_is_that_of_a_policy_that_has_come_since_and_that_of_one_that_blocks(self) -> None:
+        self.patch(sys, "path", [str(self.file.parent), *sys.path])
+        text = "from relay.policy.reject import RejectAll\nclass Mine(RejectAll):\n    blocking = {blocks}\n"
+        modules = {f"some_site_policy_{blocks}": text.format(blocks=blocks) for blocks in (False, True)}
+        for name, code in modules.items():
+            self.file.with_name(f"{name}.py").write_text(code)
             self.addCleanup(sys.modules.pop, name, None)
-            self.write(f'{CONFIGURATION}[[policy]]\nuse = "{name}:Mine"\n')
-            self.assertEqual(self.reload().warnings, ())
-            path.write_text(text + "\n")
-            [told] = self.reload().warnings
-            self.assertIn(name, told)
-            path.write_text(text)
+        self.write(CONFIGURATION + "".join(f'[[policy]]\nuse = "{name}:Mine"\n' for name in modules))
+        self.assertEqual(self.reload().warnings, ())
+        for name, code in modules.items():
+            self.file.with_name(f"{name}.py").write_text(code + "\n")
+        told = self.reload().warnings
+        self.assertEqual(["some_site_policy_False" in told[0], "some_site_policy_True" in told[1]], [True, True])
 
 
 class CheckApartTests(SynchronousTestCase):
