@@ -73,11 +73,13 @@ class ContentCase(SynchronousTestCase):
         listener: str = "mx",
         prdr: bool = False,
         message: bytes = MESSAGE,
+        sender: str | None = None,
     ) -> list[str]:
         """What is heard at the end of the content. By `submission`: from a sender who is known."""
         client: Client = world.meet(listener=listener)
         client.say("LHLO client.test" if listener == "lmtp" else "EHLO client.test")
-        sender = "bob@far.test"
+        if sender is None:
+            sender = "ann@here.test" if listener == "submission" else "bob@far.test"
         if listener == "submission":
             client.say("STARTTLS")
             client.handshake()
@@ -85,7 +87,6 @@ class ContentCase(SynchronousTestCase):
             client.say("AUTH PLAIN " + base64.b64encode(b"\0ann@here.test\0secret").decode())
             world.settle()
             client.replies()
-            sender = "ann@here.test"
         client.say(f"MAIL FROM:<{sender}>" + (" PRDR" if prdr else ""))
         for recipient in recipients or ("ann@here.test",):
             name, _, more = recipient.partition(" ")
@@ -245,6 +246,14 @@ class FollowingTests(ContentCase):
         [notice] = world.mailboxes["/world/mail/ann"]
         self.assertIn(b"we do not want that", notice.octets)
         self.assertEqual([recipient for recipient, _ in self.happened(world, "failed")], ["bob@here.test"])
+
+    def test_a_known_sender_without_an_address_cannot_be_told(self) -> None:
+        for mixed, code in (("split", "451"), ("reject-all", "550"), ("hold", "250")):
+            self.content(Each({BOB: NO}))
+            world = self.world(mixed=mixed)
+            replies = self.send(world, "ann@here.test", "bob@here.test", listener="submission", sender="")
+            self.assertEqual(self.codes(replies), [code])
+            self.assertEqual(self.happened(world, "failed"), [])
 
     def test_nothing_is_sent_on_of_what_every_recipient_refuses(self) -> None:
         for change in (ReplaceRecipients([EVE]), AddRecipient(EVE)):

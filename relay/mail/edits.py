@@ -91,8 +91,8 @@ def _addresses(given: Iterable[Address]) -> tuple[Address, ...]:
 @frozen
 class ReplaceRecipients:
     """
-    The message goes to these instead, who are asked about as if the client had named them. The client hears of it what
-    it would have heard of its own recipients: 250.
+    The message goes to these instead, who are asked about as if the client's recipients stood for them (an alias). The
+    client hears of it what it would have heard of its own recipients: 250.
     """
 
     recipients: tuple[Address, ...] = field(converter=_addresses)
@@ -107,7 +107,7 @@ class ReplaceRecipients:
 
 @frozen
 class AddRecipient:
-    """One more copy, for this address (`bcc`), which is asked about as if the client had named it."""
+    """One more copy, for this address (`bcc`), which is asked about like the member of an alias."""
 
     recipient: Address = field()
 

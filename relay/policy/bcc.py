@@ -51,8 +51,8 @@ class Bcc:
     Adds recipients to a message. Who receives it anyway gets no second copy, and what goes to nobody but those who get
     copies may be one, and is not copied again.
 
-    A copy is asked about by all policies as if the client had named its address: where mail to it may not be relayed
-    there is none, and the log says so.
+    All policies are asked about a copy as about a member of an alias: where mail to it may not be relayed there is
+    none, and the log says so. It is held if all of the message is, and there is none of what is thrown away.
     """
 
     Options = BccOptions

@@ -51,8 +51,8 @@ def weighed(transaction: Transaction, outcome: Outcome, mixed: Mixed) -> Judged:
         return _by_all(transaction, refused)
     if refused and not transaction.each:
         temporary = any(isinstance(ruled.verdict, Delay) for ruled in refused)
-        if transaction.envelope.client.user is not None and not temporary:
-            # Somebody who is known is told by a notice: a placement that is refused fails behind the 250.
+        if transaction.can_be_told and not temporary:
+            # By a notice: a placement that is refused fails behind the 250.
             pass
         elif mixed == "hold":
             each = tuple(map(_held, each))
