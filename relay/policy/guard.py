@@ -7,10 +7,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final, TypeAlias
 
 from relay.config.policies import When
-from relay.mail.address import Address, parse_address
 from relay.mail.envelope import OURSELVES
 from relay.mail.routing import Inquiry
-from relay.policy.names import fold
+from relay.policy.names import Mailboxes
 
 Condition: TypeAlias = Callable[[Inquiry], bool]
 
@@ -116,7 +115,7 @@ def _client_in(given: Iterable[IPv4Network | IPv6Network]) -> Condition:
 
 
 def _sent_to(given: Iterable[str]) -> Condition:
-    mailboxes = _Mailboxes(given)
+    mailboxes = Mailboxes(given)
     domains = mailboxes.domains
     if not mailboxes.addresses:
         return lambda inquiry: inquiry.recipient.domain in domains
@@ -124,15 +123,8 @@ def _sent_to(given: Iterable[str]) -> Condition:
 
 
 def _sent_by(given: Iterable[str]) -> Condition:
-    patterns = tuple(given)
-    null_too = "<>" in patterns
-    mailboxes = _Mailboxes(pattern for pattern in patterns if pattern != "<>")
-
-    def holds(inquiry: Inquiry) -> bool:
-        sender = inquiry.reverse_path
-        return null_too if sender is None else sender in mailboxes
-
-    return holds
+    mailboxes = Mailboxes(given)
+    return lambda inquiry: inquiry.reverse_path in mailboxes
 
 
 def _known(given: Mapping[str, Iterable[str]]) -> Condition:
@@ -194,20 +186,3 @@ def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Netw
     if isinstance(network, IPv6Network) and isinstance(first, IPv4Address) and network.prefixlen >= 96:
         return IPv4Network((first, network.prefixlen - 96))
     return network
-
-
-class _Mailboxes:
-    """Addresses and whole domains, and whether an address is one of them. Letter case means nothing."""
-
-    __slots__ = ("addresses", "domains")
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        patterns = tuple(patterns)
-        self.domains = frozenset(pattern for pattern in patterns if "@" not in pattern)
-        addresses = (parse_address(pattern) for pattern in patterns if "@" in pattern)
-        self.addresses = frozenset((fold(address.local), address.domain) for address in addresses)
-
-    def __contains__(self, address: Address) -> bool:
-        if address.domain in self.domains:
-            return True
-        return bool(self.addresses) and (fold(address.local), address.domain) in self.addresses

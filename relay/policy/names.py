@@ -1,10 +1,16 @@
-"""Recipients' names: how our own domains compare them, and how a reply speaks of them."""
+"""
+Names of people: how addresses are compared, and how a reply speaks of them.
+
+For policies of others, too: `Mailboxes` and `fold` are the way to compare. `==` of two addresses, or of two texts,
+tells `Jon@example.org` from `jon@example.org`, and a policy that does so is passed by whoever holds the shift key.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
-from relay.mail.address import Address
+from relay.mail.address import Address, canonical_domain, parse_address
 from relay.mail.reply import Reply
 
 
@@ -18,6 +24,40 @@ def fold(local: str) -> str:
     if local.isascii():
         return local.lower()
     return unicodedata.normalize("NFC", local.lower())
+
+
+class Mailboxes:
+    """
+    Addresses and whole domains, as people write them, and whether an address is one of them: `address in mailboxes`.
+
+    Letter case means nothing, and an internationalized domain is the same in both of its forms. A domain stands for
+    everybody in it, and for nobody in a domain below it. `"<>"` is the null reverse-path, which is `None`.
+
+    Raises `AddressError`, a `ValueError`, for what is neither an address nor a domain.
+    """
+
+    __slots__ = ("addresses", "domains", "null")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        addresses, domains = set[tuple[str, str]](), set[str]()
+        self.null = False
+        for pattern in patterns:
+            if pattern == "<>":
+                self.null = True
+            elif "@" in pattern:
+                address = parse_address(pattern)
+                addresses.add((fold(address.local), address.domain))
+            else:
+                domains.add(canonical_domain(pattern))
+        self.addresses = frozenset(addresses)
+        self.domains = frozenset(domains)
+
+    def __contains__(self, address: Address | None) -> bool:
+        if address is None:
+            return self.null
+        if address.domain in self.domains:
+            return True
+        return bool(self.addresses) and (fold(address.local), address.domain) in self.addresses
 
 
 def without_detail(local: str, separator: str) -> str:
