@@ -211,6 +211,8 @@ class FollowingTests(ContentCase):
         [reply] = self.send(world)
         [recipient] = self.queued(world, reply)
         self.assertEqual((recipient.address, recipient.original, recipient.policy), (EVE, ANN, "two"))
+        [held] = [fields for event, fields in world.log.events if event == "held"]
+        self.assertEqual((held["recipient"], held["original"]), (EVE, ANN))
 
     def test_they_are_thrown_away_where_all_is_thrown_away(self) -> None:
         for change in (ReplaceRecipients([EVE]), AddRecipient(EVE)):
@@ -269,6 +271,10 @@ class FollowingTests(ContentCase):
         self.content(Each({ANN: LATER, BOB: NO}))
         replies = self.send(self.world(), "ann@here.test", "bob@here.test", prdr=True)
         self.assertEqual(self.codes(replies), ["451", "550", "451"])
+        differ = "451 4.7.1 Not all recipients take this message: send each a copy of its own"
+        self.assertEqual(replies[-1], differ)
+        self.content(Each({ANN: LATER, BOB: NO}))
+        self.assertEqual(self.send(self.world(), "ann@here.test", "bob@here.test"), [differ])
 
     def test_a_member_that_was_refused_at_rcpt_fails_and_is_never_held(self) -> None:
         self.content(Each({BOB: NO}))
@@ -298,6 +304,10 @@ class FollowingTests(ContentCase):
 
 class NamedByPoliciesTests(ContentCase):
     """Those to whom policies send it, and the client has not."""
+
+    def questions(self) -> int:
+        """How often somebody was asked about a recipient. (Where a notice would go is asked, too.)"""
+        return sum(inquiry.recipient.domain == "here.test" for inquiry in Script.asked["recipient"])
 
     def routes(self, verdicts: dict[Address, Any]) -> None:
         Script.says["recipient"] = lambda inquiry: verdicts.get(inquiry.recipient, ABSTAIN)
@@ -353,19 +363,26 @@ class NamedByPoliciesTests(ContentCase):
             last = Script.asked["recipient"][-1]
             self.assertEqual((last.recipient, last.original), (EVE, ANN))
 
+    def test_it_is_the_place_of_one_that_takes_the_message(self) -> None:
+        self.content(Edit([AddRecipient(EVE)]), Each({ANN: NO}))
+        self.send(self.world(script("1"), script("2")), "ann@here.test", "bob@here.test", listener="lmtp")
+        self.assertEqual(Script.asked["recipient"][-1].original, BOB)
+
     def test_whom_the_client_has_named_too_is_not_asked_about_again(self) -> None:
-        for change, named, boxes in (
-            (ReplaceRecipients([BOB]), (), {"bob"}),
-            (AddRecipient(BOB), (), {"ann", "bob"}),
-            (ReplaceRecipients([LIST]), ("list@here.test",), {"ann"}),
+        for changes, named, boxes in (
+            ([ReplaceRecipients([BOB])], (), {"bob"}),
+            ([AddRecipient(BOB)], (), {"ann", "bob"}),
+            ([ReplaceRecipients([LIST])], ("list@here.test",), {"ann"}),
+            ([ReplaceRecipients([EVE]), AddRecipient(BOB)], (), {"bob", "eve"}),
         ):
             Script.asked.clear()
-            self.content(Edit([change]))
+            before: list[int] = []
+            edit = Edit(changes)
+            Script.says["content"] = lambda _, before=before, edit=edit: [before.append(self.questions()), edit][1]
             world = self.world(ALIAS, script("script"))
             self.send(world, "ann@here.test", "bob@here.test", *named)
             self.assertEqual(self.boxes(world), boxes)
-            asked = [(inquiry.recipient, inquiry.original) for inquiry in Script.asked["recipient"]]
-            self.assertEqual(len(asked), len(set(asked)))
+            self.assertEqual(self.questions() - before[0], 1 if "eve" in boxes else 0)
 
     def test_who_refuses_the_content_gets_it_in_no_other_way(self) -> None:
         for change in (ReplaceRecipients([BOB, EVE]), AddRecipient(BOB)):

@@ -91,7 +91,7 @@ def _by_all(transaction: Transaction, refused: Sequence[Ruled]) -> Judged:
     """Nobody takes it: nothing of it is kept, and nothing is sent on."""
     first = refused[0]
     alike = all(type(ruled.verdict) is type(first.verdict) for ruled in refused)
-    reply = _refused(first).reply if alike else answers.OUR_FAULT
+    reply = _refused(first).reply if alike else answers.RECIPIENTS_DIFFER
     whole = Refused(reply, first.policy, first.verdict.because)
     if not transaction.each or all(ruled.verdict == first.verdict for ruled in refused):
         return Judged(whole)
