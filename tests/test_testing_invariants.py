@@ -167,6 +167,14 @@ class OpenRelayTests(InvariantsCase):
         check_no_open_relay(LISTENER + '[[policy]]\nuse = "discard"\n')
         check_no_open_relay(LISTENER + '[[policy]]\nuse = "console"\n')
 
+    def test_strangers_come_by_way_of_who_speaks_for_them(self) -> None:
+        for brings in 'proxy = ["127.0.0.1"]', 'proxy = ["0.0.0.0/0", "::/0"]', 'xclient = ["127.0.0.1"]':
+            behind = f'[[listener]]\nname = "behind"\naddress = "127.0.0.1:2631"\n{brings}\n'
+            forward = '[[policy]]\nuse = "forward"\nwhen = { listener = ["behind"] }\n'
+            for before in "", LISTENER:
+                said = self.fails(check_no_open_relay, before + behind + forward)
+                self.assertIn("at behind to", said, brings)
+
     def test_where_no_stranger_comes_there_is_nothing_to_try(self) -> None:
         local = '[[listener]]\naddress = "127.0.0.1:2525"\n'
         self.assertRaises(ValueError, check_no_open_relay, local + OPEN["everything"])

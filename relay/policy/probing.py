@@ -15,8 +15,9 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
-from relay.config.addresses import Inet, is_local
+from relay.config.addresses import Inet
 from relay.config.listeners import ListenerSettings
+from relay.config.openness import brings_others, is_public
 from relay.config.policies import PolicySettings
 from relay.config.settings import Settings
 from relay.mail.address import Address, parse_address
@@ -261,9 +262,9 @@ def _unlike(settings: Settings, policies: Sequence[PolicySettings]) -> list[List
 
 def _families(listener: ListenerSettings) -> tuple[int, ...]:
     """Of which families strangers come there: none of them to where only this machine can connect."""
-    if is_local(listener.address) and not listener.proxy:
+    if not is_public(listener):
         return ()
-    if isinstance(listener.address, Inet) and not listener.proxy:
+    if isinstance(listener.address, Inet) and not brings_others(listener):
         version = ip_address(listener.address.host).version
         return (4,) if version == 4 else (4, 6)
     return (4, 6)

@@ -27,8 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from twisted.internet.task import Clock
 
-from relay.config.addresses import is_local
-from relay.config.listeners import ListenerSettings
+from relay.config.openness import is_public
 from relay.interfaces import Claim, Enrol, IClock, Step
 from relay.mail.address import Address, canonical_domain
 from relay.mail.queue import EXPANSION, Recipient
@@ -85,12 +84,12 @@ class Site:
         clock = Clock()
         time = ReactorClock(clock, lambda: NOON + clock.seconds())
         outside = Outside(FakeNames({**_NAMES, **self.names}), FakeHttp(self.http), {})
-        return open_front(_without_tls(self.given), time, outside), clock
+        return open_front(_met_directly(self.given), time, outside), clock
 
     @property
     def public(self) -> list[int]:
         """The listeners that strangers can reach, by their places."""
-        return [at for at, each in enumerate(self.given.settings.listener) if _is_public(each)]
+        return [at for at, each in enumerate(self.given.settings.listener) if is_public(each)]
 
     @property
     def unencrypted(self) -> list[int]:
@@ -102,14 +101,13 @@ class Site:
         return found
 
 
-def _is_public(listener: ListenerSettings) -> bool:
-    return not is_local(listener.address)
-
-
-def _without_tls(given: Configured) -> Configured:
-    """Sessions in memory are not encrypted; who has not said who he is gains nothing by TLS."""
+def _met_directly(given: Configured) -> Configured:
+    """
+    Sessions in memory are not encrypted; who has not said who he is gains nothing by TLS. Nor is there a proxy: the
+    client is who it would say that it is.
+    """
     settings = given.settings
-    listeners = tuple(each.model_copy(update={"tls": "none"}) for each in settings.listener)
+    listeners = tuple(each.model_copy(update={"tls": "none", "proxy": ()}) for each in settings.listener)
     return evolve(given, settings=settings.model_copy(update={"listener": listeners}))
 
 
@@ -190,7 +188,8 @@ def check_no_open_relay(
     """
     No stranger can send mail to strangers by way of this relay.
 
-    Tried at each listener that is not for this machine alone, from the addresses `strangers`, who have not said who
+    Tried at each listener that is not for this machine alone, or where a proxy or a host that may say XCLIENT brings
+    others, from the addresses `strangers`, who have not said who
     they are; from all kinds of senders, also from those `own` domains that the relay takes mail for. Who is told to
     come again later does so. A copy for somebody elsewhere that would be forwarded is the failure. First each kind of
     client, sender and recipient is tried once, and then so many `examples`.
