@@ -129,6 +129,19 @@ class RelayServerTests(SynchronousTestCase):
         self.assertEqual(server.names.asked, [("example.net", "MX")])
         self.assertEqual([asked.url for asked in server.http.asked], ["https://list.example/jon"])
 
+    def test_tables_are_those_of_the_test(self) -> None:
+        alias = {"use": "alias", "table": "aliases"}
+        text = '[[table]]\nname = "aliases"\nfile = "/nowhere/aliases"\n[[policy]]\nuse = "discard"\n'
+        text += 'when = { recipient = ["nobody.example"] }\n'
+        for configuration in "", text:
+            tables = {"aliases": {"Team@example.net": "ann@example.org, bob@example.org"}}
+            server = self.running(configuration, policies=[alias, {"use": "console"}], tables=tables)
+            send(server, "team@example.net")
+            self.assertEqual(set(server.messages[0].routes), {"ann@example.org", "bob@example.org"})
+        wrong = RelayServer(policies=[alias], tables={"aliases": {"team": ""}})
+        self.assertRaises(ConfigurationError, wrong.start)
+        self.assertRaises(ConfigurationError, RelayServer(policies=[alias], tables={"other": {}}).start)
+
     def test_each_listener_of_a_configuration_has_a_port(self) -> None:
         server = self.running(
             """

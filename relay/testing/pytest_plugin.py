@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "relay(configuration, *, policies, names, http, users): what the fixture relay_server is like"
+        "markers",
+        "relay(configuration, *, policies, names, http, tables, users): what the fixture relay_server is like",
     )
 
 

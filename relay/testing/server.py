@@ -11,6 +11,7 @@ With pytest it is the fixture `relay_server` (`relay.testing.pytest_plugin`).
 
 from __future__ import annotations
 
+import csv
 import os
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from zope.interface import implementer
 from relay.authentication import UserSource
 from relay.config.addresses import Inet
 from relay.config.settings import Settings
+from relay.config.tables import TableSettings
 from relay.encryption import Encryption
 from relay.interfaces import ICredentials
 from relay.net.clock import ReactorClock
@@ -61,6 +63,7 @@ class RelayServer:
         policies: Iterable[Policy] = (),
         names: Mapping[str, Any] | None = None,
         http: Servers | None = None,
+        tables: Mapping[str, Mapping[str, str]] | None = None,
         users: Mapping[str, str] | None = None,
         base: Path | None = None,
         hostname: str = "mx.test",
@@ -70,12 +73,14 @@ class RelayServer:
         `policies` stand behind those of the configuration: a class, or the keys of a `[[policy]]`, where `use` may be a
         class, too. Relative paths are relative to `base`, to the file, or to the working directory.
 
-        `names`: what is in the DNS, as in `relay.testing.dns`. `http`: as in `relay.testing.http`. `users`: who may log
-        in, each with a password, where a listener has `tls`; without them, those that `[auth]` names.
+        `names`: what is in the DNS, as in `relay.testing.dns`. `http`: as in `relay.testing.http`. `tables`: what each
+        `[[table]]` says, by its name, in the place of the file that the configuration names, if it names one. `users`:
+        who may log in, each with a password, where a listener has `tls`; without them, those that `[auth]` names.
         """
         self._arguments = (configuration, tuple(policies), base, hostname)
         self.names = FakeNames(names)
         self.http = FakeHttp(http)
+        self._tables = {name: dict(values) for name, values in (tables or {}).items()}
         self._users = users
         self._running: _Running | None = None
 
@@ -125,7 +130,7 @@ class RelayServer:
             known = self._users is not None
             given = configured(configuration, policies, base=base, hostname=hostname, others_know_users=known)
             outside = Outside(self.names, self.http, {}, None if self._users is None else _Users(self._users))
-            self._running = _in_reactor(lambda: _begin(given, outside))
+            self._running = _in_reactor(lambda: _begin(given, outside, self._tables))
         return self
 
     def stop(self) -> None:
@@ -171,14 +176,16 @@ class _Running:
             self.folder.cleanup()
 
 
-def _begin(given: Configured, outside: Outside) -> _Running:
+def _begin(given: Configured, outside: Outside, tables: Mapping[str, Mapping[str, str]]) -> _Running:
     """Raises `ConfigurationError`."""
     reactor = _reactor()
     clock = ReactorClock(reactor)
-    folder, settings = None, given.settings
-    if any(each.tls != "none" for each in settings.listener):
+    settings = given.settings
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    if tables or any(each.tls != "none" for each in settings.listener):
         folder = tempfile.TemporaryDirectory(prefix="relay-test-")
         settings = _with_certificate_in(Path(folder.name), settings)
+        settings = _with_tables_in(Path(folder.name), settings, tables)
     encryption = Encryption(settings, clock, file=given.file)
     encryption.start()
     users, credentials = None, outside.credentials
@@ -200,6 +207,18 @@ def _begin(given: Configured, outside: Outside) -> _Running:
 def _with_certificate_in(folder: Path, settings: Settings) -> Settings:
     """The certificate that the relay makes itself, where nobody has another one, goes away with the test."""
     return settings.model_copy(update={"tls": settings.tls.model_copy(update={"own": folder})})
+
+
+def _with_tables_in(folder: Path, settings: Settings, tables: Mapping[str, Mapping[str, str]]) -> Settings:
+    """Files that the relay reads as it reads those of a site."""
+    known = {table.name: table for table in settings.table}
+    for number, (name, values) in enumerate(tables.items()):
+        file = folder / f"table-{number}.csv"
+        with file.open("w", encoding="utf-8", newline="") as written:
+            csv.writer(written).writerows(values.items())
+        update = {"file": file, "format": "csv", "header": False}
+        known[name] = (known.get(name) or TableSettings(name=name, file=file)).model_copy(update=update)
+    return settings.model_copy(update={"table": tuple(known.values())})
 
 
 @implementer(ICredentials)
