@@ -32,6 +32,7 @@ from relay.mail.explanation import Explanation
 from relay.mail.routing import Deliver, Inquiry
 from relay.net.clock import ReactorClock
 from relay.net.offline import Outside
+from relay.net.overtime import Bounded, Overtime
 from relay.net.waiting import start
 from relay.policy.asking import at_work
 from relay.policy.assembly import make_chain
@@ -46,6 +47,8 @@ from relay.store.overlay import Overlay
 
 #: Timers, of a clock that does not run by itself, that an answer may take.
 _PATIENCE: Final = 1000
+#: Seconds, of the time that does, that one may take at most: whoever reads a configuration again waits for a minute.
+_LONGEST: Final = 30.0
 _TO_RELAY: Final = "anybody who connects to {listeners} can send mail to anybody by way of '{policy}'"
 
 
@@ -64,9 +67,26 @@ def tried(settings: Settings, *, file: str, before: Tables | None = None) -> Tri
     """
     Try this configuration. `before` has tables that have been read already.
 
-    Raises `ConfigurationError` if its policies cannot be made. Nobody is asked, and nothing stays.
+    Raises `ConfigurationError` if its policies cannot be made, or one of them does not come to an end. Nobody is asked,
+    and nothing stays.
     """
-    stage = _Stage(settings, file, before)
+    # No watchdog looks at the reactor's thread before there is a reactor.
+    bounded = Bounded(min(settings.process.stall_limit, _LONGEST), at_work)
+    try:
+        with bounded:
+            return _tried(settings, file, _Stage(settings, file, before, bounded.put_off))
+    except Overtime as late:
+        raise ConfigurationError([_endless(settings, file, late)]) from None
+
+
+def _endless(settings: Settings, file: str, late: Overtime) -> Problem:
+    named = [index for index, policy in enumerate(settings.policy) if policy.name == late.whose]
+    whose = f"'{late.whose}' does" if late.whose else "policies do"
+    text = f"{whose} not come to an end within {late.seconds:g} s when asked what would become of a mail: {late.place}"
+    return settings.problem(file, ("policy", named[0]) if named else ("policy",), text)
+
+
+def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     found = stage.matrix()
     problems, warnings = _relaying(settings, file, found)
     warnings += [settings.problem(file, door.path, door.text) for door in open_doors(settings)]
@@ -126,7 +146,11 @@ _UNHEARD: Final = Logger(namespace="relay.policy", observer=LogPublisher())
 class _Stage:
     """Where policies are tried. Time passes when it is said, and what they keep is forgotten."""
 
-    def __init__(self, settings: Settings, file: str, before: Tables | None) -> None:
+    def __init__(
+        self, settings: Settings, file: str, before: Tables | None, begins: Callable[[], object] = lambda: None
+    ) -> None:
+        """`begins` is called when a question is put."""
+        self._begins = begins
         self._settings = settings
         self._file = file
         self._reactor = Clock()
@@ -170,6 +194,7 @@ class _Stage:
 
     def _run(self, answer: Awaitable[Any]) -> Any:
         """What it comes to, however long that takes by our clock."""
+        self._begins()
         said: Any = start(answer)
         if not isinstance(said, Deferred):
             return said

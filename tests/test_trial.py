@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.cli.matrix import lines
+from relay.config.errors import ConfigurationError
 from relay.config.load import load
 from relay.interfaces import IContentPolicy, IRoutingPolicy, ISenderPolicy, World
 from relay.mail.phases import ContentInquiry, SenderInquiry
@@ -50,6 +51,15 @@ def problems(*parts: str) -> list[str]:
 class Base:
     def __init__(self, options: object, world: World) -> None:
         self.world = world
+
+
+@implementer(IRoutingPolicy)
+class Loops(Base):
+    """Never comes to an end."""
+
+    def route(self, inquiry: Inquiry) -> Any:
+        while True:
+            pass
 
 
 @implementer(ISenderPolicy)
@@ -133,9 +143,20 @@ class OpenRelayTests(SynchronousTestCase):
         for listeners in ("", PRIVATE, SUBMISSION, SUBMISSION + PRIVATE):
             self.assertEqual(problems(listeners, policy("forward")), [], listeners)
 
-    def test_a_socket_of_systemds_may_be_anywhere_and_a_proxy_brings_anybody(self) -> None:
-        for listener in ('address = "systemd:smtp"', 'address = "127.0.0.1:2525"\nproxy = ["127.0.0.1"]'):
+    def test_a_socket_of_systemds_may_be_anywhere_and_who_speaks_for_others_brings_anybody(self) -> None:
+        here = 'address = "127.0.0.1:2525"\n'
+        for listener in (
+            'address = "systemd:smtp"',
+            here + 'proxy = ["127.0.0.1"]',
+            here + 'xclient = ["127.0.0.1"]',
+            'address = "[::1]:2525"\nxclient = ["::1"]',
+        ):
             self.assertEqual(len(problems(f'[[listener]]\nname = "x"\n{listener}\n', policy("forward"))), 1, listener)
+
+    def test_who_comes_by_xclient_may_be_of_either_family(self) -> None:
+        listener = '[[listener]]\nname = "x"\naddress = "0.0.0.0:2525"\nxclient = ["10.0.0.1"]\n'
+        nobody_by_ipv4 = policy("reject", 'client = ["0.0.0.0/1", "128.0.0.0/1"]')
+        self.assertEqual(len(problems(listener, nobody_by_ipv4, policy("forward"))), 1)
 
     def test_whom_a_policy_before_it_has_turned_away_does_not_come_so_far(self) -> None:
         for before, doors in (
@@ -172,6 +193,19 @@ class OpenRelayTests(SynchronousTestCase):
         limits = '[limits]\npolicies_at_command = "23h"\n'
         found = trial(limits, PUBLIC, policy(f"{HERE}:NeverAnswers"), 'timeout = "22h"\n', policy("forward"))
         self.assertEqual({each.answer for each in found.matrix.found}, {"451 4.3.0"})
+
+    def test_who_never_comes_to_an_end_is_named_with_file_and_line(self) -> None:
+        limit = "[process]\nstall_limit = 0.3\n"
+        with self.assertRaises(ConfigurationError) as caught:
+            trial(limit, PUBLIC, MAILBOXES, policy(f"{HERE}:Loops"), 'name = "endless"\n')
+        (problem,) = caught.exception.problems
+        self.assertEqual((problem.key, problem.line), ("policy.2", 11))
+        line = Loops.route.__code__.co_firstlineno + 1
+        self.assertRegex(
+            problem.text,
+            "'endless' does not come to an end within 0.3 s when asked what would become of a mail: "
+            rf".*test_trial\.py:({line}|{line + 1}) \(Loops\.route\)",
+        )
 
     def test_counts_of_one_mail_do_not_count_for_the_next(self) -> None:
         limited = policy("rate-limit") + 'rate = "1/1h"\nby = ["client"]\n'

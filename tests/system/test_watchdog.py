@@ -15,6 +15,8 @@ pytestmark = pytest.mark.system
 POLICIES = """
 import re
 import time
+from collections import deque
+from itertools import count
 from pathlib import Path
 from zope.interface import implementer
 from relay.interfaces import IRoutingPolicy
@@ -56,6 +58,18 @@ class Matches(Sleeps):
         if not probed(inquiry):
             re.match("(a+)+$", "a" * 64 + "b")  # here it matches
         return ABSTAIN
+
+class LoopsOnProbes(Sleeps):
+    def route(self, inquiry):
+        while True: pass  # here it loops when it is tried
+
+class MatchesOnProbes(Sleeps):
+    def route(self, inquiry):
+        re.match("(a+)+$", "a" * 64 + "b")  # here it matches when it is tried
+
+class CountsOnProbes(Sleeps):
+    def route(self, inquiry):
+        deque(count(), maxlen=0)  # here it counts when it is tried, and lets no signal through
 
 class Blocks(Sleeps):
     blocking = True
@@ -152,6 +166,23 @@ class WatchdogTests(StallCase):
             client.send(b"RCPT TO:<x@matches.test>\r\n")
             self.assertEqual(relay.wait(), -signal.SIGPROF)
         self.assertRegex(relay.output.text(), rf'stalling\.py", line {line_of("# here it matches")} in route')
+
+    def test_one_that_never_ends_when_it_is_tried_out_is_named_and_the_relay_does_not_start(self) -> None:
+        for use, status in (("Loops", 78), ("Matches", 78), ("Counts", -signal.SIGPROF)):
+            folder = self.folder()
+            (folder / "stalling.py").write_text(POLICIES)
+            name = f"{use}OnProbes"
+            policies = POLICY.format(name=name).partition("when =")[0]
+            tables = f"[process]\nstall_limit = 1\n{NO_DNS}"
+            relay = self.relay(configuration(tables=tables, policies=policies + MAILBOXES), folder=folder)
+            relay.expected = ["Fatal", "Traceback"]
+            relay.spawn()
+            self.assertEqual(relay.wait(), status, relay.output.text())
+            line = line_of(f"# here it {use.lower()} when it is tried")
+            said = rf"^relay\.toml:\d+: policy\.1: 'policy-{name}' does not come to an end .*stalling\.py:{line} "
+            self.assertRegex(
+                relay.output.text(), rf"(?m){said}" if status == 78 else rf'stalling\.py", line {line} in route'
+            )
 
     def test_a_process_that_was_stopped_is_not_blamed(self) -> None:
         relay = self.begin("2")
