@@ -81,7 +81,8 @@ def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcom
     message = MESSAGE + b"x" * (int(case.get("octets") or len(MESSAGE)) - len(MESSAGE))
     if case.get("header"):
         message = f"{case['header']}\r\n\r\nHi!\r\n".encode()
-    question = content(message, str(asked.recipient), sender=case.get("sender") or "ann@example.com")
+    sender, user = case.get("sender") or "ann@example.com", asked.client.user
+    question = content(message, str(asked.recipient), sender=sender, user=user)
     taken = chain.content(evolve(question, facts=admitted.facts), [asked])
     taken.take(message)
     outcome: Any = start(taken.decide(len(message), question.fields, question.blocks))
@@ -170,8 +171,8 @@ class WritingAPolicyTests(SynchronousTestCase):
         before = set(sys.modules)
         self.addCleanup(lambda: [sys.modules.pop(name) for name in set(sys.modules) - before])
         self.page = (DOCS / "writing-a-policy.md").read_text()
-        self.policy, self.plugin, self.tests = blocks(self.page, "python")
-        (self.configuration,) = blocks(self.page, "toml")
+        self.policy, self.subjects, self.plugin, self.tests = blocks(self.page, "python")
+        self.subjects_configuration, self.configuration = blocks(self.page, "toml")
         (self.entry_point,) = blocks(self.page, "ini")
         self.write("closed.py", self.policy)
 
@@ -184,10 +185,10 @@ class WritingAPolicyTests(SynchronousTestCase):
     def assert_works(self, use: str) -> None:
         """The configuration of the page does what the page says, with this word for `use`."""
         chain = chain_of(self.configuration.replace("closed:Closed", use), self.folder)
-        decisions: Any = [start(chain.route(inquiry(f"{name}@example.org"))) for name in ("jon", "ann")]
+        decisions: Any = [start(chain.route(inquiry(f"{name}@example.org"))) for name in ("jon", "JON", "ann")]
         self.assertEqual(
             [str(decision.reply) for decision in decisions],
-            ["450 4.2.1 the office is closed", "550 5.7.1 <ann@example.org>: relaying denied"],
+            [*["450 4.2.1 the office is closed"] * 2, "550 5.7.1 <ann@example.org>: relaying denied"],
         )
 
     def test_the_policy_works_by_its_place(self) -> None:
@@ -206,6 +207,17 @@ class WritingAPolicyTests(SynchronousTestCase):
         self.write("relay/plugins/site_closed.py", self.plugin)
         self.patch(plugins, "__path__", [*plugins.__path__, str(self.folder / "relay" / "plugins")])
         self.assert_works("closed")
+
+    def test_the_policy_about_content_refuses_strangers_who_use_its_words(self) -> None:
+        self.write("subjects.py", self.subjects)
+        chain = chain_of(self.subjects_configuration + '[[policy]]\nuse = "discard"\n', self.folder)
+        for subject, user, becomes in (
+            ("Your PASSWORD", "", "550 5.7.1 not wanted here"),
+            ("Your password", "user", "discarded"),
+            ("hello", "", "discarded"),
+        ):
+            case = {"header": f"Subject: {subject}", "user": user}
+            self.assertEqual(described(session(chain, case), self.folder), becomes)
 
     def test_its_tests_pass_and_fail_for_a_policy_that_does_otherwise(self) -> None:
         for change, passes in ("", ""), ("450", "450"), ('"4.2.1"', '"5.2.1"'), ("in self.", "not in self."):
