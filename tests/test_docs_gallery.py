@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.interfaces import HttpAnswer, HttpTrouble
 from relay.mail.routing import Deliver, Forward, Hold, Route
 from relay.net.clock import ReactorClock
+from relay.policy.names import fold
 from relay.testing.dialogue import Talker
 from relay.testing.dns import FakeNames
 from relay.testing.front import Front, Outside, configured, open_front
@@ -75,7 +76,7 @@ class Played:
         self.case: Mapping[str, str] = {}
 
         def serve(asked: Asked) -> Said:
-            assert unquote(asked.url).endswith(self.case["recipient"]), asked
+            assert unquote(asked.url).endswith(fold(self.case["recipient"])), asked
             return served(self.case)
 
         outside = Outside(FakeNames(), FakeHttp(serve), {})

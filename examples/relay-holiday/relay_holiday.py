@@ -9,6 +9,7 @@ from relay.config.fields import DomainOrAddress, Line, Section
 from relay.interfaces import IRoutingPolicy, World
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Delay, Inquiry, RoutingVerdict
+from relay.policy.names import Mailboxes
 
 
 class HolidayOptions(Section):
@@ -36,11 +37,11 @@ class Holiday:
     def __init__(self, options: HolidayOptions, world: World) -> None:
         self._options = options
         self._clock = world.clock  # and not `date.today()`: tests and replays bring their own
-        self._away = {name.lower() for name in options.recipients}
+        self._away = Mailboxes(options.recipients)  # and not `==`: letter case means nothing
 
     def route(self, inquiry: Inquiry) -> RoutingVerdict:
         today = datetime.fromtimestamp(self._clock.calendar(), UTC).date()
-        away = {str(inquiry.recipient).lower(), inquiry.recipient.domain} & self._away
+        away = inquiry.recipient in self._away
         if away and self._options.first <= today <= self._options.last:
             return Delay(Reply.of(450, "4.2.1", self._options.text), because=f"away until {self._options.last}")
         return ABSTAIN
