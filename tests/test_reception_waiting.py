@@ -9,6 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history.memory import MemoryHistory
+from relay.mail.address import Address
+from relay.mail.edits import AddRecipient, ReplaceRecipients
+from relay.mail.phases import Edit
 from relay.mail.routing import ABSTAIN
 from relay.smtp.octets import wire
 from relay.testing.policy import NOON
@@ -121,6 +124,23 @@ class DeadlineTests(WaitingCase):
         (line,) = self.heard_within(world, client, 2)
         self.assertRegex(line, r"^451 4\.3\.0 .*\[ref \w{6}\]$")
         self.assertEqual(world.log.events[-1][1]["policy"], "script-3")
+
+    def test_all_who_stand_instead_or_beside_have_the_time_of_one(self) -> None:
+        named = [Address.parse(f"eve+{number}@here.test") for number in range(20)]
+        for changes in ([ReplaceRecipients(named)], [AddRecipient(address) for address in named]):
+            self.setUp()
+            world = self.world()
+            said = [Edit(changes), *[ABSTAIN] * SOME]
+            # All policies together take 25 seconds for one of them.
+            slow = self.slow(5)
+            Script.says = {
+                "recipient": lambda inquiry, slow=slow: slow(inquiry) if inquiry.recipient in named else ABSTAIN,
+                "content": lambda inquiry, said=said: said.pop(0),
+            }
+            client = self.reach(world, "content")
+            self.assertEqual(self.heard_within(world, client, 24), [])
+            self.assertEqual([line[:3] for line in self.heard_within(world, client, 2)], ["250"])
+            self.assertEqual(sum(map(len, world.mailboxes.values())), 20 if len(changes) == 1 else 21)
 
 
 class GreetingDelayTests(WaitingCase):

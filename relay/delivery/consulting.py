@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.trouble import judge
@@ -19,7 +18,7 @@ from relay.mail.outcome import Misbehaved, RefusedByPolicy
 from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Pending
 from relay.mail.routing import Delay, Forward, Inquiry, Reject
-from relay.net.waiting import start
+from relay.net.together import together
 
 
 @frozen
@@ -33,22 +32,13 @@ class Consulted:
     async def carry(self, claim: Claim, *more: Any) -> Judgements:
         """As `Attempts.carry`."""
         judgements: Judgements = {}
-        # All are asked at the same time, so that the deadline of one is that of all (`IAttemptScreening`).
-        asked: list[Pending | Deferred[Pending | None] | None] = [
-            start(self._consulted(claim, pending, judgements)) for pending in claim.pending
-        ]
-        permitted: list[Pending] = []
-        for answer in asked:
-            try:
-                copy = await answer if isinstance(answer, Deferred) else answer
-            except CancelledError:
-                for other in asked:
-                    if isinstance(other, Deferred):
-                        other.addErrback(_let_go).cancel()
-                # Who has been judged is; nobody else was tried.
-                return judgements
-            if copy is not None:
-                permitted.append(copy)
+        try:
+            # At the same time, so that the deadline of one is that of all (`IAttemptScreening`).
+            copies = await together([self._consulted(claim, pending, judgements) for pending in claim.pending])
+        except CancelledError:
+            # Who has been judged is; nobody else was tried.
+            return judgements
+        permitted = [copy for copy in copies if copy is not None]
         if permitted:
             carry: Callable[..., Any] = self.attempts.carry
             judgements |= await carry(evolve(claim, pending=tuple(permitted)), *more)
@@ -89,7 +79,3 @@ class Consulted:
         about = Inquiry(recipient.address, recipient.original, envelope.reverse_path, envelope.client, recipient.facts)
         verdict: AttemptVerdict = await self.policies.attempt(inquiry, about)
         return verdict
-
-
-def _let_go(failure: Failure) -> None:
-    failure.trap(CancelledError)

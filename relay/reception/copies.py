@@ -5,7 +5,7 @@ Copies for those whom policies name, and the client has not: beside its recipien
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import evolve
@@ -15,6 +15,7 @@ from relay.mail.decision import Accepted, Placement, Refused
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.routing import Discard, Inquiry, Reject
 from relay.mail.screening import Outcome
+from relay.net.together import together
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
 from relay.reception.weighing import Judged, refusal, under
@@ -87,11 +88,12 @@ class Copies:
         wishes = self._wishes()
         placements: list[Placement] = []
         refused: Refused | None = None
+        decisions = await self._asked_about([address for address in named if address not in own])
         for address in dict.fromkeys(named):
             if address in own:
                 placements += own[address]
                 continue
-            decision = await self._asked_about(address)
+            decision = decisions[address]
             if isinstance(decision, Accepted):
                 placements += [_wished(each, wishes) for each in self._followed(decision, judged)]
             elif decision.reply.temporary:
@@ -109,13 +111,13 @@ class Copies:
         self, own: dict[Address, list[Placement]], receiving: set[Address], judged: Judged
     ) -> tuple[Placement, ...] | Refused:
         placements: list[Placement] = []
-        for address in self._outcome.also:
-            if address in receiving:
-                continue
+        further = [address for address in self._outcome.also if address not in receiving]
+        decisions = await self._asked_about([address for address in further if address not in own])
+        for address in further:
             if address in own:
                 placements += [evolve(each, wishes=_UNASKED) for each in own[address]]
                 continue
-            decision = await self._asked_about(address)
+            decision = decisions[address]
             if isinstance(decision, Accepted):
                 # Of what the client has named nobody is to be told that it led to others, too.
                 placements += [
@@ -132,7 +134,12 @@ class Copies:
                 )
         return tuple(placements)
 
-    async def _asked_about(self, address: Address) -> Accepted | Refused:
+    async def _asked_about(self, addresses: Iterable[Address]) -> dict[Address, Accepted | Refused]:
+        """At the same time, so that all of them have no more than the time of one."""
+        asked = list(dict.fromkeys(addresses))
+        return dict(zip(asked, await together([self._decision(address) for address in asked]), strict=True))
+
+    async def _decision(self, address: Address) -> Accepted | Refused:
         refused = self._refusing.get(address)
         if refused is not None:
             return refused
