@@ -83,6 +83,14 @@ class ShorthandTests(SynchronousTestCase):
         said = [self.shorthand.of(decision) for decision in each + each]
         self.assertEqual(said, [row(decision)[0] for decision in each + each])
 
+    def test_a_client_that_comes_again_is_not_another_one(self) -> None:
+        tls = TlsFacts("TLSv1.3", "AES", 256)
+        clients = [Client("192.0.2.9", port, helo=helo, tls=tls) for helo in ("a.example", "b") for port in range(50)]
+        said = Shorthand()
+        told = {said.of(Decided((), client, OK)) for client in clients}
+        self.assertEqual(told, {row(Decided((), client, OK))[0] for client in clients})
+        self.assertEqual((len(told), len(said._clients._said)), (2, 2))
+
     def test_of_very_much_something_is_left_out_and_that_takes_thought(self) -> None:
         few: dict[str, Any] = {"steps": (), "client": Client("192.0.2.9"), "reply": OK}
         step = Asked(BOB, "a", ABSTAIN, 0.0)

@@ -103,6 +103,22 @@ class Ends(ClientFactory[Any]):
         self.failed = reason
 
 
+class Reluctant:
+    """Takes three octets, then none for a while, as a kernel without room does."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel, self.calls = kernel, 0
+
+    def send(self, data: Any) -> int:
+        self.calls += 1
+        if self.calls == 2:
+            raise BlockingIOError(errno.EWOULDBLOCK, "no room")
+        return int(self.kernel.send(bytes(data)[:3]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.kernel, name)
+
+
 class Meeting:
     """A client and a server of one reactor, connected with each other."""
 
@@ -468,6 +484,23 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(names["epoll.poll"], 1)
         self.assertEqual(names["epoll.modify"], 0)
 
+    def test_it_does_wait_while_something_of_it_has_not_left(self) -> None:
+        meeting = self.meet()
+        transport = meeting.server.transport
+        transport.socket = Reluctant(transport.socket)
+
+        def quit(_: bytes) -> None:
+            transport.write(b"221 bye")
+            transport.loseConnection()
+            # Whoever looks at this knows that it may take a while.
+            self.assertFalse(transport.parting)
+
+        meeting.server.on_heard = quit
+        meeting.client.transport.write(b"QUIT")
+        meeting.until(lambda: meeting.server.over and "has heard all" in meeting.client.story)
+        self.assertEqual(meeting.client.story, [b"221 bye", "has heard all"])
+        meeting.client.transport.abortConnection()
+
     def test_a_question_and_its_answer_cost_few_calls(self) -> None:
         meeting = self.meet()
         client, server = meeting.client, meeting.server
@@ -482,21 +515,6 @@ class AtOnceTests(SynchronousTestCase):
         self.assertLessEqual(names.total(), 25)
 
     def test_what_the_kernel_does_not_take_follows(self) -> None:
-        class Reluctant:
-            """Takes three octets, then none for a while, as a kernel without room does."""
-
-            def __init__(self, kernel: Any) -> None:
-                self.kernel, self.calls = kernel, 0
-
-            def send(self, data: Any) -> int:
-                self.calls += 1
-                if self.calls == 2:
-                    raise BlockingIOError(errno.EWOULDBLOCK, "no room")
-                return int(self.kernel.send(bytes(data)[:3]))
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self.kernel, name)
-
         meeting = self.meet()
         transport = meeting.server.transport
         transport.socket = Reluctant(transport.socket)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -104,25 +104,6 @@ class StartTests(SynchronousTestCase):
             self.assertIsNone(self.successResultOf(first))
             answer.addErrback(lambda _: None)
 
-    def test_variables_that_it_has_set_are_there_when_it_goes_on_and_nowhere_else(self) -> None:
-        request: ContextVar[str] = ContextVar("request", default="nobody's")
-
-        async def policy(first: Deferred[int], second: Deferred[int]) -> str:
-            request.set("mine")
-            await first
-            said = request.get()
-            request.set("still mine")
-            await second
-            return f"{said}, {request.get()}"
-
-        first: Deferred[int] = Deferred()
-        second: Deferred[int] = Deferred()
-        answer = copy_context().run(start, policy(first, second))
-        first.callback(1)
-        self.assertEqual(request.get(), "nobody's")
-        second.callback(1)
-        self.assertEqual(self.successResultOf(answer), "mine, still mine")
-
     def test_to_wait_costs_few_calls(self) -> None:
         async def answering(commit: Deferred[int]) -> int:
             return await commit
@@ -142,3 +123,70 @@ class StartTests(SynchronousTestCase):
         self.assertIs(answer, outer)
         inner.callback(5)
         self.assertEqual(self.successResultOf(answer), 5)
+
+
+#: As a policy or an agent has one, or a library that they use.
+request: ContextVar[str] = ContextVar("request", default="nobody's")
+
+
+class ContextTests(SynchronousTestCase):
+    """Variables (PEP 567) belong to who has set them, whatever is under way at the same time."""
+
+    def test_what_it_has_set_is_there_when_it_goes_on_and_nowhere_else(self) -> None:
+        async def policy(first: Deferred[int], second: Deferred[int]) -> str:
+            request.set("mine")
+            await first
+            said = request.get()
+            request.set("still mine")
+            await second
+            return f"{said}, {request.get()}"
+
+        first: Deferred[int] = Deferred()
+        second: Deferred[int] = Deferred()
+        answer = start(policy(first, second))
+        self.assertEqual(request.get(), "nobody's")
+        first.callback(1)
+        self.assertEqual(request.get(), "nobody's")
+        second.callback(1)
+        self.assertEqual(self.successResultOf(answer), "mine, still mine")
+
+    def test_what_it_has_set_it_can_take_back_after_it_has_waited(self) -> None:
+        async def bound(waited: Deferred[int]) -> int:
+            token = request.set("mine")
+            try:
+                return await waited
+            finally:
+                request.reset(token)
+
+        for fires in (lambda waited: waited.callback(1), lambda waited: waited.errback(ValueError("no"))):
+            waited: Deferred[int] = Deferred()
+            answer = start(bound(waited))
+            fires(waited)
+            came = self.successResultOf(answer.addErrback(lambda failure: failure.trap(ValueError)))
+            self.assertIn(came, (1, ValueError))
+
+    def test_who_need_not_wait_leaves_nothing_behind_either(self) -> None:
+        async def careless() -> str:
+            request.set("mine")
+            return request.get()
+
+        async def failing() -> None:
+            request.set("mine")
+            raise ValueError("no")
+
+        self.assertEqual(start(careless()), "mine")
+        self.assertRaises(ValueError, start, failing())
+        self.assertEqual(request.get(), "nobody's")
+
+    def test_what_the_one_who_asks_has_set_is_seen_by_the_one_who_is_asked(self) -> None:
+        async def asked(waited: Deferred[int]) -> tuple[str, str]:
+            before = request.get()
+            await waited
+            return before, request.get()
+
+        waited: Deferred[int] = Deferred()
+        token = request.set("the caller's")
+        answer = start(asked(waited))
+        request.reset(token)
+        waited.callback(1)
+        self.assertEqual(self.successResultOf(answer), ("the caller's",) * 2)

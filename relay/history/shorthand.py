@@ -9,7 +9,7 @@ message, and put together with what is different each time. Both ways give the s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Generic, TypeVar
 
@@ -27,21 +27,24 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class _Texts(Generic[T]):
-    """What values say, by the value itself and not by what it is equal to. Of too many, all are forgotten at once."""
+    """What values say, by what they are known by. Of too many, all are forgotten at once."""
 
-    __slots__ = ("_said", "_say")
+    __slots__ = ("_known_by", "_said", "_say")
 
-    def __init__(self, say: Callable[[T], str]) -> None:
+    def __init__(self, say: Callable[[T], str], known_by: Callable[[T], Hashable] = id) -> None:
+        """`known_by`: the value itself, unless told otherwise, and not what it is equal to."""
         self._say = say
+        self._known_by = known_by
         #: With the value, so that no other one gets its place in memory.
-        self._said: dict[int, tuple[T, str]] = {}
+        self._said: dict[Hashable, tuple[T, str]] = {}
 
     def of(self, value: T) -> str:
-        said = self._said.get(id(value))
+        key = self._known_by(value)
+        said = self._said.get(key)
         if said is None:
             if len(self._said) >= _REMEMBERED:
                 self._said.clear()
-            self._said[id(value)] = said = (value, self._say(value))
+            self._said[key] = said = (value, self._say(value))
         return said[1]
 
 
@@ -60,6 +63,11 @@ def _client(client: Client) -> str:
     )
 
 
+def _all_that_is_said(client: Client) -> Hashable:
+    """Each connection has a client of its own; but for its port it is mostly the same one."""
+    return client.address, client.helo, client.user, client.listener, client.tls.protocol if client.tls else None
+
+
 def _verdict(verdict: Any) -> str:
     return _fields(verdict=words(verdict))
 
@@ -70,7 +78,7 @@ class Shorthand:
     __slots__ = ("_clients", "_verdicts", "_ways")
 
     def __init__(self) -> None:
-        self._clients = _Texts(_client)
+        self._clients = _Texts(_client, _all_that_is_said)
         self._verdicts = _Texts(_verdict)
         #: By the route: the policy that it is from, why, and what there is to say of the way.
         self._ways: dict[int, tuple[Any, str, str, str]] = {}

@@ -115,7 +115,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     #: How much is read at once. Who expects a lot may ask for more.
     readSize: int = READ
-    #: It is to be closed when the protocol has done with what it is told now, if all that it says has left by then.
+    #: It is to be closed when the protocol has done with what it is told now: all that it has said has left.
     parting: bool = False
     protocol: Any
     _telling: bool = False
@@ -139,8 +139,9 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     def loseConnection(self, *args: Any, **kwargs: Any) -> None:
         """
-        Twisted's own closes in a turn that it asks the kernel for. Where the protocol is at work, and all that it says
-        has left when it returns, that is not needed: the connection is lost then.
+        Twisted's own closes in a turn that it asks the kernel for. Where the protocol is at work, and all that it has
+        said has left, that is not needed: the connection is lost when it returns, and `parting` until then. Otherwise
+        it may take as long as the peer takes to read.
         """
         if (
             not self._telling
@@ -149,6 +150,8 @@ class _PromptTcp(_Undelayed, _PromptStream):
             or self.disconnecting
             or self._aborting
             or self._writeDisconnected
+            or self._tempDataLen
+            or self.dataBuffer
         ):
             super().loseConnection(*args, **kwargs)  # type: ignore[no-untyped-call]
             return
@@ -160,7 +163,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
         if self._aborting:
             return  # which is worse, and under way
         if self._tempDataLen or self.dataBuffer:
-            # The kernel has no room for all of it: Twisted closes when it has left.
+            # Something was said after all, and the kernel has no room for it: Twisted closes when it has left.
             self.stopReading()  # type: ignore[no-untyped-call]
         else:
             self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]

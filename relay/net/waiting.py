@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, TypeVar, cast
 
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 def start(answer: T | Awaitable[T]) -> T | Deferred[T]:
     """
-    Run `answer` as far as it goes at once.
+    Run `answer` as far as it goes at once, and a coroutine from its first line on in a context of its own (PEP 567):
+    it finds the variables that whoever starts it has set, and those that it sets itself are seen by nobody else.
 
     A value comes back as it is; so does the result of a coroutine that did not have to wait, whose exception
     is raised here. Only for one that waits is there a `Deferred`, with its result or its failure.
@@ -27,11 +28,12 @@ def start(answer: T | Awaitable[T]) -> T | Deferred[T]:
         if not hasattr(answer, "__await__"):
             return answer
     if type(answer) is CoroutineType or isinstance(answer, Coroutine):
+        context = copy_context()
         try:
-            awaited = answer.send(None)
+            awaited = context.run(answer.send, None)
         except StopIteration as done:
             return cast(T, done.value)
-        return _Started(answer, awaited)
+        return _Started(answer, awaited, context)
     return start(_await(cast(Awaitable[T], answer)))
 
 
@@ -60,11 +62,11 @@ class _Started(Deferred[T]):
     comes of that is the coroutine's to say.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any, context: Context) -> None:
         Deferred.__init__(self)
         self._coroutine = coroutine
-        #: The variables (PEP 567) that it has set so far, and no others, are there when it goes on.
-        self._context = copy_context()
+        #: In which it goes on, wherever it is told to.
+        self._context = context
         self._awaited = awaited
         if isinstance(awaited, Deferred):
             awaited.addBoth(self._go_on)
