@@ -203,3 +203,16 @@ class WhereTests(ExplainingCase):
         self.run_it("explain", "bob@here.example")
         self.run_it("explain", "bob@here.example", "--socket", "other.sock")
         self.assertEqual(paths, [str(self.folder / "here.sock"), "other.sock"])
+
+    def test_where_there_is_no_relay_each_command_names_the_options_that_help_it(self) -> None:
+        self.patch(ask, "_said", _SAID)
+        (self.folder / "message").write_text("Subject: hello\n\nHi!\n")
+        nowhere = ("--socket", str(self.folder / "none.sock"))
+        for more in (), ("--message", str(self.folder / "message")):
+            said = self.run_it("explain", "bob@here.example", *more, *nowhere, status=69).stderr
+            self.assertIn("none.sock: [Errno 2] No such file or directory (say --socket PATH, or --config FILE", said)
+            self.assertEqual(said.count("("), 1)
+        self.assertIn("(say --config FILE or --socket PATH)", self.run_it("why", "x", *nowhere, status=69).stderr)
+
+
+_SAID = ask._said

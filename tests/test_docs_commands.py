@@ -162,7 +162,7 @@ _TUTORIAL = by_test("tests/packaging/test_tutorial.py::TutorialTests::test_the_p
 TRIED: Mapping[str, Callable[[Command], None]] = {
     "python3 -m venv venv": _TUTORIAL,
     ". venv/bin/activate": _TUTORIAL,
-    "pip install 'relay-mta[[]testing]'": _TUTORIAL,
+    "pip install '/path/to/relay[[]testing]'": _TUTORIAL,
     "relayctl new-policy expiring": _TUTORIAL,
     "cd relay-expiring": _TUTORIAL,
     "python -m pytest -q": _TUTORIAL,

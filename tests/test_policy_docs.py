@@ -21,9 +21,9 @@ from relay.config.units import duration
 from relay.interfaces import World
 from relay.mail import routing
 from relay.mail.decision import Accepted, Admission, Decision, Refused
-from relay.mail.phases import ConnectionInquiry, SenderInquiry
+from relay.mail.phases import AttemptInquiry, ConnectionInquiry, ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
-from relay.mail.routing import Accept, Delay, Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.routing import Accept, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject, Route
 from relay.mail.screening import Outcome
 from relay.net.waiting import start
 from relay.policy.assembly import make_chain
@@ -47,6 +47,16 @@ def chain_of(text: str, base: Path, fake: FakeWorld | None = None) -> Chain:
     )
     here = (fake or FakeWorld()).world
     return make_chain(settings.policy, evolve(here, table=Tables(settings.table, here.clock)), file="relay.toml")
+
+
+#: What is asked in each phase.
+QUESTIONS = {
+    "connection": ConnectionInquiry,
+    "sender": SenderInquiry,
+    "recipient": Inquiry,
+    "content": ContentInquiry,
+    "attempt": AttemptInquiry,
+}
 
 
 @frozen
@@ -246,3 +256,12 @@ class WritingAPolicyTests(SynchronousTestCase):
     def test_all_that_the_world_has_is_named(self) -> None:
         for field in fields(World):
             self.assertIn(f"`world.{field.name}`", self.page)
+
+
+class PhasesTests(SynchronousTestCase):
+    def test_the_page_has_each_attribute_of_each_question(self) -> None:
+        text = (DOCS / "phases.md").read_text().partition("## What a question has\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", text, re.MULTILINE)
+        for name, question in QUESTIONS.items():
+            told = [attribute for attribute, phases in rows if name in phases.split(", ")]
+            self.assertEqual(sorted(told), sorted(field.name for field in fields(question)), name)

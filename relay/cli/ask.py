@@ -19,6 +19,11 @@ class Unavailable(click.ClickException):
 
     exit_code = os.EX_UNAVAILABLE
 
+    def __init__(self, what: str, hint: str = "say --config FILE or --socket PATH") -> None:
+        super().__init__(f"{what} ({hint})")
+        #: The same without the hint, for a command whose options mean something else.
+        self.what = what
+
 
 def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     """
@@ -67,7 +72,7 @@ def _said(path: str | None, method: str, what: str, body: str | None, timeout: f
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as problem:
         where = found if path else " or ".join(USUAL_SOCKETS)
-        raise Unavailable(f"no relay answers at {where}: {problem} (say --config FILE or --socket PATH)") from None
+        raise Unavailable(f"no relay answers at {where}: {problem}") from None
     finally:
         connection.close()
     if response.status != 200:

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from relay.cli.ask import ask, bid, question
+from relay.cli.ask import Unavailable, ask, bid, question
 from relay.cli.options import Said, json_too, print_json, socket_of
 
 #: Seconds for an answer: each phase of a session has its own time to wait for the outside.
 _PATIENCE = 200.0
+#: Here `--config` does not say where the relay is.
+_HINT = "say --socket PATH, or --config FILE to ask that file and no relay"
 
 
 @click.command(name="explain")
@@ -88,10 +90,13 @@ def explain(
     else:
         # `--config` names what is to be asked; where the relay is, the environment may say all the same.
         path = socket_of(_usual_config() if socket is None else None, socket)
-        if message is None:
-            answer = ask(path, question("explain", said), _PATIENCE)
-        else:
-            answer = bid(path, "explain", said, _PATIENCE)
+        try:
+            if message is None:
+                answer = ask(path, question("explain", said), _PATIENCE)
+            else:
+                answer = bid(path, "explain", said, _PATIENCE)
+        except Unavailable as nobody:
+            raise Unavailable(nobody.what, _HINT) from None
     if as_json:
         print_json(answer)
     else:
