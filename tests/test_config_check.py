@@ -165,7 +165,7 @@ class CheckTests(SynchronousTestCase):
         result = self.check(str(self.file))
         self.assertEqual((result.exit_code, result.stdout), (os.EX_CONFIG, ""))
         absent = self.file.resolve().with_name("absent")
-        self.assertEqual(result.stderr, f"{self.file}:1: policy.1: {absent}: No such file or directory\n")
+        self.assertEqual(result.stderr, f"{self.file}:5: policy.1.users: {absent}: No such file or directory\n")
         self.assertEqual([path.name for path in self.file.parent.iterdir()], ["relay.toml"])
 
     def test_a_suppression_list_that_is_something_else_is_a_problem(self) -> None:

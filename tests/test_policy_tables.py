@@ -21,7 +21,7 @@ from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.assembly import make_chain
 from relay.policy.registry import option_model
-from relay.policy.tables import LARGE, FileTable, Tables
+from relay.policy.tables import LARGE, FileTable, Tables, Unusable
 from relay.testing.policy import inquiry, world
 from relay.testing.tables import MemoryTable
 from tests.calls import calls_of
@@ -87,7 +87,7 @@ class FileTableTests(SynchronousTestCase):
         self.path.write_bytes(b"\xff")
         self.assertRaises(ValueError, self.table)
         self.path.unlink()
-        self.assertRaises(FileNotFoundError, self.table)
+        self.assertIn("No such file", str(self.assertRaises(Unusable, self.table)))
 
     def test_a_file_that_makes_no_sense_any_more_is_not_believed_and_names_itself(self) -> None:
         table = self.table()
@@ -155,7 +155,9 @@ class TablesTests(TableCase):
 
     def test_what_is_not_there_is_a_mistake_of_the_configuration(self) -> None:
         self.assertIn("no [[table]] called 'other'", str(self.assertRaises(ValueError, self.tables(), "other")))
-        self.assertRaises(OSError, self.tables(), "t")
+        near = str(self.assertRaises(Unusable, self.tables(name="aliases"), "alias"))
+        self.assertEqual(near, "there is no [[table]] called 'alias', did you mean 'aliases'?")
+        self.assertIn("No such file", str(self.assertRaises(Unusable, self.tables(), "t")))
 
     def test_a_table_is_as_its_settings_say(self) -> None:
         self.write("key,value\nA,1\n")
@@ -276,7 +278,8 @@ class PoliciesTests(TableCase):
 
     def test_a_table_that_is_not_there_is_told_with_file_and_line(self) -> None:
         self.assertIn(
-            "relay.toml:5: policy.1: there is no [[table]] called 'u'", self.refused('use = "reject"\ntable = "u"')
+            "relay.toml:7: policy.1.table: there is no [[table]] called 'u'",
+            self.refused('use = "reject"\ntable = "u"'),
         )
 
     def test_a_line_that_is_wrong_for_the_policy_is_told_with_file_and_line(self) -> None:
@@ -299,7 +302,8 @@ class PoliciesTests(TableCase):
             for key in "table", "file":
                 told = self.refused(f'{policy}\n{key} = "{"t" if key == "table" else "table"}"')
                 self.assertIn(f"{self.path}:2: ", told, text)
-                self.assertIn("relay.toml:5: policy.1: ", told)
+                line = 7 + policy.count("\n")
+                self.assertIn(f"relay.toml:{line}: policy.1.{key}: ", told)
 
     def test_a_folder_that_nobody_may_have_is_told_with_file_and_line(self) -> None:
         for text in "jon ../ann", "../jon", "jon .ssh", "jon@example.org", "jon a/b":
@@ -374,9 +378,24 @@ class PoliciesTests(TableCase):
             said = []
             for wrong in text, '"', text:
                 self.write(wrong)
-                said.append(_text(start(chain.route(inquiry("x@b.example"))))[:3])
-            self.flushLoggedErrors()
-            self.assertEqual((said[1], said[0] == said[2] != "451"), ("451", True), policy)
+                said.append(start(chain.route(inquiry("x@b.example"))))
+            codes = [_text(each)[:3] for each in said]
+            self.assertEqual((codes[1], codes[0] == codes[2] != "451"), ("451", True), policy)
+            # It is no fault of the program's: where it is says all.
+            self.assertEqual(said[1].because, f"{self.path}:1: a double quote begins its key, and none ends it")
+            self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_of_a_secret_table_that_goes_wrong_no_line_is_quoted(self) -> None:
+        self.write("b.example 550 sesame\n")
+        table = self.tables(secret=True)("t").checked(lambda key, value: _no_snow(value))
+        self.write("b.example 550 sesame \N{SNOWMAN}\n")
+        told = str(self.assertRaises(Unusable, table.get, "b.example"))
+        self.assertEqual(told, f"{self.path}:1: it cannot be used")
+
+
+def _no_snow(value: str) -> None:
+    if not value.isascii():
+        raise ValueError(f"{value} is no text")
 
 
 def _text(decision: Decision | Any) -> str:

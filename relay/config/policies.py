@@ -1,5 +1,6 @@
 """`[[policy]]`: what every policy has, whatever it does."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
@@ -111,3 +112,5 @@ class PolicySettings(BaseModel):
     options: SerializeAsAny[BaseModel]
     #: Where it stands in the file, for problems that are found later, when the policy is made.
     line: int = 1
+    #: And where each of its keys does.
+    lines: Mapping[str, int] = {}

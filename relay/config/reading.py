@@ -162,6 +162,7 @@ class Reading:
             examples=keys.examples,
             options=options,
             line=self.lines.line(at),
+            lines={key: self.lines.line((*at, key)) for key in table},
         )
 
     def _check_addresses(self, listeners: list[dict[str, Any]]) -> None:

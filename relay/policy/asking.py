@@ -24,6 +24,7 @@ from relay.policy.looking import LOOKS, Look
 from relay.policy.patience import Came, Late, Raised, wait
 from relay.policy.phases import Phase
 from relay.policy.steps import Asked, Observer, Skipped
+from relay.policy.tables import Unusable
 from relay.smtp.answers import OUR_FAULT
 
 #: RELIABILITY.md: a policy has 10 s for each question, and all of them have 30 s for a command.
@@ -265,6 +266,15 @@ class Asking:
         return Delay(OUR_FAULT, f"said {said}, which is no verdict")
 
     def _raised(self, inquiry: Inquiry, stop: Stop, failure: Failure) -> Verdict:
+        if isinstance(failure.value, Unusable):
+            # A slip of the operator's in a file: where it is says all, and a traceback nothing.
+            self._log.error(
+                "{problem}: policy {policy} cannot be asked about {about}: 451",
+                problem=failure.value,
+                policy=stop.name,
+                about=_about(inquiry),
+            )
+            return Delay(OUR_FAULT, str(failure.value))
         self._log.failure(
             "policy {policy} raised an exception when it was asked about {about}: 451",
             failure,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from pydantic import BaseModel
 from twisted.logger import Logger
 
 from relay.config.errors import ConfigurationError, Problem
@@ -17,6 +19,7 @@ from relay.policy.elsewhere import Crossing, blocking
 from relay.policy.guard import Guard
 from relay.policy.needs import check_names, unmet
 from relay.policy.registry import is_blocking, make_policy
+from relay.policy.tables import Unusable
 from relay.policy.watched import watched
 
 
@@ -48,7 +51,7 @@ def make_chain(
             policy = _policy(settings, world, reactor)
             check_names(policy)
         except ValueError as error:
-            problems.append(Problem(file, settings.line, f"policy.{number}", str(error)))
+            problems.append(_problem(file, settings, number, error))
         else:
             stations.append(Station(settings.name, policy, Guard(settings.when), settings.timeout))
             places.append((number, settings.line))
@@ -59,6 +62,22 @@ def make_chain(
     if problems:
         raise ConfigurationError(problems)
     return Chain(stations, world.clock, Logger(namespace="relay.policy"), timeout)
+
+
+def _problem(file: str, settings: PolicySettings, number: int, error: ValueError) -> Problem:
+    """At the key that names the table, where that is to blame."""
+    at = f"policy.{number}"
+    if isinstance(error, Unusable):
+        for key, line in settings.lines.items():
+            if _names(getattr(settings.options, key, None), error.asked):
+                return Problem(file, line, f"{at}.{key}", str(error))
+    return Problem(file, settings.line, at, str(error))
+
+
+def _names(option: object, asked: str | Path) -> bool:
+    if isinstance(option, BaseModel):
+        return any(_names(value, asked) for _, value in option)
+    return option == asked
 
 
 def _policy(settings: PolicySettings, world: World, reactor: Any) -> Any:

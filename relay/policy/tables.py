@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from relay.config.tables import TableSettings
+from relay.config.wording import did_you_mean
 from relay.interfaces import IClock, ITable
 from relay.policy.names import fold
 from relay.policy.pairs import Check, WrongLine, columns, separated, table_of
@@ -31,6 +32,16 @@ _Sign: TypeAlias = tuple[int, int, int, int]
 Apart: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
+class Unusable(ValueError):
+    """A file, or a table, is of no use as it is: it is for the operator to mend, and no fault of who asks."""
+
+    def __init__(self, place: str, text: str, asked: str | Path) -> None:
+        """`place`: the file, with its line if one is wrong. `asked`: what was asked for, as the options name it."""
+        super().__init__(f"{place}: {text}" if place else text)
+        self.place = place
+        self.asked = asked
+
+
 class FileTable(Generic[T]):
     """
     What a file says, read again when it has changed.
@@ -39,17 +50,25 @@ class FileTable(Generic[T]):
     that has lost its table must not go on as if the table were empty, and not by what it said last week.
     """
 
-    def __init__(self, path: Path, parse: Callable[[TextIO], T], clock: IClock, apart: Apart | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[TextIO], T],
+        clock: IClock,
+        apart: Apart | None = None,
+        asked: str | Path = "",
+    ) -> None:
         """
         Reads the file. `parse` makes a value of the open file and raises `ValueError` where it makes no sense; with
-        `apart`, it does so in a thread when a large file has changed.
+        `apart`, it does so in a thread when a large file has changed. `asked`: how options name it, if not by `path`.
 
-        Raises `OSError` or `ValueError`.
+        Raises `Unusable`.
         """
         self.path = path
         self._parse = parse
         self._clock = clock
         self._apart = apart
+        self._asked = asked or path
         self._value: T | None = None
         self._problem: Exception | None = None
         self._sign: _Sign | None = None
@@ -65,6 +84,7 @@ class FileTable(Generic[T]):
         other.path, other._clock, other._apart = self.path, self._clock, self._apart
         other._value, other._problem, other._sign = self._value, self._problem, self._sign
         other._looked = self._looked
+        other._asked = self._asked
         other._parse = parse
         other._under_way = False
         other._sharers = self._sharers
@@ -77,11 +97,9 @@ class FileTable(Generic[T]):
         return len(self._sharers) > 1
 
     def read(self) -> None:
-        """Read it now, here. Raises `OSError` or `ValueError` if that is of no use."""
+        """Read it now, here. Raises `Unusable`."""
         self._looked = self._clock.seconds()
         self._take(self._loaded())
-        if isinstance(self._problem, OSError):
-            raise self._problem
         if self._problem is not None:
             raise self._told(self._problem)
 
@@ -94,7 +112,7 @@ class FileTable(Generic[T]):
             return False
 
     def current(self) -> T:
-        """What it says now, or said a second ago. Raises `OSError` or `ValueError`."""
+        """What it says now, or said a second ago. Raises `Unusable`."""
         now = self._clock.seconds()
         if now - self._looked >= LOOK_EVERY:
             self._looked = now
@@ -151,14 +169,14 @@ class FileTable(Generic[T]):
         else:
             self._value, self._problem = result, None
 
-    def _told(self, problem: Exception) -> ValueError:
+    def _told(self, problem: Exception) -> Unusable:
         """A new one each time: the same object would gather the tracebacks of all who have raised it."""
         if isinstance(problem, WrongLine):
-            told = ValueError(f"{self.path}:{problem.line}: {problem.text}")
+            told = Unusable(f"{self.path}:{problem.line}", problem.text, self._asked)
         elif isinstance(problem, UnicodeDecodeError):
-            told = ValueError(f"{self.path}: this is not UTF-8")
+            told = Unusable(str(self.path), "this is not UTF-8", self._asked)
         else:
-            told = ValueError(f"{self.path}: {_words(problem)}")
+            told = Unusable(str(self.path), _words(problem), self._asked)
         told.__cause__ = problem
         return told
 
@@ -168,12 +186,17 @@ class PairsTable:
     """A file of keys and values."""
 
     def __init__(
-        self, settings: TableSettings, clock: IClock, apart: Apart | None = None, before: PairsTable | None = None
+        self,
+        settings: TableSettings,
+        clock: IClock,
+        apart: Apart | None = None,
+        before: PairsTable | None = None,
+        asked: str | Path = "",
     ) -> None:
         """
         Reads the file, unless there was one of the same settings `before` and the file has not changed since.
 
-        Raises `OSError` or `ValueError`.
+        Raises `Unusable`.
         """
         self._settings = settings
         self._checks: tuple[Check, ...] = ()
@@ -184,7 +207,7 @@ class PairsTable:
             self._file = before._file.successor(self._parse)
             self._passed = before._checks
         else:
-            self._file = FileTable(settings.file, self._parse, clock, apart)
+            self._file = FileTable(settings.file, self._parse, clock, apart, asked)
 
     @property
     def secret(self) -> bool:
@@ -192,7 +215,14 @@ class PairsTable:
         return self._settings.secret
 
     def get(self, key: str) -> str | None:
-        return self._file.current().get(fold(key) if self._settings.fold else key)
+        try:
+            values = self._file.current()
+        except Unusable as problem:
+            if not self.secret:
+                raise
+            # What is said of it quotes the line: `relayctl check` tells who may read the file.
+            raise Unusable(problem.place, "it cannot be used", problem.asked) from None
+        return values.get(fold(key) if self._settings.fold else key)
 
     def checked(self, check: Check) -> PairsTable:
         if check in self._checks:
@@ -252,7 +282,7 @@ class Tables:
         table = self._made.get(name)
         if table is None:
             before = self._before.get(name)
-            table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart, before)
+            table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart, before, name)
         return table
 
     def complete(self) -> None:
@@ -264,7 +294,7 @@ class Tables:
             return TableSettings(name="file", file=name, format="csv" if name.suffix == ".csv" else "columns")
         settings = self._settings.get(name)
         if settings is None:
-            raise ValueError(f"there is no [[table]] called '{name}'")
+            raise Unusable("", f"there is no [[table]] called '{name}'{did_you_mean(name, self._settings)}", name)
         return settings
 
 
