@@ -199,7 +199,7 @@ class TroubleTests(SynchronousTestCase):
         for _ in range(3):
             self.assertEqual(asked.put().facts["dnsbl"], "none")
             asked.restart()
-        said = ("bl.test", "127.0.0.2, 127.255.255.254, which is an error")
+        said = ("bl.test", "has answered 127.0.0.2, 127.255.255.254, which is an error")
         self.assertEqual(self.warnings, [said])
         asked.world.clock.advance(3601)
         asked.put()
@@ -218,7 +218,16 @@ class TroubleTests(SynchronousTestCase):
         verdict = asked.put()
         self.assertEqual((verdict.facts["dnsbl"], verdict.facts["dnsbl.score"]), ("listed", "1"))
         self.assertEqual(asked.put(connecting("192.0.2.8")).facts["dnsbl"], "unsure")
-        self.assertEqual(self.warnings, [("broken.test", "nothing (SERVFAIL)")])
+        self.assertEqual(self.warnings, [("broken.test", "has not answered (SERVFAIL)")])
+
+    def test_why_a_list_was_silent_before_is_not_told_of_a_later_question(self) -> None:
+        names = {f"{n}.2.0.192.broken.test": Unanswered(f"trouble {n}") for n in (8, 9)}
+        asked = Asked(names, lists=lists(broken=5))
+        asked.put()
+        asked.put(connecting("192.0.2.8"))
+        kept = dict(asked.world.store.items())
+        self.assertEqual(list(kept), ["said broken.test"])
+        self.assertNotIn("trouble", kept["said broken.test"])
 
     def test_all_are_asked_at_the_same_time_and_none_is_waited_for_too_long(self) -> None:
         asked = Asked(lists=lists(slow=5, bl=1, slower=5), patience=3, reject=1)

@@ -7,6 +7,8 @@ the reactor when a router says that a host cannot be reached. Here a port lives 
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -60,6 +62,7 @@ class ConnectedDatagrams:
         self, reactor: Any, address: Inet, received: Callable[[bytes], None], broken: Callable[[str], None]
     ) -> None:
         self._reactor = reactor
+        self._address = address
         self._received = received
         self._broken = broken
         self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -96,11 +99,17 @@ class ConnectedDatagrams:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as problem:  # an ICMP message: no such port, no such host, not allowed
-                self._broken(problem.strerror or "unreachable")
+                self._broken(self._words(problem.errno, "unreachable"))
                 return
             self._received(octets)
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor is done with us: it stops, or the descriptor went bad."""
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self._open else 0
         self.close()
-        self._broken("the port was lost")
+        self._broken(self._words(number, "the port was lost"))
+
+    def _words(self, number: int | None, otherwise: str) -> str:
+        if number == errno.ECONNREFUSED:
+            return f"nobody listens at {self._address}"
+        return os.strerror(number) if number else otherwise

@@ -233,10 +233,10 @@ class Consultation:
             case Found(records):
                 found = meaning([str(record) for record in records], each.patterns)
                 if found in (Meaning.ERROR, Meaning.FOREIGN):
-                    self._say(each, f"{', '.join(map(str, records))}, which is {found.value}")
+                    self._say(each, f"has answered {', '.join(map(str, records))}, which is {found.value}")
                 return found is Meaning.LISTED
             case Unanswered(why):
-                self._say(each, f"nothing ({why})")
+                self._say(each, f"has not answered ({why})")
                 return False
             case Absent():
                 return False
@@ -244,9 +244,10 @@ class Consultation:
     def _say(self, each: DnsList, what: str) -> None:
         key = f"said {each.zone}"
         if self._world.store.get(key) is None:
-            self._world.store.put(key, what[:1000], _AGAIN)
+            # Not what: whoever reads an account an hour later would take it for the answer to this question.
+            self._world.store.put(key, "yes", _AGAIN)
             self._world.log.warn(
-                "The list {list} has answered {what}: it counts for nothing; this is said once an hour",
+                "The list {list} {what}: it counts for nothing; this is said once an hour",
                 list=each.name,
                 what=what,
             )

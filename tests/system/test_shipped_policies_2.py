@@ -56,7 +56,7 @@ class ListsTests(StrangersTestCase):
             dns = "{}:{}".format(*silent.getsockname())
             relay = self.begin(LISTS.format(options='patience = "0.2s"'), {}, dns=dns)
             relay.event("delivered", queue_id(self.say(relay, "192.0.2.9")))
-            relay.wait_for(r"The list bl.test has answered nothing \(no answer within 0.2 seconds\)")
+            relay.wait_for(r"The list bl.test has not answered \(no answer within 0.2 seconds\)")
 
 
 class ContentPagesTests(SystemTestCase):
