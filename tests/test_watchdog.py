@@ -103,6 +103,38 @@ class PulseTests(SynchronousTestCase):
         self.assertIsNone(times.look())
         self.assertEqual(times.pass_time(1), [Recovered(2.25)])
 
+    def test_a_night_is_excused_whole(self) -> None:
+        times = Times(limit=10)
+        times.pass_time(1)
+        times.pass_time(30_000, beating=False, looking=False)
+        self.assertEqual(times.pass_time(1, beating=False), [])
+
+    def test_looks_that_are_late_again_and_again_without_a_beat_are_no_sleep(self) -> None:
+        times = Times(limit=10)
+        times.pass_time(1)
+        found = []
+        for _ in range(30):
+            times.pass_time(2, beating=False, looking=False)
+            found.append(times.look())
+        self.assertIn(Hopeless, map(type, found))
+        self.assertEqual(found[:14], [None] * 14, "three times the limit is excused, and one of them whole")
+
+    def test_nor_are_they_where_one_of_them_was_one(self) -> None:
+        times = Times(limit=10)
+        times.pass_time(1)
+        for _ in range(10):
+            times.pass_time(2, beating=False, looking=False)
+            times.look()
+        times.pass_time(30_000, beating=False, looking=False)
+        self.assertNotIsInstance(times.look(), Hopeless)
+
+    def test_a_machine_that_is_stopped_again_and_again_but_has_its_beats_has_not_stalled(self) -> None:
+        times = Times(limit=3)
+        for _ in range(100):
+            times.pass_time(0.5)
+            self.assertEqual(times.pass_time(2, beating=False, looking=False), [])
+            self.assertIsNone(times.look())
+
     def test_a_computation_that_lets_no_other_thread_run_is_told_when_it_has_ended(self) -> None:
         times = Times()
         times.pass_time(1)

@@ -27,6 +27,8 @@ from relay.net.frames import frame_of, place, stacks
 EVERY: Final = 0.25
 #: Seconds without a beat that are worth a line in the log.
 PATIENCE: Final = 1.0
+#: What is excused without a beat, beside the longest time in which nothing could have happened: so many times the limit.
+_EXCUSED: Final = 3
 #: Seconds that a log gets for a line: a disk that hangs must not keep the watchdog from what it is here for.
 _LOG_PATIENCE: Final = 5.0
 
@@ -63,6 +65,10 @@ class Pulse:
     A process that was stopped as a whole (by a debugger, SIGSTOP, a machine that slept) has not stalled. That is seen
     by the looks, which were not made either while no processor time was used: a computation that lets no other thread
     run uses some.
+
+    Such a time is excused however long it was, since a machine may sleep for a night. Where there is one after the other
+    and never a beat between them, it is no sleep: code waits, and lets no other thread run for seconds at a time. Of
+    those others no more than three times the limit is excused.
     """
 
     def __init__(self, limit: float = 0.0, patience: float = PATIENCE) -> None:
@@ -74,8 +80,9 @@ class Pulse:
         self._longest = 0.0
         self._looked = 0.0
         self._cpu = 0.0
-        #: Seconds since the last beat in which nothing could have happened.
-        self._excused = 0.0
+        #: Seconds since the last beat in which nothing could have happened: the longest time, and the sum of all others.
+        self._longest_late = 0.0
+        self._late = 0.0
         #: The beat that was the last one at the last look.
         self._seen: float | None = None
         self._told = False
@@ -94,11 +101,12 @@ class Pulse:
         if beat is None:
             return None
         if gap > EVERY + self._patience and used < gap / 2:
-            self._excused += gap
+            self._late += min(gap, self._longest_late)
+            self._longest_late = max(gap, self._longest_late)
         if beat != self._seen:
             self._seen = beat
             return self._recovered()
-        still = now - beat - self._excused
+        still = now - beat - self._excused()
         if self._limit and still >= self._limit:
             return Hopeless(still)
         if still >= self._patience + EVERY and not self._told:
@@ -106,9 +114,13 @@ class Pulse:
             return Stalled(still)
         return None
 
+    def _excused(self) -> float:
+        others = min(self._late, _EXCUSED * self._limit) if self._limit else self._late
+        return self._longest_late + others
+
     def _recovered(self) -> Recovered | None:
-        lasted, self._longest = self._longest - self._excused, 0.0
-        told, self._told, self._excused = self._told, False, 0.0
+        lasted, self._longest = self._longest - self._excused(), 0.0
+        told, self._told, self._longest_late, self._late = self._told, False, 0.0, 0.0
         if told or lasted >= self._patience + EVERY:
             return Recovered(lasted, unseen=not told)
         return None
