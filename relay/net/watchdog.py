@@ -27,7 +27,7 @@ from relay.net.frames import frame_of, place, stacks
 EVERY: Final = 0.25
 #: Seconds without a beat that are worth a line in the log.
 PATIENCE: Final = 1.0
-#: What is excused without a beat, beside the longest time in which nothing could have happened: so many times the limit.
+#: What is excused without a beat, beside the longest time in which nothing could have happened: so often the limit.
 _EXCUSED: Final = 3
 #: Seconds that a log gets for a line: a disk that hangs must not keep the watchdog from what it is here for.
 _LOG_PATIENCE: Final = 5.0
@@ -66,9 +66,9 @@ class Pulse:
     by the looks, which were not made either while no processor time was used: a computation that lets no other thread
     run uses some.
 
-    Such a time is excused however long it was, since a machine may sleep for a night. Where there is one after the other
-    and never a beat between them, it is no sleep: code waits, and lets no other thread run for seconds at a time. Of
-    those others no more than three times the limit is excused.
+    Such a time is excused however long it was, since a machine may sleep for a night. Where there is one after the
+    other and never a beat between them, it is no sleep: code waits, and lets no other thread run for seconds at a time.
+    Of those others no more than three times the limit is excused.
     """
 
     def __init__(self, limit: float = 0.0, patience: float = PATIENCE) -> None:
@@ -80,7 +80,7 @@ class Pulse:
         self._longest = 0.0
         self._looked = 0.0
         self._cpu = 0.0
-        #: Seconds since the last beat in which nothing could have happened: the longest time, and the sum of all others.
+        #: Seconds since the last beat in which nothing could have happened: the longest time, and all others.
         self._longest_late = 0.0
         self._late = 0.0
         #: The beat that was the last one at the last look.
