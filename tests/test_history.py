@@ -28,6 +28,7 @@ from relay.history.memory import MemoryHistory
 from relay.history.records import HALF, Bounds
 from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
+from relay.history.telling import sentence, tell_why
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
 from relay.mail.address import Address
 from relay.mail.explanation import Decided
@@ -348,6 +349,35 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.accept(history)
         self.assertEqual(self.lives(history), [ID])
         self.assertEqual(len(self.said), 1)
+
+    def test_an_octet_that_the_disk_has_changed_spoils_no_more_than_what_it_is_in(self) -> None:
+        history = self.opened(self.scribe)
+        decision = Decided((), CLIENT, Reply.of(550, "5.7.1", "no zzzzzzzz"), ANN, (BOB,))
+        for ref in ("7K3QX2", "7K3QX3"):
+            history.decided(decision, ref=ref)
+        self.accept(history)
+        history.event("relayed", id=ID, recipient="bob@example.net", text="zzzzzzzz")
+        history.event("delivered", id=ID, recipient="bob@example.net")
+        self.close(history)
+        whole = self.path.read_bytes()
+        for octets, spoilt in (
+            (whole.replace(b"zzzzzzzz", b"zzz\xffzzzz"), 0),
+            (whole.replace(b'"reply":"550', b'"reply"x"550', 1).replace(b'"text":"zz', b'"text"x"zz'), 2),
+        ):
+            self.said.clear()
+            self.path.write_bytes(octets)
+            history = self.opened(self.scribe)
+            accounts = self.successResultOf(Deferred.fromCoroutine(history.why(str(ANN)))).accounts
+            (life,) = self.found(history, ID).lives
+            self.close(history)
+            self.assertEqual({account.ref for account in accounts}, {"7K3QX2", "7K3QX3"})
+            self.assertEqual([account.explanation.reply for account in accounts].count(""), spoilt // 2)
+            told = [sentence(happening) for happening in life.happenings]
+            self.assertEqual(sum("cannot be read" in each for each in told), spoilt // 2)
+            self.assertEqual((len(told), len(self.said)), (3, spoilt))
+            lines = "\n".join(tell_why(Accounts(tuple(accounts)), "it"))
+            self.assertEqual(lines.count("how it came about cannot be read"), spoilt // 2)
+            self.assertNotIn("Unix", lines)
 
     def mark(self, *statements: str) -> None:
         """Keep one message, and then do this to the file."""

@@ -391,6 +391,23 @@ class SqliteStoreTests(OnDisk):
             self.close(store)
             self.assertEqual(self.rows(), {"a": "1"})
 
+    def test_an_octet_that_the_disk_has_changed_costs_one_row_and_not_the_store(self) -> None:
+        store = self.store()
+        for key in ("good", "bad", "spoilt"):
+            store.put(key, f"value of {key}", 600)
+        self.close(store)
+        with closing(sqlite3.connect(self.path)) as database:
+            database.execute("UPDATE entries SET value = CAST(X'6161ff6161' AS TEXT) WHERE key = 'bad'")
+            database.execute("UPDATE entries SET expires = 'soon' WHERE key = 'spoilt'")
+            database.commit()
+        store = self.store()
+        self.assertEqual(store.items(), [("good", "value of good")])
+        self.assertEqual(len(self.heard.said), 1)
+        self.assertIn("2 of its rows cannot be read", self.heard.said[0])
+        store.put("bad", "again", 600)
+        self.close(store)
+        self.assertEqual(self.rows(), {"good": "value of good", "bad": "again"})
+
     def test_what_is_not_ours_is_left_as_it_is(self) -> None:
         self.path.parent.mkdir()
         with closing(sqlite3.connect(self.path)) as database:

@@ -82,6 +82,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+    connection.text_factory = _legible
     try:
         if not _is_history(connection) and not _is_empty(connection):
             raise _foreign(path, "it is a database, but no history")
@@ -176,6 +177,11 @@ def _was_history(path: Path) -> bool:
             if is_damage(problem):
                 return False
             raise
+
+
+def _legible(octets: bytes) -> str:
+    """A disk may have changed an octet, which spoils that word and not the answer."""
+    return octets.decode("utf-8", "replace")
 
 
 def _foreign(path: Path, why: str) -> Foreign:

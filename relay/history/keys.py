@@ -14,6 +14,9 @@ from relay.mail.history import Plain
 LONGEST: Final = 1000
 _LONGEST_KEY: Final = 500
 
+#: What has happened cannot be read any more. No event of the mail log has this name.
+UNREADABLE: Final = "(unreadable)"
+
 #: Fields that name a mailbox, a user, or a message of ours.
 _NAMES: Final = ("sender", "recipient", "original", "user", "notice")
 #: All fields by which events are found.

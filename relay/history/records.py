@@ -19,9 +19,9 @@ from attrs import frozen
 
 from relay.history import decisions
 from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside
-from relay.history.keys import key, keys, plain, row
+from relay.history.keys import UNREADABLE, key, keys, plain, row
 from relay.history.shorthand import Shorthand
-from relay.mail.explanation import Explanation
+from relay.mail.explanation import Explanation, Mail
 from relay.mail.history import Account, Accounts, Findings, Happening, Life
 
 T = TypeVar("T")
@@ -33,6 +33,9 @@ Told: TypeAlias = tuple[float, str, Mapping[str, object]]
 DECIDED: Final = "(decided)"
 #: What begins a life, so that nobody need look whether there is one.
 _BEGINNINGS: Final = frozenset({"accepted", DECIDED})
+
+#: It has no reply, which every decision has.
+_UNREADABLE: Final = Explanation(Mail(), (), "", because="the file is damaged here: how it came about cannot be read")
 
 #: Happenings of one life that are told from its beginning, and as many from its end.
 HALF: Final = 250
@@ -56,7 +59,7 @@ _FOUND = """
     ) ORDER BY number DESC
 """
 _DECIDED = """
-    SELECT at, id, ref, told FROM decisions JOIN lives ON lives.number = life WHERE life IN (
+    SELECT CAST(at AS REAL), id, ref, told FROM decisions JOIN lives ON lives.number = life WHERE life IN (
         SELECT number FROM lives WHERE id = :id AND id <> ''
         AND EXISTS (SELECT 1 FROM decisions WHERE life = lives.number)
         UNION
@@ -65,7 +68,8 @@ _DECIDED = """
         ORDER BY 1 DESC LIMIT :most
     ) ORDER BY life DESC, decisions.number DESC LIMIT :most
 """
-_OLDEST = "SELECT number, began FROM lives ORDER BY number LIMIT ?"
+# An octet that a disk has changed can make another type of a number.
+_OLDEST = "SELECT number, CAST(began AS REAL) FROM lives ORDER BY number LIMIT ?"
 
 
 @frozen
@@ -103,6 +107,7 @@ class Records:
         self._lives: dict[str, int] = {}
         self._shorthand = Shorthand()
         self._damage = ""
+        self._unreadable = 0
         #: What stands there is not ours, and is not touched again.
         self._foreign: Foreign | None = None
 
@@ -129,6 +134,11 @@ class Records:
         """What was wrong with the file that was set aside, and where it is now; "" the next time."""
         damage, self._damage = self._damage, ""
         return damage
+
+    def take_unreadable(self) -> int:
+        """How many rows could not be read that were asked for; 0 the next time."""
+        unreadable, self._unreadable = self._unreadable, 0
+        return unreadable
 
     def close(self) -> None:
         """Let go of the file. May be called again; a next use opens it anew."""
@@ -296,25 +306,38 @@ class Records:
         asked = {"id": text.strip().upper(), "key": wanted[0], "other": wanted[1], "most": most + 1}
         found = database.execute(_DECIDED, asked).fetchall()
         accounts = tuple(
-            Account(at, id, ref, Explanation.from_json(json.loads(told))) for at, id, ref, told in found[:most]
+            Account(at, str(id), str(ref), self._read(told, Explanation.from_json) or _UNREADABLE)
+            for at, id, ref, told in found[:most]
         )
         oldest = database.execute(_OLDEST, (1,)).fetchone()
         return Accounts(accounts, more=len(found) > most, since=None if oldest is None else oldest[1])
 
     def _life(self, database: sqlite3.Connection, number: int, id: str) -> Life:
-        asked = "SELECT at, what, fields, number FROM events WHERE life = ? ORDER BY number"
+        asked = "SELECT CAST(at AS REAL), what, fields, number FROM events WHERE life = ? ORDER BY number"
         first = database.execute(f"{asked} LIMIT ?", (number, HALF)).fetchall()
         last: list[Any] = []
         left_out = 0
         if len(first) == HALF:
             seen = first[-1][3]
-            after = "SELECT at, what, fields, number FROM events WHERE life = ? AND number > ?"
+            after = "SELECT CAST(at AS REAL), what, fields, number FROM events WHERE life = ? AND number > ?"
             last = database.execute(f"{after} ORDER BY number DESC LIMIT ?", (number, seen, HALF)).fetchall()[::-1]
             if len(last) == HALF:
                 between = "SELECT count(*) FROM events WHERE life = ? AND number > ? AND number < ?"
                 left_out = database.execute(between, (number, seen, last[0][3])).fetchone()[0]
-        happenings = tuple(Happening(at, what, json.loads(fields)) for at, what, fields, _ in first + last)
-        return Life(id, happenings, left_out)
+        happenings = tuple(self._happening(at, what, fields) for at, what, fields, _ in first + last)
+        return Life(str(id), happenings, left_out)
+
+    def _happening(self, at: float, what: str, fields: str) -> Happening:
+        told = self._read(fields, dict)
+        return Happening(at, UNREADABLE, {}) if told is None else Happening(at, str(what), told)
+
+    def _read(self, told: str, make: Callable[[Any], T]) -> T | None:
+        """What was kept, or `None`, which is counted: one row that a disk has changed is not to hide the others."""
+        try:
+            return make(json.loads(told))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._unreadable += 1
+            return None
 
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -196,18 +196,25 @@ class SqliteHistory:
         return asked
 
     def _perform(self, do: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
-        """Do this in the thread, and call `answer` here. Tells the operator if the file was set aside meanwhile."""
+        """Do this in the thread, and call `answer` here. Tells the operator what was wrong with the file."""
 
-        def heard(result: tuple[T, str] | Exception) -> None:
+        def heard(result: tuple[T, str, int] | Exception) -> None:
             if isinstance(result, Exception):
                 answer(result)
                 return
-            value, damage = result
+            value, damage, unreadable = result
             if damage:
                 self._log.error("The history {path} begins anew: {damage}", path=self._path, damage=damage)
+            if unreadable:
+                self._log.error(
+                    "The history {path} is damaged: {count} of the rows that were asked for cannot be read",
+                    path=self._path,
+                    count=unreadable,
+                )
             answer(value)
 
-        self._scribe.perform(lambda: (do(), self._records.take_damage()), heard)
+        records = self._records
+        self._scribe.perform(lambda: (do(), records.take_damage(), records.take_unreadable()), heard)
 
     # Saying.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from relay.history.keys import UNREADABLE
 from relay.mail.explanation_text import text
 from relay.mail.history import Accounts, Findings, Happening, Life
 
@@ -71,7 +72,9 @@ def tell_why(accounts: Accounts, asked: str) -> list[str]:
             lines += ["", ""]
         names = [account.id] if account.id else []
         names += [f"[ref {account.ref}]"] if account.ref else []
-        lines += ["  ".join([stamp(account.at), *names]), *text(account.explanation)]
+        explanation = account.explanation
+        said = text(explanation) if explanation.reply else [explanation.because]
+        lines += ["  ".join([stamp(account.at), *names]), *said]
     if not accounts.accounts:
         since = "is empty" if accounts.since is None else f"goes back to {stamp(accounts.since)}"
         lines.append(f"Nobody has decided anything about {asked}. The history {since}.")
@@ -84,6 +87,8 @@ def tell_why(accounts: Accounts, asked: str) -> list[str]:
 
 def sentence(happening: Happening) -> str:
     """What has happened, without when."""
+    if happening.what == UNREADABLE:
+        return "something happened that cannot be read: the history's file is damaged here"
     row = _SENTENCES.get(happening.what)
     if row is not None:
         return row(happening)

@@ -37,6 +37,11 @@ _TABLE: Final = (
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {FORMAT}",
 )
+#: All rows that are not as we write them.
+_UNSOUND: Final = (
+    "DELETE FROM entries WHERE NOT (typeof(key) = 'text' AND typeof(value) = 'text' "
+    "AND typeof(expires) IN ('real', 'integer') AND expires < 9e999)"
+)
 #: Rows of a statement.
 _MANY: Final = 200
 
@@ -55,6 +60,8 @@ class StoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        #: Rows that `load` could not read, and has left out.
+        self.unreadable = 0
 
     def load(self, now: float) -> tuple[list[Row], str]:
         """
@@ -121,10 +128,25 @@ class StoreFile:
             database.execute("COMMIT")
         elif _pragma(database, "user_version") != FORMAT:
             raise Damaged(f"it has another format than {FORMAT}, which is the one that this relay knows")
+        # Where a disk has changed an octet one row is lost, and not the store.
+        self.unreadable = database.execute(_UNSOUND).rowcount
         database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
-        return database.execute(
-            "SELECT key, value, expires FROM entries WHERE typeof(key) = 'text' AND typeof(value) = 'text'"
-        ).fetchall()
+        return self._read(database)
+
+    def _read(self, database: sqlite3.Connection) -> list[Row]:
+        asked = "SELECT key, value, expires FROM entries"
+        try:
+            return database.execute(asked).fetchall()
+        except sqlite3.OperationalError:
+            # Something in it is no UTF-8, or we are told the same again.
+            database.text_factory = bytes
+            rows: list[Row] = []
+            for key, value, expires in database.execute(asked):
+                try:
+                    rows.append((key.decode(), value.decode(), expires))
+                except UnicodeDecodeError:
+                    self.unreadable += 1
+            return rows
 
     def _set_aside(self, problem: Exception) -> Path:
         """Give the file another name. One that was set aside before makes room. Raises `Foreign`."""

@@ -86,6 +86,12 @@ class SqliteStore(MemoryStore):
             return
         if damage:
             self._log.error("The store {path} begins anew: {damage}", path=self._file.path, damage=damage)
+        if self._file.unreadable:
+            self._log.error(
+                "The store {path} is damaged: {count} of its rows cannot be read, and are left out",
+                path=self._file.path,
+                count=self._file.unreadable,
+            )
         for key, value, until in rows:
             if key not in self._changed:
                 super()._keep(key, value, until)
