@@ -3,7 +3,7 @@ Reading the configuration again while the relay runs.
 
 The file is checked by a process of its own, so that nothing that is wrong with it, or slow, is met by the reactor; then
 all that it decides is made beside what is in force, and takes its place in one step. Whatever goes wrong before that
-step changes nothing.
+step changes nothing; behind it nothing can be undone, and what goes wrong there is a warning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 
-from relay.assembly import Relay
+from relay.assembly import Generation, Relay
 from relay.config.errors import ConfigurationError
 from relay.config.file import settings_of
 from relay.config.restarts import restarts
@@ -117,6 +117,9 @@ class Reloading:
         """Read it. Never raises."""
         await self._one.acquire()
         try:
+            if not self._stopped:
+                # Those of which the file says nothing new, and also where it is not used.
+                self.encryption.reread(aloud=True)
             said = await self._reloaded()
         finally:
             self._one.release()
@@ -137,16 +140,14 @@ class Reloading:
             if found:
                 raise ConfigurationError(found)
             warnings = (*checked.warnings, *self._code.changed(self._modules()))
-            self._switch(settings, name)
-            # As those are now that have come with it.
-            self._code.changed(self._modules())
+            generation, encryption = self._prepared(settings, name)
         except ConfigurationError as error:
             return self._refused([str(problem) for problem in error.problems], checked.warnings)
         except Exception:
             self._log.failure("The configuration cannot be used")
             return self._refused(["an internal error: the log has more"])
         self.in_force = InForce(self._file, before, self._clock.seconds())
-        return Reloaded(True, before, warnings=warnings)
+        return Reloaded(True, before, warnings=(*warnings, *self._switch(generation, encryption)))
 
     async def _checked(self, name: str) -> Checked:
         if self._stopped:
@@ -166,8 +167,8 @@ class Reloading:
             self._checking = None
         return _STOPS if self._stopped else checked
 
-    def _switch(self, settings: Settings, name: str) -> None:
-        """Make all of it, and only then use it. Raises `ConfigurationError`."""
+    def _prepared(self, settings: Settings, name: str) -> tuple[Generation, Encryption]:
+        """All that is used from then on. Nothing of it is used yet. Raises `ConfigurationError`."""
         relay, encryption = self._relay, self.encryption
         if _about_tls(settings) != _about_tls(relay.settings):
             encryption = Encryption(settings, self._clock, file=name)
@@ -182,11 +183,25 @@ class Reloading:
             if encryption is not self.encryption:
                 encryption.stop()
             raise
-        relay.adopt(generation)
+        return generation, encryption
+
+    def _switch(self, generation: Generation, encryption: Encryption) -> tuple[str, ...]:
+        """Use it. Never raises: what could not be done is a warning, and keeps nothing else from being done."""
         self.encryption, old = encryption, self.encryption
-        if old is not encryption:
-            old.stop()
-        self._adopted()
+        warnings = []
+        for step, text in (
+            (lambda: self._relay.adopt(generation), "not everything has taken it up"),
+            (lambda: old is encryption or old.stop(), "the certificates of before are still looked at"),
+            (self._adopted, "'relayctl' may speak of the one before"),
+            # As those are now that have come with it.
+            (lambda: self._code.changed(self._modules()), "it is not known which code of policies is used"),
+        ):
+            try:
+                step()
+            except Exception:
+                self._log.failure("The configuration is in force, but {text}", text=text)
+                warnings.append(f"it is in force, but {text}: the log has more, and a restart helps")
+        return tuple(warnings)
 
     def _refused(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> Reloaded:
         return Reloaded(False, self.in_force.digest, tuple(problems), tuple(warnings))

@@ -380,7 +380,6 @@ class RelayService(Service):
         self._reactor.callFromThread(self._reread)
 
     def _reread(self) -> None:
-        self._reloading.encryption.reread(aloud=True)
         if self._ending or self._ready is None or self._reloading.busy:
             return
         Deferred.fromCoroutine(self._reloading())

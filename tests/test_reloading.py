@@ -334,6 +334,41 @@ class ReloadingTests(SynchronousTestCase):
         self.addCleanup(self.reloading.encryption.stop)
         self.assertIsNotNone(self.world.relay.listeners[0].factory.doorway.tls)
 
+    def test_certificates_are_read_again_each_time_also_where_the_file_cannot_be_used(self) -> None:
+        reread: list[bool] = []
+        self.patch(Encryption, "reread", lambda self, *, aloud=False: reread.append(aloud))
+        self.reload()
+        self.said = Checked(("one",))
+        self.reload()
+        self.assertEqual(reread, [True, True])
+        self.reloading.stop()
+        self.reload()
+        self.assertEqual(reread, [True, True])
+
+    def test_what_goes_wrong_behind_the_switch_is_a_warning_of_a_reload_that_is_done(self) -> None:
+        def broken(*_: object, **__: object) -> Any:
+            raise OSError("a mistake")
+
+        others: list[str] = []
+        for patched, what in (
+            (lambda: self.patch(self.reloading, "_adopted", broken), "'relayctl' may speak of the one before"),
+            (
+                lambda: self.patch(self.world.relay.permanent.dispatcher, "adopt", broken),
+                "not everything has taken it up",
+            ),
+        ):
+            self.reloading._adopted = lambda: others.append("adopted")
+            patched()
+            user = f"eve{len(others)}"
+            self.write(CONFIGURATION.replace("jon", user))
+            said = self.reload()
+            self.assertEqual((said.done, said.problems), (True, ()))
+            self.assertEqual([what in warning for warning in said.warnings], [True])
+            self.assertEqual(self.world.relay.settings.policy[0].options.users, (user,))  # type: ignore[attr-defined]
+            self.assertEqual(self.reloading.in_force.digest, said.digest)
+            self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(others, ["adopted"])
+
     def test_code_that_has_changed_since_it_was_imported_is_told(self) -> None:
         path = self.file.with_name("some_site_policy.py")
         path.write_text("x = 1\n")
