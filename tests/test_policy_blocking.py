@@ -620,7 +620,7 @@ class PageTests(SynchronousTestCase):
         world, reactor = FakeWorld(), Reactor()
         chain = make_chain(settings.policy, world.world, file="relay.toml", reactor=reactor)
         heard = []
-        for name in ("jon", "ann"):
+        for name in ("Jon", "ann"):
             asked = Deferred.fromCoroutine(chain.route(inquiry(f"{name}@example.org")))
             reactor.until(lambda asked=asked: asked.called)  # type: ignore[misc]
             heard.append(str(self.successResultOf(asked).reply))

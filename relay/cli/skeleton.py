@@ -262,7 +262,7 @@ use = "$name"
 $option = $example
 ```
 
-To work on it:
+To work on it, in an environment that has relay:
 
     pip install -e '.[test]'
     python -m pytest

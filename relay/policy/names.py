@@ -19,7 +19,8 @@ def fold(local: str) -> str:
     The form of a local part in which it is looked up: letter case means nothing in domains that are ours.
 
     Only the domain that a local part belongs to may fold it (RFC 5321 section 2.4). Characters that
-    can be written in two ways (`é`) are one (RFC 6532 section 3.1).
+    can be written in two ways (`é`) are one (RFC 6532 section 3.1). A whole address as text may be folded, too: its
+    domain is in its one form already.
     """
     if local.isascii():
         return local.lower()
