@@ -762,6 +762,35 @@ class Interrupted(Exception):
         self.reports = tuple(reports)
 
 
+class IPlace(Interface):
+    """
+    What one attempt may have of its destination: a connection, and no two at the same time.
+
+    A destination's limit is a promise to whoever is at the other end: on so many connections something is under way,
+    and on no more. An attempt that began because another one awaited nothing but its final reply has no connection of
+    its own, unless one is free: it follows on that of the other one, or waits.
+
+    Where the connection on which it has followed is lost with the message ahead, it may make another one at once.
+    """
+
+    own: bool = Attribute("Whether it may use a connection that nobody uses, or make one.")
+
+    def follow(ahead: IPlace) -> bool:
+        """
+        Whether it may be carried on the connection on which the message of `ahead` awaits its final reply. If it may,
+        it is, and from the end of that one's attempt on the connection is its own.
+        """
+
+    def wait() -> Awaitable[None]:
+        """Returns when it has a connection of its `own`. Asked only where it has none; may be cancelled."""
+
+    def leave() -> None:
+        """
+        It is through with the host that it was at, and goes on elsewhere: somebody who has followed has its connection,
+        and if there is somebody, it has none of its own.
+        """
+
+
 class ITransmitter(Interface):
     """
     Carries mail onward, to one host: the SMTP client. Which hosts, and what their answers mean for the next one,
@@ -769,7 +798,7 @@ class ITransmitter(Interface):
     """
 
     def transmit(
-        consignment: Consignment, peer: Peer, sent: Callable[[], None] | None = None
+        consignment: Consignment, peer: Peer, sent: Callable[[], None] | None = None, place: IPlace | None = None
     ) -> Awaitable[Sequence[Report]]:
         """
         One conversation with the host at `peer.address` and `peer.port`.
@@ -777,6 +806,8 @@ class ITransmitter(Interface):
         `sent` is called once at most: when the last octet of the content is on its way, nothing but the host's final
         reply is awaited, and the next message for the same host may follow on the same connection without waiting for
         that. It may be called before this returns, and never raises. Where nothing may follow it is not called.
+
+        `place`: which connections it may use. Without one it may use as many as it likes, one after the other.
 
         Exactly one report for each recipient: `Carried` (`onward`, unless the next hop speaks LMTP), `Answered`,
         `Broke`, `Unencrypted`, `Unauthenticated` or `Unsuitable`. It connects to this address and no other (more than

@@ -26,6 +26,7 @@ from relay.interfaces import (
     IClock,
     IDraft,
     IMailLog,
+    IPlace,
     IRoutes,
     ITransmitter,
     Report,
@@ -144,7 +145,11 @@ class Hosts:
     sent: dict[str, Callable[[], None]] = field(factory=dict)
 
     async def transmit(
-        self, consignment: Consignment, peer: Peer, sent: Callable[[], None] | None = None
+        self,
+        consignment: Consignment,
+        peer: Peer,
+        sent: Callable[[], None] | None = None,
+        place: IPlace | None = None,
     ) -> Sequence[Report]:
         if sent is not None:
             self.sent[consignment.recipients[0].id] = sent

@@ -265,6 +265,19 @@ class FollowingTests(PoolTestCase):
         self.begin_two()
         self.assertEqual((self.exchange.connections, self.sent), (2, 0))
 
+    def test_nor_behind_one_that_has_been_quick_and_is_not_now(self) -> None:
+        self.carry()
+        self.answer_after(2.0, times=1)
+        slow = self.begin_one(b"one\r\n")
+        self.clock.advance(0.06)
+        next_one = self.begin_one(b"two\r\n")
+        self.assertEqual([type(fact) for fact in self.facts_of(next_one)], [Carried])
+        self.assertNoResult(slow)
+        self.assertEqual(self.exchange.connections, 2)
+        self.clock.pump([2.0, 0.0])
+        self.assertEqual([type(fact) for fact in self.facts_of(slow)], [Carried])
+        self.assertEqual((self.pool._trailing, len(self.pool)), ({}, 2))
+
     def test_nor_where_pipelining_is_not_offered(self) -> None:
         self.exchange.offers = ("8BITMIME",)
         self.carry()

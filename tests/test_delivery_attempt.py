@@ -28,7 +28,9 @@ class Scripted:
 
     say: Callable[[Sequence[Recipient]], Any]
 
-    async def transmit(self, consignment: Consignment, peer: Peer, sent: Any = None) -> Sequence[Report]:
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Any = None, place: Any = None
+    ) -> Sequence[Report]:
         return await self.say(consignment.recipients)  # type: ignore[no-any-return]
 
 

@@ -61,7 +61,9 @@ class FarAway:
 
     asked: deque[Deferred[Carried]] = field(factory=deque)
 
-    async def transmit(self, consignment: Consignment, peer: Peer, sent: Any = None) -> Sequence[Report]:
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Any = None, place: Any = None
+    ) -> Sequence[Report]:
         answer: Deferred[Carried] = Deferred()
         self.asked.append(answer)
         sent()

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.delivery.destination import PLACES, Condition, Destinations, Limits, Particular, Work
+from relay.delivery.destination import PLACES, Condition, Destinations, Limits, Particular
 from relay.delivery.health import Sign, Well
+from relay.delivery.work import Work
 from relay.interfaces import Claim
 from tests.delivery_world import DeliveryWorld, forwarded
 from tests.test_delivery_health import BUSY, DOWN

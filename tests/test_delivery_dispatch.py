@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from itertools import pairwise
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -392,6 +394,28 @@ class OurFaultTests(SynchronousTestCase):
         waiting.errback(KeyError("a bug"))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assert_delayed(world, id)
+
+    def test_an_agent_may_set_variables_while_it_works_and_its_mail_is_delivered_once(self) -> None:
+        carried: ContextVar[str] = ContextVar("carried", default="nothing")
+        world = DeliveryWorld()
+        gates: list[Deferred[None]] = []
+
+        async def carry(consignment: Consignment) -> object:
+            token = carried.set(consignment.entry.id)
+            try:
+                gates.append(Deferred())
+                await gates[-1]
+                return [Report(r, Carried(False, carried.get())) for r in consignment.recipients]
+            finally:
+                carried.reset(token)
+
+        world.maildir.script = carry
+        ids = [world.accept(local("bob@example.com")) for _ in range(2)]
+        self.assertEqual(carried.get(), "nothing")
+        for gate in reversed(gates):
+            gate.callback(None)
+        self.assertEqual(world.spool.settled, {f"{id}.0": Delivered(id) for id in ids})
+        self.assertEqual(len(gates), 2)
 
     def test_an_agent_that_is_no_longer_there_delays_its_mail(self) -> None:
         world = DeliveryWorld()
@@ -1052,6 +1076,45 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(world.dispatcher.stop())
         self.successResultOf(world.dispatcher.stop())
         self.assertEqual(world.reactor.getDelayedCalls(), [])
+
+    def claiming(self) -> tuple[DeliveryWorld, str, Deferred[None]]:
+        """A claim has been asked for, and comes when the `Deferred` fires."""
+        world = DeliveryWorld(running=False)
+        id, _ = world.enrol(forwarded("ann@example.net"), lease=None)
+        claim, gate = world.spool.claim, Deferred[None]()
+
+        async def slowly(*args: Any) -> Any:
+            claims = await claim(*args)
+            await gate
+            return claims
+
+        world.spool.claim = slowly  # type: ignore[method-assign]
+        world.dispatcher.start()
+        return world, id, gate
+
+    def test_a_claim_that_is_on_its_way_is_waited_for_and_goes_back(self) -> None:
+        world, id, gate = self.claiming()
+        stopping = world.dispatcher.stop()
+        self.assertNoResult(stopping)
+        gate.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual((world.spool.unclaimed(), world.hosts.calls), ([f"{id}.0"], []))
+        self.assertEqual(world.reactor.getDelayedCalls(), [])
+
+    def test_so_is_one_that_brings_nothing_or_fails(self) -> None:
+        for ends in (lambda gate: gate.callback(None), lambda gate: gate.errback(SpoolError("no"))):
+            world, id, gate = self.claiming()
+            world.spool.steal(id)
+            stopping = world.dispatcher.stop()
+            ends(gate)
+            self.successResultOf(stopping)
+            self.assertEqual(world.reactor.getDelayedCalls(), [])
+
+    def test_but_not_for_ever(self) -> None:
+        world, _, _ = self.claiming()
+        stopping = world.dispatcher.stop()
+        world.pass_time(11, step=1)
+        self.successResultOf(stopping)
 
     def under_load(self) -> tuple[DeliveryWorld, list[Deferred[Carried]]]:
         world = DeliveryWorld(limits=Limits(destination=3, first=3))

@@ -184,6 +184,7 @@ class AgendaTests(SynchronousTestCase):
             room=lambda: 10,
             excluding=lambda: (),
             take=lambda _: None,
+            looked=lambda: None,
         )
 
     def test_what_is_due_at_a_time_is_claimed_by_one_look_at_that_time(self) -> None:

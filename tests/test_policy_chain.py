@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from hypothesis import given
@@ -171,6 +172,38 @@ class GuardedTests(SynchronousTestCase):
             decision = Policies(policy, when=When(listener=(listener,))).decide()
             self.assertEqual(isinstance(decision, Accepted), bool(asked))
             self.assertEqual(len(policy.asked), asked)
+
+
+#: As a library has one that a policy uses.
+question: ContextVar[str] = ContextVar("question", default="nobody's")
+
+
+class VariablesTests(SynchronousTestCase):
+    """Policies that think at the same time do not see each other's variables."""
+
+    def test_what_a_policy_sets_while_it_thinks_is_its_own_and_it_can_take_it_back(self) -> None:
+        seen: list[str] = []
+
+        async def thinks(name: str, waited: Deferred[None]) -> Any:
+            token = question.set(name)
+            try:
+                await waited
+                seen.append(question.get())
+                return TO_JON
+            finally:
+                question.reset(token)
+
+        waits = {name: Deferred[None]() for name in ("first", "second")}
+        decisions = [
+            Policies(Does(lambda name=name: thinks(name, waits[name]))).start()  # type: ignore[misc]
+            for name in waits
+        ]
+        self.assertEqual(question.get(), "nobody's")
+        for name in ("second", "first"):
+            waits[name].callback(None)
+        for decision in decisions:
+            self.assertEqual(self.successResultOf(decision), accepted(TO_JON, "policy-1"))
+        self.assertEqual((seen, question.get()), (["second", "first"], "nobody's"))
 
 
 class FailingTests(SynchronousTestCase):

@@ -501,6 +501,21 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(meeting.client.story, [b"221 bye", "has heard all"])
         meeting.client.transport.abortConnection()
 
+    def test_nor_is_anything_lost_that_the_kernel_had_no_room_for_before(self) -> None:
+        meeting = self.meet()
+        transport = meeting.server.transport
+        transport.socket = Reluctant(transport.socket)
+        transport.write(b"250 ok")
+        meeting.until(lambda: transport.socket.calls == 2)
+        # It has tried again, in vain.
+        transport.stopWriting()
+        meeting.server.on_heard = lambda _: transport.loseConnection()
+        meeting.client.transport.write(b"QUIT")
+        meeting.until(lambda: meeting.server.over and "has heard all" in meeting.client.story)
+        self.assertEqual(meeting.client.story, [b"250 ok", "has heard all"])
+        self.assertFalse(transport.parting)
+        meeting.client.transport.abortConnection()
+
     def test_a_question_and_its_answer_cost_few_calls(self) -> None:
         meeting = self.meet()
         client, server = meeting.client, meeting.server

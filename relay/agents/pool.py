@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from attrs import define, field, frozen
 from attrs.validators import ge, gt
 
-from relay.interfaces import IClock
+from relay.interfaces import IClock, IPlace
 from relay.mail.outcome import Peer
 from relay.mail.routing import TlsLevel
 from relay.net.client import Connection, Sent
@@ -88,6 +88,8 @@ class Line:
     #: When the last content was sent, and how long the last final reply took.
     sent: float = -_NEVER
     took: float = _NEVER
+    #: Whose message that is, as far as somebody may follow it.
+    ahead: IPlace | None = None
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
 
@@ -112,38 +114,50 @@ class Pool:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, way: Way) -> Line | None:
-        """A connection that another transaction can begin on, as far as we know."""
-        lines = self._by_way.get(way)
-        while lines:
-            line = lines.pop()
-            del self._kept[line]
-            if not lines:
-                del self._by_way[way]
-            if line.connection.usable:
-                line.users = 1
-                return line
-            line.connection.quit()
+    def take(self, way: Way, place: IPlace | None = None) -> Line | None:
+        """
+        A connection that another transaction can begin on, as far as we know. For a `place` that has none of its own
+        only that of somebody whom it may follow.
+        """
+        if place is None or place.own:
+            lines = self._by_way.get(way)
+            while lines:
+                line = lines.pop()
+                del self._kept[line]
+                if not lines:
+                    del self._by_way[way]
+                if line.connection.usable:
+                    line.users = 1
+                    return line
+                line.connection.quit()
         lines = self._trailing.get(way)
-        while lines:
-            line = lines.pop()
-            line.trails = False
-            if not lines:
-                del self._trailing[way]
-            if line.connection.usable:
-                line.users += 1
-                return line
+        if lines:
+            now = self._clock.seconds()
+            for line in reversed(lines):
+                if (
+                    # A host that was quick before may not be so now, and it is unknown what it is at.
+                    now - line.sent <= QUICK
+                    and line.connection.usable
+                    and (place is None or (place.own if line.ahead is None else place.follow(line.ahead)))
+                ):
+                    line.trails = False
+                    line.users += 1
+                    lines.remove(line)
+                    if not lines:
+                        del self._trailing[way]
+                    return line
         return None
 
-    def trail(self, line: Line, sent: Sent | None = None) -> None:
+    def trail(self, line: Line, sent: Sent | None = None, place: IPlace | None = None) -> None:
         """
-        The content of its message is sent: if the next one may be carried on it before the final reply comes, `sent` is
-        called.
+        The content of the message at `place` is sent: if the next one may be carried on its connection before the final
+        reply comes, `sent` is called.
         """
         now = line.sent = self._clock.seconds()
         if line.took > QUICK or not self._is_worth_keeping(line, now):
             return
         line.trails = True
+        line.ahead = place
         lines = self._trailing.get(line.way)
         if lines is None:
             self._trailing[line.way] = [line]
@@ -156,6 +170,7 @@ class Pool:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
         keeping, now = self._keeping, self._clock.seconds()
         line.took = now - line.sent
+        line.ahead = None
         line.users -= 1
         if line.users:
             return

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from relay.agents.needs import transaction_for
 from relay.agents.pool import Line, Pool, Way
-from relay.interfaces import Consignment, Interrupted, ITransmitter, Report
+from relay.interfaces import Consignment, Interrupted, IPlace, ITransmitter, Report
 from relay.mail.outcome import (
     Answered,
     Broke,
@@ -62,17 +62,22 @@ class SmtpTransmitter:
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
 
-    async def transmit(self, consignment: Consignment, peer: Peer, sent: Sent | None = None) -> Sequence[Report]:
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Sent | None = None, place: IPlace | None = None
+    ) -> Sequence[Report]:
         way = self._way(consignment, peer)
         if not isinstance(way, Way):
             return _alike(consignment.recipients, way)
         reports: list[Report] = []
         try:
-            line = self.pool.take(way)
+            line = self.pool.take(way, place)
+            if line is None and place is not None and not place.own:
+                await place.wait()
+                line = self.pool.take(way, place)
             if line is not None:
-                await self._carry(consignment, line, reports, sent)
+                await self._carry(consignment, line, reports, sent, place)
             if len(reports) < len(consignment.recipients):
-                await self._carry_anew(consignment, way, reports, sent)
+                await self._carry_anew(consignment, way, reports, sent, place)
         except (Exception, CancelledError) as problem:
             if not reports:
                 raise
@@ -112,7 +117,9 @@ class SmtpTransmitter:
             hop.hello,
         )
 
-    async def _carry_anew(self, consignment: Consignment, way: Way, reports: list[Report], sent: Sent | None) -> None:
+    async def _carry_anew(
+        self, consignment: Consignment, way: Way, reports: list[Report], sent: Sent | None, place: IPlace | None
+    ) -> None:
         """What is left, on as many new connections as it takes; a report is added as soon as there is one."""
         recipients = consignment.recipients
         while len(reports) < len(recipients):
@@ -121,7 +128,7 @@ class SmtpTransmitter:
                 reports += _alike(recipients[len(reports) :], self._refused(opened, consignment))
                 return
             before = len(reports)
-            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports, sent)
+            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports, sent, place)
             over = _over(reports[before].fact)
             if over is not None:
                 # It would end the next conversation as well, and each costs its deadlines.
@@ -148,7 +155,9 @@ class SmtpTransmitter:
             raise ValueError("there is no TLS to speak with others")
         return await dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
 
-    async def _carry(self, consignment: Consignment, line: Line, reports: list[Report], sent: Sent | None) -> None:
+    async def _carry(
+        self, consignment: Consignment, line: Line, reports: list[Report], sent: Sent | None, place: IPlace | None
+    ) -> None:
         """
         As many transactions of what is left as the host takes on this connection: on a new one at least one, on one
         that has served before perhaps none.
@@ -166,7 +175,7 @@ class SmtpTransmitter:
                 if not transaction.chunked and len(reports) + len(part) == len(consignment.recipients):
                     # Nothing more of this message follows. Behind chunks nothing does before their reply: a server that
                     # refuses one may leave the transaction as it was (RFC 3030 section 2), and only RSET ends it.
-                    behind = partial(self.pool.trail, line, sent)
+                    behind = partial(self.pool.trail, line, sent, place)
                 facts = await connection.carry(transaction, _content(consignment, transaction), behind)
                 if served and _say_only_that_it_is_over(facts):
                     break

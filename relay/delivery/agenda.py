@@ -30,7 +30,8 @@ class Agenda:
     Looks for what is due, one look at a time.
 
     `room` says how many recipients may be claimed now, `excluding` which destinations have enough to do, `take` gets
-    the claims. Where either of the first two kept something from being claimed, whoever makes room again wakes us.
+    the claims, and `looked` is called when a look has ended. Where either of the first two kept something from being
+    claimed, whoever makes room again wakes us.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Agenda:
         room: Callable[[], int],
         excluding: Callable[[], Collection[str]],
         take: Callable[[Sequence[Claim]], None],
+        looked: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -49,9 +51,11 @@ class Agenda:
         self._room = room
         self._excluding = excluding
         self._take = take
+        self._looked = looked
         self._log = Logger(namespace="relay.delivery")
         self._running = False
-        self._looking = False
+        #: The spool is asked, and what it claims for us is not here yet.
+        self.looking = False
         self._again = False
         self._pause = _FIRST_PAUSE
         self._timer: Any = None
@@ -100,7 +104,7 @@ class Agenda:
         if not self._running:
             return
         self._again = True
-        if not self._looking:
+        if not self.looking:
             self._look(self._clock.now())
 
     def due_at(self, when: float) -> None:
@@ -115,7 +119,7 @@ class Agenda:
         self.due_at(self._clock.now() + _NEWS)
 
     def _look(self, now: float) -> None:
-        self._looking = True
+        self.looking = True
         looking: Deferred[None] | None = start(self._look_until_done(now))
         if looking is not None:
             looking.addErrback(lambda failure: self._log.failure("The agenda failed", failure))
@@ -133,7 +137,8 @@ class Agenda:
             due = self._clock.now() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         finally:
-            self._looking = False
+            self.looking = False
+            self._looked()
         self.due_at(due)
 
     async def _look_once(self, now: float) -> float:
@@ -171,5 +176,5 @@ class Agenda:
         self._due = _NEVER
         if self._running:
             self._again = True
-            if not self._looking:
+            if not self.looking:
                 self._look(when)

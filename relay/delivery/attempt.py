@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.trouble import Judgement, after_another_host, judge
-from relay.interfaces import Claim, Consignment, IAgent, Interrupted, ITransmitter, Report
+from relay.interfaces import Claim, Consignment, IAgent, Interrupted, IPlace, ITransmitter, Report
 from relay.mail.outcome import Broke, Carried, Fact, Misbehaved, Peer, Phase, RefusedByPolicy, Unresolved
 from relay.mail.queue import Recipient
 from relay.mail.routing import Deliver, Forward, NextHop, Reject, Route
@@ -47,9 +47,11 @@ class Attempts:
     sessions: int = 3
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
 
-    async def carry(self, claim: Claim, sent: Callable[[], None] | None = None) -> Judgements:
+    async def carry(
+        self, claim: Claim, sent: Callable[[], None] | None = None, place: IPlace | None = None
+    ) -> Judgements:
         """
-        What became of each recipient. Never raises. `sent` is as in `ITransmitter.transmit`.
+        What became of each recipient. Never raises. `sent` and `place` are as in `ITransmitter.transmit`.
 
         When it is cancelled it returns what it knows by then.
         """
@@ -60,11 +62,14 @@ class Attempts:
                 # Behind one the next follows.
                 sent = None
             for route, recipients in groups:
+                if judgements and place is not None:
+                    # Those before have had a connection, on which somebody may be by now.
+                    place.leave()
                 match route:
                     case Forward():
                         left = recipients
                         for next_hop in route.next_hops:
-                            left = await self._toward(next_hop, claim, left, judgements, sent)
+                            left = await self._toward(next_hop, claim, left, judgements, sent, place)
                             if not left:
                                 break
                     case Deliver(agent):
@@ -100,6 +105,7 @@ class Attempts:
         left: _Together,
         judgements: Judgements,
         sent: Callable[[], None] | None,
+        place: IPlace | None,
     ) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
         found = self.find(next_hop)
@@ -112,7 +118,7 @@ class Attempts:
         for peer in found.peers[: self.addresses]:
             try:
                 reports = await self.transmitter.transmit(
-                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer, sent
+                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer, sent, place
                 )
                 if len(reports) == 1 and isinstance(reports[0].fact, Carried) and left == (reports[0].recipient,):
                     # So nearly every attempt ends.
@@ -124,6 +130,8 @@ class Attempts:
             except Exception as problem:
                 facts = self._of_trouble(problem, claim, left, peer, next_hop, judgements)
             left = _record(facts, judgements, next_hop)
+            if left and place is not None:
+                place.leave()
             nobody_there = all(isinstance(fact, Broke) and fact.phase is Phase.CONNECT for _, fact in facts)
             sessions += not nobody_there
             if not left or sessions >= self.sessions:

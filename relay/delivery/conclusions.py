@@ -15,12 +15,12 @@ from twisted.logger import Logger
 
 from relay.delivery.attempt import Judgements
 from relay.delivery.chronicle import Chronicle
-from relay.delivery.destination import Cut, Work
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle, settled_at_once
 from relay.delivery.telling import NOTHING, Tidings, tidings
+from relay.delivery.work import Cut, Work
 from relay.interfaces import Claim, Enrol, IClock, ISpool, Step
 from relay.mail.notice import Action
 from relay.mail.queue import Pending

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
-from typing import Any, Final
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from attrs.validators import ge, gt
 
 from relay.delivery.health import Health, Manner, Rate, Sign
 from relay.delivery.pauses import Paused
 from relay.delivery.turns import PLACES as PLACES
-from relay.delivery.turns import Sender, Turns, sender_of
+from relay.delivery.turns import sender_of
+from relay.delivery.work import Destination, PutOff, UnderWay, Work
 from relay.interfaces import Claim
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
@@ -75,70 +75,6 @@ def _plain(name: str) -> str:
     return name.partition(";")[0]
 
 
-class Cut(Enum):
-    """Why an attempt was cut short."""
-
-    #: It took longer than any attempt may.
-    LATE = "late"
-    #: The relay stops.
-    STOPPING = "stopping"
-    #: Somebody else holds the recipients now.
-    LOST = "lost"
-
-
-@frozen
-class PutOff:
-    """Why nothing is tried, since the destination is paused, and when it may be tried; 0: nobody knows."""
-
-    because: Delayed
-    until: float
-
-
-@define(eq=False)
-class Work:
-    """Some recipients of one entry with one destination, from the claim until their outcomes are written down."""
-
-    claim: Claim
-    destination: Destination
-    sender: Sender
-    priority: int = 0
-    #: When its attempt began, by `IClock.now`.
-    began: float = 0.0
-    #: In which era of its destination's health that was.
-    era: int = 0
-    #: The `Deferred` of its attempt, while that waits for something.
-    attempt: Any = None
-    cut: Cut | None = None
-    put_off: PutOff | None = None
-    #: Nothing but the final reply to its content was awaited, and the next one could begin.
-    trailing: bool = False
-    #: Its attempt is over.
-    ended: bool = False
-    #: Its outcomes are decided, and in the ledger.
-    concluded: bool = False
-
-
-@define(eq=False)
-class Destination:
-    """What is held for one destination."""
-
-    name: str
-    health: Health
-    active: int = 0
-    #: Beside these, how many attempts await nothing but a final reply: the next one follows on their connection.
-    trailing: int = 0
-    waiting: Turns[Work] = field(factory=Turns)
-    #: More came for it than may wait, and much of that still does: see `Destinations.has_place`.
-    full: bool = False
-    #: Whether it stands in the row of those that could begin something.
-    in_row: bool = False
-
-    @property
-    def limit(self) -> int:
-        """How many attempts may be under way."""
-        return self.health.limit
-
-
 @frozen
 class Condition:
     """How a destination is, for people. Times are seconds since the epoch."""
@@ -176,8 +112,7 @@ class Destinations:
         """`random` gives numbers from 0 to 1."""
         self.limits = limits
         self._random = random
-        self.active = 0
-        self.trailing = 0
+        self.under_way = UnderWay()
         self.held = 0
         self._destinations: dict[str, Destination] = {}
         #: Those that could begin something, in the order of their turns.
@@ -191,6 +126,8 @@ class Destinations:
         #: What `displaced` and `put_off` have to tell, for those who ask often.
         self.to_give_back: list[Work] = []
         self.to_put_off: list[Work] = []
+        #: As is this: those who have waited for a connection, and need not any longer.
+        self.to_go_on: list[Work] = []
 
     def admit(self, claim: Claim, name: str, now: float = 0.0) -> Work | None:
         """
@@ -204,7 +141,7 @@ class Destinations:
         destination = self._destinations.get(name)
         sender = sender_of(claim.entry.envelope)
         if destination is None:
-            destination = self._destinations[name] = Destination(name, self._health(name, now))
+            destination = self._destinations[name] = Destination(name, self._health(name, now), self.under_way)
         elif destination.waiting.count >= (room // 4 or 1):
             # It has its `share` already.
             displaced = destination.waiting.displace(sender)
@@ -255,7 +192,9 @@ class Destinations:
 
     def unplaced(self, claim: Claim, name: str) -> Work:
         """A work whose turn never comes, and that takes up no place."""
-        destination = self._destinations.get(name) or Destination(name, Health(self.limits.manner(name)))
+        destination = self._destinations.get(name) or Destination(
+            name, Health(self.limits.manner(name)), self.under_way
+        )
         return Work(claim, destination, sender_of(claim.entry.envelope))
 
     def next(self, now: float = 0.0) -> Work | None:
@@ -263,7 +202,8 @@ class Destinations:
         if self.resting:
             self._wake_rested(now)
         row = self.row
-        free = self.limits.total - self.active - self.trailing
+        under_way = self.under_way
+        free = self.limits.total - under_way.active - under_way.trailing
         if free <= 0:
             return None
         for _ in range(len(row)):
@@ -292,8 +232,12 @@ class Destinations:
         work = destination.waiting.take()
         work.era = destination.health.era
         destination.active += 1
-        self.active += 1
-        if destination.waiting.count and destination.active < destination.health.limit:
+        self.under_way.active += 1
+        limit = destination.health.limit
+        if destination.connections < limit and not destination.crowd:
+            destination.connections += 1
+            work.own = True
+        if destination.waiting.count and destination.active < limit:
             self.row.rotate(-1)
         else:
             self.row.popleft()
@@ -303,23 +247,26 @@ class Destinations:
     def trails(self, work: Work, now: float = 0.0) -> bool:
         """
         The host has its content, and another message may follow on the same connection: whether one of this destination
-        does, which then takes its place. No more of them than there are places; and a destination that has trouble, or
-        that is not known yet to have none, judges one message before it gets the next.
+        does, which then takes its place. No more of them than there are places, and none while somebody waits for the
+        connection; and a destination that has trouble, or that is not known yet to have none, judges one message before
+        it gets the next.
         """
-        destination = work.destination
+        destination, limit = work.destination, work.destination.health.limit
         if (
             work.trailing
             or work.ended
             or not destination.waiting.count
-            or destination.trailing >= destination.health.limit
+            or destination.trailing >= limit
+            or destination.connections > limit
+            or destination.crowd
             or not destination.health.is_carefree(now)
         ):
             return False
         work.trailing = True
         destination.trailing += 1
         destination.active -= 1
-        self.trailing += 1
-        self.active -= 1
+        self.under_way.trailing += 1
+        self.under_way.active -= 1
         if not destination.in_row:
             self._queue(destination)
         return True
@@ -327,7 +274,7 @@ class Destinations:
     def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> None:
         """
         Its attempt is over; it is held until its outcomes are written down. If the destination is paused by what it has
-        met, all that waits for it is put off: see `put_off`.
+        met, all that waits for it is put off: see `put_off`. And its connection is somebody else's: see `to_go_on`.
         """
         destination = work.destination
         health = destination.health
@@ -337,10 +284,17 @@ class Destinations:
         work.ended = True
         if work.trailing:
             destination.trailing -= 1
-            self.trailing -= 1
+            self.under_way.trailing -= 1
         else:
             destination.active -= 1
-            self.active -= 1
+            self.under_way.active -= 1
+        if work.ahead is not None or work.follower is not None:
+            work.part()
+        if work.own:
+            work.own = False
+            destination.connections -= 1
+        if destination.crowd:
+            self._let_go_on(destination)
         if destination.waiting.count:
             if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
                 self._put_all_off(destination)
@@ -364,6 +318,11 @@ class Destinations:
         works, self.to_put_off = self.to_put_off, []
         return works
 
+    def going_on(self) -> list[Work]:
+        """Who has waited for a connection, and has one now."""
+        works, self.to_go_on = self.to_go_on, []
+        return works
+
     def drain(self) -> list[Work]:
         """All that has not begun, and now will not. It stays held until it is released."""
         drained: list[Work] = []
@@ -375,6 +334,16 @@ class Destinations:
         self.row.clear()
         self.resting.clear()
         return drained
+
+    @property
+    def active(self) -> int:
+        """How many attempts are under way, but for those that are `trailing`."""
+        return self.under_way.active
+
+    @property
+    def trailing(self) -> int:
+        """How many attempts await nothing but a final reply, and have left their place to the next."""
+        return self.under_way.trailing
 
     @property
     def room(self) -> int:
@@ -505,6 +474,14 @@ class Destinations:
         ):
             destination.in_row = True
             self.row.append(destination)
+
+    def _let_go_on(self, destination: Destination) -> None:
+        """Who has begun already comes before who has not."""
+        while destination.crowd and destination.connections < destination.health.limit:
+            work = destination.crowd.popleft()
+            destination.connections += 1
+            work.own = True
+            self.to_go_on.append(work)
 
     def _wake_rested(self, now: float) -> None:
         for destination in list(self.resting):

@@ -23,7 +23,7 @@ from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
 from relay.delivery.consulting import Consulted
-from relay.delivery.destination import Condition, Cut, Destinations, Limits, PutOff, Work
+from relay.delivery.destination import Condition, Destinations, Limits
 from relay.delivery.health import Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
@@ -32,6 +32,7 @@ from relay.delivery.pauses import Paused
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
+from relay.delivery.work import Cut, PutOff, Work
 from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
@@ -140,6 +141,7 @@ class Dispatcher:
             room=self._room,
             excluding=self._with_enough,
             take=self._take_due,
+            looked=self._check_stopped,
         )
         self._running = False
         self._beginning = False
@@ -290,7 +292,7 @@ class Dispatcher:
 
     def _take_due(self, claims: Sequence[Claim]) -> None:
         """What the spool has had for a while: where it goes is asked anew."""
-        if self._today is None:
+        if self._today is None or self._stopping is not None:
             self.accept(claims)
             return
         known: list[Routed] = []
@@ -457,7 +459,7 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    judgements = await self._attempts.carry(work.claim, partial(self._sent, work))
+                    judgements = await self._attempts.carry(work.claim, partial(self._sent, work), work)
                     sign = sign_of(judgements)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)
@@ -496,6 +498,10 @@ class Dispatcher:
         if destinations.to_put_off:
             for other in destinations.put_off():
                 self._put_off(other)
+        if destinations.to_go_on:
+            for other in destinations.going_on():
+                if other.may_go is not None and not other.may_go.called:
+                    other.may_go.callback(None)
         self._begin(now)
         name = work.destination.name
         if name in self._agenda.excluded and not destinations.has_enough(name):
@@ -557,8 +563,11 @@ class Dispatcher:
             self._timer = self._clock.callLater(self._pace.grace, self._leave)
 
     def _check_stopped(self) -> None:
-        """If nothing is under way any more, write down what goes back, and wait for the ledger."""
-        if self._stopping is None or self.active:
+        """
+        If nothing is under way any more, and no claim is on its way to us, write down what goes back, and wait for the
+        ledger.
+        """
+        if self._stopping is None or self.active or self._agenda.looking:
             return
         if self._giving_back:
             claims, self._giving_back = self._giving_back, []

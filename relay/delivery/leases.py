@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from relay.delivery.destination import Cut, Work
+from relay.delivery.work import Cut, Work
 from relay.interfaces import ClaimLost, IClock, ISpool, Renew
 from relay.net.clock import cancel
 from relay.net.waiting import start

@@ -11,9 +11,9 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from relay.delivery.destination import PutOff
 from relay.delivery.retry import Again, Schedule, Schedules
 from relay.delivery.trouble import About, Judgement, judge
+from relay.delivery.work import PutOff
 from relay.interfaces import Claim, GiveBack, IClock, Postpone, Settle, Step
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Delayed, Delivered, Failed, Misbehaved, Relayed
