@@ -13,6 +13,7 @@ from typing import Any
 from relay.assembly import answers_for_control
 from relay.cli import ask, offline
 from relay.config.errors import ConfigurationError, Problem
+from relay.control.api import MOST_SAID
 from relay.history.memory import MemoryHistory
 from relay.mail.explanation import Explanation
 from relay.testing.world import MailWorld
@@ -114,10 +115,16 @@ class ExplainTests(ExplainingCase):
             (["bob@here.example", "--client", "here"], "is no IP address"),
             (["bob@here.example", "--listener", "nowhere"], "there is no listener 'nowhere': there is mx, local"),
         ):
-            self.assertIn(words, self.run_it("explain", *arguments, status=1).stderr)
+            self.assertIn(words, self.run_it("explain", *arguments, status=2).stderr)
         self.run_it("explain", "bob@here.example", "-c", "x", "--socket", "y", status=2)
         for words, said in (({"nonsense": "x"}, "'nonsense' is not understood"), ({"message": "\x00"}, "be base64")):
             self.refused(self.socket.post("explain", to="bob@here.example", **words), 400, said)
+
+    def test_for_a_message_that_is_too_long_for_the_relay_there_is_another_way(self) -> None:
+        file = self.folder / "large.eml"
+        file.write_bytes(MESSAGE + b"x" * MOST_SAID)
+        said = self.run_it("explain", "bob@here.example", "--message", str(file), status=2).stderr
+        self.assertIn("octets may be said at once; --config FILE asks that configuration, with no such limit", said)
 
     def test_policies_that_cannot_be_made_any_more_are_told(self) -> None:
         def broken(*_: Any) -> Any:

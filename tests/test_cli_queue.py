@@ -28,7 +28,7 @@ class CommandCase(ControlCase):
         head = f"{method} /{what} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(octets)}\r\n\r\n"
         status, value = self.socket.say(head.encode() + octets)
         if status != 200:
-            raise click.ClickException(value["error"])
+            raise ask.Declined(value["error"], status)
         return value
 
     def run_it(self, *arguments: str, status: int = 0, typed: str = "") -> Result:

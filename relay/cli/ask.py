@@ -25,6 +25,15 @@ class Unavailable(click.ClickException):
         self.what = what
 
 
+class Declined(click.ClickException):
+    """The relay has answered that it cannot answer."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        #: HTTP's: 400 if it is not understood, 413 if it is too long.
+        self.status = status
+
+
 def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     """
     The relay's answer to `GET /question`.
@@ -76,7 +85,7 @@ def _said(path: str | None, method: str, what: str, body: str | None, timeout: f
     finally:
         connection.close()
     if response.status != 200:
-        raise click.ClickException(answer.get("error", f"the relay answered {response.status}"))
+        raise Declined(answer.get("error", f"the relay answered {response.status}"), response.status)
     return answer
 
 

@@ -6,13 +6,21 @@ from typing import Any
 
 import click
 
-from relay.cli.ask import Unavailable, ask, bid, question
+from relay.cli.ask import Declined, Unavailable, ask, bid, question
 from relay.cli.options import Said, json_too, print_json, socket_of
 
 #: Seconds for an answer: each phase of a session has its own time to wait for the outside.
 _PATIENCE = 200.0
+#: HTTP's status for a message that is larger than what may be said at once.
+_TOO_LONG = 413
 #: Here `--config` does not say where the relay is.
 _HINT = "say --socket PATH, or --config FILE to ask that file and no relay"
+
+
+class Unexplained(click.ClickException):
+    """There is no answer: 1 would say that the mail is refused."""
+
+    exit_code = 2
 
 
 @click.command(name="explain")
@@ -68,7 +76,7 @@ def explain(
     The policies themselves are asked, with the answers of the DNS and of tables as they are now. Nothing stays behind:
     no mail is sent, no greylist entry is made, no limit is counted.
 
-    If it would be refused the exit status is 1.
+    If it would be refused the exit status is 1; if this cannot be told, since nobody has understood what was asked, 2.
     """
     words = {
         "to": recipient,
@@ -86,7 +94,10 @@ def explain(
             raise click.UsageError("--config asks no relay: leave out --socket, or --config")
         from relay.cli.offline import explained
 
-        answer = explained(config, said)
+        try:
+            answer = explained(config, said)
+        except click.ClickException as problem:
+            raise Unexplained(problem.message) from None
     else:
         # `--config` names what is to be asked; where the relay is, the environment may say all the same.
         path = socket_of(_usual_config() if socket is None else None, socket)
@@ -97,6 +108,9 @@ def explain(
                 answer = bid(path, "explain", said, _PATIENCE)
         except Unavailable as nobody:
             raise Unavailable(nobody.what, _HINT) from None
+        except Declined as problem:
+            hint = "; --config FILE asks that configuration, with no such limit" if problem.status == _TOO_LONG else ""
+            raise Unexplained(problem.message + hint) from None
     if as_json:
         print_json(answer)
     else:
