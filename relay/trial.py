@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.assembly import Surroundings, reception_of, world_of
+from relay.config.doubts import doubts
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.examples import UNIX, Example, answer, answers
 from relay.config.openness import open_doors
@@ -89,7 +90,8 @@ def _endless(settings: Settings, file: str, late: Overtime) -> Problem:
 def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     found = stage.matrix()
     problems, warnings = _relaying(settings, file, found)
-    warnings += [settings.problem(file, door.path, door.text) for door in open_doors(settings)]
+    said = (*open_doors(settings), *doubts(settings))
+    warnings += [settings.problem(file, each.path, each.text) for each in said]
     problems += stage.failed_examples()
     count = sum(len(policy.examples) for policy in settings.policy)
     return Trial(found, tuple(problems), tuple(warnings), count)

@@ -188,6 +188,18 @@ class OpenRelayTests(SynchronousTestCase):
             self.assertEqual(len(found.problems), 1, delay)
             self.assertIn("450 4.7.1, and then forward", {each.answer for each in found.matrix.found})
         self.assertEqual(problems(PUBLIC, policy(f"{HERE}:AlwaysLater"), policy("forward")), [])
+        found = trial(PUBLIC, policy("greylist"), MAILBOXES)
+        self.assertIn("450 4.7.1, and then 550 5.1.1", {each.answer for each in found.matrix.found})
+
+    def test_a_name_that_is_taken_for_a_domain_is_a_warning(self) -> None:
+        forward = policy(
+            "forward", 'recipient = ["localhost", "intra", "mx.test", "jon"], sender = ["<>", "[192.0.2.1]"]'
+        )
+        found = trial("hostname = 'mx.test'\n", PUBLIC, MAILBOXES.replace('["', '["intra", "', 1), forward)
+        self.assertEqual(
+            [(each.key, each.text) for each in found.warnings],
+            [("policy.2.when.recipient.4", "'jon' is taken for a domain: an address is written like 'jon@mx.test'")],
+        )
 
     def test_who_never_answers_is_waited_for_by_a_clock_that_costs_nothing(self) -> None:
         limits = '[limits]\npolicies_at_command = "23h"\n'

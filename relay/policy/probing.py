@@ -150,7 +150,7 @@ class Probe:
             self._pass_time(seconds)
             decision = self._decided(kind, absent)
         answer = words(decision)
-        if decision is not first and isinstance(decision, Accepted):
+        if answer != words(first):
             answer = f"{words(first)}, and then {answer}"
         policy = decision.policy if isinstance(decision, Refused) else decision.placements[0].policy
         return Found(kind, answer, relays(decision), policy, tuple(sorted(absent)))
