@@ -191,7 +191,7 @@ class Reloading:
         warnings = []
         for step, text in (
             (lambda: self._relay.adopt(generation), "not everything has taken it up"),
-            (lambda: old is encryption or old.stop(), "the certificates of before are still looked at"),
+            (old.stop if old is not encryption else lambda: None, "the certificates of before are still looked at"),
             (self._adopted, "'relayctl' may speak of the one before"),
             # As those are now that have come with it.
             (lambda: self._code.changed(self._modules()), "it is not known which code of policies is used"),
