@@ -171,7 +171,7 @@ class OtherCommandTests(CommandCase):
         self.post_mail("x@a.example")
         lines = self.lines("status")
         self.assertIn("relay ", lines[0])
-        self.assertIn("queue: 1 messages; recipients: 1 waiting", "\n".join(lines))
+        self.assertIn("queue: 1 message; recipients: 1 waiting", "\n".join(lines))
 
     def test_top_prints_once_how_it_is(self) -> None:
         self.post_mail("x@a.example")

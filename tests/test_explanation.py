@@ -140,6 +140,16 @@ class SamenessTests(SynchronousTestCase):
 class TellingTests(SynchronousTestCase):
     maxDiff = None
 
+    def test_a_condition_about_what_comes_later_is_not_known_yet(self) -> None:
+        for phase, guard, said in (
+            ("connection", "sender", "is not known yet"),
+            ("sender", "sender", "does not hold"),
+            ("sender", "recipient", "is not known yet"),
+            ("recipient", "recipient", "does not hold"),
+        ):
+            told = evolve(decided().explanation(), steps=(Step(phase, "small", guard=guard),))
+            self.assertIn(f"  small           skipped: its condition '{guard}' {said}", text(told))
+
     def test_an_accepted_message_reads_phase_by_phase(self) -> None:
         told = decided().explanation()
         told = evolve(told, ways=(evolve(told.ways[0], hosts=("mx.far.example[192.0.2.25]:25",)),))

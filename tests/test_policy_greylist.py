@@ -14,6 +14,7 @@ from relay.mail.address import Address, parse_address
 from relay.mail.envelope import OURSELVES
 from relay.mail.routing import ABSTAIN, Delay, Inquiry, Note
 from relay.policy.greylist import Greylist, GreylistOptions, sender_key
+from relay.policy.patience import in_seconds
 from relay.testing.policy import FakeWorld, PolicyContract, inquiry
 
 
@@ -49,6 +50,9 @@ class GreylistTests(PolicyContract, SynchronousTestCase):
     policy = "greylist"
     remembers = True
 
+    def test_of_one_second_there_is_one(self) -> None:
+        self.assertEqual([in_seconds(left) for left in (0.2, 1, 1.1)], ["1 second", "1 second", "2 seconds"])
+
     def test_who_is_new_is_asked_to_come_again_and_told_when(self) -> None:
         verdict = self.ask("jon@example.org")
         assert isinstance(verdict, Delay)
@@ -61,7 +65,7 @@ class GreylistTests(PolicyContract, SynchronousTestCase):
         gray.later(100)
         self.assertEqual(gray.said(), "200 seconds")
         gray.later(199.5)
-        self.assertEqual(gray.said(), "1 seconds")
+        self.assertEqual(gray.said(), "1 second")
         gray.later(0.5)
         self.assertEqual(gray.said(), "passed")
         self.assertEqual(gray.said(), "passed")

@@ -89,6 +89,17 @@ class WatchedTests(SynchronousTestCase):
             self.assertEqual(self.looks(do), [noted])
         self.assertEqual(store.get("key"), LONG)
 
+    def test_a_moment_is_noted_as_people_read_it(self) -> None:
+        store = self.watched.store
+        for value, noted in (("1795435200.25", "2026-11-23T12:00:00Z"), ("179543520.5", "179543520.5"), ("3", "3")):
+            self.assertEqual(self.looks(lambda: store.put("t", value, 60)), [("store", "t", f"becomes {noted}")])  # noqa: B023
+            self.assertEqual(self.looks(lambda: store.get("t")), [("store", "t", noted)])
+            self.assertEqual(store.get("t"), value)
+
+    def test_a_key_without_a_value_is_found(self) -> None:
+        get = watched(FakeWorld(tables={"all": {"ann": ""}}).world).table("all").get
+        self.assertEqual(self.looks(lambda: get("ann")), [("table", "all: ann", "found")])
+
     def test_of_a_table_that_is_secret_no_value_is_noted(self) -> None:
         folder = TemporaryDirectory()
         self.addCleanup(folder.cleanup)

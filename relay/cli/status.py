@@ -37,8 +37,10 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for listener in answer["listeners"]:
         yield f"listening on {listener['address']} ({listener['name']}), {listener['connections']} connected"
     queue = answer["queue"]
+    messages = "message" if queue["entries"] == 1 else "messages"
     yield (
-        f"queue: {queue['entries']} messages; recipients: {queue['waiting']} waiting, {queue['active']} under way, "
+        f"queue: {queue['entries']} {messages}; "
+        f"recipients: {queue['waiting']} waiting, {queue['active']} under way, "
         f"{queue['held']} held, {queue['corrupt']} set aside as damaged"
     )
     oldest = queue["oldest_age"]

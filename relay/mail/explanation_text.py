@@ -16,6 +16,8 @@ _WIDTH: Final = 79
 _COLUMN: Final = 18
 #: Where a result begins.
 _RESULT: Final = 11
+#: Conditions that nobody can answer in these phases.
+_NOT_KNOWN_YET: Final = {"connection": ("sender", "recipient"), "sender": ("recipient",)}
 
 
 def text(explanation: Explanation) -> list[str]:
@@ -54,7 +56,8 @@ def _mail(mail: Mail) -> Iterator[str]:
 
 def _step(step: Step) -> Iterator[str]:
     if step.guard:
-        said = f"skipped: its condition '{step.guard}' does not hold"
+        known = step.guard not in _NOT_KNOWN_YET.get(step.phase, ())
+        said = f"skipped: its condition '{step.guard}' {'does not hold' if known else 'is not known yet'}"
         took = ""
     else:
         said = f"it failed: {step.verdict}" if step.failed else step.verdict

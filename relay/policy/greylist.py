@@ -1,7 +1,6 @@
 """`use = "greylist"`: whoever is new here is asked to come again (RFC 6647)."""
 
 import re
-from math import ceil
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
@@ -15,6 +14,7 @@ from relay.mail.envelope import OURSELVES
 from relay.mail.routing import ABSTAIN, Delay, Inquiry, Note, RoutingVerdict
 from relay.policy.clients import network_of
 from relay.policy.names import about, fold
+from relay.policy.patience import in_seconds
 
 #: What this policy leaves for others: `passed` or `known`.
 FACT: Final = "greylist"
@@ -111,7 +111,7 @@ class Greylist:
             because = f"waiting, first seen {now - first:.0f} s ago"
         left = first + options.delay - now
         if left > 0:
-            text = f"greylisted, come again in {ceil(left)} seconds"
+            text = f"greylisted, come again in {in_seconds(left)}"
             return Delay(about(inquiry.original, 450, "4.7.1", text), because)
         store.put(key, _PASSED, options.lifetime)
         store.put(f"c {network}", str(count + 1), options.lifetime)

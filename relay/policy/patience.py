@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Generic, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -12,6 +13,12 @@ from relay.interfaces import IClock
 from relay.net.clock import cancel
 
 T = TypeVar("T")
+
+
+def in_seconds(left: float) -> str:
+    """How long a client is to wait before it comes again, in words: `1 second`, `300 seconds`."""
+    seconds = ceil(left)
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
 
 
 @frozen

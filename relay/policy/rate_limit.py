@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from hashlib import sha256
-from math import ceil
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from attrs import frozen
@@ -21,6 +20,7 @@ from relay.mail.routing import ABSTAIN, Abstention, Delay, Inquiry, Reject
 from relay.policy.bucket import Bucket
 from relay.policy.clients import network_of
 from relay.policy.names import about, fold
+from relay.policy.patience import in_seconds
 
 Key = Literal["client", "sender", "sender-domain", "recipient", "user"]
 Counted = Literal["connections", "messages", "recipients"]
@@ -163,7 +163,7 @@ class RateLimit:
         because = f"more than {self._rate} of {key}"
         if self._rejects:
             return Reject(say(inquiry, True, "too many, over the limit"), because)
-        return Delay(say(inquiry, False, f"too many, come again in {ceil(seconds)} seconds"), because)
+        return Delay(say(inquiry, False, f"too many, come again in {in_seconds(seconds)}"), because)
 
     def _key(self, inquiry: Asked) -> str | None:
         if inquiry.client == OURSELVES:

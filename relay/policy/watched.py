@@ -8,7 +8,9 @@ value its beginning.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +25,8 @@ from relay.policy.looking import note
 
 #: How many characters of a value are noted.
 _SHOWN: Final = 40
+#: Seconds since 1970, with a fraction, from 2001 to 2286: nobody counts anything so.
+_MOMENT: Final = re.compile(r"[0-9]{10}\.[0-9]+\Z")
 
 
 def watched(world: World) -> World:
@@ -62,7 +66,7 @@ class _Store:
             value = self._store.get(key)
         else:
             value = written[self._part, key]
-        note("store", key, _told(value))
+        note("store", key, _kept(value))
         return value
 
     def put(self, key: str, value: str, lifetime: float) -> None:
@@ -71,7 +75,7 @@ class _Store:
             self._store.put(key, value, lifetime)
         else:
             written[self._part, key] = value
-        note("store", key, f"becomes {_told(value)}")
+        note("store", key, f"becomes {_kept(value)}")
 
     def forget(self, key: str) -> None:
         written = ASIDE.get()
@@ -123,7 +127,9 @@ class _Table:
             # A line that makes no sense is quoted in the words of what is wrong with it.
             note("table", f"{self._name}: {key}", "cannot be read" if self._secret else f"cannot be read: {problem}")
             raise
-        note("table", f"{self._name}: {key}", "found" if self._secret and value is not None else _told(value))
+        # A key alone in its line says all by being there.
+        found = value is not None and (self._secret or value == "")
+        note("table", f"{self._name}: {key}", "found" if found else _told(value))
         return value
 
     def checked(self, check: Callable[[str, str], object]) -> ITable:
@@ -138,6 +144,13 @@ def _told(value: str | None) -> str:
     if value is None:
         return "nothing"
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+
+
+def _kept(value: str | None) -> str:
+    """As `_told`, but for moments, which policies keep as numbers and people read as dates."""
+    if value is not None and _MOMENT.match(value):
+        return f"{datetime.fromtimestamp(float(value), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return _told(value)
 
 
 def _server(url: str) -> str:

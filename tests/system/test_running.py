@@ -41,7 +41,7 @@ class StatusTests(SystemTestCase):
         self.assertGreater(queue["oldest_age"], 0)
         lines = text.stdout.splitlines()
         self.assertIn("relay ", lines[0])
-        self.assertIn("queue: 1 messages; recipients: 1 waiting, 0 under way", text.stdout)
+        self.assertIn("queue: 1 message; recipients: 1 waiting, 0 under way", text.stdout)
         self.assertRegex(lines[-1], r"^oldest message: \d+s old$")
 
     def test_without_a_relay_it_says_so_with_status_69(self) -> None:

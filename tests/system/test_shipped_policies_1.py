@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 
 _LISTENER = re.compile(r"\[\[listener\]\]\n(?:.+\n)+")
 #: What passes while a test runs is not what passes in an example.
-_SECONDS = re.compile(r"\d+ seconds")
+_SECONDS = re.compile(r"\d+ seconds?")
 #: The reference by which a refusal is asked about.
 _REFERENCE = re.compile(r" \[ref \w+\]$")
 
