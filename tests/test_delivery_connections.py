@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
@@ -216,6 +217,88 @@ CLAIM = Claim(
     (),
     None,  # type: ignore[arg-type]
 )
+
+
+class Sharing(RuleBasedStateMachine):
+    """Works begin, trail, follow, wait, go elsewhere and end in any order: none has more than one connection of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.destinations = Destinations(Limits(destination=3, first=3, held=40))
+        self.under_way: list[Work] = []
+
+    def one(self, data: st.DataObject) -> Work:
+        return data.draw(st.sampled_from(self.under_way))
+
+    def end(self, work: Work) -> None:
+        self.under_way.remove(work)
+        self.destinations.finished(work)
+        self.destinations.release(work)
+        self.go_on()
+
+    def go_on(self) -> None:
+        for work in self.destinations.going_on():
+            if work.may_go is not None and not work.may_go.called:
+                work.may_go.callback(None)
+
+    @rule(name=st.sampled_from("ab"))
+    def begin(self, name: str) -> None:
+        self.destinations.admit(CLAIM, name)
+        if work := self.destinations.next():
+            self.under_way.append(work)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def trail(self, data: st.DataObject) -> None:
+        work = self.one(data)
+        if work.own and self.destinations.trails(work) and (following := self.destinations.next()):
+            self.under_way.append(following)
+
+    @precondition(lambda self: len(self.under_way) > 1)
+    @rule(data=st.data())
+    def follow(self, data: st.DataObject) -> None:
+        work, ahead = self.one(data), self.one(data)
+        if work is not ahead and not work.trailing and work.ahead is None and work.follower is None:
+            work.follow(ahead)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), elsewhere=st.booleans())
+    def wait(self, data: st.DataObject, elsewhere: bool) -> None:
+        work = self.one(data)
+        if work.may_go is None or work.may_go.called:
+            if elsewhere:
+                work.leave()
+            if not work.own and work.ahead is None:
+                work.wait()
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), cancelled=st.booleans())
+    def finish(self, data: st.DataObject, cancelled: bool) -> None:
+        work = self.one(data)
+        if work.may_go is None or work.may_go.called:
+            self.end(work)
+        elif cancelled:
+            work.may_go.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+            self.end(work)
+
+    @invariant()
+    def each_connection_is_somebodys(self) -> None:
+        for name in "ab":
+            works = [work for work in self.under_way if work.destination.name == name]
+            if works:
+                assert works[0].destination.connections == sum(work.own for work in works) <= 3
+        for work in self.under_way:
+            assert work.ahead is None or (work.ahead in self.under_way and work.ahead.follower is work)
+
+    def teardown(self) -> None:
+        """Whoever waits comes to have one."""
+        while self.under_way:
+            ready = [work for work in self.under_way if work.may_go is None or work.may_go.called]
+            assert ready, "all of them wait"
+            self.end(ready[0])
+
+
+SharingTests = Sharing.TestCase
 
 
 class PlaceTests(SynchronousTestCase):
