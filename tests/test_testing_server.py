@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from relay.config.fields import Section
 from relay.interfaces import IRoutingPolicy
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Delay, Forward
+from relay.testing import server as testing_server
 from relay.testing.server import RelayServer
 
 HELLO = "Subject: hello\r\n\r\n.Hi!\r\n"
@@ -55,6 +57,37 @@ class Resolving:
         answer = await self._world.resolver.look_up(inquiry.recipient.domain, "MX")
         said = await self._world.http.request("GET", "https://list.example/jon")
         return Forward(answer.records[0].exchanger, because=said.body.decode())
+
+
+@implementer(IRoutingPolicy)
+class CallsForward:
+    """Asks another relay, as one does who wants to know whether a recipient is there."""
+
+    blocking = True
+    port = 0
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def route(self, inquiry: Any) -> Any:
+        if self.port:
+            with smtplib.SMTP("127.0.0.1", self.port, local_hostname="x.example", timeout=10) as client:
+                client.ehlo()
+        return ABSTAIN
+
+
+@implementer(IRoutingPolicy)
+class StandsStill:
+    asked = threading.Event()
+    let_go = threading.Event()
+
+    def __init__(self, options: Any, world: Any) -> None:
+        pass
+
+    def route(self, inquiry: Any) -> Any:
+        self.asked.set()
+        self.let_go.wait(60)
+        return ABSTAIN
 
 
 class Unmakeable:
@@ -259,6 +292,40 @@ class RelayServerTests(SynchronousTestCase):
         one, two = self.running(), self.running()
         send(one, "bob@example.net")
         self.assertEqual((len(one.messages), len(two.messages)), (1, 0))
+
+    def test_of_one_that_cannot_start_nothing_is_left(self) -> None:
+        def folders() -> set[Path]:
+            return set(Path(tempfile.gettempdir()).glob("relay-test-*"))
+
+        def timers() -> int:
+            return len(first._do(first._ground.reactor.getDelayedCalls))  # type: ignore[union-attr]
+
+        with RelayServer() as first:
+            before = timers(), folders()
+            for _ in range(3):
+                wrong = RelayServer(policies=[Unmakeable], users={"ann": "secret"})
+                self.assertRaises(ConfigurationError, wrong.start)
+            self.assertEqual((timers(), folders()), before)
+
+    def test_a_policy_that_blocks_has_a_thread_and_may_ask_another_relay(self) -> None:
+        CallsForward.port = self.running().port
+        outer = self.running(policies=[CallsForward, {"use": "console"}])
+        send(outer, "bob@example.net")
+        self.assertEqual(len(outer.messages), 1)
+
+    def test_a_policy_that_never_lets_go_of_the_reactor_is_told_and_others_have_another_one(self) -> None:
+        StandsStill.let_go.clear()
+        self.addCleanup(StandsStill.let_go.set)
+        server = RelayServer(policies=[StandsStill]).start()
+        with socket.create_connection((server.host, server.port), timeout=20) as client:
+            client.sendall(b"EHLO x.example\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@x.example>\r\n")
+            self.assertTrue(StandsStill.asked.wait(20))
+            impatient = self.patch(testing_server, "_PATIENCE", 0.5)
+            problem = self.assertRaises(RuntimeError, server.stop)
+            impatient.restore()
+            self.assertIn("stands still", str(problem))
+            self.assertIn("StandsStill.route", str(problem))
+            send(self.running(), "bob@example.net")
 
 
 class BesideOthersTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 
 from relay.assembly import Relay, Surroundings, assemble
@@ -194,6 +195,8 @@ class Outside:
     http: FakeHttp
     tls: Mapping[str, ServerTls]
     credentials: ICredentials | None = None
+    #: Takes calls from the threads of policies that block; `None`: they block where they are.
+    reactor: IReactorFromThreads | None = None
 
 
 @frozen
@@ -226,5 +229,6 @@ def open_front(given: Configured, clock: IClock, outside: Outside) -> Front:
         credentials=outside.credentials,
         store=store,
         http=outside.http,
+        reactor=outside.reactor,
     )
     return Front(assemble(given.settings, surroundings, file=given.file), spool, log, history, store, outside)

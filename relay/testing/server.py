@@ -17,6 +17,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -32,6 +34,7 @@ from relay.config.tables import TableSettings
 from relay.encryption import Encryption
 from relay.interfaces import ICredentials
 from relay.net.clock import ReactorClock
+from relay.net.frames import frame_of, place
 from relay.net.listen import listen
 from relay.net.reactor import RelayReactor
 from relay.testing.dns import FakeNames
@@ -82,6 +85,7 @@ class RelayServer:
         self.http = FakeHttp(http)
         self._tables = {name: dict(values) for name, values in (tables or {}).items()}
         self._users = users
+        self._ground: _Ground | None = None
         self._running: _Running | None = None
 
     @property
@@ -114,7 +118,7 @@ class RelayServer:
         from relay.mail.explanation_text import text as lines
 
         history = self._here.front.history
-        found = _in_reactor(lambda: Deferred.fromCoroutine(history.why(text)))
+        found = self._do(lambda: Deferred.fromCoroutine(history.why(text)))
         return [line for account in found.accounts for line in lines(account.explanation)]
 
     @property
@@ -123,6 +127,11 @@ class RelayServer:
             raise RuntimeError("the relay does not run: say `with RelayServer() as server:`, or server.start()")
         return self._running
 
+    def _do(self, work: Callable[[], Any]) -> Any:
+        if self._ground is None:
+            self._ground = _shared_ground()
+        return self._ground.do(work)
+
     def start(self) -> Self:
         """Open the ports. Raises `ConfigurationError`."""
         if self._running is None:
@@ -130,14 +139,18 @@ class RelayServer:
             known = self._users is not None
             given = configured(configuration, policies, base=base, hostname=hostname, others_know_users=known)
             outside = Outside(self.names, self.http, {}, None if self._users is None else _Users(self._users))
-            self._running = _in_reactor(lambda: _begin(given, outside, self._tables))
+            self._ground = ground = _shared_ground()
+            self._running = ground.do(lambda: _begin(ground.reactor, given, outside, self._tables))
         return self
 
     def stop(self) -> None:
-        """Close the ports and all connections."""
+        """
+        Close the ports and all connections. Raises `RuntimeError` where a policy does not let go of the reactor:
+        servers that start from then on have another one.
+        """
         running, self._running = self._running, None
         if running is not None:
-            _in_reactor(lambda: Deferred.fromCoroutine(running.end()))
+            self._do(lambda: Deferred.fromCoroutine(running.end()))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -157,50 +170,50 @@ class _Running:
     """A server that listens. All of this happens in the reactor's thread."""
 
     front: Front
-    encryption: Encryption
-    users: UserSource | None
-    folder: Any
+    #: What else is to be ended.
+    rest: ExitStack
     listening: list[Any]
     ports: dict[str, int]
 
     async def end(self) -> None:
-        for port in self.listening:
-            await maybeDeferred(port.stopListening)
-        listeners = self.front.relay.listeners
-        await gatherResults([Deferred.fromCoroutine(each.factory.stop(0.0)) for each in listeners])
-        self.encryption.stop()
-        if self.users is not None:
-            self.users.stop()
-        await self.front.spool.close()
-        if self.folder is not None:
-            self.folder.cleanup()
+        try:
+            for port in self.listening:
+                await maybeDeferred(port.stopListening)
+            listeners = self.front.relay.listeners
+            await gatherResults([Deferred.fromCoroutine(each.factory.stop(0.0)) for each in listeners])
+            await self.front.spool.close()
+        finally:
+            self.rest.close()
 
 
-def _begin(given: Configured, outside: Outside, tables: Mapping[str, Mapping[str, str]]) -> _Running:
-    """Raises `ConfigurationError`."""
-    reactor = _reactor()
+def _begin(reactor: Any, given: Configured, outside: Outside, tables: Mapping[str, Mapping[str, str]]) -> _Running:
+    """Raises `ConfigurationError`, and then nothing is left of it."""
     clock = ReactorClock(reactor)
     settings = given.settings
-    folder: tempfile.TemporaryDirectory[str] | None = None
-    if tables or any(each.tls != "none" for each in settings.listener):
-        folder = tempfile.TemporaryDirectory(prefix="relay-test-")
-        settings = _with_certificate_in(Path(folder.name), settings)
-        settings = _with_tables_in(Path(folder.name), settings, tables)
-    encryption = Encryption(settings, clock, file=given.file)
-    encryption.start()
-    users, credentials = None, outside.credentials
-    if credentials is None:
-        users = UserSource(settings, clock, reactor, file=given.file)
-        users.start()
-        credentials = users.credentials
-    outside = evolve(outside, tls=encryption.listeners, credentials=credentials)
-    front = open_front(evolve(given, settings=settings), clock, outside)
-    running = _Running(front, encryption, users, folder, [], {})
-    for listener in running.front.relay.listeners:
-        port = listen(reactor, Inet("127.0.0.1", 0), listener.factory, backlog=_BACKLOG)
-        port.startReading()
-        running.listening.append(port)
-        running.ports[listener.settings.name] = port.getHost().port
+    with ExitStack() as begun:
+        if tables or any(each.tls != "none" for each in settings.listener):
+            folder = Path(begun.enter_context(tempfile.TemporaryDirectory(prefix="relay-test-")))
+            settings = _with_certificate_in(folder, settings)
+            settings = _with_tables_in(folder, settings, tables)
+        encryption = Encryption(settings, clock, file=given.file)
+        begun.callback(encryption.stop)
+        encryption.start()
+        credentials = outside.credentials
+        if credentials is None:
+            users = UserSource(settings, clock, reactor, file=given.file)
+            begun.callback(users.stop)
+            users.start()
+            credentials = users.credentials
+        outside = evolve(outside, tls=encryption.listeners, credentials=credentials, reactor=reactor)
+        front = open_front(evolve(given, settings=settings), clock, outside)
+        running = _Running(front, begun, [], {})
+        for listener in front.relay.listeners:
+            port = listen(reactor, Inet("127.0.0.1", 0), listener.factory, backlog=_BACKLOG)
+            begun.callback(port.stopListening)
+            port.startReading()
+            running.listening.append(port)
+            running.ports[listener.settings.name] = port.getHost().port
+        running.rest = begun.pop_all()
     return running
 
 
@@ -241,13 +254,20 @@ class _Users:
 # The reactor of all servers of this process, which is not the process's own.
 
 
+class _TheirReactor(RelayReactor):
+    # Its thread is not the one that the process's own reactor runs in: `twisted.python.threadable` is told nothing.
+    _registerAsIOThread = False
+
+
 class _Ground:
     """A reactor in a thread that ends with the process."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        #: It stands still: nobody else is to be put there.
+        self.lost = False
         # Not one with Twisted's own transports: they keep what TLS writes for the default reactor, which nobody runs.
-        self.reactor: Any = RelayReactor()  # type: ignore[no-untyped-call]
+        self.reactor: Any = _TheirReactor()  # type: ignore[no-untyped-call]
         up = threading.Event()
         self.reactor.callWhenRunning(up.set)
         self.thread = threading.Thread(target=self._run, name="relay.testing.server", daemon=True)
@@ -258,27 +278,44 @@ class _Ground:
     def _run(self) -> None:
         self.reactor.run(installSignalHandlers=False)
 
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Do this in the reactor's thread, and wait for what comes of it."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # nobody waits any more
+            # An outcome has to come of it in any case: a test waits.
+            outcome: Deferred[Any] = maybeDeferred(work)
+            outcome.addCallbacks(done.set_result, lambda failure: done.set_exception(failure.value))
+
+        self.reactor.callFromThread(run)
+        try:
+            return done.result(_PATIENCE)
+        except FutureTimeoutError:
+            if done.done():
+                raise  # it is the work's own
+            done.cancel()
+            raise self._given_up() from None
+
+    def _given_up(self) -> RuntimeError:
+        turn = threading.Event()
+        self.reactor.callFromThread(turn.set)
+        if turn.wait(1.0):
+            return RuntimeError(f"this has not come to its end in {_PATIENCE:g} seconds")
+        self.lost = True
+        frame = frame_of(self.thread.ident or 0)
+        where = f": it is at {place(frame)}" if frame is not None else ""
+        return RuntimeError(f"the reactor of this process's relays stands still for {_PATIENCE:g} seconds{where}")
+
 
 _lock: Final = threading.Lock()
 _ground: _Ground | None = None
 
 
-def _reactor() -> Any:
+def _shared_ground() -> _Ground:
     global _ground
     with _lock:
-        if _ground is None or _ground.process != os.getpid():
+        if _ground is None or _ground.lost or _ground.process != os.getpid():
             _ground = _Ground()
-        return _ground.reactor
-
-
-def _in_reactor(work: Callable[[], Any]) -> Any:
-    """Do this in the reactor's thread, and wait for what comes of it."""
-    done: Future[Any] = Future()
-
-    def run() -> None:
-        # An outcome has to come of it in any case: a test waits.
-        outcome: Deferred[Any] = maybeDeferred(work)
-        outcome.addCallbacks(done.set_result, lambda failure: done.set_exception(failure.value))
-
-    _reactor().callFromThread(run)
-    return done.result(_PATIENCE)
+        return _ground
