@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from relay.interfaces import IClock, IStore
 from relay.net.clock import ReactorClock
-from relay.store.memory import OVERHEAD, Bounds, MemoryStore
+from relay.store.memory import LONGEST, OVERHEAD, Bounds, MemoryStore
 from relay.store.overlay import Overlay
 from relay.store.sqlite import DELAY, PAUSE, SqliteStore
 from relay.testing.policy import NOON
@@ -27,6 +27,7 @@ from relay.testing.store import check_store
 from tests.calls import calls_of
 
 T = TypeVar("T")
+DAY = 86_400.0
 
 
 class AtOnce:
@@ -301,6 +302,68 @@ class SqliteStoreTests(OnDisk):
         self.assertEqual(self.rows(), {"long": "1"})
         self.clock.advance(500)
         self.assertIsNone(store.get("long"))
+
+    def test_a_clock_that_was_ahead_once_takes_nothing_away(self) -> None:
+        store = self.store()
+        store.put("known", "1", 36 * DAY)
+        self.close(store)
+        self.began += 3650 * DAY
+        store = self.store()
+        self.assertIsNone(store.get("known"))
+        store.put("other", "1", 60)
+        self.close(store)
+        self.began = NOON + 60
+        self.assertEqual(self.store().get("known"), "1")
+
+    def test_what_a_clock_that_was_ahead_has_put_lasts_no_longer_than_it_should(self) -> None:
+        self.began += 3650 * DAY
+        store = self.store()
+        store.put("counter", "100", 3600)
+        self.close(store)
+        self.began = NOON
+        store = self.store()
+        self.assertEqual(store.get("counter"), "100")
+        self.clock.advance(3601)
+        self.assertIsNone(store.get("counter"))
+
+    def test_a_clock_that_is_behind_until_it_is_set_takes_nothing_away(self) -> None:
+        store = self.store()
+        store.put("known", "1", 36 * DAY)
+        self.close(store)
+        self.began = 0.0
+        store = self.store()
+        self.assertEqual(store.get("known"), "1")
+        store.put("other", "1", 60)
+        self.close(store)
+        self.began = NOON + 60
+        store = self.store()
+        self.assertEqual(store.get("known"), "1")
+        self.clock.advance(36 * DAY)
+        self.assertIsNone(store.get("known"))
+
+    def test_what_has_expired_while_the_relay_was_off_for_long_leaves_the_file_with_the_next_start(self) -> None:
+        store = self.store()
+        store.put("old", "1", 60)
+        self.close(store)
+        for _ in range(2):
+            self.began += 10 * DAY
+            store = self.store()
+            self.assertEqual(list(store.items()), [])
+            self.close(store)
+            self.began += 60
+        self.close(self.store())
+        self.assertEqual(self.rows(), {})
+
+    def test_what_expires_later_than_anything_can_is_bounded(self) -> None:
+        store = self.store()
+        store.put("counter", "100", 60)
+        self.close(store)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            database.execute("UPDATE entries SET expires = 1e300")
+        store = self.store()
+        self.assertEqual(store.get("counter"), "100")
+        self.clock.advance(LONGEST)
+        self.assertIsNone(store.get("counter"))
 
     def test_all_that_changes_in_a_moment_is_written_in_one_go(self) -> None:
         store = self.store()

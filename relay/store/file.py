@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from relay.store.moments import note, settle
+
 #: As it is called unless the operator says another name.
 USUAL_NAME: Final = "store.db"
 #: Says in the database's header that it is a store of ours: "RLAS".
@@ -65,8 +67,8 @@ class StoreFile:
 
     def load(self, now: float) -> tuple[list[Row], str]:
         """
-        All that has not expired, the rest of which is removed; and what was wrong with the file before this one, where
-        it had to be set aside. Raises `Foreign` too.
+        All that there is, but for what has expired and was removed (`relay.store.moments`); and what was wrong with the
+        file before this one, where it had to be set aside. Raises `Foreign` too.
         """
         with suppress(FileExistsError):
             self.path.parent.mkdir(mode=0o700, parents=True)
@@ -80,7 +82,7 @@ class StoreFile:
             aside = self._set_aside(problem)
             return self._load(now), f"{problem}; it is {aside} now"
 
-    def change(self, kept: Sequence[Row], gone: Sequence[str], *, anew: bool = False) -> None:
+    def change(self, kept: Sequence[Row], gone: Sequence[str], now: float, *, anew: bool = False) -> None:
         """These rows are kept, and these keys are gone, or none of it has happened. `anew`: nothing else is there."""
         database = self._connection
         if database is None:
@@ -95,6 +97,7 @@ class StoreFile:
             for at in range(0, len(kept), _MANY):
                 some = kept[at : at + _MANY]
                 database.execute(_insertion(len(some)), [field for row in some for field in row])
+            note(database, now)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:
@@ -130,7 +133,7 @@ class StoreFile:
             raise Damaged(f"it has another format than {FORMAT}, which is the one that this relay knows")
         # Where a disk has changed an octet one row is lost, and not the store.
         self.unreadable = database.execute(_UNSOUND).rowcount
-        database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
+        settle(database, now)
         return self._read(database)
 
     def _read(self, database: sqlite3.Connection) -> list[Row]:

@@ -14,7 +14,7 @@ from relay.interfaces import IClock, IStore
 from relay.net.clock import cancel
 from relay.net.scribe import IsScribe, Scribe
 from relay.store.file import Row, StoreFile
-from relay.store.memory import BOUNDS, Bounds, MemoryStore
+from relay.store.memory import BOUNDS, LONGEST, Bounds, MemoryStore
 
 T = TypeVar("T")
 
@@ -92,9 +92,10 @@ class SqliteStore(MemoryStore):
                 path=self._file.path,
                 count=self._file.unreadable,
             )
+        latest = now + LONGEST
         for key, value, until in rows:
-            if key not in self._changed:
-                super()._keep(key, value, until)
+            if until > now and key not in self._changed:
+                super()._keep(key, value, min(until, latest))
         self._make_room(now)
         self._open = True
         self._arrange(DELAY)
@@ -106,11 +107,12 @@ class SqliteStore(MemoryStore):
         self._closed = True
         cancel(self._next)
         kept, gone, anew = self._take()
+        now = self._now()
 
         def finish() -> None:
             try:
                 if kept or gone or anew:
-                    self._file.change(kept, gone, anew=anew)
+                    self._file.change(kept, gone, now, anew=anew)
             finally:
                 self._file.close()
 
@@ -174,7 +176,8 @@ class SqliteStore(MemoryStore):
         self._writing = True
         changed = self._changed
         kept, gone, anew = self._take()
-        written = self._perform(lambda: self._file.change(kept, gone, anew=anew))
+        now = self._now()
+        written = self._perform(lambda: self._file.change(kept, gone, now, anew=anew))
         written.addCallbacks(lambda _: self._written(), lambda failure: self._not_written(failure.value, changed, anew))
 
     def _written(self) -> None:
