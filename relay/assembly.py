@@ -319,7 +319,7 @@ def _generation(
         policies.chain,
         conduct,
         {each.name: doors.doorway(each) for each in settings.listener},
-        _rehearsal(settings, surroundings, policies.world, permanent, file),
+        _rehearsal(doors, surroundings, policies.world, permanent, file),
     )
 
 
@@ -480,10 +480,9 @@ def _neighbourhood(settings: Settings, surroundings: Surroundings) -> Neighbourh
     )
 
 
-def _rehearsal(
-    settings: Settings, surroundings: Surroundings, world: World, permanent: Permanent, file: str
-) -> Rehearsal:
+def _rehearsal(doors: Doors, surroundings: Surroundings, world: World, permanent: Permanent, file: str) -> Rehearsal:
     """Policies of its own, which share with the relay's what neither of them changes."""
+    settings = doors.settings
 
     def make(store: IStore, chance: Random) -> Reception:
         aside = evolve(world, store=store, random=chance)
@@ -498,7 +497,14 @@ def _rehearsal(
         return reception_of(settings, surroundings, chain, permanent.dispatcher, turnstile)
 
     neighbourhood = _neighbourhood(settings, surroundings)
-    return Rehearsal(settings, surroundings.clock, world.store, make, lambda next_hop: find(next_hop, neighbourhood))
+    return Rehearsal(
+        settings,
+        surroundings.clock,
+        world.store,
+        make,
+        lambda next_hop: find(next_hop, neighbourhood),
+        doors.threshold,
+    )
 
 
 def _schedules(settings: Settings) -> Schedules:

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from relay.config.limits import Limits
 from relay.config.listeners import ListenerSettings
 from relay.config.settings import Settings
+from relay.control.rehearsal import Threshold
 from relay.interfaces import IClock, ICredentials
 from relay.mail.address import Address
 from relay.mail.envelope import Client
@@ -52,7 +53,8 @@ class Doors:
     def doorway(self, listener: ListenerSettings) -> Doorway:
         """How clients come in at this listener, and who answers them."""
         limits, clock, admission = self.settings.limits, self.reception.clock, self.admission
-        profile, users = self._profile(listener), self._users(listener)
+        profile = self._profile(listener, secure=self.tls.get(listener.name) is not None)
+        users = self._users(listener)
         reception = evolve(
             self.reception,
             users=users,
@@ -96,13 +98,24 @@ class Doors:
             identify=user_at if listener.local_users else None,
         )
 
-    def _profile(self, listener: ListenerSettings) -> Profile:
-        """What a listener offers. What needs something that is not there is not offered."""
-        limits, tls = self.settings.limits, self.tls.get(listener.name)
+    def threshold(self, listener: ListenerSettings, address: str | None) -> Threshold:
+        """
+        What sessions of a client at this address would be held to. Certificates and users are taken to be there where
+        the settings name some: this is asked of a configuration, too, that nobody runs.
+        """
+        settings, secure = self.settings, listener.tls != "none"
+        trusted = self.admission.is_trusted(address)
+        users = secure and (settings.auth.source is not None or listener.client_authorities is not None)
+        limits = session_limits(settings.limits, trusted=trusted)
+        return Threshold(self._profile(listener, secure=secure), limits, trusted, users)
+
+    def _profile(self, listener: ListenerSettings, *, secure: bool) -> Profile:
+        """What a listener offers. What needs something that is not there is not offered. `secure`: there is TLS."""
+        limits = self.settings.limits
         there_is = {
             "BINARYMIME": "BINARYMIME" in listener.also,
-            "STARTTLS": tls is not None and listener.tls != "implicit",
-            "AUTH": tls is not None,
+            "STARTTLS": secure and listener.tls != "implicit",
+            "AUTH": secure,
             "FUTURERELEASE": listener.protocol == "submission",
             "EXPN": listener.expand,
             "XCLIENT": bool(listener.xclient),

@@ -44,6 +44,26 @@ tls = "require"
 [auth]
 passwords = "users"
 """
+SECURE = """
+[[listener]]
+name = "secure"
+address = "127.0.0.1:2588"
+tls = "offer"
+[auth]
+passwords = "users"
+"""
+IMPLICIT = """
+[[listener]]
+name = "implicit"
+address = "127.0.0.1:2465"
+tls = "implicit"
+"""
+PLAIN = """
+[[listener]]
+name = "plain"
+address = "127.0.0.1:2526"
+without = ["SMTPUTF8"]
+"""
 MAILBOXES = """
 [[policy]]
 name = "mailboxes"
@@ -243,12 +263,47 @@ class ExplanationTests(RehearsedCase):
         self.open(
             speaking("users", "AtRecipient", "deliver", "when = { authenticated = true }")
             + speaking("secret", "AtRecipient", "deliver", about="TLSv1.3")
+            + SECURE
         )
-        self.assertEqual(self.ask(user="ann").ways[0].policy, "users")
-        self.assertEqual(self.ask(tls=True).ways[0].policy, "secret")
-        self.assertEqual(self.ask().reply, "550 5.7.1 <eve@far.example>: relaying denied")
-        mail = self.ask(user="ann", tls=True, listener="local").mail
-        self.assertEqual((mail.user, mail.tls, mail.listener), ("ann", "TLSv1.3", "local"))
+        self.assertEqual(self.ask(user="ann", listener="secure").ways[0].policy, "users")
+        self.assertEqual(self.ask(tls=True, listener="secure").ways[0].policy, "secret")
+        self.assertEqual(self.ask(listener="secure").reply, "550 5.7.1 <eve@far.example>: relaying denied")
+        mail = self.ask(user="ann", listener="secure").mail
+        # Nobody says who it is in clear.
+        self.assertEqual((mail.user, mail.tls, mail.listener), ("ann", "TLSv1.3", "secure"))
+
+    def test_where_there_is_no_tls_and_nobody_is_known_that_is_the_answer(self) -> None:
+        self.open(OUTBOUND + SECURE.partition("[auth]")[0])
+        for more, because in (
+            ({"tls": True}, "there is no TLS at this listener"),
+            ({"user": "ann"}, "there is no TLS at this listener"),
+            ({"user": "ann", "listener": "secure"}, "nobody can say at this listener who it is"),
+        ):
+            explained = self.ask(**more)
+            self.assertEqual((explained.reply[:3], explained.because), ("502", because))
+
+    def test_who_it_is_and_that_it_speaks_tls_is_not_known_when_it_connects(self) -> None:
+        self.open(
+            speaking("gate", "AtConnection", "reject", "when = { authenticated = false }")
+            + OUTBOUND
+            + SECURE
+            + IMPLICIT
+        )
+        self.assertEqual(self.ask(user="ann", listener="secure").policy, "gate")
+        self.open(speaking("gate", "AtConnection", "reject", about="TLSv1.3") + OUTBOUND + SECURE + IMPLICIT)
+        for listener, policy in ("secure", "outbound"), ("implicit", "gate"):
+            self.assertEqual(self.ask(tls=True, listener=listener).policy, policy)
+
+    def test_what_a_session_refuses_by_itself_is_told(self) -> None:
+        self.open('[limits]\nmessage = "64 KiB"\n' + OUTBOUND + PLAIN)
+        large, wide = MESSAGE + b"y" * 70_000 + b"\r\n", MESSAGE + b"x" * 65_537 + b"\r\n"
+        for message, reply in (large, "552"), (wide, "5"), (MESSAGE, "250"):
+            asked = Asked(FAR, ANN, "127.0.0.1", "c.example", message=message)
+            explained = self.explain(asked)
+            self.assertTrue(explained.reply.startswith(reply), explained.reply)
+        abroad = Address.parse("j\u00fcrgen@far.example")
+        self.assertEqual(self.ask(abroad).reply, "250 2.1.5 Recipient ok")
+        self.assertTrue(self.ask(abroad, listener="plain").reply.startswith("553"))
 
     def test_what_a_listener_wants_first_is_heard_before_policies_are_asked_about_the_sender(self) -> None:
         self.open(speaking("gate", "AtConnection", "note") + MAILBOXES + SUBMISSION)

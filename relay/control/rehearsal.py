@@ -44,9 +44,11 @@ from relay.mail.tls import TlsFacts
 from relay.net.waiting import start
 from relay.reception import Reception
 from relay.reception.visit import Visit
-from relay.smtp import answers
-from relay.smtp.events import Answer, Connected, Content, ContentEnded, Data, Hello, Mail, Question, Rcpt, Verdicts
+from relay.smtp.events import Answer, Content, Misspoken, Verdicts
+from relay.smtp.extensions import ALL, Standing
 from relay.smtp.octets import wire
+from relay.smtp.profile import Profile, SessionLimits
+from relay.smtp.server import ServerSession
 from relay.spool.memory import MemorySpool
 from relay.store.overlay import Overlay
 
@@ -54,6 +56,8 @@ from relay.store.overlay import Overlay
 STRANGER: Final = "192.0.2.1"
 #: The connection of a client that is said to use TLS.
 _TLS: Final = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
+#: How a client says who it is: which way that is makes no difference.
+_MECHANISM: Final = "PLAIN"
 #: Stands in the place of a reference, and of a queue id.
 _REFERENCE: Final = "000000"
 _ID: Final = "(its queue id)"
@@ -84,6 +88,21 @@ class Asked:
 
 #: Makes a reception whose policies keep what they keep there, and draw chance from that.
 MakeReception = Callable[[IStore, random.Random], Reception]
+
+
+@frozen
+class Threshold:
+    """What sessions of one client at one listener are held to."""
+
+    profile: Profile
+    limits: SessionLimits = field(factory=SessionLimits)
+    trusted: bool = False
+    #: Somebody could prove here who it is.
+    users: bool = True
+
+
+#: That of a client at this address; `None`: at a Unix socket.
+MakeThreshold = Callable[[ListenerSettings, str | None], Threshold]
 #: `relay.delivery.search`, or whoever else finds the hosts of a next hop.
 Find = Callable[[NextHop], Exchangers | Unresolved | Awaitable[Exchangers | Unresolved]]
 
@@ -91,8 +110,18 @@ Find = Callable[[NextHop], Exchangers | Unresolved | Awaitable[Exchangers | Unre
 class Rehearsal:
     """Answers one question at a time. Its reception is made at the first one."""
 
-    def __init__(self, settings: Settings, clock: IClock, store: IStore, make: MakeReception, find: Find) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: IClock,
+        store: IStore,
+        make: MakeReception,
+        find: Find,
+        threshold: MakeThreshold | None = None,
+    ) -> None:
+        """`threshold`: what sessions are held to; `None`: at each listener there is all that a client needs."""
         self._settings = settings
+        self._threshold = threshold or _obliging
         self._clock = clock
         self._store = Overlay(store, clock)
         self._random = random.Random()  # noqa: S311  # chance that is the same each time keeps no secrets
@@ -124,15 +153,19 @@ class Rehearsal:
         self._random.seed(_SEED)
         history = _Remembering()
         listener = self._listener(asked.listener)
-        asked = evolve(asked, listener=listener.name, tls=asked.tls or listener.tls == "implicit")
+        local = not asked.client and listener.local_users
+        # Nobody says AUTH in clear (RFC 4954 section 4).
+        tls = asked.tls or listener.tls == "implicit" or (asked.user is not None and not local)
+        asked = evolve(asked, listener=listener.name, tls=tls)
         reception = self._reception(asked, listener, history)
-        client = _client(asked, reception)
-        visit = Visit(reception, evolve(client, helo="", extended=False))
+        client, helo = _client(asked, listener, lmtp=reception.lmtp), asked.helo or _literal(asked.client)
+        session = _Session(self._threshold(listener, client.address), reception, asked, client)
         try:
-            reply = await _play(visit, asked, client.helo, _wanted(listener, asked))
+            reply = await session.play(helo)
         finally:
-            visit.lost()
-        steps = visit.known.steps if visit.known is not None else ()
+            session.visit.lost()
+        steps = session.visit.known.steps if session.visit.known is not None else ()
+        client = evolve(client, helo=helo, user=asked.user, tls=_TLS if asked.tls else None)
         decided = history.last or Decided(steps, client, reply, asked.sender, (asked.recipient,))
         # All at the same time: where the DNS is silent, one after the other would take too long.
         ways = await gatherResults(
@@ -143,6 +176,7 @@ class Rehearsal:
         return evolve(
             explanation,
             reply=unreferred(said.replace(history.id, _ID) if history.id else said),
+            because=session.because or explanation.because,
             ways=(*ways, *explanation.ways[len(ways) :]),
         )
 
@@ -188,68 +222,139 @@ class Rehearsal:
         return way(placement, list(dict.fromkeys(peers)), "; ".join(troubles))
 
 
-async def _play(visit: Visit, asked: Asked, helo: str, wanted: Reply | None) -> Reply:
+class _Session:
     """
-    Say to reception what the client would say, until it is refused. The last reply that counts.
+    What the client says, in octets, to a session as the listener has them: what may be said when, and how much of it,
+    is for that one to judge. What has to be proved, a handshake and a password, is taken for proved.
+    """
 
-    `wanted`: what the session says to MAIL by itself.
-    """
-    sender, recipient, message = asked.sender, asked.recipient, asked.message
-    international = not (recipient.ascii and (sender is None or sender.ascii))
-    size = None if message is None else len(message)
-    for question in (
-        Connected(),
-        Hello(True, helo),
-        Mail(sender, size, smtputf8=international),
-        Rcpt(recipient, international=not recipient.ascii),
-    ):
-        if wanted is not None and isinstance(question, Mail):
-            return wanted
-        reply = await _said(visit, question)
+    def __init__(self, threshold: Threshold, reception: Reception, asked: Asked, client: Client) -> None:
+        self._threshold = threshold
+        self._reception = reception
+        self._asked = asked
+        #: Why it cannot be as it was asked, or "".
+        self.because = ""
+        self._begin(client)
+
+    def _begin(self, client: Client, known: Any = None, *, greeted: bool = False) -> None:
+        threshold = self._threshold
+        standing = Standing(client.tls is not None, client.user is not None, threshold.trusted)
+        words = {"AUTH": _MECHANISM} if threshold.users and standing.secured else {}
+        self._offered = {each.keyword for each in threshold.profile.extensions if each.to(standing)}
+        self._session = ServerSession(threshold.profile, threshold.limits, standing, words, greeted=greeted)
+        self._client = client
+        self.visit = Visit(self._reception, client, known=known)
+
+    async def play(self, helo: str) -> Reply:
+        """Go on until something is refused. The last reply that counts."""
+        asked, lmtp = self._asked, self._reception.lmtp
+        hello = f"{'LHLO' if lmtp else 'EHLO'} {helo}"
+        reply = await self._answered()
+        if reply.positive:
+            reply = await self._say(hello)
+        if reply.positive and asked.tls and self._client.tls is None:
+            reply = await self._secured(hello)
+        if reply.positive and asked.user is not None and self._client.user is None:
+            reply = await self._known(hello)
+        if reply.positive:
+            reply = await self._say(self._mail())
+        if reply.positive:
+            reply = await self._say(f"RCPT TO:<{asked.recipient}>")
         if not reply.positive:
             return reply
-    answer = await _said(visit, Data())
-    if not answer.positive:
-        return answer
-    visit.take(Content(b"".join(wire([message or b"\r\n"]))))
-    answer = await _said(visit, ContentEnded(size or 0))
-    # Without a message, what was heard at its end is not part of the answer.
-    return reply if message is None and answer.positive else answer
+        answer = await self._say("DATA")
+        if answer.positive:
+            self._session.receive_data(b"".join(wire([asked.message or b"\r\n"])))
+            answer = await self._answered()
+        # Without a message, what was heard at its end is not part of the answer.
+        return reply if asked.message is None and answer.positive else answer
+
+    async def _secured(self, hello: str) -> Reply:
+        """STARTTLS, and another session behind it (RFC 3207 section 4.2)."""
+        reply = await self._say("STARTTLS")
+        if not reply.positive:
+            self.because = "there is no TLS at this listener"
+            return reply
+        self._again(evolve(self._client, tls=_TLS))
+        return await self._say(hello)
+
+    async def _known(self, hello: str) -> Reply:
+        """AUTH, if somebody could have said it here."""
+        self._session.receive_data(f"AUTH {_MECHANISM}\r\n".encode())
+        question = self._session.next_event()
+        if isinstance(question, Misspoken):
+            self.because = "nobody can say at this listener who it is"
+            return question.reply
+        self._again(evolve(self._client, user=self._asked.user))
+        return await self._say(hello)
+
+    def _again(self, client: Client) -> None:
+        known = self.visit.known
+        self.visit.lost()
+        self._begin(client, known, greeted=True)
+
+    def _mail(self) -> str:
+        """MAIL, with what was offered and is needed."""
+        asked = self._asked
+        words = [f"MAIL FROM:<{asked.sender or ''}>"]
+        if asked.message is not None and "SIZE" in self._offered:
+            words.append(f"SIZE={len(asked.message)}")
+        if not (asked.recipient.ascii and (asked.sender is None or asked.sender.ascii)) and "SMTPUTF8" in self._offered:
+            words.append("SMTPUTF8")
+        return " ".join(words)
+
+    async def _say(self, line: str) -> Reply:
+        octets = line.encode("utf-8", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+        self._session.receive_data(octets + b"\r\n")
+        return await self._answered()
+
+    async def _answered(self) -> Reply:
+        """The reply to what was said."""
+        session = self._session
+        while True:
+            event = session.next_event()
+            if event is None:
+                raise RuntimeError("the session waits for more, and a client for its reply")
+            if not isinstance(event, Content):
+                break
+            self.visit.take(event)
+        answer: Any = start(self.visit.answer(event))
+        said: Answer = answer if isinstance(answer, Reply | Verdicts) else await answer
+        session.send(said)
+        # There is one recipient.
+        return said.each[0] if isinstance(said, Verdicts) else said
 
 
-def _wanted(listener: ListenerSettings, asked: Asked) -> Reply | None:
-    """What a client has not done that it has to do first at this listener (`relay.doors`)."""
-    if listener.tls == "require" and not asked.tls:
-        return answers.TLS_FIRST
-    if listener.protocol == "submission" and asked.user is None:
-        return answers.AUTH_FIRST
-    return None
-
-
-def _client(asked: Asked, reception: Reception) -> Client:
+def _client(asked: Asked, listener: ListenerSettings, *, lmtp: bool) -> Client:
+    """As it is when it connects."""
+    local = not asked.client and listener.local_users
     return Client(
         asked.client or None,
         0,
-        asked.helo or _literal(asked.client),
-        True,
-        asked.listener,
-        asked.user,
-        _TLS if asked.tls else None,
-        reception.lmtp,
+        listener=asked.listener,
+        user=asked.user if local else None,
+        tls=_TLS if listener.tls == "implicit" else None,
+        lmtp=lmtp,
     )
-
-
-async def _said(visit: Visit, question: Question) -> Reply:
-    answer: Any = start(visit.answer(question))
-    said: Answer = answer if isinstance(answer, Reply | Verdicts) else await answer
-    # There is one recipient.
-    return said.each[0] if isinstance(said, Verdicts) else said
 
 
 def _literal(address: str) -> str:
     if not address:
         return "localhost"
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def _obliging(listener: ListenerSettings, address: str | None) -> Threshold:
+    """A listener that has all that a client asks for."""
+    return Threshold(
+        Profile(
+            "localhost",
+            extensions=ALL,
+            lmtp=listener.protocol == "lmtp",
+            requires_tls=listener.tls == "require",
+            requires_auth=listener.protocol == "submission",
+        )
+    )
 
 
 # Whom a rehearsal has around it.
