@@ -132,6 +132,10 @@ class Reloading:
         checked = await self._checked(name)
         if checked.problems:
             return self._refused(checked.problems, checked.warnings)
+        # A large table that has changed is read elsewhere: `prepare` would keep everybody waiting for it.
+        await self._relay.generation.tables.refresh()
+        if self._stopped:
+            return self._refused(_STOPS.problems)
         try:
             settings = settings_of(name, option_model, names)
             if digest_of(name) != before:

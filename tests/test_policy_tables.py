@@ -205,6 +205,33 @@ class TablesTests(TableCase):
         self.later.go_on()
         self.assertEqual(table.get("a"), "4")
 
+    def test_a_large_file_that_has_changed_is_not_read_here_by_those_who_come_after(self) -> None:
+        many = "".join(f"key{number} {number}\n" for number in range(LARGE // 8))
+        self.write("a 1\n" + many)
+        settings = (TableSettings(name="t", file=self.path),)
+        before = Tables(settings, ReactorClock(self.clock), self.later)
+        before("t")
+        self.write("a 2\n" + many)
+        refreshed = [Deferred.fromCoroutine(before.refresh()) for _ in range(2)]
+        self.assertNoResult(refreshed[0])
+        self.later.go_on()
+        for each in refreshed:
+            self.successResultOf(each)
+        self.patch(FileTable, "_loaded", lambda _: self.fail("it is read here"))
+        after = Tables(settings, ReactorClock(self.clock), self.later, before)
+        self.assertEqual(after("t").get("a"), "2")
+
+    def test_one_that_is_wrong_is_read_elsewhere_too_and_told_to_who_asks(self) -> None:
+        many = "".join(f"key{number} {number}\n" for number in range(LARGE // 8))
+        self.write("a 1\n" + many)
+        tables = self.tables()
+        table = tables("t")
+        self.write('"a 2\n' + many)
+        refreshed = Deferred.fromCoroutine(tables.refresh())
+        self.later.go_on()
+        self.successResultOf(refreshed)
+        self.assertRaises(Unusable, table.get, "a")
+
     def test_a_large_file_that_changes_while_it_is_read_is_read_once_more(self) -> None:
         many = "".join(f"key{number} {number}\n" for number in range(LARGE // 8))
         self.write("a 1\n" + many)

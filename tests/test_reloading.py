@@ -26,7 +26,7 @@ from relay.delivery.health import Rate
 from relay.encryption import Encryption
 from relay.net.threads import AtOnce, Stop, Stopped
 from relay.policy.registry import option_model
-from relay.policy.tables import PairsTable
+from relay.policy.tables import PairsTable, Tables
 from relay.reloading import Checked, Code, Reloading, check_apart
 from relay.testing.world import MailWorld
 
@@ -239,6 +239,17 @@ class RestartTests(SynchronousTestCase):
             self.assertEqual(self.keys(changed), [], changed)
 
 
+class SlowTables(Tables):
+    """Tables that have changed, and are large."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.read: Deferred[None] = Deferred()
+
+    async def refresh(self) -> None:
+        await self.read
+
+
 class ReloadingTests(SynchronousTestCase):
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -323,6 +334,29 @@ class ReloadingTests(SynchronousTestCase):
         self.refused("the relay stops")
         self.refused("the relay stops")
         self.assertEqual(self.checks, 1)
+
+    def slow_tables(self) -> Deferred[None]:
+        """The tables of before have changed, and are read until this has a result."""
+        tables = SlowTables((), self.world.time)
+        self.world.relay.generation = evolve(self.world.relay.generation, tables=tables)
+        return tables.read
+
+    def test_it_waits_for_tables_that_have_changed_to_be_read_elsewhere(self) -> None:
+        read, before = self.slow_tables(), self.reloading.in_force
+        self.write(CONFIGURATION.replace("jon", "eve"))
+        reloading = Deferred.fromCoroutine(self.reloading())
+        self.assertNoResult(reloading)
+        self.assertIs(self.reloading.in_force, before)
+        read.callback(None)
+        self.assertTrue(self.successResultOf(reloading).done)
+
+    def test_a_relay_that_is_told_to_stop_while_they_are_read_changes_nothing(self) -> None:
+        read, generation = self.slow_tables(), self.world.relay.generation
+        reloading = Deferred.fromCoroutine(self.reloading())
+        self.reloading.stop()
+        read.callback(None)
+        self.assertEqual(self.successResultOf(reloading).problems, ("the relay stops",))
+        self.assertIs(self.world.relay.generation, generation)
 
     def test_certificates_are_made_anew_only_where_something_about_them_has_changed(self) -> None:
         before = self.reloading.encryption

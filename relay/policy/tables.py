@@ -72,8 +72,9 @@ class FileTable(Generic[T]):
         self._value: T | None = None
         self._problem: Exception | None = None
         self._sign: _Sign | None = None
-        #: A thread reads it.
+        #: A thread reads it, and these wait for its end.
         self._under_way = False
+        self._waiting: list[Deferred[None]] = []
         #: Who has this value: also others of the same file.
         self._sharers: WeakSet[FileTable[T]] = WeakSet((self,))
         self.read()
@@ -87,6 +88,7 @@ class FileTable(Generic[T]):
         other._asked = self._asked
         other._parse = parse
         other._under_way = False
+        other._waiting = []
         other._sharers = self._sharers
         other._sharers.add(other)
         return other
@@ -121,6 +123,18 @@ class FileTable(Generic[T]):
             raise self._told(self._problem)
         return self._value  # type: ignore[return-value]  # it is `None` only beside a problem
 
+    async def refresh(self) -> None:
+        """
+        Look now, and return when what has changed was read: in a thread, if the file is large. Never raises: if it is
+        of no use now, whoever asks hears it.
+        """
+        self._looked = self._clock.seconds()
+        self._look()
+        while self._under_way:
+            ended: Deferred[None] = Deferred()
+            self._waiting.append(ended)
+            await ended
+
     def _look(self) -> None:
         if self._under_way:
             return
@@ -148,6 +162,9 @@ class FileTable(Generic[T]):
             pass  # the relay stops
         finally:
             self._under_way = False
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
 
     def _loaded(self) -> tuple[_Sign | None, T | Exception]:
         """What the file says, or why nobody can tell; in any thread."""
@@ -224,6 +241,10 @@ class PairsTable:
             raise Unusable(problem.place, "it cannot be used", problem.asked) from None
         return values.get(fold(key) if self._settings.fold else key)
 
+    async def refresh(self) -> None:
+        """As `FileTable.refresh`."""
+        await self._file.refresh()
+
     def checked(self, check: Check) -> PairsTable:
         if check in self._checks:
             return self
@@ -284,6 +305,11 @@ class Tables:
             before = self._before.get(name)
             table = self._made[name] = PairsTable(self._settings_of(name), self._clock, self._apart, before, name)
         return table
+
+    async def refresh(self) -> None:
+        """Read what has changed: large files in threads, so that the `Tables` after these find nothing to read."""
+        for table in list(self._made.values()):
+            await table.refresh()
 
     def complete(self) -> None:
         """All have been asked for: those of the configuration before this one are let go of."""
