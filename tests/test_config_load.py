@@ -13,6 +13,7 @@ from relay.config.addresses import Inet, Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.load import decode, load
 from relay.config.settings import Settings
+from relay.config.wording import did_you_mean
 from tests.config_options import MODELS
 
 BASE = Path("/etc/relay")
@@ -153,6 +154,13 @@ directory = "mail"
         '\n[spool]\npath = "x"\n\ntrusted = ["::1"]\n',
         [
             "relay.toml:5: spool.trusted: unknown key; 'trusted' belongs to the top of the file, before the first "
+            "[table]"
+        ],
+    ),
+    "a key of the relay's own below a policy that has one like it": (
+        '\n[[policy]]\nuse = "reject"\ntrusted = ["::1"]\n',
+        [
+            "relay.toml:4: policy.1.trusted: unknown key; 'trusted' belongs to the top of the file, before the first "
             "[table]"
         ],
     ),
@@ -386,6 +394,13 @@ directory = "mail"
         "\n[spool]\npath 3\n",
         ["relay.toml:3: this is not TOML: expected '=' after a key in a key/value pair"],
     ),
+    "a string that is not closed": (
+        '\nhostname = "mx.example.org\ntrusted = ["::1"]\n',
+        [
+            "relay.toml:2: this is not TOML: a string is not closed: it ends in its line, with the quote with which it "
+            "begins, or with three if it begins with three"
+        ],
+    ),
     "no TOML at the very end": (
         "\n[spool]\npath = [\n\n",
         ["relay.toml:5: this is not TOML: invalid value"],
@@ -406,6 +421,10 @@ directory = "mail"
 
 
 class WrongTests(SynchronousTestCase):
+    def test_letters_in_the_wrong_order_are_nearer_than_other_letters(self) -> None:
+        self.assertEqual(did_you_mean("dnslb", ["dnswl", "dnsbl"]), ", did you mean 'dnsbl'?")
+        self.assertEqual(did_you_mean("dnswl", ["dnsbl", "dnswl"]), ", did you mean 'dnswl'?")
+
     def test_each_is_said_with_its_line_and_key(self) -> None:
         self.maxDiff = None
         found = {name: problems(text) for name, (text, _) in WRONG.items()}

@@ -218,6 +218,7 @@ class RateLimitTests(PolicyContract, SynchronousTestCase):
     def test_what_cannot_be_counted_is_a_mistake(self) -> None:
         for wrong, words in [
             ({"rate": "many"}, "100/1h"),
+            ({"rate": 30}, "100/1h"),
             ({"rate": "0/1h"}, "100/1h"),
             ({"rate": "1/2"}, "should be a duration"),
             ({"rate": "1/h", "by": []}, ""),

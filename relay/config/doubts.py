@@ -10,14 +10,14 @@ from relay.config.wording import Complaint
 
 def doubts(settings: Settings) -> Iterator[Complaint]:
     """Each, at its key."""
-    known = _known_domains(settings)
+    known, here = _known_domains(settings), settings.hostname or "localhost"
     for index, policy in enumerate(settings.policy):
         for key, names in (("recipient", policy.when.recipient), ("sender", policy.when.sender)):
             for number, name in enumerate(names):
                 if _may_be_a_user(name) and name not in known:
                     yield Complaint(
                         ("policy", index, "when", key, number),
-                        f"'{name}' is taken for a domain: an address is written like '{name}@{settings.hostname}'",
+                        f"'{name}' is taken for a domain: an address is written like '{name}@{here}'",
                     )
 
 
@@ -26,7 +26,7 @@ def _may_be_a_user(name: str) -> bool:
 
 
 def _known_domains(settings: Settings) -> set[str]:
-    known = {"localhost", settings.hostname}
+    known = {"localhost", settings.hostname or "localhost"}
     for policy in settings.policy:
         domains = getattr(policy.options, "domains", ())
         known.update(each for each in domains if isinstance(each, str))

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.lines import Lines, spelled
@@ -71,6 +72,10 @@ _AT = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)\Z")
 
 _TWICE = re.compile(r"Cannot (?:overwrite a value|declare .* twice|mutate immutable namespace .*)\Z", re.DOTALL)
 
+#: How it says that a string has no end.
+_NOT_CLOSED: Final = frozenset(("Illegal character '\\n'", "Unterminated string", 'Expected "\'"'))
+_CLOSING: Final = "it ends in its line, with the quote with which it begins, or with three if it begins with three"
+
 
 def _not_toml(error: ValueError | RecursionError, file: str, text: str) -> Problem:
     if isinstance(error, RecursionError):
@@ -80,4 +85,6 @@ def _not_toml(error: ValueError | RecursionError, file: str, text: str) -> Probl
     said = str(error)[: place.start()] if place is not None else str(error)
     if _TWICE.match(said):
         return Problem(file, line, "", "what is set here has been set before" + _brackets(text, line))
+    if said in _NOT_CLOSED:
+        said = f"a string is not closed: {_CLOSING}"
     return Problem(file, line, "", f"this is not TOML: {said[:1].lower()}{said[1:]}")

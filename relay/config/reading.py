@@ -220,7 +220,7 @@ def _name_by_use(policy: dict[str, Any]) -> str:
 
 def _hint_for_settings(path: KeyPath) -> str:
     *table, key = path
-    return did_you_mean(str(key), known_keys(Settings, tuple(table))) or _perhaps_above(path)
+    return _perhaps_above(path) or did_you_mean(str(key), known_keys(Settings, tuple(table)))
 
 
 def _hint_for_options(model: type[BaseModel]) -> Hint:
@@ -229,14 +229,20 @@ def _hint_for_options(model: type[BaseModel]) -> Hint:
         keys = known_keys(model, tuple(table))
         if not table:
             keys |= PolicyKeys.model_fields.keys()
-        return did_you_mean(str(key), keys) or _perhaps_above(("policy", *path))
+        return _perhaps_above(("policy", *path)) or did_you_mean(str(key), keys)
 
     return hint
 
 
+#: Keys of the document that are no tables.
+_ABOVE: Final = frozenset(
+    key for key in Settings.model_fields if not known_keys(Settings, (key,)) and not known_keys(Settings, (key, 0))
+)
+
+
 def _perhaps_above(path: KeyPath) -> str:
     """TOML's trap: a key of the document that is written below a `[table]` belongs to the table."""
-    if len(path) > 1 and path[-1] in Settings.model_fields:
+    if len(path) > 1 and path[-1] in _ABOVE:
         return f"; '{path[-1]}' belongs to the top of the file, before the first [table]"
     return ""
 

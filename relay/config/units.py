@@ -70,7 +70,7 @@ def size(value: object) -> int:
     else:
         raise ValueError(_NO_SIZE)
     if octets < 0:
-        raise ValueError("should not be less than nothing")
+        raise ValueError("should be 0 octets or more")
     if octets > _LARGEST:
         raise ValueError(f"should be at most {spell_size(_LARGEST)}")
     return int(octets)

@@ -67,7 +67,9 @@ _CHARACTERS: Final = {"string_too_short": "at least {min_length}", "string_too_l
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`, did you mean 'domains'?`, or nothing if no word comes near."""
-    near = get_close_matches(word, list(words), n=1)
+    near = get_close_matches(word, list(words), n=3)
+    # Fingers that are too fast change the order of letters more often than letters.
+    near.sort(key=lambda each: sorted(each) != sorted(word))
     return f", did you mean '{near[0]}'?" if near else ""
 
 

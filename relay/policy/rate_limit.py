@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from attrs import frozen
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from zope.interface import directlyProvides
 
 from relay.config.fields import Count, Section
@@ -29,6 +29,7 @@ Limited: TypeAlias = Delay | Reject | Literal[Abstention.ABSTAIN]
 Asked: TypeAlias = ConnectionInquiry | SenderInquiry | Inquiry
 
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9].*|[smhd])\Z")
+_NO_RATE: Final = "should be a number and a time, such as '100/1h' or '5/30s'"
 #: A bucket that takes longer to fill is no limit of a rate, and the store keeps nothing for ever.
 _SLOWEST: Final = 366 * DAY
 #: In a second. More is no limit, and moments are not told apart much finer than that.
@@ -49,7 +50,7 @@ class Rate:
         """`100/1h`, `100/h`. Raises `ValueError`."""
         match = _RATE.match(text)
         if match is None or int(match[1]) == 0:
-            raise ValueError("should be a number and a time, such as '100/1h' or '5/30s'")
+            raise ValueError(_NO_RATE)
         time = match[2]
         seconds = duration(time if time[0].isdigit() else f"1{time}")
         if seconds > _SLOWEST:
@@ -59,7 +60,9 @@ class Rate:
         return cls(int(match[1]), seconds)
 
 
-def _rate(text: str) -> str:
+def _rate(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError(_NO_RATE)
     Rate.parse(text)
     return text
 
@@ -67,7 +70,7 @@ def _rate(text: str) -> str:
 class RateLimitOptions(Section):
     """What `[[policy]] use = "rate-limit"` may say."""
 
-    rate: Annotated[str, AfterValidator(_rate)] = Field(
+    rate: Annotated[str, BeforeValidator(_rate)] = Field(
         description='How many in which time: `"100/1h"`, `"5/30s"`. They come back one by one, and not all at the end.'
     )
     by: Annotated[tuple[Key, ...], Field(min_length=1)] = Field(
