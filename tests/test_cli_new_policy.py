@@ -64,6 +64,14 @@ class NewPolicyTests(SynchronousTestCase):
             self.assertEqual((ran.exit_code, (self.folder / "mine").exists()), (2, False), name)
         self.assertIn("there is a policy 'reject' already", self.new_policy("reject").output)
 
+    def test_its_class_has_no_name_that_means_something_else_there(self) -> None:
+        names = "reply", "reject", "world", "inquiry", "none", "true", "any", "field", "section", "network", "mailboxes"
+        for name in names:
+            for phase in PHASES:
+                module = ast.parse(files(name, phase)[f"relay_{name}.py"])
+                classes = [each.name for each in module.body if isinstance(each, ast.ClassDef)]
+                self.assertEqual(classes[1], f"{name.capitalize()}Policy")
+
     def test_in_each_phase_what_it_writes_is_laid_out_and_typed_as_ours_is(self) -> None:
         for phase in PHASES:
             folder = self.folder / phase

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from string import Template
 from typing import Final
@@ -282,9 +284,16 @@ name it in `setup.cfg` (`license = MIT`, for example). What was written here for
 """
 
 
+#: Names that mean something else in these files, in one phase or another.
+_TAKEN: Final = frozenset(
+    re.findall(r"\b[A-Z]\w*", "\n".join([_MODULE, _TESTS, *(str(each) for each in PHASES.values())]))
+) | frozenset(keyword.kwlist)
+
+
 def policy_name(name: str) -> str:
-    """The name of the class: `OfficeHours` for `office-hours`."""
-    return "".join(part.capitalize() for part in name.split("-"))
+    """The name of the class: `OfficeHours` for `office-hours`; `ReplyPolicy` for `reply`, since `Reply` is another."""
+    camel = "".join(part.capitalize() for part in name.split("-"))
+    return f"{camel}Policy" if camel in _TAKEN else camel
 
 
 def _import(place: str, what: Iterable[str]) -> str:
