@@ -134,7 +134,7 @@ def by_hand(command: Command) -> None:
 
 def by_shape(command: Command) -> None:
     """`relayctl status`: the page's numbers are its own, the words are those that the command has."""
-    queue = {"entries": 1, "waiting": 1, "active": 1, "held": 1, "corrupt": 1, "oldest_age": 6600.0}
+    queue = {"entries": 12, "waiting": 1, "active": 1, "held": 1, "corrupt": 1, "oldest_age": 6600.0}
     listener = {"name": "local", "address": "127.0.0.1:2525", "connections": 1}
     top = {"version": "0.1.0", "hostname": "mx.example.org", "pid": 1, "up": 7500.0, "accepting": True}
     top["configuration"] = {"file": "etc/relay.toml", "digest": "5d2c0b0a3d1f", "for": 725.0}
