@@ -22,7 +22,6 @@ from relay.assembly import Surroundings, reception_of, world_of
 from relay.config.doubts import doubts
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.examples import UNIX, Example, answer, answers
-from relay.config.openness import open_doors
 from relay.config.policies import PolicySettings
 from relay.config.settings import Settings
 from relay.control.rehearsal import Asked, Rehearsal
@@ -40,6 +39,7 @@ from relay.policy.assembly import make_chain
 from relay.policy.chain import Chain, Station
 from relay.policy.examples import NOBODY, met, told
 from relay.policy.probing import Matrix, Probe, matrix
+from relay.policy.strangers import open_doors
 from relay.policy.tables import GivenTable, Tables
 from relay.reception import Reception, Turnstile
 from relay.spool.memory import MemorySpool
@@ -90,8 +90,9 @@ def _endless(settings: Settings, file: str, late: Overtime) -> Problem:
 def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     found = stage.matrix()
     problems, warnings = _relaying(settings, file, found)
-    said = (*open_doors(settings), *doubts(settings))
-    warnings += [settings.problem(file, each.path, each.text) for each in said]
+    doors = [settings.problem(file, each.path, each.text) for each in open_doors(settings)]
+    (problems if settings.open_relay is None else warnings).extend(doors)
+    warnings += [settings.problem(file, each.path, each.text) for each in doubts(settings)]
     problems += stage.failed_examples()
     count = sum(len(policy.examples) for policy in settings.policy)
     return Trial(found, tuple(problems), tuple(warnings), count)
@@ -100,14 +101,16 @@ def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
 def _relaying(settings: Settings, file: str, kinds: Matrix) -> tuple[list[Problem], list[Problem]]:
     """Policies by which strangers may relay: for certain, and as far as can be known here."""
     certain: dict[str, dict[str, None]] = {}
-    perhaps: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    perhaps: dict[tuple[str, tuple[str, ...], str], dict[str, None]] = {}
     for each in kinds.found:
         if each.kind.by_anybody and each.relayed:
             listener = each.kind.listener.name
             if each.unless:
-                perhaps.setdefault((each.policy, each.unless), {})[listener] = None
+                perhaps.setdefault((each.policy, each.unless, _NOTHING_AGAINST_IT), {})[listener] = None
             else:
                 certain.setdefault(each.policy, {})[listener] = None
+        elif each.kind.by_anybody and each.permitting:
+            perhaps.setdefault((each.permitting, each.unless, _PERMITS_IT), {})[each.kind.listener.name] = None
     at = {policy.name: index for index, policy in enumerate(settings.policy)}
 
     def problem(policy: str, listeners: Mapping[str, None], more: str) -> Problem:
@@ -120,14 +123,21 @@ def _relaying(settings: Settings, file: str, kinds: Matrix) -> tuple[list[Proble
     )
     doors = [problem(policy, listeners, mend) for policy, listeners in certain.items()]
     unsure = [
-        problem(policy, listeners, f", if {' and '.join(map(repr, unless))} {_NOTHING_AGAINST_IT}")
-        for (policy, unless), listeners in perhaps.items()
+        problem(policy, listeners, f", if {' and '.join(map(repr, unless))} {how}")
+        for (policy, unless, how), listeners in perhaps.items()
         if policy not in certain
     ]
+    if kinds.unasked:
+        text = (
+            f"there are too many listeners and senders: {kinds.unasked} mails of strangers to strangers were not "
+            "tried: whether they can be sent is not known"
+        )
+        unsure.append(settings.problem(file, ("policy",), text))
     return ([], [*doors, *unsure]) if settings.open_relay is not None else (doors, unsure)
 
 
 _NOTHING_AGAINST_IT: Final = "(which asks others, and nobody is asked here) has nothing against it"
+_PERMITS_IT: Final = "(which asks others, and nobody is asked here) finds out what permits it"
 
 
 @implementer(IRoutingPolicy)
@@ -183,7 +193,15 @@ class _Stage:
 
     def matrix(self) -> Matrix:
         chain = self._chain(self._settings.policy, self._world(self._tables, self._store))
-        probe = Probe(chain, run=self._run, asked=self._asked, forget=self._store.drop, pass_time=self._reactor.advance)
+        policies = [policy for policy in self._settings.policy if policy.mode != "off"]
+        probe = Probe(
+            chain,
+            policies=policies,
+            run=self._run,
+            asked=self._asked,
+            forget=self._store.drop,
+            pass_time=self._reactor.advance,
+        )
         return matrix(self._settings, probe)
 
     def _world(self, tables: Callable[[str | Path], ITable], store: IStore) -> World:

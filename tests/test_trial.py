@@ -19,9 +19,11 @@ from relay.cli.matrix import lines
 from relay.config.errors import ConfigurationError
 from relay.config.load import load
 from relay.interfaces import IContentPolicy, IRoutingPolicy, ISenderPolicy, World
+from relay.mail.answer import Unanswered
 from relay.mail.phases import ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
-from relay.mail.routing import ABSTAIN, Delay, Forward, Hold, Inquiry
+from relay.mail.routing import ABSTAIN, Delay, Forward, Hold, Inquiry, Reject
+from relay.policy import probing
 from relay.policy.registry import option_model
 from relay.trial import Trial, tried
 
@@ -76,6 +78,21 @@ class AsksAndDecides(Base):
     async def route(self, inquiry: Inquiry) -> Any:
         await self.world.resolver.look_up("example.org", "TXT")
         return Forward("example.org")
+
+
+@implementer(IRoutingPolicy)
+class WantsAnAnswer(Base):
+    """Goes on only when the DNS has said something."""
+
+    async def route(self, inquiry: Inquiry) -> Any:
+        said = await self.world.resolver.look_up("example.org", "TXT")
+        return Delay(Reply.of(451, "4.4.3", "later")) if isinstance(said, Unanswered) else ABSTAIN
+
+
+@implementer(IRoutingPolicy)
+class TlsFirst(Base):
+    def route(self, inquiry: Inquiry) -> Any:
+        return ABSTAIN if inquiry.client.tls else Reject(Reply.of(550, "5.7.0", "only by TLS"))
 
 
 @implementer(IContentPolicy)
@@ -173,6 +190,97 @@ class OpenRelayTests(SynchronousTestCase):
         ):
             self.assertEqual(len(problems(PUBLIC, before, policy("forward"))), doors, before)
 
+    def table(self, *keys: str) -> str:
+        """A file with these addresses and domains."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name, "table").resolve()
+        path.write_text("".join(f"{key} mx.example.org\n" for key in keys))
+        return f'file = "{path}"\n'
+
+    def test_strangers_are_where_hosts_of_the_internet_are_and_not_where_nobody_is(self) -> None:
+        bogons = (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+            *("192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3"),
+        )
+        listener = '[[listener]]\nname = "mx"\naddress = "0.0.0.0:25"\n'
+        turned_away = policy("reject", "client = [" + ", ".join(f'"{each}"' for each in bogons) + "]")
+        self.assertEqual(len(problems(listener, turned_away, policy("forward"))), 1)
+
+    def test_so_are_their_domains(self) -> None:
+        nobodys = (".example", ".test", ".invalid", ".localhost")
+        for look_up, keys in (
+            ("recipient", nobodys),
+            ("recipient", (*nobodys, ".com")),
+            ("recipient", (".com", ".org", ".net", ".de")),  # and an address literal is left
+            ("sender", (*nobodys, "<>")),
+            ("sender", (".com", "<>")),
+        ):
+            turned_away = policy("reject") + f'look_up = "{look_up}"\n{self.table(*keys)}'
+            self.assertEqual(len(problems(PUBLIC, turned_away, policy("forward"))), 1, (look_up, keys))
+
+    def test_one_that_gets_through_is_enough(self) -> None:
+        for domain in ".com", ".org", ".de":
+            self.assertEqual(len(problems(PUBLIC, policy("forward") + self.table(domain))), 1, domain)
+        self.assertEqual(problems(PUBLIC, policy("forward") + self.table("there.com")), [])
+
+    def test_networks_where_nobody_far_away_is_let_nobody_in(self) -> None:
+        when = 'client = ["127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "fc00::/7", "fe80::/10", "100::/8"]'
+        self.assertEqual(problems(PUBLIC, policy("forward", when)), [])
+
+    def test_networks_that_are_together_anybody_are_anybody(self) -> None:
+        halves = ", ".join(f'"{number}.0.0.0/8"' for number in range(20, 60, 2))
+        self.assertEqual(len(problems(PUBLIC, policy("forward", f"client = [{halves}]"))), 1)
+        self.assertEqual(len(problems(PUBLIC, policy("forward", 'client = ["::ffff:0:0/96"]'))), 1)
+        # Whom another one turns away is not among them.
+        away = policy("reject", f"client = [{halves}]")
+        self.assertEqual(len(problems(PUBLIC, away, policy("forward", 'client = ["0.0.0.0/0"]'))), 1)
+        self.assertEqual(problems(PUBLIC, away, policy("forward", f"client = [{halves}]")), [])
+        own = policy("forward", 'client = ["198.51.0.0/16", "20.0.0.0/16"]')
+        self.assertEqual(problems(PUBLIC, away, own), [])
+
+    def test_no_sender_and_no_listener_is_left_out(self) -> None:
+        listeners = "".join(f'[[listener]]\nname = "l{at}"\naddress = "0.0.0.0:{3000 + at}"\n' for at in range(20))
+        policies = "".join(
+            policy("forward", f'listener = ["l{at}"], sender = ["s{at}.example"], client = ["10.{at}.0.0/16"]')
+            + f'name = "p{at}"\n'
+            for at in range(20)
+        )
+        self.assertEqual(problems(listeners, policies), [])
+        door = policy("forward", 'listener = ["l19"], sender = ["s19.example"]')
+        found = trial(listeners, policies, door)
+        self.assertGreater(found.matrix.left_out, 0)
+        self.assertEqual(len(found.problems), 1)
+        self.assertIn("anybody who connects to l19", found.problems[0].text)
+
+    def test_what_there_was_no_time_to_ask_is_told(self) -> None:
+        self.patch(probing, "MOST_OF_STRANGERS", 10)
+        (warning,) = trial(PUBLIC, policy("reject")).warnings
+        self.assertRegex(warning.text, r"too many listeners and senders: \d+ mails of strangers .* is not known$")
+
+    def test_a_stranger_may_begin_tls(self) -> None:
+        for level, doors in ("none", 0), ("offer", 1), ("require", 1), ("implicit", 1):
+            listener = PUBLIC + f'tls = "{level}"\n'
+            self.assertEqual(len(problems(listener, policy(f"{HERE}:TlsFirst"), policy("forward"))), doors, level)
+        table = list(lines(trial(PUBLIC + 'tls = "offer"\n', policy(f"{HERE}:TlsFirst")).matrix))
+        self.assertTrue(any("by TLS" in line for line in table), table)
+        table = list(lines(trial(PUBLIC + 'tls = "offer"\n', policy("reject")).matrix))
+        self.assertFalse(any("by TLS" in line for line in table), table)
+
+    def test_whoever_is_believed_that_he_is_somebody_else_is_let_in(self) -> None:
+        public, local = PUBLIC, PUBLIC.replace("[::]", "127.0.0.1")
+        home = policy("forward", 'client = ["127.0.0.0/8"]')
+        for key in "proxy", "xclient":
+            for networks in '"0.0.0.0/1", "128.0.0.0/1"', '"10.0.0.0/8", "::/0"', '"20.0.0.0/8", "30.0.0.0/8"':
+                door = f"{key} = [{networks}]\n"
+                (found,) = problems(public + door, home)
+                self.assertRegex(found, rf"^x:4: listener\.1\.{key}: anybody can say here that he is somebody else")
+                found_when_meant = trial('open_relay = "I mean it"\n', public, door, home)
+                self.assertEqual((found_when_meant.problems, len(found_when_meant.warnings)), ((), 1))
+                self.assertEqual(problems(local + door, home), [])
+            for networks in '"10.0.0.0/8", "fc00::/7"', '"20.0.0.0/8"', '"198.51.100.7"':
+                self.assertEqual(problems(public + f"{key} = [{networks}]\n", home), [], networks)
+
     def test_a_policy_that_is_off_forwards_nothing(self) -> None:
         self.assertEqual(problems(PUBLIC, policy("forward"), 'mode = "off"\n'), [])
 
@@ -231,8 +339,29 @@ class OpenRelayTests(SynchronousTestCase):
             self.assertEqual((found.problems, len(found.warnings)), ((), 1))
             self.assertRegex(str(found.warnings[0]), "can send mail to anybody by way of 'forward', if '")
         found = trial(PUBLIC, policy(f"{HERE}:AsksAndDecides"))
-        self.assertEqual((found.problems, found.warnings), ((), ()))
+        self.assertEqual((found.problems, len(found.warnings)), ((), 1))
+        self.assertRegex(str(found.warnings[0]), "'AsksAndDecides', if 'AsksAndDecides' .* finds out what permits it")
         self.assertEqual({each.unless for each in found.matrix.found}, {("AsksAndDecides",)})
+
+    def test_what_policies_find_out_by_asking_may_be_what_permits_it(self) -> None:
+        for when, warnings in (
+            ('facts = { fcrdns = ["pass"] }', 1),
+            ('facts = { fcrdns = ["fail", "pass"], helo = "match" }', 1),
+            ('facts = { fcrdns = ["pass"] }, client = ["10.0.0.0/8"]', 0),
+            ('facts = { fcrdns = ["pass"] }, authenticated = true', 0),
+        ):
+            found = trial(PUBLIC, policy("client-names"), policy("forward", when))
+            self.assertEqual((found.problems, len(found.warnings)), ((), warnings), when)
+        passes, fails = 'facts = { fcrdns = ["pass"] }', 'facts = { fcrdns = ["fail"] }'
+        found = trial(PUBLIC, policy("client-names"), policy("reject", passes), policy("forward", fails))
+        self.assertRegex(str(found.warnings[0]), "'forward', if 'client-names' .* finds out what permits it")
+        found = trial(PUBLIC, policy("client-names"), policy("reject", passes), policy("forward", passes))
+        self.assertEqual(found.warnings, ())
+
+    def test_who_asks_others_only_when_a_client_comes_again_is_unknown_too(self) -> None:
+        found = trial(PUBLIC, policy("greylist"), policy(f"{HERE}:WantsAnAnswer"), policy("forward"))
+        self.assertEqual((found.problems, len(found.warnings)), ((), 1))
+        self.assertRegex(str(found.warnings[0]), "'forward', if 'WantsAnAnswer' .* has nothing against it")
 
     def test_what_nobody_asked_the_outside_about_is_certain_all_the_same(self) -> None:
         """`sender-domain` has no opinion on the null reverse-path."""

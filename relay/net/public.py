@@ -9,7 +9,7 @@ from typing import Final
 #: crowds, reserved (RFC 6890), and their like in IPv6: with a translator's own prefix (RFC 8215), whose addresses stand
 #: for any of the others, and the one whose packets are thrown away (RFC 6666). Networks for documentation are not among
 #: them: nothing answers there.
-_NOT_PUBLIC: Final[tuple[IPv4Network | IPv6Network, ...]] = tuple(
+NOT_PUBLIC: Final[tuple[IPv4Network | IPv6Network, ...]] = tuple(
     map(
         ip_network,
         (
@@ -24,4 +24,4 @@ _NOT_PUBLIC: Final[tuple[IPv4Network | IPv6Network, ...]] = tuple(
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
     """Whether this may be a host's address on the Internet, by itself: what it embeds is not looked at."""
-    return not any(ip in network for network in _NOT_PUBLIC)
+    return not any(ip in network for network in NOT_PUBLIC)

@@ -145,7 +145,7 @@ class Networks:
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
         #: By IP version and length of what follows the prefix: the prefixes, as numbers.
         self._prefixes: dict[tuple[int, int], set[int]] = {}
-        for network in map(_plain_network, networks):
+        for network in map(plain_network, networks):
             rest = network.max_prefixlen - network.prefixlen
             prefix = int(network.network_address) >> rest
             self._prefixes.setdefault((network.version, rest), set()).add(prefix)
@@ -181,7 +181,7 @@ def _plain_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Addr
     return address if mapped is None else mapped
 
 
-def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+def plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     first = _plain_address(network.network_address)
     if isinstance(network, IPv6Network) and isinstance(first, IPv4Address) and network.prefixlen >= 96:
         return IPv4Network((first, network.prefixlen - 96))

@@ -8,9 +8,9 @@ answer is unknown; then the rest is asked as if that one had nothing to say.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from itertools import product
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from itertools import islice, product
 from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -23,29 +23,30 @@ from relay.config.settings import Settings
 from relay.mail.address import Address, parse_address
 from relay.mail.decision import Accepted, Decision, Refused
 from relay.mail.envelope import Client
-from relay.mail.facts import NO_FACTS
+from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.phases import ConnectionInquiry, SenderInquiry
 from relay.mail.routing import Deliver, Forward, Inquiry, Route
+from relay.mail.tls import TlsFacts
 from relay.policy.chain import Chain
+from relay.policy.strangers import Network, Strangers, strangers
 from relay.smtp.answers import OUR_FAULT
 
-#: How many mails are asked about.
+#: How many mails are asked about, besides those of strangers to strangers.
 MOST: Final = 1500
+#: And of those.
+MOST_OF_STRANGERS: Final = 50_000
 #: How many networks, and how many domains, that the configuration names.
 _NETWORKS: Final = 8
 _DOMAINS: Final = 12
-#: Hosts and domains that are nobody's (RFC 5737, RFC 2544, RFC 3849, RFC 9637, RFC 2606).
-_STRANGERS: Final = {4: ("192.0.2.1", "198.51.100.1", "203.0.113.1", "198.18.0.1"), 6: ("2001:db8::1", "3fff::1")}
-_DOMAINS_OF_STRANGERS: Final = ("recipient.example", "stranger.example", "stranger.test", "stranger.invalid")
-_SENDER: Final = Address("someone", "sender.example")
 _USER: Final = "somebody"
 _NO_SUCH_USER: Final = "no-such-user-x7q2"
-#: Larger networks than these are no network of anybody's.
-_EVERYBODY: Final = {4: 8, 6: 16}
+#: How many choices of values are tried with which a condition about facts holds.
+_WAYS: Final = 16
 #: Who was told to come again comes again, after so many seconds each.
 _AGAIN: Final = (1200.0, 4 * 3600.0, 25 * 3600.0)
 
-Network: TypeAlias = IPv4Network | IPv6Network
+#: How a connection is encrypted that is.
+_TLS: Final = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
 
 
 @frozen
@@ -78,6 +79,8 @@ class Kind:
     user: str | None
     sender: Someone
     recipient: Someone
+    #: The connection is encrypted.
+    tls: bool = False
 
     @property
     def by_anybody(self) -> bool:
@@ -98,14 +101,27 @@ class Found:
     policy: str
     #: Policies that would have had to ask somebody: if they have nothing against it.
     unless: tuple[str, ...] = ()
+    #: By the word of this policy it is relayed, if those find out what permits it; or "".
+    permitting: str = ""
+
+    def is_like(self, other: Found) -> bool:
+        """Whether the same is said of both."""
+        return _said(self) == _said(other)
+
+
+def _said(found: Found) -> tuple[str, bool, str, tuple[str, ...], str]:
+    return found.answer, found.relayed, found.policy, found.unless, found.permitting
 
 
 @frozen
 class Matrix:
-    """All that was found, and how many networks, domains and senders of the configuration there was no room for."""
+    """All that was found that makes a difference."""
 
     found: tuple[Found, ...]
+    #: How many networks, domains and senders of the configuration there was no room for.
     left_out: int = 0
+    #: How many mails of strangers to strangers nobody was asked about: whether they can send them is not known.
+    unasked: int = 0
 
 
 class Probe:
@@ -115,6 +131,7 @@ class Probe:
         self,
         chain: Chain,
         *,
+        policies: Iterable[PolicySettings],
         run: Callable[[Awaitable[Any]], Any],
         asked: set[str],
         forget: Callable[[], None],
@@ -122,7 +139,7 @@ class Probe:
     ) -> None:
         """
         `run` gives what an answer comes to; it raises `TimeoutError` if that is nothing. Whoever asks the world outside
-        puts its name into `asked`. `forget` empties what policies keep.
+        puts its name into `asked`. `forget` empties what policies keep. `policies` are those of the chain.
         """
         self._chain = chain
         self._run = run
@@ -131,42 +148,77 @@ class Probe:
         self._pass_time = pass_time
         #: Without some of the policies, by their names.
         self._without: dict[frozenset[str], Chain] = {frozenset(): chain}
+        #: What conditions ask to be found out.
+        self._wanted = tuple(dict.fromkeys(facts for policy in policies for facts in _each_way(policy.when.facts)))
+        self._findable: dict[frozenset[str], tuple[Facts, ...]] = {}
 
     def ask(self, kind: Kind) -> Found:
         """What becomes of such a mail, if its client comes again where it is asked to."""
         absent: frozenset[str] = frozenset()
+        permitting = ""
         while True:
-            self._forget()
-            self._asked.clear()
-            decision = self._decided(kind, absent)
+            first, last = self._answered(kind, absent)
             # Each time there is one fewer to be asked.
             if not self._asked - absent:
                 break
+            # Nobody has answered it: what it says then counts, too.
+            permitting = permitting or _relaying(last)
             absent |= self._asked
-        first = decision
+        answer = words(last)
+        if answer != words(first):
+            answer = f"{words(first)}, and then {answer}"
+        if absent and kind.by_anybody and not relays(last):
+            permitting = permitting or self._permitting(kind, absent)
+        return Found(kind, answer, relays(last), _whose(last), tuple(sorted(absent)), permitting)
+
+    def _answered(self, kind: Kind, absent: frozenset[str], known: Facts = NO_FACTS) -> tuple[Decision, Decision]:
+        """What is said at first, and when it has come again."""
+        self._forget()
+        self._asked.clear()
+        first = decision = self._decided(kind, absent, known)
         for seconds in _AGAIN:
             if not isinstance(decision, Refused) or decision.reply.permanent or self._asked:
                 break
             self._pass_time(seconds)
-            decision = self._decided(kind, absent)
-        answer = words(decision)
-        if answer != words(first):
-            answer = f"{words(first)}, and then {answer}"
-        policy = decision.policy if isinstance(decision, Refused) else decision.placements[0].policy
-        return Found(kind, answer, relays(decision), policy, tuple(sorted(absent)))
+            decision = self._decided(kind, absent, known)
+        return first, decision
 
-    def _decided(self, kind: Kind, absent: frozenset[str]) -> Decision:
+    def _permitting(self, kind: Kind, absent: frozenset[str]) -> str:
+        """Who would relay it, if those who are absent had found out what a policy waits for; or ""."""
+        for known in self._waited_for(absent):
+            _, decision = self._answered(kind, absent, known)
+            if relays(decision):
+                return _whose(decision)
+        return ""
+
+    def _waited_for(self, absent: frozenset[str]) -> tuple[Facts, ...]:
+        """What conditions ask for, as far as these policies may find it out."""
+        found = self._findable.get(absent)
+        if found is None:
+            stations = [station.policy for station in self._chain.stations if station.name in absent]
+            names = {name for policy in stations for name in getattr(policy, "provides", ())}
+            ways = (Facts({name: wanted[name] for name in wanted if name in names}) for wanted in self._wanted)
+            found = self._findable[absent] = tuple(dict.fromkeys(way for way in ways if way))
+        return found
+
+    def _decided(self, kind: Kind, absent: frozenset[str], known: Facts) -> Decision:
         chain = self._without.get(absent)
         if chain is None:
             chain = self._without[absent] = self._chain.without(absent)
         try:
-            decision: Decision = self._run(_decided(chain, kind))
+            decision: Decision = self._run(_decided(chain, kind, known))
         except TimeoutError:
             return Refused(OUR_FAULT, because="no answer")
         return decision
 
 
-async def _decided(chain: Chain, kind: Kind) -> Decision:
+def _each_way(wanted: Mapping[str, Sequence[str]]) -> Iterator[Facts]:
+    """Each choice of values with which such a condition holds."""
+    for values in islice(product(*wanted.values()), _WAYS):
+        yield Facts(zip(wanted, values, strict=True))
+
+
+async def _decided(chain: Chain, kind: Kind, facts: Facts) -> Decision:
     recipient, sender = kind.recipient.address, kind.sender.address
     assert recipient is not None, "a recipient is somebody"
     client = Client(
@@ -175,11 +227,13 @@ async def _decided(chain: Chain, kind: Kind) -> Decision:
         extended=True,
         listener=kind.listener.name,
         user=kind.user,
+        tls=_TLS if kind.tls else None,
         lmtp=kind.listener.protocol == "lmtp",
     )
-    facts = NO_FACTS
     if chain.asks_clients:
-        admission = await chain.connect(ConnectionInquiry(evolve(client, helo="", extended=False, user=None)))
+        tls = client.tls if kind.listener.tls == "implicit" else None
+        came = evolve(client, helo="", extended=False, user=None, tls=tls)
+        admission = await chain.connect(ConnectionInquiry(came, facts))
         if isinstance(admission, Refused):
             return admission
         facts = admission.facts
@@ -190,6 +244,15 @@ async def _decided(chain: Chain, kind: Kind) -> Decision:
         facts = admission.facts
     said = chain.decide(Inquiry(recipient, recipient, sender, client, facts))
     return said if isinstance(said, Accepted | Refused) else await said
+
+
+def _whose(decision: Decision) -> str:
+    return decision.policy if isinstance(decision, Refused) else decision.placements[0].policy
+
+
+def _relaying(decision: Decision) -> str:
+    """The policy by which a copy goes onward, or ""."""
+    return _whose(decision) if relays(decision) else ""
 
 
 def relays(decision: Decision) -> bool:
@@ -222,42 +285,141 @@ def _literal(address: str | None) -> str:
 
 
 def matrix(settings: Settings, probe: Probe) -> Matrix:
-    """What becomes of a mail of each kind that makes a difference in this configuration."""
-    kinds, left_out = _kinds(settings)
-    return Matrix(tuple(probe.ask(kind) for kind in kinds), left_out)
+    """
+    What becomes of a mail of each kind that makes a difference in this configuration.
+
+    Of strangers' mail to strangers no listener and no sender is left out, and it is tried in several ways; what comes
+    out as it does for a plainer one is not told.
+    """
+    names = _Names.of(settings)
+    table, left_out = _table(names)
+    said = {_key(kind): probe.ask(kind) for kind in table}
+    told = list(said.values())
+    mails, unasked = _by_strangers(names)
+    for kind in mails:
+        key = _key(kind)
+        if key in said:
+            continue
+        found = said[key] = probe.ask(kind)
+        plainer = [said[each] for each in _plainer(kind, names) if each != key and each in said]
+        if not any(map(found.is_like, plainer)):
+            told.append(found if kind.tls is _encrypted(kind.listener, None) else evolve(found, kind=_by_tls(kind)))
+    return Matrix(tuple(told), left_out, unasked)
 
 
-def _kinds(settings: Settings) -> tuple[list[Kind], int]:
-    policies = [policy for policy in settings.policy if policy.mode != "off"]
-    networks, senders, recipients = _networks(policies), _senders(policies), _recipients(policies)
-    named = len(networks) + len(senders) + len(recipients)
-    networks, recipients = networks[:_NETWORKS], _with_strangers_first(recipients)[: _DOMAINS + 1]
-    listeners = _unlike(settings, policies)
+_Key: TypeAlias = tuple[str, str | None, str | None, Address | None, Address | None, bool]
+
+
+def _key(kind: Kind) -> _Key:
+    """What is asked about."""
+    return kind.listener.name, kind.client.address, kind.user, kind.sender.address, kind.recipient.address, kind.tls
+
+
+def _plainer(kind: Kind, names: _Names) -> Iterator[_Key]:
+    """Mails of strangers to strangers that differ from this one in one thing, in which they are like any other."""
+    listener, client, user, sender, recipient, tls = _key(kind)
+    assert client is not None, "strangers have an address"
+    yield names.likeness[listener].name, client, user, sender, recipient, tls
+    yield listener, names.strangers.clients[ip_address(client).version][0], user, sender, recipient, tls
+    yield listener, client, user, names.senders[1].address, recipient, tls
+    yield listener, client, user, sender, names.recipients[0].address, tls
+    yield listener, client, user, sender, recipient, _encrypted(kind.listener, None)
+
+
+@frozen
+class _Names:
+    """Whom mail may come from and go to here."""
+
+    listeners: tuple[ListenerSettings, ...]
+    #: For each listener, by its name, one to which all come as to this one.
+    likeness: dict[str, ListenerSettings]
+    networks: list[Network]
+    senders: list[Someone]
+    recipients: list[Someone]
+    strangers: Strangers
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Names:
+        policies = [policy for policy in settings.policy if policy.mode != "off"]
+        recipients, senders = _recipients(policies), _senders(policies)
+        addresses = [each.address for each in (*recipients, *senders) if each.address is not None]
+        found = strangers(policies, {address.domain for address in addresses})
+        elsewhere = Someone("elsewhere", Address("someone", found.domains[0]))
+        return cls(
+            settings.listener,
+            _likeness(settings, policies),
+            _networks(policies),
+            [_NULL, elsewhere, *senders],
+            [evolve(elsewhere, strange=True), *recipients],
+            found,
+        )
+
+
+def _table(names: _Names) -> tuple[list[Kind], int]:
+    """What there is room for, and how many names there is none for."""
+    networks, senders = names.networks[:_NETWORKS], list(names.senders)
+    recipients = names.recipients[: _DOMAINS + 1]
+    named = len(names.networks) + len(senders) + len(names.recipients)
+    listeners = {each.name: each for each in names.likeness.values()}.values()
     while True:
-        kinds = [
-            Kind(listener, client, user, sender, recipient)
+        clients = [
+            (listener, client, user)
             for listener in listeners
-            for client, user in _clients(listener, networks)
-            for sender, recipient in product(senders, recipients)
+            for client, user in _clients(listener, networks, names.strangers)
         ]
-        if len(kinds) <= MOST:
-            return kinds, named - len(networks) - len(senders) - len(recipients)
-        # What is nobody's in particular, and decides whether this is an open relay, goes last.
+        # Of strangers, and of who sends to them, it goes last.
         lists: list[list[Any]] = [recipients, networks, senders]
         longest = max(lists, key=len)
-        if len(longest) <= 1:
-            return kinds[:MOST], named - len(networks) - len(senders) - len(recipients)
+        if len(clients) * len(senders) * len(recipients) <= MOST or len(longest) <= 1:
+            break
         longest.pop()
+    kinds = [
+        Kind(listener, client, user, sender, recipient, _encrypted(listener, user))
+        for (listener, client, user), sender, recipient in islice(product(clients, senders, recipients), MOST)
+    ]
+    return kinds, named - len(networks) - len(senders) - len(recipients)
 
 
-def _unlike(settings: Settings, policies: Sequence[PolicySettings]) -> list[ListenerSettings]:
+def _by_strangers(names: _Names) -> tuple[list[Kind], int]:
+    """
+    Mails of strangers to strangers by which it may be found out that this is an open relay, and how many more there
+    are. One that gets through is enough.
+    """
+    ways: list[Kind] = []
+    senders = names.senders + [
+        Someone(f"elsewhere ({domain})", Address("someone", domain)) for domain in names.strangers.domains[1:-1]
+    ]
+    recipients = names.recipients[:1] + [
+        Someone(f"elsewhere ({domain})", Address("someone", domain), strange=True)
+        for domain in names.strangers.domains[1:]
+    ]
+    for listener in names.listeners:
+        # Who submits mail has to say who it is (RFC 6409 section 4.3).
+        if listener.protocol == "submission":
+            continue
+        encrypted = (False, True) if listener.tls == "offer" else (_encrypted(listener, None),)
+        for client, tls in product(_strange(listener, names.strangers), encrypted):
+            ways += [
+                Kind(listener, client, None, sender, recipient, tls)
+                for sender, recipient in product(senders, recipients)
+            ]
+    return ways[:MOST_OF_STRANGERS], len(ways[MOST_OF_STRANGERS:])
+
+
+def _encrypted(listener: ListenerSettings, user: str | None) -> bool:
+    """Whether such a client has begun TLS, if it does no more than it has to."""
+    return listener.tls in ("require", "implicit") or (user is not None and listener.tls != "none")
+
+
+def _likeness(settings: Settings, policies: Sequence[PolicySettings]) -> dict[str, ListenerSettings]:
     """One listener of each sort: those that no policy names are alike if the same clients come there."""
     named = {name for policy in policies for name in policy.when.listener}
     sorts: dict[Any, ListenerSettings] = {}
+    found = {}
     for each in settings.listener:
-        sort = (each.name if each.name in named else "", each.protocol, _families(each), _has_users(each))
-        sorts.setdefault(sort, each)
-    return list(sorts.values())
+        sort = (each.name if each.name in named else "", each.protocol, _families(each), _has_users(each), each.tls)
+        found[each.name] = sorts.setdefault(sort, each)
+    return found
 
 
 def _families(listener: ListenerSettings) -> tuple[int, ...]:
@@ -274,17 +436,19 @@ def _has_users(listener: ListenerSettings) -> bool:
     return listener.local_users or (listener.tls != "none" and "AUTH" not in listener.without)
 
 
-def _clients(listener: ListenerSettings, networks: Sequence[Network]) -> Iterator[tuple[Place, str | None]]:
+def _clients(
+    listener: ListenerSettings, networks: Sequence[Network], strange: Strangers
+) -> Iterator[tuple[Place, str | None]]:
     """Who comes to this listener, and as whom."""
     families = _families(listener)
     places = [Place("this machine", "127.0.0.1" if isinstance(listener.address, Inet) or families else None)]
     if families:
         places += [
-            Place(str(each), str(each[1] if each.num_addresses > 1 else each[0]), _is_everybody(each))
+            Place(str(each), str(each[1] if each.num_addresses > 1 else each[0]))
             for each in networks
             if each.version in families and not each.is_loopback
         ]
-        places += [Place(_STRANGER_TEXT[each], _stranger(each, networks), strange=True) for each in families]
+        places += [each for each in _strange(listener, strange) if each.text in _STRANGER_TEXT.values()]
     for place in places:
         # Who submits mail has to say who it is (RFC 6409 section 4.3).
         if listener.protocol != "submission":
@@ -293,17 +457,20 @@ def _clients(listener: ListenerSettings, networks: Sequence[Network]) -> Iterato
             yield place, _USER
 
 
+_NULL: Final = Someone("<>", None)
 _STRANGER_TEXT: Final = {4: "a stranger", 6: "a stranger (IPv6)"}
 
 
-def _stranger(version: int, networks: Sequence[Network]) -> str:
-    own = [each for each in networks if not _is_everybody(each)]
-    known = (at for at in _STRANGERS[version] if not any(ip_address(at) in each for each in own))
-    return next(known, _STRANGERS[version][0])
+def _strange(listener: ListenerSettings, found: Strangers) -> Iterator[Place]:
+    """Strangers who come to this listener; of each family one that is like any other comes first."""
+    for version in _families(listener):
+        for number, address in enumerate(found.clients[version]):
+            text = _STRANGER_TEXT[version] if number == 0 else f"a stranger ({address})"
+            yield Place(text, address, strange=True)
 
 
-def _is_everybody(network: Network) -> bool:
-    return network.prefixlen < _EVERYBODY[network.version]
+def _by_tls(kind: Kind) -> Kind:
+    return evolve(kind, client=evolve(kind.client, text=f"{kind.client.text} by TLS"))
 
 
 def _networks(policies: Sequence[PolicySettings]) -> list[Network]:
@@ -314,8 +481,7 @@ def _networks(policies: Sequence[PolicySettings]) -> list[Network]:
 
 def _senders(policies: Sequence[PolicySettings]) -> list[Someone]:
     own = _own_domains(policies)
-    found = [Someone("<>", None), Someone("elsewhere", _SENDER)]
-    found += [Someone(f"@{own[0]}", Address("someone", own[0]))] if own else []
+    found = [Someone(f"@{own[0]}", Address("someone", own[0]))] if own else []
     named = dict.fromkeys(name for policy in policies for name in policy.when.sender)
     return found + [Someone(name, _address(name)) for name in named if name != "<>" and name not in own[:1]]
 
@@ -333,20 +499,7 @@ def _recipients(policies: Sequence[PolicySettings]) -> list[Someone]:
         for name in policy.when.recipient:
             key = name if "@" in name else f"@{name}"
             found.setdefault(key, Someone(key, _address(name)))
-    domains = {each.address.domain for each in found.values() if each.address is not None}
-    strange = next(
-        (name for name in _DOMAINS_OF_STRANGERS if not any(_is_below(name, known) for known in domains)),
-        _DOMAINS_OF_STRANGERS[-1],
-    )
-    return [*found.values(), Someone("elsewhere", Address("someone", strange), strange=True)]
-
-
-def _with_strangers_first(recipients: list[Someone]) -> list[Someone]:
-    return sorted(recipients, key=lambda each: not each.strange)
-
-
-def _is_below(name: str, domain: str) -> bool:
-    return name == domain or name.endswith(f".{domain}") or domain.endswith(f".{name}")
+    return list(found.values())
 
 
 def _own_domains(policies: Sequence[PolicySettings]) -> list[str]:
