@@ -35,6 +35,7 @@ from relay.control.meter import Meter
 from relay.control.rehearsal import Rehearsal
 from relay.control.reloading import InForce, Reload
 from relay.control.running import Running
+from relay.control.undertone import undertone
 from relay.delivery.attempt import Attempts
 from relay.delivery.consulting import Consulted
 from relay.delivery.destination import Limits as DispatchLimits
@@ -485,7 +486,7 @@ def _rehearsal(doors: Doors, surroundings: Surroundings, world: World, permanent
     settings = doors.settings
 
     def make(store: IStore, chance: Random) -> Reception:
-        aside = evolve(world, store=store, random=chance)
+        aside = evolve(world, store=store, random=chance, log=undertone("relay.policy"))
         chain = make_chain(
             settings.policy,
             aside,

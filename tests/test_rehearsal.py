@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.assembly import Surroundings
@@ -232,6 +233,16 @@ class LeftBehindTests(RehearsedCase):
         self.world.pass_time(3600)
         self.assertEqual(self.left_behind(), before)
         self.assertFalse(self.world.mailboxes)
+
+    def test_a_policy_that_fails_at_a_question_alarms_nobody(self) -> None:
+        self.open(speaking("wrong", "AtRecipient", "raise") + MAILBOXES)
+        heard: list[Any] = []
+        globalLogPublisher.addObserver(heard.append)
+        self.addCleanup(globalLogPublisher.removeObserver, heard.append)
+        self.assertTrue(self.explain(Asked(BOB, ANN)).reply.startswith("451"))
+        self.flushLoggedErrors(RuntimeError)  # trial takes notice of failures however softly they are told
+        self.assertEqual({each["log_level"] for each in heard}, {LogLevel.info})
+        self.assertIn("policy wrong raised an exception", formatEvent(heard[-1]))
 
 
 class ExplanationTests(RehearsedCase):

@@ -8,7 +8,6 @@ from typing import Any
 
 from attrs import evolve
 from pydantic import BaseModel
-from twisted.logger import Logger
 
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.policies import PolicySettings
@@ -61,7 +60,7 @@ def make_chain(
             problems.append(Problem(file, line, f"policy.{number}", text))
     if problems:
         raise ConfigurationError(problems)
-    return Chain(stations, world.clock, Logger(namespace="relay.policy"), timeout)
+    return Chain(stations, world.clock, world.log, timeout)
 
 
 def _problem(file: str, settings: PolicySettings, number: int, error: ValueError) -> Problem:
@@ -96,5 +95,5 @@ def _policy(settings: PolicySettings, world: World, reactor: Any) -> Any:
         cross,
         timeout=settings.timeout,
         clock=world.clock,
-        log=Logger(namespace="relay.policy"),
+        log=world.log,
     )
