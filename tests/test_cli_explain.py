@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
+
 from relay.assembly import answers_for_control
 from relay.cli import ask, offline
 from relay.config.errors import ConfigurationError, Problem
@@ -108,6 +110,9 @@ class ExplainTests(ExplainingCase):
         typed = self.run_it(*mail, "-", status=1, typed=file.read_text()).stdout
         self.assertIn("by         policy 'nose'", typed.splitlines())
 
+    def declining(self, *_: Any) -> Any:
+        raise click.ClickException("there was no answer")
+
     def test_what_cannot_be_asked_is_said(self) -> None:
         for arguments, words in (
             (["bob"], "the recipient 'bob' is no address"),
@@ -117,6 +122,8 @@ class ExplainTests(ExplainingCase):
         ):
             self.assertIn(words, self.run_it("explain", *arguments, status=2).stderr)
         self.run_it("explain", "bob@here.example", "-c", "x", "--socket", "y", status=2)
+        self.patch(offline, "explained", self.declining)
+        self.assertIn("no answer", self.run_it("explain", "bob@here.example", "-c", "x", status=2).stderr)
         for words, said in (({"nonsense": "x"}, "'nonsense' is not understood"), ({"message": "\x00"}, "be base64")):
             self.refused(self.socket.post("explain", to="bob@here.example", **words), 400, said)
 
