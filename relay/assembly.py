@@ -77,6 +77,7 @@ from relay.net.logins import Logins
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
+from relay.policy.blocking import spare
 from relay.policy.chain import Chain
 from relay.policy.guard import Networks
 from relay.policy.observing import Observers
@@ -236,7 +237,9 @@ class Relay:
         permanent.observers.adopt(generation.chain.stations)
         for listener in self.listeners:
             listener.factory.doorway = generation.doorways[listener.settings.name]
-        self.generation = generation
+        before, self.generation = self.generation, generation
+        # Sessions that have it still ask it. It may stay for long: who has it last is found by the garbage collector.
+        spare(station.policy for station in before.chain.stations)
         permanent.dispatcher.adopt(
             attempts=conduct.attempts,
             notices=conduct.notices,
@@ -494,6 +497,7 @@ def _rehearsal(doors: Doors, surroundings: Surroundings, world: World, permanent
             timeout=settings.limits.policies_at_command,
             reactor=surroundings.reactor,
         )
+        spare(station.policy for station in chain.stations)
         turnstile = Turnstile(settings.limits.waiting_commits)
         return reception_of(settings, surroundings, chain, permanent.dispatcher, turnstile)
 

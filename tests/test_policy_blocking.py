@@ -38,7 +38,7 @@ from relay.mail.reply import Reply
 from relay.mail.routing import Accept, Discard, Reject
 from relay.net.threads import Stop, Stopped
 from relay.policy.assembly import make_chain
-from relay.policy.blocking import Blocking
+from relay.policy.blocking import Blocking, spare
 from relay.policy.chain import Chain, Station
 from relay.policy.elsewhere import Crossing, stop_of_question
 from relay.policy.registry import NoOptions, option_model
@@ -254,6 +254,22 @@ class ThreadsOfAPolicyTests(BlockingCase):
         policy = Slow(opened=True)
         self.assertEqual(self.successResultOf(self.route(self.of(policy, reactor=None))).reply, NO.reply)
         self.assertEqual(policy.began.get(timeout=PATIENCE), threading.get_ident())
+
+    def test_where_none_are_kept_each_ends_with_its_question_and_the_next_one_gets_another(self) -> None:
+        before = set(threading.enumerate())
+        policy = Slow()
+        chain = self.of(policy)
+        under_way = self.route(chain)
+        policy.began.get(timeout=PATIENCE)
+        spare([self.asked, object()])
+        for asked in under_way, self.route(chain), self.route(chain):
+            policy.gate.set()
+            self.came(asked)
+        self.reactor.until(lambda: not self.asked._pool.unfinished)
+        for each in set(threading.enumerate()) - before:
+            each.join(PATIENCE)
+            self.assertFalse(each.is_alive())
+        self.assertEqual(self.came(self.route(chain)).reply, NO.reply)
 
     def test_threads_end_with_the_policy_that_they_are_for(self) -> None:
         before = set(threading.enumerate())

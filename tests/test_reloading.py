@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay import assembly
 from relay.config.load import load
 from relay.config.restarts import restarts
 from relay.config.settings import Settings
@@ -134,6 +135,13 @@ class GenerationTests(SynchronousTestCase):
         gc.collect()
         self.assertEqual([chain() is None for chain in chains], [True, False, True, False])
         client.hang_up()
+
+    def test_policies_of_a_generation_that_has_gone_keep_no_threads(self) -> None:
+        spared: list[object] = []
+        self.patch(assembly, "spare", lambda policies: spared.extend(policies))
+        before = [station.policy for station in self.world.relay.chain.stations]
+        self.switch(CONFIGURATION)
+        self.assertEqual(spared, before)
 
     def test_tables_that_have_not_changed_are_not_read_again(self) -> None:
         directory = tempfile.TemporaryDirectory()

@@ -81,6 +81,9 @@ class Threads:
         if not waited_for:
             self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
         self.unfinished = 0
+        self._most = most
+        #: No thread is kept that has nothing to do.
+        self._sparing = False
 
     def start(self) -> None:
         self._pool.start()
@@ -94,6 +97,17 @@ class Threads:
     def let_go(self) -> None:
         """End each thread as soon as it has nothing to do, and wait for none. Nothing more is run."""
         self._pool.adjustPoolsize(0, 0)
+
+    def spare(self) -> None:
+        """From now on no thread is kept when there is no work. What comes all the same has one while it lasts."""
+        self._sparing = True
+        self._end_idle()
+
+    def _end_idle(self) -> None:
+        if not self.unfinished:
+            # Those that are about to be idle, too.
+            self._pool.adjustPoolsize(0, 0)
+            self._pool.adjustPoolsize(0, self._most)
 
     def run(self, work: Callable[[Stop], T]) -> Deferred[T]:
         stop = Stop()
@@ -113,5 +127,7 @@ class Threads:
     def _ended(self, deferred: Deferred[Any], result: Any) -> None:
         """`result` may be a `Failure`; it comes too late for a wait that was cancelled."""
         self.unfinished -= 1
+        if self._sparing:
+            self._end_idle()
         if not deferred.called:
             deferred.callback(result)

@@ -8,7 +8,7 @@ for one; a call that never ends keeps its thread, and when all of them are kept,
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import copy_context
 from inspect import iscoroutinefunction
 from threading import get_ident
@@ -95,6 +95,11 @@ class Blocking:
         # Whoever makes a chain only to try something out need not close it.
         weakref.finalize(self, pool.let_go).atexit = False
         return pool
+
+    def spare(self) -> None:
+        """It is hardly asked any more: no thread waits for a question, and each gets one for itself."""
+        if isinstance(self._pool, Threads):
+            self._pool.spare()
 
     def __getattr__(self, name: str) -> Any:
         """What else there is to know of the policy: `requires`, `provides`."""
@@ -208,6 +213,13 @@ class Blocking:
                         threads=self.threads,
                     )
         return failure
+
+
+def spare(policies: Iterable[object]) -> None:
+    """Keep no threads for those of them that have some."""
+    for policy in policies:
+        if isinstance(policy, Blocking):
+            policy.spare()
 
 
 def _wanted(name: str, policy: Any) -> int:
