@@ -175,6 +175,32 @@ class OpenRelayTests(InvariantsCase):
                 said = self.fails(check_no_open_relay, before + behind + forward)
                 self.assertIn("at behind to", said, brings)
 
+    def test_strangers_are_ordinary_ones_too(self) -> None:
+        (self.base / "nobodys").write_text(".example no\n.test no\n.invalid no\n")
+        (self.base / "numbers").write_text("[198.51.100.25] no\n")
+        forward = '[[policy]]\nuse = "forward"\n'
+        documentation = '"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"'
+        for before in (
+            f'[[policy]]\nuse = "reject"\nwhen = {{ client = [{documentation}] }}\n',
+            '[[policy]]\nuse = "reject"\nfile = "nobodys"\nlook_up = "sender"\n'
+            '[[policy]]\nname = "notices"\nuse = "reject"\nwhen = { sender = ["<>"] }\n',
+            '[[policy]]\nuse = "reject"\nfile = "nobodys"\n'
+            '[[policy]]\nname = "numbers"\nuse = "reject"\nfile = "numbers"\n',
+        ):
+            said = self.fails(check_no_open_relay, LISTENER + before + forward, examples=5)
+            self.assertIn("an open relay: the policy 'forward' sends mail", said, before)
+
+    def test_so_is_a_listener_where_anybody_may_say_that_he_is_somebody_else(self) -> None:
+        home = '[[policy]]\nuse = "forward"\nwhen = { client = ["127.0.0.0/8"] }\n'
+        for networks in '"0.0.0.0/0"', '"0.0.0.0/1", "128.0.0.0/1"':
+            said = self.fails(check_no_open_relay, LISTENER + f"xclient = [{networks}]\n" + home)
+            self.assertIn("listener.1.xclient: anybody can say here", said)
+
+    def test_who_is_a_stranger_may_be_said(self) -> None:
+        office = LISTENER + '[[policy]]\nuse = "forward"\nwhen = { client = ["203.0.113.0/24"] }\n'
+        self.fails(check_no_open_relay, office)
+        check_no_open_relay(office, strangers=["192.0.2.1", "8.9.10.11"], examples=20)
+
     def test_where_no_stranger_comes_there_is_nothing_to_try(self) -> None:
         local = '[[listener]]\naddress = "127.0.0.1:2525"\n'
         self.assertRaises(ValueError, check_no_open_relay, local + OPEN["everything"])

@@ -28,7 +28,7 @@ from relay.mail.phases import ConnectionInquiry, SenderInquiry
 from relay.mail.routing import Deliver, Forward, Inquiry, Route
 from relay.mail.tls import TlsFacts
 from relay.policy.chain import Chain
-from relay.policy.strangers import Network, Strangers, strangers
+from relay.policy.strangers import Network, Strangers, domains_of, strangers
 from relay.smtp.answers import OUR_FAULT
 
 #: How many mails are asked about, besides those of strangers to strangers.
@@ -341,16 +341,14 @@ class _Names:
     @classmethod
     def of(cls, settings: Settings) -> _Names:
         policies = [policy for policy in settings.policy if policy.mode != "off"]
-        recipients, senders = _recipients(policies), _senders(policies)
-        addresses = [each.address for each in (*recipients, *senders) if each.address is not None]
-        found = strangers(policies, {address.domain for address in addresses})
+        found = strangers(policies)
         elsewhere = Someone("elsewhere", Address("someone", found.domains[0]))
         return cls(
             settings.listener,
             _likeness(settings, policies),
             _networks(policies),
-            [_NULL, elsewhere, *senders],
-            [evolve(elsewhere, strange=True), *recipients],
+            [_NULL, elsewhere, *_senders(policies)],
+            [evolve(elsewhere, strange=True), *_recipients(policies)],
             found,
         )
 
@@ -489,7 +487,7 @@ def _senders(policies: Sequence[PolicySettings]) -> list[Someone]:
 def _recipients(policies: Sequence[PolicySettings]) -> list[Someone]:
     found: dict[str, Someone] = {}
     for policy in policies:
-        for domain in _domains(policy):
+        for domain in domains_of(policy):
             if policy.use == "mailbox":
                 known = _known_user(policy)
                 found[f"{known}@{domain}"] = Someone(f"{known}@{domain}", Address(known, domain))
@@ -504,13 +502,8 @@ def _recipients(policies: Sequence[PolicySettings]) -> list[Someone]:
 
 def _own_domains(policies: Sequence[PolicySettings]) -> list[str]:
     """Where mailboxes are, or whatever policies are for."""
-    mailboxes = [domain for policy in policies if policy.use == "mailbox" for domain in _domains(policy)]
-    return mailboxes or [domain for policy in policies for domain in _domains(policy)]
-
-
-def _domains(policy: PolicySettings) -> tuple[str, ...]:
-    domains = getattr(policy.options, "domains", ())
-    return tuple(each for each in domains if isinstance(each, str)) if isinstance(domains, tuple | list) else ()
+    mailboxes = [domain for policy in policies if policy.use == "mailbox" for domain in domains_of(policy)]
+    return mailboxes or [domain for policy in policies for domain in domains_of(policy)]
 
 
 def _known_user(policy: PolicySettings) -> str:

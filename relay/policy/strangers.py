@@ -55,11 +55,27 @@ class Strangers:
     domains: tuple[str, ...]
 
 
-def strangers(policies: Sequence[PolicySettings], named: Collection[str]) -> Strangers:
-    """Clients that these policies do not name, and domains that are not, nor are above or below, those `named`."""
+def strangers(policies: Sequence[PolicySettings], named: Iterable[str] = ()) -> Strangers:
+    """
+    Clients and domains that these policies do not name. No domain is one of those, or of `named`, or above or below
+    them.
+    """
+    known = {*named, *(domain for policy in policies for domain in (*domains_of(policy), *_in_conditions(policy)))}
     networks = [policy.when.client for policy in policies if policy.when.client]
     clients = {version: _clients(networks, version) for version in (4, 6)}
-    return Strangers(clients, (*_domains(named), f"[{clients[4][-1]}]"))
+    return Strangers(clients, (*_domains(known), f"[{clients[4][-1]}]"))
+
+
+def domains_of(policy: PolicySettings) -> tuple[str, ...]:
+    """Those that a policy is for, by its options."""
+    domains = getattr(policy.options, "domains", ())
+    return tuple(each for each in domains if isinstance(each, str)) if isinstance(domains, tuple | list) else ()
+
+
+def _in_conditions(policy: PolicySettings) -> Iterator[str]:
+    for name in (*policy.when.recipient, *policy.when.sender):
+        if name != "<>":
+            yield name.rpartition("@")[2]
 
 
 def too_many(networks: Iterable[Network]) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -34,6 +35,8 @@ from relay.mail.queue import EXPANSION, Recipient
 from relay.mail.routing import Forward
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
+from relay.policy.strangers import open_doors
+from relay.policy.strangers import strangers as strangers_to
 from relay.registry import AGENTS
 from relay.spool.memory import MemorySpool, Shelf
 from relay.testing.dialogue import talk
@@ -53,15 +56,27 @@ ELSEWHERE: Final = "elsewhere.invalid"
 _SENDER: Final = "sender.invalid"
 _STRANGERS: Final = ("192.0.2.1", "203.0.113.9", "2001:db8::1")
 
+#: A name for whoever comes from there, and back (RFC 1912 section 2.1).
+_CLIENT: Final = f"client.{_SENDER}"
+
+
+def _hosts(addresses: Iterable[str]) -> dict[str, Any]:
+    """What the DNS says of clients at these addresses."""
+    ips = [ip_address(each) for each in addresses]
+    names: dict[str, Any] = {each.reverse_pointer: {"PTR": [_CLIENT]} for each in ips}
+    kinds = {
+        "A": [str(each) for each in ips if each.version == 4],
+        "AAAA": [str(each) for each in ips if each.version == 6],
+    }
+    return {**names, _CLIENT: {kind: found for kind, found in kinds.items() if found}}
+
+
 #: What everybody finds in the DNS.
 _NAMES: Final[Mapping[str, Any]] = {
     ELSEWHERE: {"MX": [(10, f"mx.{ELSEWHERE}")]},
     f"mx.{ELSEWHERE}": {"A": ["198.51.100.25"]},
     _SENDER: {"MX": [(10, f"client.{_SENDER}")], "A": ["192.0.2.1"], "TXT": ["v=spf1 +all"]},
-    f"client.{_SENDER}": {"A": ["192.0.2.1", "203.0.113.9"], "AAAA": ["2001:db8::1"]},
-    "1.2.0.192.in-addr.arpa": {"PTR": [f"client.{_SENDER}"]},
-    "9.113.0.203.in-addr.arpa": {"PTR": [f"client.{_SENDER}"]},
-    "1." + "0." * 23 + "8.b.d.0.1.0.0.2.ip6.arpa": {"PTR": [f"client.{_SENDER}"]},
+    **_hosts(_STRANGERS),
 }
 
 #: Who is refused for now comes again after so long, as a server would: a greylist is no lock.
@@ -103,8 +118,8 @@ class Site:
 
 def _met_directly(given: Configured) -> Configured:
     """
-    Sessions in memory are not encrypted; who has not said who he is gains nothing by TLS. Nor is there a proxy: the
-    client is who it would say that it is.
+    Sessions in memory are not encrypted: for a policy that asks for TLS there is `relayctl check`. Nor is there a
+    proxy: the client is who it would say that it is.
     """
     settings = given.settings
     listeners = tuple(each.model_copy(update={"tls": "none", "proxy": ()}) for each in settings.listener)
@@ -150,28 +165,52 @@ _THERE: Final = (ELSEWHERE, f"sub.{ELSEWHERE}", "[198.51.100.25]")
 _TRICKS: Final = (f"user%{ELSEWHERE}", f"user@{ELSEWHERE}", f"{ELSEWHERE}!user", f"@{ELSEWHERE}:user")
 
 
-def _foreign(own: Sequence[str]) -> SearchStrategy[Address]:
-    there = addresses(st.sampled_from(_THERE))
-    return there | st.builds(Address, st.sampled_from(_TRICKS), st.sampled_from(own)) if own else there
+@frozen
+class _Elsewhere:
+    """Who is nobody of ours: made-up names, and ordinary ones, for policies that know that nobody has the former."""
+
+    clients: tuple[str, ...]
+    #: Where mail might be sent.
+    domains: tuple[str, ...]
+    #: From where it comes, besides.
+    senders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, given: Configured, own: Sequence[str]) -> _Elsewhere:
+        found = strangers_to([each for each in given.settings.policy if each.mode != "off"], own)
+        domain, sender = found.domains[:2]
+        clients = (*_STRANGERS, *found.clients[4], *found.clients[6])
+        return cls(clients, (*_THERE, domain), (_SENDER, ELSEWHERE, sender))
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What the DNS says of them."""
+        exchanger = {"MX": [(10, f"mx.{ELSEWHERE}")]}
+        sender = {"MX": [(10, _CLIENT)], "TXT": ["v=spf1 +all"]}
+        return {**_hosts(self.clients), self.domains[-1]: exchanger, self.senders[-1]: sender}
+
+    def has(self, domain: str) -> bool:
+        return domain in self.domains or domain.endswith(f".{ELSEWHERE}")
 
 
-def _plain_attempts(strangers: Iterable[str], own: Sequence[str]) -> Iterator[Dialogue]:
+def _foreign(there: _Elsewhere, own: Sequence[str]) -> SearchStrategy[Address]:
+    theirs = addresses(st.sampled_from(there.domains))
+    return theirs | st.builds(Address, st.sampled_from(_TRICKS), st.sampled_from(own)) if own else theirs
+
+
+def _plain_attempts(there: _Elsewhere, own: Sequence[str]) -> Iterator[Dialogue]:
     """One client of each kind, with one sender of each kind and one recipient of each kind: what everybody tries."""
-    recipients = [Address("user", domain) for domain in _THERE]
+    recipients = [Address("user", domain) for domain in there.domains]
     recipients += [Address(local, domain) for domain in own for local in _TRICKS]
-    senders = [None, *(Address("user", domain) for domain in (_SENDER, ELSEWHERE, *own))]
-    for client, sender, recipient in product(strangers, senders, recipients):
-        yield Dialogue(client, f"client.{_SENDER}", sender, (recipient,), b"Subject: hello\r\n\r\nHi!\r\n")
+    senders = [None, *(Address("user", domain) for domain in (*there.senders, *own))]
+    for client, sender, recipient in product(there.clients, senders, recipients):
+        yield Dialogue(client, _CLIENT, sender, (recipient,), b"Subject: hello\r\n\r\nHi!\r\n")
 
 
-def _goes_elsewhere(copy: Recipient) -> bool:
+def _goes_elsewhere(copy: Recipient, there: _Elsewhere) -> bool:
     if not isinstance(copy.route, Forward):
         return False
-    return any(map(_is_foreign, (copy.address.domain, *(hop.name for hop in copy.route.next_hops))))
-
-
-def _is_foreign(domain: str) -> bool:
-    return domain == "[198.51.100.25]" or f".{domain}".endswith(f".{ELSEWHERE}")
+    return any(map(there.has, (copy.address.domain, *(hop.name for hop in copy.route.next_hops))))
 
 
 def check_no_open_relay(
@@ -179,7 +218,7 @@ def check_no_open_relay(
     *,
     policies: Iterable[Policy] = (),
     own: Iterable[str] = (),
-    strangers: Iterable[str] = _STRANGERS,
+    strangers: Iterable[str] | None = None,
     base: Path | None = None,
     names: Mapping[str, Any] | None = None,
     http: Servers | None = None,
@@ -189,36 +228,42 @@ def check_no_open_relay(
     No stranger can send mail to strangers by way of this relay.
 
     Tried at each listener that is not for this machine alone, or where a proxy or a host that may say XCLIENT brings
-    others, from the addresses `strangers`, who have not said who
-    they are; from all kinds of senders, also from those `own` domains that the relay takes mail for. Who is told to
-    come again later does so. A copy for somebody elsewhere that would be forwarded is the failure. First each kind of
-    client, sender and recipient is tried once, and then so many `examples`.
+    others, from the addresses `strangers`, who have not said who they are (without them, from some for documentation,
+    and of the Internet such that no policy names); from all kinds of senders, also from those `own` domains that the
+    relay takes mail for. Who is told to come again later does so. A copy for somebody elsewhere that would be forwarded
+    is the failure, and so is a listener where anybody is believed who says, by PROXY or XCLIENT, that he is somebody
+    else. First each kind of client, sender and recipient is tried once, and then so many `examples`.
     """
-    strangers = tuple(strangers)
     site, ours = _site(configuration, policies, base, names, http), [canonical_domain(each) for each in own]
+    there = _Elsewhere.of(site.given, ours)
+    site = evolve(site, names={**there.names, **site.names})
+    if strangers is not None:
+        there = evolve(there, clients=tuple(strangers))
     if not site.public:
         raise ValueError("no listener of this configuration can be reached by strangers: there is nothing to try")
-    senders = st.none() | addresses(st.sampled_from((_SENDER, ELSEWHERE, *ours)))
+    for door in open_doors(site.given.settings):
+        raise AssertionError(f"an open relay: {site.given.settings.problem(site.given.file, door.path, door.text)}")
+    senders = st.none() | addresses(st.sampled_from((*there.senders, *ours)))
     strategy = st.tuples(
         st.sampled_from(site.public),
-        dialogues(_foreign(ours), senders=senders, clients=st.sampled_from(strangers), most=2),
+        dialogues(_foreign(there, ours), senders=senders, clients=st.sampled_from(there.clients), most=2),
     )
 
     def check(example: tuple[int, Dialogue]) -> None:
         at, dialogue = example
-        dialogue = evolve(dialogue, helo=f"client.{_SENDER}")
+        dialogue = evolve(dialogue, helo=_CLIENT)
         front, clock = site.front()
         if talk(dialogue, front.relay.listeners[at].factory, clock).later:
             clock.advance(_COMES_AGAIN)
             talk(dialogue, front.relay.listeners[at].factory, clock)
         for message in front.spool.accepted:
             for copy in message.copies:
-                assert not _goes_elsewhere(copy), (
+                assert not _goes_elsewhere(copy, there), (
                     f"an open relay: the policy {copy.policy!r} sends mail from {dialogue.client}, a stranger, at "
                     f"{site.given.settings.listener[at].name} to {copy.address}, by way of {copy.destination}"
                 )
 
-    for attempt in product(site.public, _plain_attempts(strangers, ours)):
+    for attempt in product(site.public, _plain_attempts(there, ours)):
         check(attempt)
     _for_each(strategy, examples, check)
 
