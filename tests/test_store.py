@@ -315,6 +315,17 @@ class SqliteStoreTests(OnDisk):
         self.began = NOON + 60
         self.assertEqual(self.store().get("known"), "1")
 
+    def test_nor_does_one_that_is_ahead_where_nobody_has_noted_when_the_file_was_written(self) -> None:
+        store = self.store()
+        store.put("known", "1", 36 * DAY)
+        self.close(store)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            database.execute("DROP TABLE moments")
+        self.began += 3650 * DAY
+        self.close(self.store())
+        self.began = NOON + 60
+        self.assertEqual(self.store().get("known"), "1")
+
     def test_what_a_clock_that_was_ahead_has_put_lasts_no_longer_than_it_should(self) -> None:
         self.began += 3650 * DAY
         store = self.store()

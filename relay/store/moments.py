@@ -12,8 +12,8 @@ from typing import Final
 
 #: Seconds. A relay is seldom off for longer, and a clock that was this far behind, or is this far ahead, is wrong.
 APART: Final = 86_400.0
-#: The beginning of 2026, when there was no relay yet: a clock that says less is wrong.
-EARLIEST: Final = 1_767_225_600.0
+#: The beginning of 2025, when there was no relay yet: a clock that says less is wrong.
+EARLIEST: Final = 1_735_689_600.0
 
 # Beside the format's own table: a relay that knows nothing of it leaves it alone.
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS moments (written REAL NOT NULL)"
@@ -31,12 +31,10 @@ def settle(database: sqlite3.Connection, now: float) -> None:
     if now < EARLIEST:
         return
     written: float | None = database.execute("SELECT max(written) FROM moments").fetchone()[0]
-    if written is None:
-        written = now
     database.execute("BEGIN IMMEDIATE")
-    if written > now:
+    if written is not None and written > now:
         database.execute("UPDATE entries SET expires = expires - ? WHERE expires > ?", (written - now, written))
-    if now - written < APART:
+    if written is not None and now - written < APART:
         database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
     note(database, now)
     database.execute("COMMIT")
