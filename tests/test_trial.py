@@ -23,7 +23,7 @@ from relay.mail.answer import Unanswered
 from relay.mail.phases import ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Delay, Forward, Hold, Inquiry, Reject
-from relay.policy import probing
+from relay.policy import kinds
 from relay.policy.registry import option_model
 from relay.trial import Trial, tried
 
@@ -254,7 +254,7 @@ class OpenRelayTests(SynchronousTestCase):
         self.assertIn("anybody who connects to l19", found.problems[0].text)
 
     def test_what_there_was_no_time_to_ask_is_told(self) -> None:
-        self.patch(probing, "MOST_OF_STRANGERS", 10)
+        self.patch(kinds, "MOST_OF_STRANGERS", 10)
         (warning,) = trial(PUBLIC, policy("reject")).warnings
         self.assertRegex(warning.text, r"too many listeners and senders: \d+ mails of strangers .* is not known$")
 
