@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -36,9 +37,11 @@ from relay.net.overtime import Bounded, Overtime
 from relay.net.waiting import start
 from relay.policy.asking import at_work
 from relay.policy.assembly import make_chain
+from relay.policy.blocking import Blocking
 from relay.policy.chain import Chain, Station
 from relay.policy.examples import NOBODY, met, told
 from relay.policy.probing import Matrix, Probe, matrix
+from relay.policy.rationing import RATION, Rationed
 from relay.policy.strangers import open_doors
 from relay.policy.tables import GivenTable, Tables
 from relay.reception import Reception, Turnstile
@@ -93,6 +96,7 @@ def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     doors = [settings.problem(file, each.path, each.text) for each in open_doors(settings)]
     (problems if settings.open_relay is None else warnings).extend(doors)
     warnings += [settings.problem(file, each.path, each.text) for each in doubts(settings)]
+    warnings += stage.unanswered()
     problems += stage.failed_examples()
     count = sum(len(policy.examples) for policy in settings.policy)
     return Trial(found, tuple(problems), tuple(warnings), count)
@@ -171,6 +175,8 @@ class _Stage:
         self._tables = Tables(settings.table, self._clock, None, before)
         #: Policies that have asked somebody.
         self._asked: set[str] = set()
+        #: Those that block, by their names.
+        self._rationed: dict[str, Rationed] = {}
         absent: Any = None
         self._surroundings = Surroundings(
             clock=self._clock,
@@ -192,7 +198,7 @@ class _Stage:
     # Who may send what to whom.
 
     def matrix(self) -> Matrix:
-        chain = self._chain(self._settings.policy, self._world(self._tables, self._store))
+        chain = self._rationing(self._chain(self._settings.policy, self._world(self._tables, self._store)))
         policies = [policy for policy in self._settings.policy if policy.mode != "off"]
         probe = Probe(
             chain,
@@ -203,6 +209,30 @@ class _Stage:
             pass_time=self._reactor.advance,
         )
         return matrix(self._settings, probe)
+
+    def _rationing(self, chain: Chain) -> Chain:
+        """There are hundreds of questions, and each one to a policy that blocks makes whoever starts the relay wait."""
+        stations = []
+        for station in chain.stations:
+            if isinstance(station.policy, Blocking):
+                rationed = Rationed(station.policy, now=monotonic, unanswered=self._note, seconds=RATION)
+                self._rationed[station.name] = rationed
+                station = evolve(station, policy=rationed)
+            stations.append(station)
+        return Chain(stations, self._clock, _UNHEARD, self._settings.limits.policies_at_command)
+
+    def unanswered(self) -> list[Problem]:
+        """Policies of which the matrix does not know all that they would say."""
+        return [
+            self._settings.problem(
+                self._file,
+                ("policy", index),
+                f"'{policy.name}' blocks, and after {RATION:g} s it was not asked any more: what it would have said "
+                f"{self._rationed[policy.name].unanswered} times more is not known here",
+            )
+            for index, policy in enumerate(self._settings.policy)
+            if policy.name in self._rationed and self._rationed[policy.name].unanswered
+        ]
 
     def _world(self, tables: Callable[[str | Path], ITable], store: IStore) -> World:
         return evolve(world_of(self._settings, self._surroundings, tables), store=store, log=_UNHEARD)

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+import relay.trial
 from relay.cli.matrix import lines
 from relay.config.errors import ConfigurationError
 from relay.config.load import load
@@ -107,6 +108,18 @@ class HoldsSecrets(Base):
 class AlwaysLater(Base):
     def route(self, inquiry: Inquiry) -> Any:
         return Delay(Reply.of(450, "4.2.1", "later"))
+
+
+@implementer(IRoutingPolicy)
+class Blocks(Base):
+    """Half a second each time."""
+
+    blocking = True
+    now = 0.0
+
+    def route(self, inquiry: Inquiry) -> Any:
+        Blocks.now += 0.5
+        return ABSTAIN
 
 
 @implementer(IRoutingPolicy)
@@ -298,6 +311,24 @@ class OpenRelayTests(SynchronousTestCase):
         self.assertEqual(problems(PUBLIC, policy(f"{HERE}:AlwaysLater"), policy("forward")), [])
         found = trial(PUBLIC, policy("greylist"), MAILBOXES)
         self.assertIn("450 4.7.1, and then 550 5.1.1", {each.answer for each in found.matrix.found})
+
+    def test_a_policy_that_blocks_is_not_asked_for_ever(self) -> None:
+        """A minute of waiting before a relay starts is a minute without mail."""
+        self.patch(relay.trial, "monotonic", lambda: Blocks.now)
+        self.addCleanup(setattr, Blocks, "now", 0.0)
+        found = trial(PUBLIC, policy(f"{HERE}:Blocks"), MAILBOXES, policy("forward", 'sender = ["jon@here.example"]'))
+        self.assertEqual(Blocks.now, 5.0)
+        said = [(each.key, each.text) for each in found.warnings]
+        self.assertIn("'Blocks' blocks, and after 5 s it was not asked any more", said[-1][1])
+        self.assertEqual(said[-1][0], "policy.1")
+        unknown = [each for each in found.matrix.found if each.unless]
+        self.assertEqual({each.unless for each in unknown}, {("Blocks",)})
+
+    def test_a_policy_that_blocks_for_a_moment_is_asked_about_all(self) -> None:
+        self.patch(relay.trial, "monotonic", lambda: 0.0)
+        self.addCleanup(setattr, Blocks, "now", 0.0)
+        found = trial(PUBLIC, policy(f"{HERE}:Blocks"), MAILBOXES)
+        self.assertEqual((found.warnings, [each for each in found.matrix.found if each.unless]), ((), []))
 
     def test_a_name_that_is_taken_for_a_domain_is_a_warning(self) -> None:
         forward = policy(
