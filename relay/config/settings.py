@@ -7,9 +7,17 @@ description stands in the JSON schema, which editors show, and in docs/configura
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from relay.config.delivery import DeliverySettings
 from relay.config.errors import Problem
@@ -28,6 +36,25 @@ def _engine(value: object) -> object:
     if isinstance(value, str) and value.startswith("postgres"):
         raise ValueError("PostgreSQL is not built yet; there are 'sqlite' and 'memory'")
     return value
+
+
+#: Each worker has a shard of the spool, and some fifty MiB: more of them than this are a slip.
+MOST_WORKERS: Final = 256
+
+
+def _workers(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_WORKERS:
+        raise ValueError(f"should be a number from 1 to {MOST_WORKERS}, or 'auto'")
+    return value
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
+]
 
 
 class SpoolSettings(Section):
@@ -122,6 +149,12 @@ class ControlSettings(Section):
 
 class ProcessSettings(Section):
     """Who the relay is, once it listens, and when it gives up."""
+
+    workers: Workers = Field(
+        default=1,
+        description='Processes that do the work, for machines with many cores. `"auto"`: one for each processor that '
+        "the relay may use.",
+    )
 
     user: Word | None = Field(default=None, description="The user it becomes if root has started it.")
     group: Word | None = Field(
