@@ -22,11 +22,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from relay.interfaces import HistoryUnavailable, OutcomeUnknown, SpoolError
-from relay.net.peer_user import user_at
+from relay.net.peer_user import own_user, user_at
 from relay.net.waiting import start
 
 #: What somebody may say, in octets.
 MOST_SAID: Final = 256 * 1024
+
+#: Headers in which another process of the relay says for whom it asks, and that the act is noted elsewhere.
+OPERATOR: Final = b"relay-operator"
+ASIDE: Final = b"relay-aside"
 
 _log = Logger(namespace="relay.control")
 
@@ -47,6 +51,8 @@ class Asked:
     words: Mapping[str, Any]
     #: Who is at the other end, by the kernel's word; `None` where it does not know.
     user: str | None = None
+    #: Several workers are told the same, and another one has noted it in the mail log.
+    aside: bool = False
 
     def text(self, name: str) -> str:
         """A word; "" if it is not said. Raises `Refused` if it is no text."""
@@ -115,7 +121,8 @@ class _Counter(Resource):
             if path in there:
                 raise Refused(f"/{path} is {'an act: POST it' if asking else 'a question: GET it'}", 405)
             raise Refused(f"there is no /{path}", 404)
-        return here[path], Asked(_query(request) if asking else _body(request), user_at(request.transport))
+        words = _query(request) if asking else _body(request)
+        return here[path], Asked(words, _user(request), request.getHeader(ASIDE) is not None)
 
 
 class _Reply:
@@ -152,6 +159,12 @@ class _Reply:
             case _:
                 _log.failure("A question on the control socket failed", failure)
                 self.say({"error": "the relay could not answer; its log says why"}, 500)
+
+
+def _user(request: _Request) -> str | None:
+    """Who asks. A process of our own user may ask for somebody else: the parent of workers does."""
+    user, other = user_at(request.transport), request.getHeader(OPERATOR)
+    return other.decode("utf-8", "replace") if other is not None and user is not None and user == own_user() else user
 
 
 def _query(request: _Request) -> Mapping[str, str]:

@@ -13,15 +13,16 @@ from relay.control.api import Answer, Asked, Desk, Refused
 from relay.control.dispatching import canonical
 from relay.control.explaining import ExplanationDesk
 from relay.control.queue import QueueDesk
-from relay.control.reloading import ReloadDesk
+from relay.control.reloading import InForce, ReloadDesk
 from relay.control.running import Running
 from relay.control.suppression import SuppressionDesk
+from relay.interfaces import IClock
 from relay.mail.waiting import DestinationView, Reason
 
 #: Names that are shown to whoever has said a part of them.
-_MOST_ALIKE: Final = 3
+MOST_ALIKE: Final = 3
 #: Lives that a trace tells at most.
-_MOST_LIVES: Final = 20
+MOST_LIVES: Final = 20
 
 
 def desk(running: Running) -> Desk:
@@ -38,7 +39,7 @@ def desk(running: Running) -> Desk:
             raise Refused("what is to be traced? Say a queue id, a Message-ID, or an address")
         if running.history is None:
             raise Refused("this relay keeps no history; the mail log has what happened", 404)
-        return (await running.history.find(text, _MOST_LIVES)).to_json()
+        return (await running.history.find(text, MOST_LIVES)).to_json()
 
     return Desk(
         {
@@ -69,7 +70,7 @@ async def status_of(running: Running) -> Mapping[str, Any]:
         "pid": running.pid,
         "up": clock.seconds() - running.started,
         "accepting": spool.accepting,
-        "configuration": _in_force(running),
+        "configuration": None if running.in_force is None else in_force_text(running.in_force(), clock),
         "listeners": list(running.listeners()),
         "paused": [each.name for each in running.delivery.destinations() if each.obstacle is Reason.PAUSED],
         "counts": dict(running.counts),
@@ -84,11 +85,9 @@ async def status_of(running: Running) -> Mapping[str, Any]:
     }
 
 
-def _in_force(running: Running) -> Mapping[str, Any] | None:
-    if running.in_force is None:
-        return None
-    found = running.in_force()
-    return {"file": found.file, "digest": found.digest, "for": running.clock.seconds() - found.since}
+def in_force_text(found: InForce, clock: IClock) -> Mapping[str, Any]:
+    """Which configuration is in force, and for how long."""
+    return {"file": found.file, "digest": found.digest, "for": clock.seconds() - found.since}
 
 
 @frozen
@@ -123,19 +122,21 @@ class DestinationDesk:
         name = _named(asked)
         known = self.running.delivery.knows(name)
         self.running.delivery.pause(name)
-        self.running.maillog.event("paused", destination=name, operator=asked.user or "unknown")
+        if not asked.aside:
+            self.running.maillog.event("paused", destination=name, operator=asked.user or "unknown")
         await self.running.delivery.keep()
         return {"paused": name, "known": known, "alike": [] if known else self._alike(name)}
 
     def _alike(self, name: str) -> list[str]:
         """Some of which the name may be a part: `[mx.example.org]:2525` for `mx.example.org`."""
         found = (each.name for each in self.running.delivery.destinations() if name in each.name and name != each.name)
-        return list(islice(found, _MOST_ALIKE))
+        return list(islice(found, MOST_ALIKE))
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
         name = _named(asked)
         self.running.delivery.resume(name)
-        self.running.maillog.event("resumed", destination=name, operator=asked.user or "unknown")
+        if not asked.aside:
+            self.running.maillog.event("resumed", destination=name, operator=asked.user or "unknown")
         await self.running.delivery.keep()
         return {"resumed": name}
 
@@ -151,7 +152,13 @@ def _view(view: DestinationView, now: float) -> dict[str, Any]:
     said = asdict(view, recurse=False)
     said["obstacle"] = view.obstacle and view.obstacle.name.lower()
     said["why"] = view.obstacle and view.obstacle.value
+    said["rate"] = "" if view.rate_left is None else rate_text(view.rate_left)
     said["met"] = [{"ago": max(0.0, now - when), "text": text} for when, text in view.met]
     said["in"] = None if view.until is None else max(0.0, view.until - now)
     del said["until"]
     return said
+
+
+def rate_text(left: int) -> str:
+    """How many messages more may be sent to a destination that has a rate."""
+    return f"{left} more now"

@@ -95,7 +95,7 @@ def view(condition: Condition) -> DestinationView:
         ready=condition.waiting,
         obstacle=_obstacle(condition),
         until=condition.paused_until,
-        rate="" if condition.rate_left is None else f"{condition.rate_left} more now",
+        rate_left=condition.rate_left,
         met=met,
     )
 

@@ -18,7 +18,7 @@ from relay.control.running import Running
 from relay.mail.address import Address, AddressError, parse_address
 
 #: Accounts that are told at most.
-_MOST: Final = 20
+MOST_ACCOUNTS: Final = 20
 #: How a client at a Unix socket is named.
 LOCAL: Final = "unix"
 _WORDS: Final = frozenset({"to", "from", "client", "helo", "user", "listener", "tls", "message"})
@@ -43,7 +43,7 @@ class ExplanationDesk:
             raise Refused("why what? Say a reference, a queue id, a Message-ID, or an address")
         if self.running.history is None:
             raise Refused("this relay keeps no history: say keep = true in [history]", 404)
-        return (await self.running.history.why(text, _MOST)).to_json()
+        return (await self.running.history.why(text, MOST_ACCOUNTS)).to_json()
 
     async def explain(self, asked: Asked) -> Mapping[str, Any]:
         if self.running.rehearsal is None:

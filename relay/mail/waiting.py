@@ -47,8 +47,8 @@ class DestinationView:
     obstacle: Reason | None = None
     #: When that ends by itself, or is tried.
     until: float | None = None
-    #: What is allowed, in the words of the configuration (`100/1m`), or "".
-    rate: str = ""
+    #: How many more may be sent now, where there may be so many in a time.
+    rate_left: int | None = None
     #: What was met lately, the newest last: when, and in words.
     met: tuple[tuple[float, str], ...] = ()
     #: Attempts that have said all and only await the answer: others begin meanwhile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import socket
 import struct
@@ -24,6 +25,15 @@ def user_at(transport: Any) -> str | None:
         _, uid, _ = _CREDENTIALS.unpack(octets)
     except (AttributeError, OSError, struct.error):
         return None
+    return _name(uid)
+
+
+def own_user() -> str:
+    """The login of this process, in the same words."""
+    return _name(os.geteuid())
+
+
+def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
