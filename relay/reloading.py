@@ -56,6 +56,23 @@ class Checked:
 
 _STOPS: Final = Checked(("the relay stops",))
 
+
+class Source:
+    """Where a configuration comes from: from its file, which is checked by another process."""
+
+    def digest(self, name: str) -> str:
+        """What it is known by as it is now; "" if it cannot be read. `name` is the file's, as the operator calls it."""
+        return digest_of(name)
+
+    def check(self, name: str, stop: Stop) -> Checked:
+        """Check it, away from everything: called in a thread, where it may wait."""
+        return check_apart(name, stop)
+
+    def settings(self, name: str) -> Settings:
+        """What it says. Raises `ConfigurationError`."""
+        return settings_of(name, option_model, names)
+
+
 #: Checks the file of this name, away from everything.
 Check: TypeAlias = Callable[[str, Stop], Checked]
 
@@ -79,11 +96,15 @@ class Reloading:
         threads: IThreads,
         *,
         file: str,
+        source: Source | None = None,
         check: Check | None = None,
         adopted: Callable[[], None] = lambda: None,
         log: Logger | None = None,
     ) -> None:
-        """`file` is what the operator calls it. `adopted` is called when there is a new generation."""
+        """
+        `file` is what the operator calls it, `check` what looks at it in place of the `source`. `adopted` is called
+        when there is a new generation.
+        """
         self._relay = relay
         self.encryption = encryption
         self._clock = clock
@@ -91,7 +112,8 @@ class Reloading:
         self._file = file
         #: twistd may change its directory.
         self._path = os.path.abspath(file)
-        self._check = check or check_apart
+        self._source = source or Source()
+        self._check = check or self._source.check
         self._adopted = adopted
         self._log = log or Logger(namespace="relay")
         self._one = DeferredLock()
@@ -100,7 +122,7 @@ class Reloading:
         #: The check that is under way.
         self._checking: Any = None
         self._stopped = False
-        self.in_force = InForce(file, digest_of(file), clock.seconds())
+        self.in_force = InForce(file, self._source.digest(file), clock.seconds())
 
     def stop(self) -> None:
         """Nothing changes any more."""
@@ -128,7 +150,7 @@ class Reloading:
 
     async def _reloaded(self) -> Reloaded:
         name = self._file if os.path.abspath(self._file) == self._path else self._path
-        before = digest_of(name)
+        before = self._source.digest(name)
         checked = await self._checked(name)
         if checked.problems:
             return self._refused(checked.problems, checked.warnings)
@@ -137,8 +159,8 @@ class Reloading:
         if self._stopped:
             return self._refused(_STOPS.problems)
         try:
-            settings = settings_of(name, option_model, names)
-            if digest_of(name) != before:
+            settings = self._source.settings(name)
+            if self._source.digest(name) != before:
                 return self._refused([f"{name}: it has changed while it was checked: say it again"])
             found = [settings.problem(name, each.path, each.text) for each in restarts(self._relay.settings, settings)]
             if found:

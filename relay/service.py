@@ -7,32 +7,29 @@ begin to deliver, and only then accept connections. Stop: the reverse, and nothi
 
 from __future__ import annotations
 
-import errno
 import gc
-import grp
 import os
-import pwd
 import random
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Protocol
 
+from attrs import field, frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.util import switchUID
 
 from relay.agents.console import ConsoleAgent
 from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
-from relay.assembly import Listener, Relay, Surroundings, answers_for_control, assemble, hostname
+from relay.assembly import Relay, Surroundings, answers_for_control, assemble, hostname
 from relay.authentication import UserSource
-from relay.config.addresses import Inet, Unix
+from relay.config.addresses import Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.file import settings_of
 from relay.config.settings import Settings
@@ -48,16 +45,29 @@ from relay.history.teed import Teed
 from relay.interfaces import IClock, IHistory, ISpool, IStore
 from relay.net.clock import ReactorClock
 from relay.net.descriptors import room_for
-from relay.net.listen import NoSuchSocket, is_public, listen
+from relay.net.listen import listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
+from relay.net.tallies import Tallies
 from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
 from relay.net.watchdog import Watchdog
+from relay.outset import (
+    Bound,
+    become_user,
+    bind,
+    exit_in_failure,
+    introduce,
+    missing_user,
+    reason,
+    refuse,
+    shown,
+    tell_where,
+)
 from relay.policy.culprit import culprit
 from relay.policy.registry import names, option_model
-from relay.reloading import Reloading
+from relay.reloading import Reloading, Source
 from relay.spool.errors import SpoolUnusable
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import Limits as SpoolLimits
@@ -75,8 +85,6 @@ PATIENCE: Final = 5.0
 _OWN_FILES: Final = 200
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
-#: What says that this machine has no such family of addresses at all.
-_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def from_file(path: str, reactor: Any) -> IService:
@@ -88,12 +96,69 @@ def from_file(path: str, reactor: Any) -> IService:
     return make_service(settings_of(path, option_model, names), reactor, file=path)
 
 
-def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService:
-    """The service for these settings, which came from `file`. Raises `ConfigurationError`."""
+class Part(Protocol):
+    """What one process does for the relay: all there is to do if it is alone, its own part if there are others."""
+
+    @property
+    def source(self) -> Source:
+        """Where the configuration comes from when it is read again."""
+
+    @property
+    def tallies(self) -> Tallies | None:
+        """What is counted together with others; `None`: it counts alone."""
+
+    def bind(self, relay: Relay) -> Bound:
+        """The ports where it is to accept connections. Called first of all."""
+
+    def settle(self, settings: Settings, ports: Bound) -> None:
+        """Be the user that the relay is to be. Called before anything is opened."""
+
+    def store(self, settings: Settings, clock: IClock, reactor: Any) -> IStore:
+        """What policies keep."""
+
+    def suppressions(self, settings: Settings, clock: IClock) -> Suppressions | None:
+        """The list of suppressed addresses, if one is kept."""
+
+    def serving(self, relay: Relay, ports: Bound, warnings: Sequence[Problem]) -> None:
+        """It accepts connections from now on."""
+
+
+@frozen(eq=False)
+class Alone:
+    """The part of a process that has no others beside it."""
+
+    reactor: Any
+    file: str
+    source: Source = field(factory=Source)
+    tallies: Tallies | None = None
+
+    def bind(self, relay: Relay) -> Bound:
+        listeners = [(each.settings, each.factory) for each in relay.listeners]
+        return bind(self.reactor, listeners, backlog=relay.settings.limits.backlog, file=self.file)
+
+    def settle(self, settings: Settings, ports: Bound) -> None:
+        become_user(settings, ports, file=self.file)
+
+    def store(self, settings: Settings, clock: IClock, reactor: Any) -> IStore:
+        return store_of(settings, clock, reactor)
+
+    def suppressions(self, settings: Settings, clock: IClock) -> Suppressions | None:
+        return suppressions_of(settings, clock)
+
+    def serving(self, relay: Relay, ports: Bound, warnings: Sequence[Problem]) -> None:
+        tell_where(ports)
+        introduce(relay.settings, ports, warnings, relay.surroundings.is_local)
+
+
+def make_service(settings: Settings, reactor: Any, *, file: str, part: Part | None = None) -> RelayService:
+    """
+    The service for these settings, which came from `file`. Raises `ConfigurationError`.
+
+    `part` is that of a process which has others beside it; what they do together has been tried before.
+    """
+    mine: Part = part or Alone(reactor, file)
     clock = ReactorClock(reactor)
-    problems: list[Problem] = []
-    with _noting(problems):
-        _check_user(settings, file)
+    problems: list[Problem] = list(missing_user(settings, file))
     with _noting(problems):
         encryption = Encryption(settings, clock, file=file)
     with _noting(problems):
@@ -130,22 +195,26 @@ def make_service(settings: Settings, reactor: Any, *, file: str) -> RelayService
             is_local=LocalAddresses(clock),
             tls=encryption.listeners,
             credentials=users.credentials,
-            suppressions=_suppressions(settings, clock),
+            suppressions=mine.suppressions(settings, clock),
             history=history,
             pauses=_pauses(settings, threads),
-            store=_store(settings, clock, reactor),
+            store=mine.store(settings, clock, reactor),
             apart=lambda work: threads.run(lambda _stop: work()),
             reactor=reactor,
         ),
         file=file,
     )
-    trial = tried(settings, file=file, before=relay.generation.tables)
-    if trial.problems:
-        raise ConfigurationError(trial.problems)
+    warnings: Sequence[Problem] = ()
+    if part is None:
+        trial = tried(settings, file=file, before=relay.generation.tables)
+        if trial.problems:
+            raise ConfigurationError(trial.problems)
+        warnings = trial.warnings
     return RelayService(
         relay,
         reactor,
-        warnings=trial.warnings,
+        mine,
+        warnings=warnings,
         resolver=resolver,
         maillog=maillog,
         history=history,
@@ -168,6 +237,7 @@ class RelayService(Service):
         self,
         relay: Relay,
         reactor: Any,
+        part: Part,
         *,
         resolver: Resolver,
         maillog: MailLog,
@@ -179,8 +249,9 @@ class RelayService(Service):
         warnings: Sequence[Problem] = (),
     ) -> None:
         self._relay = relay
+        self._part = part
         #: What is said once it runs.
-        self._warnings = warnings
+        self.warnings = warnings
         self._reactor = reactor
         self._resolver = resolver
         self._maillog = maillog
@@ -189,9 +260,15 @@ class RelayService(Service):
         self._users = users
         self._file = file
         self._reloading = Reloading(
-            relay, encryption, relay.surroundings.clock, threads, file=file, adopted=self._adopted
+            relay,
+            encryption,
+            relay.surroundings.clock,
+            threads,
+            file=file,
+            source=part.source,
+            adopted=self._adopted,
         )
-        self._ports: list[tuple[Listener, Any]] = []
+        self._ports: Bound = ()
         self._control: Any = None
         #: Each listener's address, by its name.
         self._bound: dict[str, str] = {}
@@ -209,25 +286,25 @@ class RelayService(Service):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._bind()
+        self._ports = self._part.bind(self._relay)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         if not self._ports:
-            self._bind()
-        self._become_user()
+            self._ports = self._part.bind(self._relay)
+        self._part.settle(self._relay.settings, self._ports)
         self._make_room()
         try:
             self._maillog.start()
         except OSError as problem:
             where = self._relay.settings.log.mail
-            _refuse(f"{self._file}: cannot write the mail log {where}: {_reason(problem)}", os.EX_TEMPFAIL)
+            refuse(f"{self._file}: cannot write the mail log {where}: {reason(problem)}", os.EX_TEMPFAIL)
         try:
             self._reloading.encryption.start()
         except (OSError, Unusable) as problem:
             where = self._relay.settings.tls.own
             status = os.EX_TEMPFAIL if isinstance(problem, OSError) else os.EX_CONFIG
-            _refuse(f"{self._file}: cannot have a certificate of its own in {where}: {_reason(problem)}", status)
+            refuse(f"{self._file}: cannot have a certificate of its own in {where}: {reason(problem)}", status)
         self._users.start()
         self._threads.start()
         self._watchdog.start()
@@ -267,38 +344,9 @@ class RelayService(Service):
         # What is here now stays: the collector need not look at it again with each message.
         gc.collect()
         gc.freeze()
-        for listener, port in self._ports:
+        for _, port in self._ports:
             port.startReading()
-            self._log.info("Listening on {address} ({name})", address=_shown(port), name=listener.settings.name)
-        self._introduce()
-
-    def _introduce(self) -> None:
-        settings = self._relay.settings
-        self._log.info("Mail that was accepted is kept in {path}", path=settings.spool.path)
-        for policy in settings.policy:
-            directory = getattr(policy.options, "directory", None)
-            if directory is not None:
-                self._log.info("Mailboxes of '{name}' are in {path}", name=policy.name, path=directory)
-            for source in getattr(policy.options, "source", ()):
-                if not self._relay.surroundings.is_local(source):
-                    self._log.warn(
-                        "'{name}' sends from {source}, which is no address of this machine now: its mail waits",
-                        name=policy.name,
-                        source=source,
-                    )
-        for warning in self._warnings:
-            self._log.warn("{problem}", problem=warning)
-        for listener, port in self._ports:
-            host = port.getHost()
-            if getattr(host, "port", None):
-                # Without -C netcat ends lines with LF alone, for which a strict listener has no patience.
-                command = "nc" if listener.settings.newlines == "lenient" else "nc -C"
-                self._log.info(
-                    "Try it: {command} {host} {port}   (and type HELP)", command=command, host=host.host, port=host.port
-                )
-                break
-        else:
-            self._log.warn("There is no TCP listener, so nobody can try it by hand")
+        self._part.serving(self._relay, self._ports, self.warnings)
 
     def _cannot_begin(self, failure: Failure) -> None:
         """The spool cannot be used: say why, and end with a status that a supervisor sees."""
@@ -308,41 +356,8 @@ class RelayService(Service):
             self._log.critical("The relay cannot start: {problem}", problem=failure.getErrorMessage())
         else:
             self._log.failure("The relay cannot start", failure)
-        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_in_failure)
+        self._reactor.addSystemEventTrigger("after", "shutdown", exit_in_failure)
         self._reactor.stop()
-
-    def _bind(self) -> None:
-        """Bind all sockets. They accept nothing until the spool is ready; the kernel lets clients wait."""
-        backlog = self._relay.settings.limits.backlog
-        for listener in self._relay.listeners:
-            address = listener.settings.address
-            try:
-                port = listen(self._reactor, address, listener.factory, backlog=backlog)
-            except (CannotListenError, NoSuchSocket, OSError) as problem:
-                if isinstance(address, Inet) and ":" in address.host and _number(problem) in _NO_SUCH_FAMILY:
-                    self._log.warn("This machine has no {address}: not listening there", address=str(address))
-                    continue
-                _refuse(f"{self._file}: cannot listen on {address}: {_reason(problem)}", os.EX_TEMPFAIL)
-            self._ports.append((listener, port))
-        if self._relay.listeners and not self._ports:
-            _refuse(f"{self._file}: there is no address on this machine to listen on", os.EX_TEMPFAIL)
-
-    def _become_user(self) -> None:
-        process = self._relay.settings.process
-        if os.geteuid() != 0:
-            return
-        if process.user is not None:
-            user = pwd.getpwnam(process.user)
-            group = grp.getgrnam(process.group).gr_gid if process.group else user.pw_gid
-            switchUID(user.pw_uid, group)
-            return
-        public = [str(listener.settings.address) for listener, port in self._ports if is_public(port)]
-        if public:
-            _refuse(
-                f"{self._file}: root would serve strangers on {', '.join(public)}: "
-                "set [process] user, or start it as another user"
-            )
-        self._log.warn("The relay runs as root, since only this machine can connect to it; [process] user is better")
 
     def _make_room(self) -> None:
         """Each connection is an open file, each content under way may be another one."""
@@ -359,13 +374,13 @@ class RelayService(Service):
 
     def _open_control(self) -> None:
         path = self._relay.settings.control.socket
-        self._bound = {listener.settings.name: _shown(port) for listener, port in self._ports}
+        self._bound = {listener.name: shown(port) for listener, port in self._ports}
         self._furnish()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._control = listen(self._reactor, Unix(path), site(lambda: self._desk), backlog=50, mode=0o600)
         except (CannotListenError, OSError) as problem:
-            _refuse(f"{self._file}: cannot open the control socket {path}: {_reason(problem)}", os.EX_TEMPFAIL)
+            refuse(f"{self._file}: cannot open the control socket {path}: {reason(problem)}", os.EX_TEMPFAIL)
         self._control.startReading()
 
     def _reopen_soon(self, number: int, frame: Any) -> None:
@@ -440,22 +455,6 @@ def _noting(problems: list[Problem]) -> Iterator[None]:
         problems += error.problems
 
 
-def _check_user(settings: Settings, file: str) -> None:
-    """Whoever the relay is to become has to exist, before anything is begun."""
-    problems = []
-    for key, name, look_up in (
-        ("process.user", settings.process.user, pwd.getpwnam),
-        ("process.group", settings.process.group, grp.getgrnam),
-    ):
-        try:
-            if name is not None:
-                look_up(name)
-        except KeyError:
-            problems.append(Problem(file, None, key, f"there is no {key.removeprefix('process.')} '{name}'"))
-    if problems:
-        raise ConfigurationError(problems)
-
-
 def _spool(settings: Settings, clock: IClock, reactor: Any) -> ISpool:
     if settings.spool.engine == "memory":
         return MemorySpool(clock)
@@ -473,7 +472,8 @@ def _history(settings: Settings, clock: IClock, reactor: Any) -> IHistory | None
     return SqliteHistory.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 
-def _store(settings: Settings, clock: IClock, reactor: Any) -> IStore:
+def store_of(settings: Settings, clock: IClock, reactor: Any) -> IStore:
+    """What policies keep, where nobody keeps it with us."""
     bounds = StoreBounds(settings.store.entries, settings.store.size)
     if settings.spool.engine == "memory":
         return MemoryStore(clock, bounds)
@@ -481,7 +481,8 @@ def _store(settings: Settings, clock: IClock, reactor: Any) -> IStore:
     return SqliteStore.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 
-def _suppressions(settings: Settings, clock: IClock) -> Suppressions | None:
+def suppressions_of(settings: Settings, clock: IClock) -> Suppressions | None:
+    """The list, if one is kept."""
     if not settings.suppression.keep:
         return None
     path = settings.suppression.path or settings.spool.path.parent / "suppressed"
@@ -499,39 +500,3 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
-
-
-def _shown(port: Any) -> str:
-    host = port.getHost()
-    if hasattr(host, "port"):
-        return str(Inet(host.host, host.port))
-    name = host.name
-    return f"unix:{name.decode() if isinstance(name, bytes) else name}"
-
-
-def _reason(problem: Exception) -> str:
-    inner = getattr(problem, "socketError", problem)
-    return getattr(inner, "strerror", None) or str(inner)
-
-
-def _number(problem: Exception) -> int | None:
-    return getattr(getattr(problem, "socketError", problem), "errno", None)
-
-
-class _Refusal(SystemExit, Exception):
-    """Ends the process; and twistd, which looks for an `Exception`, tidies up and tells a parent that waits for us."""
-
-
-def _refuse(text: str, status: int = os.EX_CONFIG) -> NoReturn:
-    """
-    Nothing was begun, so nothing is lost. EX_CONFIG: the operator has to do something. EX_TEMPFAIL: the machine may
-    come round by itself, so a supervisor should try again.
-    """
-    sys.stderr.write(f"{text}\n")
-    raise _Refusal(status)
-
-
-def _exit_in_failure() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.systemd import ListenFDs
 
 from relay.config.addresses import Inet, ListenAddress, Systemd, Unix
+from relay.net.transports import PromptPort, PromptUnixPort
 
 
 class NoSuchSocket(Exception):
@@ -39,6 +40,52 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
             port = reactor.adoptStreamPort(descriptor, family, factory)
     port.stopReading()
     return port
+
+
+def inherit(reactor: Any, descriptor: int, factory: IProtocolFactory, *, backlog: int) -> Any:
+    """
+    The port of a socket that listens already and that other processes accept from as well. It does not accept before
+    `startReading`. The descriptor may be closed afterwards.
+
+    To stop listening here changes nothing for the others: neither is the socket shut down nor its name removed.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as inherited:
+        family = inherited.family
+        inherited.setblocking(False)
+    port: Any
+    if family == socket.AF_UNIX:
+        port = _SharedUnixPort._fromListeningDescriptor(reactor, descriptor, factory)  # type: ignore[no-untyped-call]
+    else:
+        port = _SharedPort._fromListeningDescriptor(reactor, descriptor, family, factory)  # type: ignore[no-untyped-call]
+    port.backlog = backlog
+    port.startListening()
+    port.stopReading()
+    return port
+
+
+class _Shared:
+    """One connection at a time is accepted: of several that have come at once the others' processes take some too."""
+
+    @property
+    def numberAccepts(self) -> int:
+        return 1
+
+    @numberAccepts.setter
+    def numberAccepts(self, _number: int) -> None:
+        """Twisted would accept more at a time, the more there are."""
+
+
+class _SharedPort(_Shared, PromptPort):
+    pass
+
+
+class _SharedUnixPort(_Shared, PromptUnixPort):
+    _shouldShutdown = False
+
+    def startListening(self) -> None:
+        # It has no name for Twisted, which would change the mode of that, and remove it in the end.
+        self._bindPath = b"\0"
+        super().startListening()  # type: ignore[no-untyped-call]
 
 
 def _clear(path: Path) -> None:
