@@ -11,6 +11,7 @@ from typing import Final
 from relay.config.limits import Limits
 from relay.interfaces import IClock
 from relay.mail.reply import Reply
+from relay.net.tallies import Tallies
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,15 +46,22 @@ class Admission:
     Counts connections over all listeners of a relay.
 
     Trusted addresses, and clients without an address (Unix sockets), are bound by the limit in all only.
+
+    With `tallies` the limits are those of several processes together.
     """
 
-    def __init__(self, limits: Limits, trusted: Sequence[Network], clock: IClock) -> None:
+    def __init__(
+        self, limits: Limits, trusted: Sequence[Network], clock: IClock, tallies: Tallies | None = None
+    ) -> None:
         self._limits = limits
         self._trusted = tuple(trusted)
         #: The answer for addresses that were asked about lately; reading an address takes longer than all the rest.
         self._within = lru_cache(4096)(partial(is_within, networks=self._trusted))
         self._clock = clock
+        self._tallies = tallies
+        #: Connections here, and everywhere.
         self._connected = 0
+        self._in_all = 0
         #: From half the connection limit up slow content is no longer waited for.
         self.crowded = False
         #: From three quarters up idle clients are waited for less.
@@ -86,7 +94,9 @@ class Admission:
         if whom is not None:
             # Counted whatever comes of it, since `leave` counts it off.
             self._at_once[whom] = self._at_once.get(whom, 0) + 1
-        if self._connected > self._limits.connections:
+            if self._tallies is not None:
+                self._tallies.at_once.enter(whom)
+        if self._in_all > self._limits.connections:
             return TOO_MANY
         if address is None or whom is None or self.is_trusted(address):
             return None
@@ -96,11 +106,17 @@ class Admission:
         recent = self._recent.setdefault(whom, deque())
         while recent and recent[0] <= now - _MINUTE:
             recent.popleft()
+        came = len(recent)
+        if (tallies := self._tallies) is not None:
+            at_once += tallies.at_once.elsewhere(whom)
+            came += tallies.came.elsewhere(whom, now, _MINUTE)
         if at_once > self._limits.connections_per_address:
             return TOO_MANY_OF_YOURS
-        if len(recent) >= self._limits.connections_per_minute:
+        if came >= self._limits.connections_per_minute:
             return TOO_OFTEN
         recent.append(now)
+        if tallies is not None:
+            tallies.came.add(whom, now, _MINUTE)
         return None
 
     def leave(self, address: str | None) -> None:
@@ -111,9 +127,14 @@ class Admission:
             self._at_once[whom] -= 1
             if not self._at_once[whom]:
                 del self._at_once[whom]
+            if self._tallies is not None:
+                self._tallies.at_once.leave(whom)
 
     def _count(self, by: int) -> None:
         self._connected = connected = self._connected + by
+        if self._tallies is not None:
+            connected = self._tallies.connections.with_mine(connected)
+        self._in_all = connected
         most = self._limits.connections
         self.crowded, self.stressed = connected * 2 >= most, connected * 4 >= most * 3
 

@@ -9,6 +9,7 @@ from attrs import field, frozen, validators
 
 from relay.interfaces import IClock
 from relay.net.admission import counted_as
+from relay.net.tallies import Tallies
 
 #: Addresses that are remembered at once. Beyond that the one that failed the longest ago is forgotten.
 _MOST: Final = 100_000
@@ -31,10 +32,13 @@ class Limiter:
     An attempt that is under way counts as one that failed, so that many at the same time do not get more tries than
     one after the other. A success does not wipe out failures: it may be the guesser's own account. With IPv6 the
     address is the network of 64 bits, of which one person has all.
+
+    With `tallies` the limit of an address is that of several processes together.
     """
 
-    def __init__(self, clock: IClock, limits: FailureLimits | None = None) -> None:
+    def __init__(self, clock: IClock, limits: FailureLimits | None = None, tallies: Tallies | None = None) -> None:
         self._clock = clock
+        self._tallies = tallies
         self.limits = limits or FailureLimits()
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
         self._under_way: dict[str, int] = {}
@@ -50,7 +54,11 @@ class Limiter:
     def _may_try(self, whom: str | None) -> bool:
         if whom is None:
             return True
-        return len(self._recent(whom)) + self._under_way.get(whom, 0) < self.limits.address
+        tried = len(self._recent(whom)) + self._under_way.get(whom, 0)
+        if (tallies := self._tallies) is not None:
+            tried += tallies.trying.elsewhere(whom)
+            tried += tallies.failed.elsewhere(whom, self._clock.seconds(), self.limits.window)
+        return tried < self.limits.address
 
     def _recent(self, whom: str) -> deque[float]:
         failures = self._failures.get(whom)
@@ -65,6 +73,8 @@ class Limiter:
     def _begun(self, whom: str | None) -> None:
         if whom is not None:
             self._under_way[whom] = self._under_way.get(whom, 0) + 1
+            if self._tallies is not None:
+                self._tallies.trying.enter(whom)
 
     def _ended(self, whom: str | None, failed: bool) -> None:
         if whom is None:
@@ -72,11 +82,16 @@ class Limiter:
         self._under_way[whom] -= 1
         if not self._under_way[whom]:
             del self._under_way[whom]
+        tallies = self._tallies
         if failed:
             self._recent(whom)
             self._failures.setdefault(whom, deque()).append(self._clock.seconds())
             self._failures.move_to_end(whom)
             self._forget()
+            if tallies is not None:
+                tallies.failed.add(whom, self._clock.seconds(), self.limits.window)
+        if tallies is not None:
+            tallies.trying.leave(whom)
 
     def _forget(self) -> None:
         """Up to two whose failures no longer count, for each that is new: memory follows the last few minutes."""
