@@ -12,16 +12,27 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from relay.mail.outcome import Answered, Breakage, Broke, Carried, Peer, Phase, TlsTrouble, Unencrypted, Unsuitable
+from relay.mail.outcome import (
+    Answered,
+    Breakage,
+    Broke,
+    Carried,
+    Need,
+    Peer,
+    Phase,
+    TlsTrouble,
+    Unencrypted,
+    Unsuitable,
+)
 from relay.mail.reply import Reply
-from relay.smtp.course import PHASES, Course, Due, Said, spoken
+from relay.smtp.course import PHASES, Course, Due, Said, spoken, spoken_of_one
 from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
 from relay.smtp.features import Features
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
-from relay.smtp.parameters import Terms, lacking, lacking_for, mail, rcpt
+from relay.smtp.parameters import Terms, lacking, mail, rcpt
 from relay.smtp.replies import Nonsense, ReplyReader
 from relay.smtp.transaction import (
     PLAINLY,
@@ -38,6 +49,8 @@ from relay.smtp.transaction import (
 
 #: How much of a reply is kept in a fact's text.
 _TEXT = 500
+#: How long a usual answer is at most, three lines of it as RFC 5321 section 4.5.3.1.5 has them.
+_USUAL = 3 * 512
 _PROCEED: Final = Proceed()
 
 
@@ -89,6 +102,7 @@ class ClientSession:
         "_terms",
         "_unproved",
         "_unsaid",
+        "_usual",
         "deadlines",
         "events",
         "features",
@@ -110,6 +124,9 @@ class ClientSession:
         self._terms = Terms(self.features)
         self._stage = Stage.CONNECTING
         self._reader = ReplyReader()
+        #: What was heard when a proposal for one recipient was accepted, all of it in one piece: most servers say the
+        #: same each time.
+        self._usual = b""
         #: TLS is there, and nothing was heard by it yet.
         self._unproved = False
         #: Replies that are due, in the order in which they have to come.
@@ -226,6 +243,12 @@ class ClientSession:
         if self._stage is Stage.SHAKING:
             self._nonsense("something was said in clear when TLS had begun")
             return
+        if self._usual and octets.endswith(self._usual) and self._hear_the_usual(octets):
+            return
+        if len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
+            self._take(alone)
+            return
+        proposed = self._proposed() if self._reader.empty else None
         self._reader.receive_data(octets)
         #: What a reply among these octets can answer; what we say because of them is answered later.
         asked = len(self._due)
@@ -237,6 +260,41 @@ class ClientSession:
                 self._take(reply)
             else:
                 self._unasked(reply)
+        if proposed is not None and proposed is self._content and self._reader.empty and len(octets) <= _USUAL:
+            self._usual = octets
+
+    def _proposed(self) -> Course | None:
+        """The transaction that was proposed for one recipient in one piece, if replies to nothing else are due."""
+        due = self._due
+        if len(due) == 3 and due[0][0] is Said.MAIL and due[2][0] is Said.DATA:
+            return due[0][1]
+        return None
+
+    def _hear_the_usual(self, octets: bytes) -> bool:
+        """
+        What ends with the usual answer to a proposal, in one step, if that is what is due: to the same octets in the
+        same state the rows would say the same again. The final reply to the message ahead may come before it. `False`
+        if it is anything else; then nothing has happened yet.
+        """
+        due, ahead = self._due, len(octets) - len(self._usual)
+        if len(due) != (4 if ahead else 3) or due[-3][0] is not Said.MAIL or due[-1][0] is not Said.DATA:
+            return False
+        if ahead:
+            reply = self._reader.whole(octets[:ahead])
+            if reply is None or due[0][0] is not Said.CONTENT:
+                return False
+            self._take(reply)
+            if self._stage is Stage.OVER:
+                return True
+        elif not self._reader.empty:
+            return False
+        course, index = due[0][1], due[1][2]
+        assert course is not None  # of MAIL it never is
+        due.clear()
+        self.moves += 1
+        course.accepted.append(index)
+        self._send_content_of(course)
+        return True
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
         """The connection was not made, was lost, or a deadline has passed. What is not settled yet is settled now."""
@@ -261,9 +319,14 @@ class ClientSession:
             return
         if not self.can_begin:
             raise RuntimeError("the last transaction is not over")
-        self._settle_unsuitable(course)
-        if transaction.chunked and course.unsettled and not self.features.chunking:
-            raise ValueError("chunks were not offered")
+        need = lacking(transaction, self._terms)
+        if need is not None:
+            course.settle_rest(Unsuitable(need, self._peer))
+        elif not self.features.smtputf8:
+            # RFC 6531 section 3.4.
+            for index, recipient in enumerate(transaction.recipients):
+                if not recipient.ascii:
+                    course.settle(index, Unsuitable(Need.SMTPUTF8, self._peer))
         if course.unsettled:
             self._propose(course)
         self._courses.append(course)
@@ -310,11 +373,18 @@ class ClientSession:
         Say all of a transaction up to its content: in one piece to a server that offers PIPELINING (RFC 2920 section
         3.1), to others one command after each reply.
         """
-        transaction, terms, left = course.transaction, self._terms, course.left()
+        transaction, terms = course.transaction, self._terms
         course.unanswered = course.unsettled
-        # Nobody is left whose address asks for SMTPUTF8 where it is not offered.
-        named = [transaction.recipients[index] for index in left] if terms.features.smtputf8 else ()
-        lines = [mail(transaction, terms, named), *[rcpt(transaction, index, terms) for index in left]]
+        if transaction.chunked:
+            if not terms.features.chunking:
+                raise ValueError("chunks were not offered")
+        elif len(course.facts) == 1 and terms.features.pipelining and self._stage is Stage.OPEN:
+            # As it nearly always is.
+            self.to_send += spoken_of_one(mail(transaction, terms), rcpt(transaction, 0, terms))
+            self._due += ((Said.MAIL, course, -1), (Said.RCPT, course, 0), (Said.DATA, course, -1))
+            return
+        left = course.left()
+        lines = [mail(transaction, terms), *[rcpt(transaction, index, terms) for index in left]]
         due: list[Due] = [(Said.MAIL, course, -1), *[(Said.RCPT, course, index) for index in left]]
         if not transaction.chunked:
             lines += ["DATA"]
@@ -340,17 +410,6 @@ class ClientSession:
             octets, due = self._unsaid.popleft()
             self.to_send += octets
             self._due.append(due)
-
-    def _settle_unsuitable(self, course: Course) -> None:
-        """Settle those recipients whose copy this server cannot be given."""
-        need = lacking(course.transaction, self._terms)
-        if need is not None:
-            course.settle_rest(Unsuitable(need, self._peer))
-        elif not self.features.smtputf8:
-            for index, recipient in enumerate(course.transaction.recipients):
-                need = lacking_for(recipient, self.features)
-                if need is not None:
-                    course.settle(index, Unsuitable(need, self._peer))
 
     # Hearing.
 
@@ -513,7 +572,9 @@ class ClientSession:
         354. If nobody is left to send to, the content is empty, and whatever is said to it is no promise (RFC 2920
         section 3.1). A server that refused the sender but not all recipients would deliver that emptiness.
         """
-        course = self._courses[0]
+        self._send_content_of(self._courses[0])
+
+    def _send_content_of(self, course: Course) -> None:
         if course.unsettled:
             self._content = course
             self.events.append(_PROCEED)
@@ -546,12 +607,12 @@ class ClientSession:
         self._answer_content(
             index,
             Carried(
-                onward=onward,
-                by=self._by,
-                text=str(reply)[:_TEXT],
-                told=onward and self.features.dsn,
-                tls=self._opening.tls,
-                timed=onward and self.features.deliver_by is not None,
+                onward,
+                self._by,
+                str(reply)[:_TEXT],
+                onward and self.features.dsn,
+                self._opening.tls,
+                onward and self.features.deliver_by is not None,
             ),
         )
 
@@ -566,8 +627,9 @@ class ClientSession:
         course = self._courses[0]
         if index < 0:
             course.settle_rest(fact)
-        else:
-            course.settle(index, fact)
+            self._finish()
+            return
+        course.settle(index, fact)
         if not (self._due and self._awaits(course)):
             self._finish()
 

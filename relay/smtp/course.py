@@ -102,6 +102,13 @@ def spoken(lines: Sequence[str]) -> bytes:
     return "\r\n".join((*lines, "")).encode()
 
 
+def spoken_of_one(mail: str, rcpt: str) -> bytes:
+    """As `spoken`, of these two and DATA."""
+    if not (mail + rcpt).isprintable():
+        speakable(mail + rcpt)
+    return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode()
+
+
 def speakable(line: str) -> str:
     """
     The line, if it is certain that it is one. An address that was parsed has no character that would be found here,

@@ -7,11 +7,9 @@ Nothing is asked for that was not offered; and a copy that needs what was not of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from attrs import frozen
 
-from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Need
@@ -50,7 +48,7 @@ def lacking(transaction: Transaction, terms: Terms) -> Need | None:
         return Need.BINARY
     if transaction.eight_bit and not features.eight_bit:
         return Need.EIGHT_BIT
-    if _needs_smtputf8(transaction) and not features.smtputf8:
+    if not features.smtputf8 and _needs_smtputf8(transaction):
         return Need.SMTPUTF8
     # RFC 8689 section 4.2.1: who it is must be certain, and that it is the one who was meant. A notice is not lost for
     # it (section 5): it has no more than a header in it.
@@ -65,40 +63,29 @@ def lacking(transaction: Transaction, terms: Terms) -> Need | None:
     return None
 
 
-def lacking_for(recipient: Address, features: Features) -> Need | None:
-    """What this one recipient needs besides (RFC 6531 section 3.4)."""
-    return None if recipient.ascii or features.smtputf8 else Need.SMTPUTF8
-
-
-def mail(transaction: Transaction, terms: Terms, recipients: Iterable[Address]) -> str:
-    """MAIL. `recipients` are those that RCPT will be said of."""
-    features = terms.features
-    line = f"MAIL FROM:<{transaction.reverse_path or ''}>"
+def mail(transaction: Transaction, terms: Terms) -> str:
+    """MAIL. Where SMTPUTF8 is not offered RCPT is never said of a recipient who needs it; elsewhere of all of them."""
+    features, reverse_path = terms.features, transaction.reverse_path
+    line = "MAIL FROM:<>" if reverse_path is None else f"MAIL FROM:<{reverse_path}>"
     if features.sized and transaction.size:
         line += f" SIZE={transaction.size}"
     if transaction.binary:
         line += " BODY=BINARYMIME"
     elif features.eight_bit and (transaction.eight_bit or transaction.international):
         line += " BODY=8BITMIME"
-    international = _needs_smtputf8(transaction)
-    for recipient in recipients:
-        international = international or not recipient.ascii
-    if international:
+    if features.smtputf8 and (_needs_smtputf8(transaction) or not all([each.ascii for each in transaction.recipients])):
         # Only what needs it asks for it (RFC 6531 section 3.4): the next hop then has fewer reasons to refuse.
         line += " SMTPUTF8"
-    if terms.authenticated or transaction.by is not None or _is_particular(transaction):
-        line += _particulars(transaction, terms)
-    return line
-
-
-def _is_particular(transaction: Transaction) -> bool:
-    """Whether its sender has said more of it than most do."""
-    return bool(
-        transaction.envid
+    if (
+        terms.authenticated
+        or transaction.by is not None
+        or transaction.envid
         or transaction.require_tls
         or transaction.returns is not None
         or transaction.priority is not None
-    )
+    ):
+        line += _particulars(transaction, terms)
+    return line
 
 
 def _particulars(transaction: Transaction, terms: Terms) -> str:

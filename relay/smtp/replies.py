@@ -71,6 +71,15 @@ class ReplyReader:
         """Nothing came behind the last reply."""
         return not self._buffer and not self._texts
 
+    def whole(self, octets: bytes) -> Reply | None:
+        """
+        What came, if it is all of a reply, and nothing else, and as most are: then `next_reply` would say the same of
+        it, and it need not be received. Else `None`.
+        """
+        if self._buffer or self._texts or self._nonsense is not None or len(octets) > _LINE_OCTETS:
+            return None
+        return _plain(octets)
+
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought."""
         if self._nonsense is None:

@@ -26,7 +26,7 @@ def terms(*offers: str, **more: bool) -> Terms:
 
 
 def said(transaction: Transaction, given: Terms) -> str:
-    return mail(transaction, given, iter(transaction.recipients))
+    return mail(transaction, given)
 
 
 class MailTests(SynchronousTestCase):

@@ -1,0 +1,103 @@
+"""What servers say each time is heard in one step; it means what it means to whoever reads it reply by reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.address import Address
+from relay.mail.outcome import Carried, Peer
+from relay.smtp.client import ClientSession
+from relay.smtp.transaction import Approach, Proceed, Settled, Transaction
+from tests.calls import calls_of
+
+PEER = Peer("mx.example.net", "192.0.2.9")
+JON, ANN = Address("jon", "example.net"), Address("ann", "example.net")
+OFFERED = b"250-mx\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+YES, MORE, NO, BYE = b"250 2.1.0 Ok\r\n", b"354 Go ahead\r\n", b"550 5.1.1 No\r\n", b"421 4.3.2 Closing\r\n"
+SEVERAL = b"250-2.0.0 Ok\r\n250 2.0.0 queued\r\n"
+USUAL = (YES, YES, MORE)
+KEPT = b"250 2.0.0 Ok: queued as 4711\r\n"
+
+
+class Listener:
+    """A session that carries one message behind the other on what a server says, and what it makes of that."""
+
+    def __init__(self, *, lmtp: bool = False, whole: bool) -> None:
+        self.session = ClientSession("relay.test", PEER, approach=Approach(lmtp=lmtp))
+        self.whole = whole
+        self.events: list[Any] = []
+        self.said = b""
+        self.session.connected()
+        self.hear(b"220 mx\r\n")
+        self.hear(OFFERED)
+
+    def begin(self, count: int) -> None:
+        if self.session.can_begin:
+            self.session.begin(Transaction(JON, (JON, ANN)[:count]))
+        self.turn()
+
+    def hear(self, octets: bytes) -> None:
+        for piece in (octets,) if self.whole else [octets[at : at + 1] for at in range(len(octets))]:
+            self.session.receive_data(piece)
+        self.turn()
+
+    def send(self) -> None:
+        if self.session.wants_content:
+            self.session.content_sent()
+
+    def turn(self) -> None:
+        while (event := self.session.next_event()) is not None:
+            self.events.append(event)
+        self.said += self.session.data_to_send()
+
+    @property
+    def state(self) -> object:
+        session = self.session
+        return self.events, self.said, session.over, session.phase, session.deadline, session.can_begin, session.idle
+
+
+REPLIES = st.sampled_from([YES] * 6 + [MORE, NO, BYE, SEVERAL, b"250 Ok\n", b"25"])
+SEGMENTS = st.lists(
+    st.tuples(
+        st.sampled_from([(), (), (KEPT,), (KEPT,), (NO,), (BYE,), (SEVERAL,), (YES, YES)]),
+        st.one_of(*[st.just(USUAL)] * 4, st.lists(REPLIES, max_size=4)),
+        st.integers(0, 2),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+class UsualTests(SynchronousTestCase):
+    @given(SEGMENTS, st.booleans())
+    @example([((), USUAL, 1, True), ((KEPT,), USUAL, 1, True), ((BYE,), USUAL, 1, True)], False)
+    @example([((), USUAL, 1, True), ((NO,), USUAL, 1, True), ((KEPT,), (YES, NO, MORE), 1, True)], False)
+    @example([((), USUAL, 1, True), ((), USUAL, 2, True), ((KEPT, YES), USUAL, 1, False)], True)
+    def test_in_one_piece_it_means_what_it_means_octet_by_octet(
+        self, segments: Sequence[tuple[Sequence[bytes], Sequence[bytes], int, bool]], lmtp: bool
+    ) -> None:
+        both = Listener(lmtp=lmtp, whole=True), Listener(lmtp=lmtp, whole=False)
+        for ahead, replies, count, sends in segments:
+            for each in both:
+                each.begin(count or 1)
+                each.hear(b"".join((*ahead, *replies)))
+                if sends:
+                    each.send()
+            self.assertEqual(both[0].state, both[1].state)
+
+    def test_a_message_behind_another_one_is_taken_in_few_calls(self) -> None:
+        listener = Listener(whole=True)
+        listener.begin(1)
+        listener.hear(b"".join(USUAL))
+        listener.send()
+        listener.begin(1)
+        segment = b"".join((KEPT, *USUAL))
+        self.assertLessEqual(calls_of(lambda: listener.session.receive_data(segment)), 42)
+        listener.turn()
+        self.assertEqual([type(event) for event in listener.events[-3:]], [Proceed, Settled, Proceed])
+        self.assertIsInstance(listener.events[-2].facts[0], Carried)
