@@ -14,6 +14,8 @@ from typing import Final
 
 from attrs import frozen
 
+from relay.config.division import count_of as count_of
+from relay.config.division import divided
 from relay.config.settings import Settings
 from relay.history.database import USUAL_NAME as HISTORY
 from relay.store.file import USUAL_NAME as STORE
@@ -36,12 +38,6 @@ class Share:
     #: How many workers listen.
     count: int
     retired: bool = False
-
-
-def count_of(settings: Settings) -> int:
-    """How many workers these settings ask for, on this machine."""
-    workers = settings.process.workers
-    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
 
 
 def shard(spool: Path, index: int) -> Path:
@@ -78,6 +74,7 @@ def settings_of_share(settings: Settings, share: Share) -> Settings:
     Where nothing else was said, what lies beside the spool lies beside the first worker's, and in the shards of others.
     The store and the suppression list are one file for all.
     """
+    settings = divided(settings, share.count, share.index)
     spool, beside = settings.spool.path, settings.spool.path.parent
     own = shard(spool, share.index)
     history = (settings.history.path or beside / HISTORY) if share.index == 0 else own / HISTORY
