@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from relay.cli.missing import note
+
 #: Where a relay's control socket is looked for if the command does not say.
 USUAL_SOCKETS = ("var/control.sock", "/run/relay/control.sock")
 
@@ -39,9 +41,10 @@ def ask(path: str | None, question: str, timeout: float = 30.0) -> Any:
     The relay's answer to `GET /question`.
 
     `path` is the socket's, or `None` for the first of the usual ones that exists. Raises
-    `click.ClickException` with words for the operator; `Unavailable` (exit status 69) if no relay answers.
+    `click.ClickException` with words for the operator; `Unavailable` (exit status 69) if no relay answers. What the
+    answer lacks, it has said (`relay.cli.missing`).
     """
-    return _said(path, "GET", question, None, timeout)
+    return note(_said(path, "GET", question, None, timeout))
 
 
 def question(name: str, words: Mapping[str, str]) -> str:
@@ -66,7 +69,7 @@ def pages(path: str | None, name: str, words: Mapping[str, str]) -> Iterator[Any
 
 def bid(path: str | None, act: str, words: Mapping[str, Any], timeout: float = 60.0) -> Any:
     """What the relay says when it was told to do this: `POST /act`. Raises as `ask` does."""
-    return _said(path, "POST", act, json.dumps(words), timeout)
+    return note(_said(path, "POST", act, json.dumps(words), timeout))
 
 
 def _said(path: str | None, method: str, what: str, body: str | None, timeout: float) -> Any:

@@ -78,9 +78,15 @@ def lines(destinations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     width = max([len("destination"), *(len(each["name"]) for each in destinations)])
     yield f"{'destination':<{width}}  {'active':>6} {'limit':>6} {'ready':>6}  state"
     for each in destinations:
-        until = f" for {span(each['in'])}" if each.get("in") else ""
-        state = f"{each['obstacle'].replace('_', ' ')}{until}" if each.get("obstacle") else "well"
-        yield f"{shown(each['name']):<{width}}  {each['active']:>6} {each['limit']:>6} {each['ready']:>6}  {state}"
+        numbers = f"{each['active']:>6} {each['limit']:>6} {each['ready']:>6}"
+        yield f"{shown(each['name']):<{width}}  {numbers}  {_state(each)}"
+
+
+def _state(each: Mapping[str, Any]) -> str:
+    if not each.get("obstacle"):
+        return "well"
+    until = f" for {span(each['in'])}" if each.get("in") else ""
+    return f"{each['obstacle'].replace('_', ' ')}{until}"
 
 
 def detail(view: Mapping[str, Any]) -> Iterator[str]:
@@ -94,5 +100,9 @@ def detail(view: Mapping[str, Any]) -> Iterator[str]:
     if view.get("why"):
         until = f" (the next in {span(view['in'])})" if view.get("in") else ""
         yield f"{view['why']}{until}"
+    parts = view.get("workers", ())
+    for part in parts if len(parts) > 1 else ():
+        numbers = f"{part['active']} under way of {part['limit']}, {part['ready']} wait"
+        yield f"    worker {part['worker']}: {numbers}, {_state(part)}"
     for met in view.get("met", ()):
         yield f"    {span(met['ago'])} ago: {shown(met['text'])}"

@@ -44,7 +44,7 @@ Show the queue of the running relay: behind a message's id, * says that it is be
   --socket PATH the control socket itself; without both, var/control.sock or the one in /run/relay
   --help, --version
 
-The exit status is 0, or 69 if no relay answers.
+The exit status is 0; 69 if no relay answers; 75 if a part of it has not answered, so that messages are missing here.
 """
 
 
@@ -119,19 +119,30 @@ def show(config: str | None, socket: str | None, *, as_json: bool) -> int:
 
     from relay.cli.ask import ask
 
+    missing: set[str] = set()
     try:
         path = socket or control_socket(config)
-        entries = pages(lambda question: ask(path, question))
+        entries = pages(lambda question: _noted(ask(path, question), missing))
         for line in json_lines(entries) if as_json else text_lines(entries):
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+        for line in sorted(missing):
+            sys.stderr.write(f"relay-mailq: {line}\n")
     except click.ClickException as problem:
         sys.stderr.write(f"relay-mailq: {problem.message}\n")
         return problem.exit_code
     except BrokenPipeError:
         # Whoever reads has seen enough (`relay-mailq | head`), and Python is not to complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return os.EX_OK
+    return os.EX_TEMPFAIL if missing else os.EX_OK
+
+
+def _noted(answer: Any, missing: set[str]) -> Any:
+    """The answer; what it lacks is among what is missing."""
+    from relay.cli.missing import lines
+
+    missing.update(lines(answer))
+    return answer
 
 
 def pages(ask: Callable[[str], Any]) -> Iterator[Queued]:

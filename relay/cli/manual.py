@@ -25,7 +25,7 @@ STATUSES: Final[Mapping[int, str]] = {
     1: "Nothing was found, or the relay said no; standard error says why.",
     2: "The command line was not understood.",
     69: "No relay answers at the control socket.",
-    75: "Some of those who were meant are being carried at this moment. Say it again.",
+    75: "Some of those who were meant are being carried at this moment, or a worker has not answered. Say it again.",
     78: "The configuration is wrong; standard error says where.",
 }
 _FILES: Final[Mapping[str, str]] = {

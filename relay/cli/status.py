@@ -30,7 +30,9 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     found = answer.get("configuration")
     if found is not None:
         yield f"configuration: {found['file']} as {found['digest']}, in force for {span(found['for'])}"
-    if not answer["accepting"]:
+    for worker in answer.get("workers", ()):
+        yield worker_line(worker)
+    if not answer["accepting"] and "workers" not in answer:
         yield "NOT ACCEPTING MAIL: the spool has failed and is probed; the log says more"
     if answer.get("paused"):
         yield f"paused by an operator: {', '.join(map(shown, answer['paused']))}"
@@ -45,3 +47,19 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     )
     oldest = queue["oldest_age"]
     yield "oldest message: none" if oldest is None else f"oldest message: {span(oldest)} old"
+
+
+def worker_line(worker: Mapping[str, Any]) -> str:
+    """One process of several."""
+    name = f"worker {worker['worker']}{', for what is left of its queue' if worker['retired'] else ''}"
+    process = "no process" if worker["pid"] is None else f"process {worker['pid']}"
+    if not worker["answers"]:
+        return f"{name}: {process}, DOES NOT ANSWER"
+    if not worker["accepting"]:
+        return f"{name}: {process}, NOT ACCEPTING MAIL: its spool has failed and is probed; the log says more"
+    connected = sum(listener["connections"] for listener in worker["listeners"])
+    entries = worker["queue"]["entries"]
+    return (
+        f"{name}: {process}, up {span(worker['up'])}, {connected} connected, "
+        f"{entries} {'message' if entries == 1 else 'messages'} queued"
+    )

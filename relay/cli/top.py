@@ -94,5 +94,6 @@ def happenings(view: View, before: View | None) -> str:
     if before is None:
         return "since the start: " + ", ".join(f"{now.get(what, 0)} {what}" for what in _HAPPENINGS)
     then, passed = before.status.get("counts", {}), max(0.001, view.at - before.at)
-    rates = ((what, (now.get(what, 0) - then.get(what, 0)) / passed) for what in _HAPPENINGS)
+    # What a worker has counted is gone if it is started again.
+    rates = ((what, max(0, now.get(what, 0) - then.get(what, 0)) / passed) for what in _HAPPENINGS)
     return "a second: " + ", ".join(f"{rate:.1f} {what}" for what, rate in rates)
