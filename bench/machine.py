@@ -31,17 +31,22 @@ def parsed(text: str) -> Stat:
     return Stat(parent, ticks / _TICKS)
 
 
-def used(stats: Mapping[int, Stat], roots: Iterable[int]) -> float:
-    """Seconds of CPU that these processes and all below them have used, those included that have ended."""
+def family(stats: Mapping[int, Stat], roots: Iterable[int]) -> list[int]:
+    """These processes and all below them."""
     children: dict[int, list[int]] = {}
     for pid, stat in stats.items():
         children.setdefault(stat.parent, []).append(pid)
-    total, left = 0.0, list(roots)
+    found, left = list[int](), list(roots)
     while left:
         pid = left.pop()
-        total += stats[pid].cpu
+        found.append(pid)
         left += children.get(pid, ())
-    return total
+    return found
+
+
+def used(stats: Mapping[int, Stat], roots: Iterable[int]) -> float:
+    """Seconds of CPU that these processes and all below them have used, those included that have ended."""
+    return sum(stats[pid].cpu for pid in family(stats, roots))
 
 
 def all_stats() -> dict[int, Stat]:
@@ -56,13 +61,48 @@ def all_stats() -> dict[int, Stat]:
     return found
 
 
+@frozen
+class Memory:
+    """Octets."""
+
+    #: What is in memory of each process, added up: what processes share is counted for each of them.
+    rss: int
+    #: The same, but of what is shared each process has its part.
+    pss: int
+
+
+#: Where nobody has looked.
+NO_MEMORY: Final = Memory(0, 0)
+
+
+def memory_of(pids: Iterable[int]) -> Memory:
+    """Of all of these together. One that has ended meanwhile has none."""
+    rss = pss = 0
+    for pid in pids:
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found = dict(_kibibytes(rollup))
+        rss += found.get("Rss", 0) * 1024
+        pss += found.get("Pss", 0) * 1024
+    return Memory(rss, pss)
+
+
 def memory(pid: int) -> int:
     """Octets of a process: its proportional set, in which each page counts that it does not share."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    found = dict(_kibibytes(Path(f"/proc/{pid}/smaps_rollup").read_text()))
+    if "Pss" not in found:
+        raise OSError("the kernel does not tell how much memory a process has")
+    return found["Pss"] * 1024
+
+
+def _kibibytes(rollup: str) -> Iterable[tuple[str, int]]:
+    """What `/proc/PID/smaps_rollup` says."""
+    for line in rollup.splitlines():
         name, _, rest = line.partition(":")
-        if name == "Pss":
-            return int(rest.split()[0]) * 1024
-    raise OSError("the kernel does not tell how much memory a process has")
+        if rest.endswith(" kB"):
+            yield name, int(rest.split()[0])
 
 
 def raise_file_limit(needed: int) -> None:

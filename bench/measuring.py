@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from bench.machine import all_stats
 from bench.report import Result, Run, Series
@@ -28,38 +28,55 @@ _AFTERWARDS: Final = 0.3
 class Bench:
     """What all runs share."""
 
-    sink: Sink
+    #: Where the mail of each server goes, by its name.
+    sinks: Mapping[str, Sink]
     extent: Extent
     #: Whether the load is our own, and not smtp-source's.
     own: bool
     say: Callable[[str], object]
+    #: Why a server is not measured any more, by its name: after a failure its figures would mean nothing.
+    broken: dict[str, str] = field(factory=dict)
 
-    def results(self, servers: Sequence[Measured]) -> Iterator[Result]:
-        """Each scenario in turn."""
-        for scenario in self.extent.scenarios:
-            yield self._result(scenario, servers)
-
-    def _result(self, scenario: Scenario, servers: Sequence[Measured]) -> Result:
-        pairs = [(server, route) for route in scenario.routes for server in servers if route in server.routes]
-        counts = []
-        for server, route in pairs:
-            tried = min(_TRIAL, self.extent.most)
-            trial = self.run(server, route, scenario.load, tried)
-            counts.append(enough(self.extent, tried, trial.finished))
+    def result(self, scenario: Scenario, servers: Sequence[Measured]) -> Result:
+        """A load on each server for each route that it has."""
+        pairs = [
+            *((server, route) for route in scenario.routes for server in servers if route in server.routes),
+            *((server, Route.DISCARD) for server in servers if server.always and Route.DISCARD not in scenario.routes),
+        ]
+        counts = [self._count(server, route, scenario.load) for server, route in pairs]
         runs: list[list[Run]] = [[] for _ in pairs]
         for number in range(self.extent.rounds):
             turns = list(enumerate(pairs))
             # Who follows whom should not matter, so it is different each time.
             for at, (server, route) in turns if number % 2 == 0 else reversed(turns):
                 self.say(f"{scenario.load}, round {number + 1}: {server.name} -> {route.value}, {counts[at]} messages")
-                runs[at].append(self.run(server, route, scenario.load, counts[at]))
-        return Result(
-            scenario.load,
-            tuple(
-                Series(server.name, route, server.durable[route], tuple(of_it))
-                for (server, route), of_it in zip(pairs, runs, strict=True)
-            ),
-        )
+                if run := self._tried(server, route, scenario.load, counts[at]):
+                    runs[at].append(run)
+        for server in servers:
+            if Route.HOLD in scenario.routes and Route.HOLD in server.routes and server.name not in self.broken:
+                server.forget()
+        found = zip(pairs, runs, strict=True)
+        return Result(scenario.load, tuple(self._series(server, route, of_it) for (server, route), of_it in found))
+
+    def _count(self, server: Measured, route: Route, load: Load) -> int:
+        """How many messages a run has, by a short one which makes the server warm, too."""
+        tried = min(max(_TRIAL, load.sessions), self.extent.most)
+        trial = self._tried(server, route, load, tried)
+        return enough(self.extent, tried, trial.finished, load.sessions) if trial else 0
+
+    def _series(self, server: Measured, route: Route, runs: Sequence[Run]) -> Series:
+        failed = self.broken.get(server.name, "")
+        return Series(server.name, route, server.durable[route], () if failed else tuple(runs), failed)
+
+    def _tried(self, server: Measured, route: Route, load: Load, messages: int) -> Run | None:
+        """A run, if the server is well, and stays so."""
+        if server.name in self.broken:
+            return None
+        try:
+            return self.run(server, route, load, messages)
+        except (AssertionError, OSError, KeyError, subprocess.SubprocessError) as problem:
+            self.broken[server.name] = f"{load}, {route.value}: {problem}"
+            return None
 
     def run(self, server: Measured, route: Route, load: Load, messages: int) -> Run:
         """One load on one server, from its first connection until its last message is where it has to be."""
@@ -73,21 +90,22 @@ class Bench:
             patience=60 + messages / 50,
         )
         # Nothing is waited for where nothing is carried away.
-        finished = accepted if route is Route.DISCARD else time.monotonic() - begun
+        away = route in (Route.SINK, Route.MAILDIR)
+        finished = time.monotonic() - begun if away else accepted
         time.sleep(_AFTERWARDS)
-        spent = server.cpu(all_stats()) - cpu
-        duplicates = 0 if route is Route.DISCARD else arrivals() - before - messages
-        return Run(messages, accepted, finished, spent, duplicates)
+        stats = all_stats()
+        spent, memory = server.cpu(stats) - cpu, server.memory(stats)
+        return Run(messages, accepted, finished, spent, arrivals() - before - messages if away else 0, memory)
 
     def _arrivals(self, server: Measured, route: Route) -> Callable[[], int]:
         """How many messages have come so far to where this route leads."""
         match route:
             case Route.SINK:
-                return lambda: self.sink.count
+                return lambda: self.sinks[server.name].count
             case Route.MAILDIR:
                 clear(server.maildir)
                 return lambda: delivered(server.maildir)
-            case Route.DISCARD:
+            case Route.HOLD | Route.DISCARD:
                 endless = iter((0, 2**62))
                 return lambda: next(endless, 2**62)
 

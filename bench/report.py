@@ -1,14 +1,15 @@
-"""From runs to what is said of them. Nothing here measures anything."""
+"""From runs to figures. Nothing here measures anything, and nothing is laid out: `bench.page` does that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from bench.scenarios import Load, Route
+from bench.machine import NO_MEMORY, Memory
+from bench.scenarios import Durability, Load, Route
 from bench.trees import OURS
 
 
@@ -25,6 +26,8 @@ class Run:
     cpu: float
     #: Messages that arrived more than once.
     duplicates: int = 0
+    #: Of all processes of the server, when all was done.
+    memory: Memory = NO_MEMORY
 
     @property
     def accepted_rate(self) -> float:
@@ -51,8 +54,11 @@ class Series:
 
     server: str
     route: Route
-    durable: bool
+    durable: Durability
+    #: None if it has failed.
     runs: tuple[Run, ...]
+    #: Why it has.
+    failed: str = ""
 
     def of(self, figure: Figure) -> float:
         """The median of the rounds."""
@@ -67,6 +73,19 @@ class Series:
     @property
     def duplicates(self) -> int:
         return sum(run.duplicates for run in self.runs)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is the relay of this tree, with however many workers."""
+        return self.server == OURS.name or self.server.startswith(f"{OURS.name}, ")
+
+    @property
+    def memory(self) -> Memory:
+        """The median of the rounds."""
+        rss, pss = (
+            median(sizes) for sizes in zip(*((run.memory.rss, run.memory.pss) for run in self.runs), strict=True)
+        )
+        return Memory(round(rss), round(pss))
 
 
 @frozen
@@ -88,42 +107,39 @@ def ratio(one: Series, other: Series, figure: Figure) -> float | None:
     return median(ours / theirs for ours, theirs in pairs) if all(theirs for _, theirs in pairs) else None
 
 
-_HEAD: Final = f"{'':<24}{'accepted/s':>12}{'finished/s':>12}{'CPU ms each':>13}{'spread':>8}  durable at 250"
+@frozen
+class Comparison:
+    """Ours with one of the others': how many times theirs ours is."""
+
+    ours: Series
+    theirs: Series
+
+    @property
+    def accepted(self) -> float | None:
+        return ratio(self.ours, self.theirs, accepted_rate)
+
+    @property
+    def finished(self) -> float | None:
+        return ratio(self.ours, self.theirs, finished_rate)
+
+    @property
+    def cpu(self) -> float | None:
+        return ratio(self.ours, self.theirs, cpu_each)
+
+    @property
+    def fair(self) -> bool:
+        """Whether both 250s are worth the same."""
+        return self.ours.durable is self.theirs.durable
 
 
-def text(results: Iterable[Result]) -> str:
-    """For people."""
-    return "\n\n".join("\n".join(_lines(result)) for result in results)
-
-
-def _lines(result: Result) -> Iterable[str]:
-    yield str(result.load)
-    yield _HEAD
-    for series in result.series:
-        rates = f"{series.of(_accepted):12,.0f}{series.of(_finished):12,.0f}{series.of(_cpu):13.3f}"
-        spread = f"{series.spread:8.0%}" if len(series.runs) > 1 else f"{'':8}"
-        durable = "yes" if series.durable else "no"
-        twice = f", {series.duplicates} messages came twice" if series.duplicates else ""
-        yield f"{_name(series):<24}{rates}{spread}  {durable}{twice}"
-    yield from map(_sentence, comparisons(result))
-
-
-def _sentence(comparison: Mapping[str, Any]) -> str:
-    figures = [
-        f"{'?' if (times := comparison[figure]) is None else f'{times:.2f}'} {word}"
-        for figure, word in (("accepted", "accepted"), ("finished", "finished"), ("cpu", "CPU each"))
-    ]
-    unfair = "" if comparison["fair"] else " (the other keeps nothing)"
-    return f"  {comparison['ours']} : {comparison['theirs']} = {', '.join(figures)}{unfair}"
-
-
-def comparisons(result: Result) -> list[dict[str, Any]]:
+def comparisons(result: Result) -> list[Comparison]:
     """Ours with each of the others': with the same route where they have it, or with what they have."""
-    ours = [series for series in result.series if series.server == OURS.name]
-    others = [series for series in result.series if series.server != OURS.name]
+    done = [series for series in result.series if not series.failed]
+    ours = [series for series in done if series.ours]
+    others = [series for series in done if not series.ours]
     has = {(series.server, series.route) for series in others}
     return [
-        _comparison(one, other)
+        Comparison(one, other)
         for one in ours
         for other in others
         if _comparable(one.route, other.route, (other.server, one.route) in has)
@@ -131,44 +147,42 @@ def comparisons(result: Result) -> list[dict[str, Any]]:
 
 
 def _comparable(ours: Route, theirs: Route, has_ours: bool) -> bool:
-    return ours is theirs or (ours is Route.SINK and theirs is Route.DISCARD and not has_ours)
+    return ours is theirs or (ours in (Route.SINK, Route.HOLD) and theirs is Route.DISCARD and not has_ours)
 
 
-def _comparison(one: Series, other: Series) -> dict[str, Any]:
-    return {
-        "ours": _name(one),
-        "theirs": _name(other),
-        "accepted": ratio(one, other, _accepted),
-        "finished": ratio(one, other, _finished),
-        "cpu": ratio(one, other, _cpu),
-        "fair": one.durable == other.durable,
-    }
-
-
-def as_json(results: Sequence[Result], machine: Mapping[str, Any], servers: Mapping[str, str]) -> dict[str, Any]:
-    """For programs: every run, and what the text says of them."""
-    return {
-        "machine": dict(machine),
-        "servers": dict(servers),
-        "results": [
-            {
-                "load": {"size": result.load.size, "sessions": result.load.sessions, "reuse": result.load.reuse},
-                "series": [_series(series) for series in result.series],
-                "comparisons": comparisons(result),
-            }
-            for result in results
-        ],
-    }
+def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """For programs: every run, and what is said of them."""
+    return [
+        {
+            "load": {"size": result.load.size, "sessions": result.load.sessions, "reuse": result.load.reuse},
+            "series": [_series(series) for series in result.series],
+            "comparisons": [
+                {
+                    "ours": name(one.ours),
+                    "theirs": name(one.theirs),
+                    "accepted": one.accepted,
+                    "finished": one.finished,
+                    "cpu": one.cpu,
+                    "fair": one.fair,
+                }
+                for one in comparisons(result)
+            ],
+        }
+        for result in results
+    ]
 
 
 def _series(series: Series) -> dict[str, Any]:
+    told = {"server": series.server, "route": series.route.value, "durable": series.durable.value}
+    if series.failed:
+        return {**told, "failed": series.failed}
     return {
-        "server": series.server,
-        "route": series.route.value,
-        "durable": series.durable,
-        "accepted_rate": series.of(_accepted),
-        "finished_rate": series.of(_finished),
-        "cpu_ms_each": series.of(_cpu),
+        **told,
+        "accepted_rate": series.of(accepted_rate),
+        "finished_rate": series.of(finished_rate),
+        "cpu_ms_each": series.of(cpu_each),
+        "rss": series.memory.rss,
+        "pss": series.memory.pss,
         "spread": series.spread,
         "runs": [
             {
@@ -177,23 +191,25 @@ def _series(series: Series) -> dict[str, Any]:
                 "finished_s": run.finished,
                 "cpu_s": run.cpu,
                 "duplicates": run.duplicates,
+                "rss": run.memory.rss,
+                "pss": run.memory.pss,
             }
             for run in series.runs
         ],
     }
 
 
-def _name(series: Series) -> str:
+def name(series: Series) -> str:
     return f"{series.server} -> {series.route.value}"
 
 
-def _accepted(run: Run) -> float:
+def accepted_rate(run: Run) -> float:
     return run.accepted_rate
 
 
-def _finished(run: Run) -> float:
+def finished_rate(run: Run) -> float:
     return run.finished_rate
 
 
-def _cpu(run: Run) -> float:
+def cpu_each(run: Run) -> float:
     return run.cpu_each

@@ -1,10 +1,11 @@
-"""The servers that are measured, each in a process of its own, with a configuration that the report can show."""
+"""The relay and Postfix, each with a configuration that the report shows; what all servers have; and the sink."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -12,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from bench.machine import Stat, used
-from bench.scenarios import Route
-from bench.trees import HERE, OURS, Tree
+from bench.machine import Memory, Stat, family, memory_of, used
+from bench.scenarios import Durability, Route
+from bench.trees import HERE, OURS, Tree, revision
 from relay.net.tls_selfmade import own_certificate
-from tests.interop.peers import Server, free_port
+from tests.interop.peers import Server, free_port, run
 from tests.interop.postfix import Postfix
 
 
@@ -24,8 +25,10 @@ class Measured(ABC):
     """A server that runs, until `stop`."""
 
     name: str
-    #: Whether its 250 means that the message survives a power cut, by route.
-    durable: ClassVar[Mapping[Route, bool]]
+    #: What its 250 is worth, by route.
+    durable: ClassVar[Mapping[Route, Durability]]
+    #: Whether it is measured with every load, and not only where one of its routes is.
+    always: ClassVar = False
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -34,6 +37,11 @@ class Measured(ABC):
     @property
     def routes(self) -> frozenset[Route]:
         return frozenset(self.durable)
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Which one it is."""
 
     @property
     @abstractmethod
@@ -46,9 +54,9 @@ class Measured(ABC):
         """What a reader of the figures has to know of how it runs."""
 
     @property
-    @abstractmethod
     def maildir(self) -> Path:
         """Where its mail for `Route.MAILDIR` goes."""
+        raise NotImplementedError(f"{self.name} has no mailboxes")
 
     def recipient(self, route: Route) -> str:
         return f"all@{route.domain}"
@@ -56,6 +64,13 @@ class Measured(ABC):
     def cpu(self, stats: Mapping[int, Stat]) -> float:
         """Seconds that all its processes have used."""
         return used(stats, self.roots)
+
+    def memory(self, stats: Mapping[int, Stat]) -> Memory:
+        """Of all its processes."""
+        return memory_of(family(stats, self.roots))
+
+    def forget(self) -> None:  # noqa: B027  # most servers hold nothing
+        """Remove what is held: otherwise a disk would be full of it at last."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -80,6 +95,9 @@ directory = "mail"
 [[policy]]
 use = "discard"
 when = {{ recipient = ["discard.test"] }}
+[[policy]]
+use = "quarantine"
+when = {{ recipient = ["hold.test"] }}
 [[policy]]
 use = "forward"
 when = {{ client = ["127.0.0.1"] }}
@@ -119,13 +137,25 @@ class RelayProcess:
 class Relay(Measured):
     """The relay of this tree, or of another one."""
 
-    durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True, Route.DISCARD: False}
+    durable: ClassVar = {
+        Route.SINK: Durability.YES,
+        Route.MAILDIR: Durability.YES,
+        Route.HOLD: Durability.YES,
+        Route.DISCARD: Durability.NO,
+    }
 
-    def __init__(self, folder: Path, sink: int, tree: Tree = OURS) -> None:
+    def __init__(self, folder: Path, sink: int, tree: Tree = OURS, workers: int = 1) -> None:
         super().__init__(folder, free_port())
-        self.name = tree.name
+        self.name = tree.name if workers == 1 else f"{tree.name}, {workers} workers"
+        self._tree = tree.path
         self._text = _RELAY.format(port=self.port, sink=sink)
+        if workers != 1:
+            self._text += f"[process]\nworkers = {workers}\n"
         self._process = RelayProcess(folder, self._text, self.port, tree.path)
+
+    @property
+    def version(self) -> str:
+        return revision(self._tree)
 
     @property
     def roots(self) -> list[int]:
@@ -139,48 +169,31 @@ class Relay(Measured):
     def maildir(self) -> Path:
         return self.folder / "mail/all"
 
+    def forget(self) -> None:
+        relayctl = Path(sys.executable).with_name("relayctl")
+        words = ("queue", "delete", "--state", "held", "--yes", "--socket", str(self.folder / "control.sock"))
+        environ = {**os.environ, "PYTHONPATH": str(self._tree)}
+        # Status 1: there was none.
+        ran = subprocess.run(
+            [sys.executable, relayctl, *words], env=environ, capture_output=True, text=True, timeout=300, check=False
+        )
+        if ran.returncode not in (0, 1):
+            raise AssertionError(f"what was held is still there: {ran.stdout}{ran.stderr}")
+
     def stop(self) -> None:
         self._process.stop()
-
-
-class Aiosmtpd(Measured):
-    """Python's usual answer: it takes mail, and there is nothing behind it."""
-
-    name = "aiosmtpd"
-    durable: ClassVar = {Route.DISCARD: False}
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, free_port())
-        environ = {"PYTHONPATH": str(HERE)}
-        command = (sys.executable, "-m", "bench.discarding", str(self.port))
-        self._server = Server(folder / "log", *command, environ=environ)
-        self._server.wait_for(("127.0.0.1", self.port))
-
-    @property
-    def roots(self) -> list[int]:
-        return [self._server.pid]
-
-    @property
-    def configuration(self) -> str:
-        return "one process; its handler answers 250 and keeps nothing (bench/discarding.py)"
-
-    @property
-    def maildir(self) -> Path:
-        raise NotImplementedError("aiosmtpd has no mailboxes")
-
-    def stop(self) -> None:
-        self._server.stop()
 
 
 #: Beside what tests/interop/postfix.py says of it.
 _POSTFIX: Final = {
     # Or it slows its clients down when the queue manager has much to do.
     "in_flow_delay": "0",
-    # A hundred sessions, and each may have a process.
-    "default_process_limit": "200",
+    # Five hundred sessions, and each may have a process.
+    "default_process_limit": "600",
     "smtpd_peername_lookup": "no",
     "virtual_mailbox_domains": Route.MAILDIR.domain,
-    "transport_maps": f"inline:{{{Route.DISCARD.domain}=discard:}}",
+    # What is held has been synced, and waits for the operator.
+    "smtpd_recipient_restrictions": f"check_recipient_access inline:{{{Route.HOLD.domain}=HOLD}}, permit_mynetworks",
 }
 
 
@@ -188,13 +201,12 @@ class PostfixServer(Measured):
     """Postfix as Debian builds it; its queue is durable when it says 250."""
 
     name = "postfix"
-    durable: ClassVar = {Route.SINK: True, Route.MAILDIR: True}
+    durable: ClassVar = {Route.SINK: Durability.YES, Route.MAILDIR: Durability.YES, Route.HOLD: Durability.YES}
 
     def __init__(self, folder: Path, sink: int) -> None:
         super().__init__(folder, free_port())
         settings = {**_POSTFIX, "relayhost": f"[127.0.0.1]:{sink}"}
         self._postfix = Postfix.start(folder, self.port, settings)
-        self._configuration = "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     @staticmethod
     def why_not() -> str:
@@ -204,16 +216,23 @@ class PostfixServer(Measured):
         return "" if os.geteuid() == 0 else "only root can start Postfix"
 
     @property
+    def version(self) -> str:
+        return run("postconf", "-c", self.folder / "etc", "-h", "mail_version").decode().strip()
+
+    @property
     def roots(self) -> list[int]:
         return [self._postfix.master]
 
     @property
     def configuration(self) -> str:
-        return f"tests/interop/postfix.py, and\n{self._configuration}"
+        return "".join(f"--- {name}\n{(self.folder / 'etc' / name).read_text()}" for name in ("main.cf", "master.cf"))
 
     @property
     def maildir(self) -> Path:
         return self.folder / "box/all"
+
+    def forget(self) -> None:
+        run("postsuper", "-c", str(self.folder / "etc"), "-d", "ALL", "hold")
 
     def stop(self) -> None:
         self._postfix.stop()
@@ -223,6 +242,7 @@ class Sink:
     """Where mail goes, and is counted: Postfix's smtp-sink, or our own."""
 
     def __init__(self, folder: Path, *, own: bool) -> None:
+        self.folder = folder
         self.port = free_port()
         self._counter = folder / "counter"
         if own or not _is_installed("smtp-sink"):
@@ -234,6 +254,10 @@ class Sink:
             command = ("smtp-sink", "-c", *user, f"127.0.0.1:{self.port}", "1024")
         self._server = Server(self._counter, *command, environ={"PYTHONPATH": str(HERE)})
         self._server.wait_for(("127.0.0.1", self.port))
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
 
     @property
     def count(self) -> int:

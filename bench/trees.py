@@ -26,6 +26,17 @@ class Tree:
 OURS: Final = Tree(HERE, "relay")
 
 
+def revision(path: Path) -> str:
+    """Which commit a tree's relay is, and whether there is more in it. "unknown" where git does not know."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=path, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("rev-parse", "--short=7", "HEAD")
+    changed = git("status", "--porcelain", "--", "relay", "bench", "twisted")
+    return f"{commit or 'unknown'}{', with changes' if changed else ''}"
+
+
 @contextmanager
 def checked_out(revision: str, folder: Path, repository: Path = HERE) -> Iterator[Tree]:
     """A revision in a folder of its own, which is removed in the end. `ValueError` if git has none of this name."""

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,15 +17,18 @@ from bench.handshakes import Compared, Kind, Shaken
 from bench.idle import MB, Crowd
 from bench.machine import Stat, parsed, raise_file_limit, used
 from bench.queue import Queue, missed
-from bench.report import Result, Run, Series, as_json, comparisons, ratio, text
-from bench.scenarios import FULL, Load, Route, enough
+from bench.report import Result, Run, Series, as_json, comparisons, name, ratio
+from bench.scenarios import CELLS, KIB, MIB, USUALLY, Durability, Load, Route, cross, enough
 from bench.servers import Sink
 from bench.trees import checked_out
 
 LOAD = Load(1024, 10, reuse=True)
 
 
-def series(server: str, *runs: Run, route: Route = Route.SINK, durable: bool = True) -> Series:
+YES, HALF, NO = Durability.YES, Durability.HALF, Durability.NO
+
+
+def series(server: str, *runs: Run, route: Route = Route.SINK, durable: Durability = YES) -> Series:
     return Series(server, route, durable, runs)
 
 
@@ -70,13 +72,13 @@ class ReportTests(SynchronousTestCase):
         (
             series("relay", Run(1000, 1.0, 2.0, 0.5), Run(1000, 1.0, 2.0, 0.5, duplicates=3)),
             series("postfix", Run(100, 1.0, 1.0, 0.2), Run(100, 1.0, 1.0, 0.2)),
-            series("relay", *[Run(1000, 0.5, 0.5, 0.1)] * 2, route=Route.DISCARD, durable=False),
-            series("aiosmtpd", *[Run(1000, 1.0, 1.0, 0.2)] * 2, route=Route.DISCARD, durable=False),
+            series("relay", *[Run(1000, 0.5, 0.5, 0.1)] * 2, route=Route.DISCARD, durable=NO),
+            series("aiosmtpd", *[Run(1000, 1.0, 1.0, 0.2)] * 2, route=Route.DISCARD, durable=NO),
         ),
     )
 
     def test_like_is_compared_with_like_and_what_is_not_is_said_to_be_unlike(self) -> None:
-        said = [(each["ours"], each["theirs"], each["finished"], each["fair"]) for each in comparisons(self.result)]
+        said = [(name(each.ours), name(each.theirs), each.finished, each.fair) for each in comparisons(self.result)]
         self.assertEqual(
             said,
             [
@@ -91,34 +93,70 @@ class ReportTests(SynchronousTestCase):
         routes = (Route.SINK, Route.DISCARD)
         before = [series("relay@1234567", *runs, route=route) for route in routes]
         now = [series("relay", *runs, route=route) for route in routes]
-        said = [(each["ours"], each["theirs"]) for each in comparisons(Result(LOAD, (*now, *before)))]
+        said = [(name(each.ours), name(each.theirs)) for each in comparisons(Result(LOAD, (*now, *before)))]
         self.assertEqual(
             said,
             [("relay -> sink", "relay@1234567 -> sink"), ("relay -> discard", "relay@1234567 -> discard")],
         )
 
-    def test_the_text_shows_each_series_and_each_comparison(self) -> None:
-        said = text([self.result])
-        self.assertIn("1 KiB, 10 sessions, reused connections\n", said)
-        self.assertRegex(said, r"(?m)^relay -> sink +1,000 +500 +0\.500 +0%  yes, 3 messages came twice$")
-        self.assertRegex(said, r"(?m)^aiosmtpd -> discard +1,000 +1,000 +0\.200 +0%  no$")
-        self.assertIn("relay -> sink : postfix -> sink = 10.00 accepted, 5.00 finished, 0.25 CPU each\n", said)
-        self.assertRegex(said, r"relay -> sink : aiosmtpd -> discard = .* \(the other keeps nothing\)")
+    def test_what_is_accepted_and_held_is_compared_with_what_keeps_nothing_only_where_the_other_cannot_hold(
+        self,
+    ) -> None:
+        runs = [Run(1000, 1.0, 1.0, 0.5)]
+        held = [series(who, *runs, route=Route.HOLD) for who in ("relay", "postfix")]
+        thrown = [series(who, *runs, route=Route.DISCARD, durable=NO) for who in ("postfix", "aiosmtpd")]
+        said = [(name(each.theirs), each.fair) for each in comparisons(Result(LOAD, (*held, *thrown)))]
+        self.assertEqual(said, [("postfix -> hold", True), ("aiosmtpd -> discard", False)])
+
+    def test_more_workers_are_ours_too_and_compared_with_the_others_but_not_with_one(self) -> None:
+        runs = [Run(1000, 1.0, 1.0, 0.5)]
+        of_all = tuple(series(who, *runs) for who in ("relay", "relay, 2 workers", "postfix"))
+        said = [(name(each.ours), name(each.theirs)) for each in comparisons(Result(LOAD, of_all))]
+        self.assertEqual(said, [("relay -> sink", "postfix -> sink"), ("relay, 2 workers -> sink", "postfix -> sink")])
+
+    def test_what_has_failed_is_compared_with_nothing(self) -> None:
+        ours = series("relay", Run(1000, 1.0, 1.0, 0.5))
+        failed = Series("postfix", Route.SINK, YES, (), "it has lost messages")
+        self.assertEqual(comparisons(Result(LOAD, (ours, failed))), [])
 
     def test_the_json_has_every_run(self) -> None:
-        shown: dict[str, Any] = json.loads(json.dumps(as_json([self.result], {"cores": 2}, {"relay": "..."})))
-        [result] = shown["results"]
+        [result] = json.loads(json.dumps(as_json([self.result])))
         self.assertEqual(result["load"], {"size": 1024, "sessions": 10, "reuse": True})
         self.assertEqual([len(each["runs"]) for each in result["series"]], [2, 2, 2, 2])
         self.assertEqual(result["series"][0]["finished_rate"], 500.0)
+        self.assertEqual(result["series"][0]["durable"], "yes")
         self.assertEqual(len(result["comparisons"]), 3)
+
+    def test_the_json_says_why_something_has_failed(self) -> None:
+        failed = Series("haraka", Route.SINK, HALF, (), "it has ended")
+        [result] = as_json([Result(LOAD, (failed,))])
+        self.assertEqual(
+            result["series"], [{"server": "haraka", "route": "sink", "durable": "half", "failed": "it has ended"}]
+        )
 
 
 class ExtentTests(SynchronousTestCase):
     def test_a_run_has_as_many_messages_as_the_time_is_meant_for_within_bounds(self) -> None:
-        self.assertEqual(enough(FULL, tried=100, seconds=0.1), 3000)
-        self.assertEqual(enough(FULL, tried=100, seconds=0.001), FULL.most)
-        self.assertEqual(enough(FULL, tried=100, seconds=100.0), FULL.least)
+        self.assertEqual(enough(USUALLY, tried=100, seconds=0.1), 1000 * USUALLY.seconds)
+        self.assertEqual(enough(USUALLY, tried=100, seconds=0.001), USUALLY.most)
+        self.assertEqual(enough(USUALLY, tried=100, seconds=100.0), USUALLY.least)
+
+    def test_each_session_has_a_message(self) -> None:
+        self.assertEqual(enough(USUALLY, tried=100, seconds=10.0, sessions=500), 500)
+
+    def test_the_whole_cross_has_every_size_number_of_sessions_kind_of_connection_and_route_once(self) -> None:
+        done = [(each.load, route) for each in (*CELLS, *cross()) for route in each.routes]
+        self.assertEqual(len(done), len(set(done)))
+        self.assertEqual(
+            set(done),
+            {
+                (Load(size, sessions, reuse), route)
+                for size in (KIB, 10 * KIB, MIB)
+                for sessions in (1, 10, 100, 500)
+                for reuse in (False, True)
+                for route in Route
+            },
+        )
 
 
 def shaken(handshakes: int, seconds: float, resumed: int = 0) -> Shaken:

@@ -1,7 +1,9 @@
 """
 aiosmtpd with a handler that throws everything away: what taking mail costs there.
 
-    python -m bench.discarding PORT
+    python -m bench.peers.aiosmtpd_server PORT
+
+It imports nothing of ours, so that its memory is its own.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ class Discard:
         return "250 2.0.0 taken"
 
 
-async def main(port: int) -> None:
+async def serve(port: int) -> None:
+    """Until it is ended by a signal."""
     handler = Discard()
     server = await asyncio.get_running_loop().create_server(
         lambda: SMTP(handler, hostname="aiosmtpd.test"), "127.0.0.1", port, backlog=1024
@@ -29,4 +32,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1])))
