@@ -101,6 +101,20 @@ class MemoryStore:
     def scoped(self, name: str) -> IStore:
         return Part(self, name)
 
+    # For those who keep several stores alike.
+
+    def all_keys(self) -> Sequence[str]:
+        """Those whose time is over, too."""
+        return list(self._entries)
+
+    def left(self, key: str) -> tuple[str, float] | None:
+        """The value, and for how many seconds more it is kept; `None` if there is none or its time is over."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        seconds = entry[1] - self._now()
+        return (entry[0], seconds) if seconds > 0 else None
+
     # Ours.
 
     def _keep(self, key: str, value: str, until: float) -> None:
