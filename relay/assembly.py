@@ -74,6 +74,7 @@ from relay.net.doorway import Doorway
 from relay.net.fetching import Fetching
 from relay.net.listener import SmtpServerFactory
 from relay.net.logins import Logins
+from relay.net.tallies import Tallies
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
@@ -122,6 +123,8 @@ class Surroundings:
     history: IHistory | None = None
     #: Takes calls from other threads; `None`: there are none, and policies that block do so where they are.
     reactor: IReactorFromThreads | None = None
+    #: What other processes of this relay have counted; `None`: there are none.
+    tallies: Tallies | None = None
 
 
 @frozen
@@ -266,8 +269,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     conduct = _conduct(settings, surroundings, policies, file)
     permanent = Permanent(
         _dispatcher(settings, surroundings, conduct),
-        Admission(settings.limits, settings.trusted, clock),
-        Limiter(clock, failure_limits(settings.limits)),
+        Admission(settings.limits, settings.trusted, clock, surroundings.tallies),
+        Limiter(clock, failure_limits(settings.limits), surroundings.tallies),
         Turnstile(settings.limits.waiting_commits),
         observers,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -31,10 +31,10 @@ from relay.assembly import Relay, Surroundings, answers_for_control, assemble, h
 from relay.authentication import UserSource
 from relay.config.addresses import Unix
 from relay.config.errors import ConfigurationError, Problem
-from relay.config.file import settings_of
 from relay.config.settings import Settings
 from relay.config.units import DAY
 from relay.control.api import Desk, site
+from relay.control.reloading import Reloaded
 from relay.delivery.pauses import Pauses
 from relay.delivery.suppression import Suppressions
 from relay.encryption import Encryption
@@ -66,7 +66,6 @@ from relay.outset import (
     tell_where,
 )
 from relay.policy.culprit import culprit
-from relay.policy.registry import names, option_model
 from relay.reloading import Reloading, Source
 from relay.spool.errors import SpoolUnusable
 from relay.spool.memory import MemorySpool
@@ -85,15 +84,6 @@ PATIENCE: Final = 5.0
 _OWN_FILES: Final = 200
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
-
-
-def from_file(path: str, reactor: Any) -> IService:
-    """
-    The service that the configuration file at `path` describes.
-
-    Raises `ConfigurationError` with all that is wrong with it. Nothing has been touched by then.
-    """
-    return make_service(settings_of(path, option_model, names), reactor, file=path)
 
 
 class Part(Protocol):
@@ -201,6 +191,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str, part: Part | No
             store=mine.store(settings, clock, reactor),
             apart=lambda work: threads.run(lambda _stop: work()),
             reactor=reactor,
+            tallies=mine.tallies,
         ),
         file=file,
     )
@@ -319,6 +310,14 @@ class RelayService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._ending = True
         return Deferred.fromCoroutine(self._end())
+
+    def reread(self) -> None:
+        """Use the certificates as they are now."""
+        self._reloading.encryption.reread(aloud=True)
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again, and say what has come of it."""
+        return await self._reloading()
 
     # Beginning.
 

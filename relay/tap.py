@@ -41,7 +41,7 @@ def makeService(options: Options) -> IService:
     reactor = install_monotonic_reactor()  # before anything below can import the stock one
 
     from relay.config.errors import ConfigurationError
-    from relay.service import from_file
+    from relay.parent import from_file
 
     try:
         return from_file(options["config"], reactor)

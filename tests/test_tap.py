@@ -16,7 +16,7 @@ from relay import tap
 from relay.config.errors import ConfigurationError, Problem
 from relay.net import reactor as reactor_module
 
-#: Puts a service into `relay.service` that says which reactor it was given, and stops it.
+#: Puts a service into `relay.parent` that says which reactor it was given, and stops it.
 SAYS_ITS_REACTOR = """
 import sys, types
 from twisted.application.service import Service
@@ -30,8 +30,8 @@ class SaysItsReactor(Service):
         self.reactor.callWhenRunning(self.reactor.stop)
         sys.__stderr__.write(f"{self.path} on {type(reactor).__name__}\\n")
 
-sys.modules["relay.service"] = types.ModuleType("relay.service")
-sys.modules["relay.service"].from_file = SaysItsReactor
+sys.modules["relay.parent"] = types.ModuleType("relay.parent")
+sys.modules["relay.parent"].from_file = SaysItsReactor
 """
 
 
@@ -58,7 +58,7 @@ class OptionsTests(SynchronousTestCase):
             """
 import sys, relay.tap
 relay.tap.Options()
-heavy = {"twisted.internet.reactor", "relay.service", "relay.interfaces", "pydantic", "dns"}
+heavy = {"twisted.internet.reactor", "relay.parent", "relay.interfaces", "pydantic", "dns"}
 sys.stderr.write(" ".join(heavy & set(sys.modules)))
             """
         )
@@ -75,10 +75,10 @@ class MakeServiceTests(SynchronousTestCase):
         self.options.parseOptions(["-c", "etc/some.toml"])
 
     def make(self, from_file: Any) -> Any:
-        """`makeService`, with `from_file` standing in for the one of `relay.service`."""
-        service = types.ModuleType("relay.service")
+        """`makeService`, with `from_file` standing in for the one of `relay.parent`."""
+        service = types.ModuleType("relay.parent")
         service.from_file = from_file  # type: ignore[attr-defined]
-        self.patch_module("relay.service", service)
+        self.patch_module("relay.parent", service)
         return tap.makeService(self.options)
 
     def patch_module(self, name: str, module: types.ModuleType) -> None:

@@ -26,22 +26,27 @@ def settings_of(
     Raises `ConfigurationError`, also if the file cannot be read. Nothing else is looked at: whether a directory
     is there and a port is free is seen when the relay starts.
     """
-    try:
-        octets = Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigurationError([Problem(file, None, "", f"cannot be read: {error.strerror or error}")]) from None
     return load(
-        decode(octets, file=file),
+        text_of(file),
         file=file,
         base=Path(file).resolve().parent,
         hostname=socket.gethostname(),
-        user=_user(),
+        user=user(),
         option_model=option_model,
         known=known,
     )
 
 
-def _user() -> str:
+def text_of(file: str) -> str:
+    """What stands in the file of this name. Raises `ConfigurationError`."""
+    try:
+        octets = Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError([Problem(file, None, "", f"cannot be read: {error.strerror or error}")]) from None
+    return decode(octets, file=file)
+
+
+def user() -> str:
     """Who we are, and not who the environment says: a relay makes a mailbox for this name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name

@@ -1,0 +1,190 @@
+"""
+A relay that is one worker among others.
+
+Its sockets are those of the parent, which has bound them and takes nothing from them; its log is a part of the
+parent's; what it knows together with others it says on its line; and it ends when the parent says so, or is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import asdict, define, evolve, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from zope.interface import provider
+
+from relay.assembly import Relay
+from relay.config.errors import Problem
+from relay.config.settings import Settings
+from relay.delivery.suppression import Suppressions
+from relay.interfaces import IClock, IStore
+from relay.net.disk import Disk, opened
+from relay.net.line import Line
+from relay.net.listen import inherit
+from relay.net.tallies import Tallies
+from relay.net.threads import Stop
+from relay.outset import Bound
+from relay.reloading import Checked, Source
+from relay.service import RelayService, make_service, store_of, suppressions_of
+from relay.sharing import settings_of_share
+from relay.spool.layout import Layout
+from relay.store.memory import MemoryStore
+from relay.workers.orders import LINE, LOG, ORDERS, OneLine, Orders, Reading
+from relay.workers.retirement import Retirement
+
+#: Seconds that another process gets to leave the shard: one whose parent was killed ends in good order.
+PATIENCE: Final = 20.0
+_EVERY: Final = 0.1
+
+
+def begin(reactor: Any) -> None:
+    """
+    Begin the relay that this process has orders for. Raises `ConfigurationError`; a spool that cannot be used ends the
+    process when the reactor runs.
+    """
+    orders = Orders.read(ORDERS)
+    settings = orders.settings()
+    tell_parent_the_log()
+    if settings.spool.engine != "memory":
+        wait_for_shard(settings.spool.path)
+    line = Line(lambda: reactor.callWhenRunning(_end, reactor))
+    part = Among(orders, line, reactor, _tallies(orders))
+    service = make_service(settings, reactor, file=orders.reading.file, part=part)
+    line.hear("reload", lambda body: Deferred.fromCoroutine(part.reload(service, body)))
+    line.hear("reread", lambda body: service.reread())
+    reactor.adoptStreamConnection(LINE, socket.AF_UNIX, OneLine(line))
+    os.close(LINE)
+    # Twisted would complain of a second SIGTERM.
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda number, frame: reactor.callFromThread(_end, reactor))
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    service.privilegedStartService()
+    service.startService()
+
+
+def _end(reactor: Any) -> None:
+    with suppress(ReactorNotRunning):  # it ends already
+        reactor.stop()
+
+
+def _tallies(orders: Orders) -> Tallies | None:
+    if orders.tallies is None:
+        return None
+    try:
+        return Tallies.of(orders.tallies, orders.row)
+    finally:
+        os.close(orders.tallies)
+
+
+@define
+class Given(Source):
+    """The configuration that the parent has read, and checked, for all."""
+
+    orders: Orders
+    reading: Reading = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reading = self.orders.reading
+
+    def digest(self, name: str) -> str:
+        return self.reading.digest
+
+    def check(self, name: str, stop: Stop) -> Checked:
+        return Checked()
+
+    def settings(self, name: str) -> Settings:
+        return settings_of_share(self.reading.settings(), self.orders.share)
+
+
+@frozen(eq=False)
+class Among:
+    """The part of a worker."""
+
+    orders: Orders
+    line: Line
+    reactor: Any
+    tallies: Tallies | None = None
+    source: Given = field()
+
+    @source.default
+    def _its_source(self) -> Given:
+        return Given(self.orders)
+
+    def bind(self, relay: Relay) -> Bound:
+        backlog, sockets = relay.settings.limits.backlog, self.orders.sockets
+        # Where this machine has no such address the parent has none, and a retired worker is given none.
+        return [
+            (each.settings, inherit(self.reactor, sockets[each.settings.name], each.factory, backlog=backlog))
+            for each in relay.listeners
+            if each.settings.name in sockets
+        ]
+
+    def settle(self, settings: Settings, ports: Bound) -> None:
+        """The parent has become the user already. What was handed over is in the ports."""
+        for descriptor in self.orders.sockets.values():
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def store(self, settings: Settings, clock: IClock, reactor: Any) -> IStore:
+        return store_of(settings, clock, reactor) if self.orders.share.index == 0 else MemoryStore(clock)
+
+    def suppressions(self, settings: Settings, clock: IClock) -> Suppressions | None:
+        return suppressions_of(settings, clock)
+
+    def serving(self, relay: Relay, ports: Bound, warnings: Sequence[Problem]) -> None:
+        self.line.say("ready")
+        if self.orders.share.retired:
+            Retirement(relay, lambda: self.line.say("drained")).start()
+
+    async def reload(self, service: RelayService, body: Mapping[str, Any]) -> None:
+        """The parent has read and checked another configuration. What becomes of it is told under `reloaded`."""
+        before = self.source.reading
+        self.source.reading = evolve(before, text=body["text"], digest=body["digest"])
+        said = await service.reload()
+        if not said.done:
+            self.source.reading = before
+        self.line.say("reloaded", {"number": body["number"], **asdict(said)})
+
+
+def tell_parent_the_log() -> None:
+    """From now on each event is a line of JSON on standard error (`relay.workers.orders.Process` reads it)."""
+    one_at_a_time = threading.Lock()
+
+    @provider(ILogObserver)
+    def tell(event: LogEvent) -> None:
+        level, namespace = event.get("log_level") or LogLevel.info, event.get("log_namespace") or "relay"
+        if namespace == "log_legacy" and level is LogLevel.info:
+            return  # Twisted's own, about ports, which the parent has said already
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        octets = json.dumps({"level": level.name, "namespace": namespace, "text": text}).encode() + b"\n"
+        with one_at_a_time, suppress(OSError):
+            while octets:
+                octets = octets[os.write(LOG, octets) :]
+
+    globalLogBeginner.beginLoggingTo([tell])
+
+
+def wait_for_shard(path: Path) -> None:
+    """
+    Return when no other process has this shard, or when that has lasted too long. There may be one for some seconds:
+    when the parent was killed its workers end in good order, while another parent starts already.
+    """
+    disk, lock, deadline = Disk(), str(Layout(path).lock), time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with opened(disk, lock, os.O_RDWR | os.O_NOFOLLOW) as file:
+                if disk.lock(file):
+                    return
+        except OSError:
+            return  # there is none, or the spool will say what is wrong with it
+        time.sleep(_EVERY)

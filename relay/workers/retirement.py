@@ -1,0 +1,98 @@
+"""
+The end of a shard that no worker listens for any more: when it holds nothing, it goes.
+
+Its worker finds out that it does, and ends; then the parent removes the folder, under the lock of the shard, and only
+if it finds so itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from relay.assembly import Relay
+from relay.history.database import USUAL_NAME as HISTORY
+from relay.interfaces import SpoolError
+from relay.net.disk import Disk, opened
+from relay.spool.layout import Layout
+
+#: Seconds between two looks.
+EVERY: Final = 60.0
+
+
+class Retirement:
+    """Looks from time to time whether a retired worker has anything left to do, and says so once."""
+
+    def __init__(self, relay: Relay, drained: Callable[[], object]) -> None:
+        self._relay = relay
+        self._drained = drained
+        self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self.look()))
+        self._looking.clock = relay.surroundings.clock  # type: ignore[assignment]
+
+    def start(self) -> None:
+        self._looking.start(EVERY).addErrback(lambda failure: failure.trap(SpoolError))
+
+    async def look(self) -> None:
+        given, settings = self._relay.surroundings, self._relay.settings
+        try:
+            census = await given.spool.census()
+        except SpoolError:
+            return  # the next time
+        if census.entries or (given.history is not None and remembers(settings.spool.path)):
+            return
+        self._looking.stop()
+        self._drained()
+
+
+def remembers(shard: Path) -> bool:
+    """Whether the history in this shard has anything to tell, as far as can be known."""
+    return _any_in(shard / HISTORY, "lives")
+
+
+def remove(shard: Path, *, history: bool) -> bool:
+    """
+    Remove this shard unless somebody has it, or it holds mail, or a `history` that counts. Called in a thread; whether
+    it is gone.
+    """
+    disk, layout = Disk(), Layout(shard)
+    log = Logger(namespace="relay.parent")
+    try:
+        with opened(disk, str(layout.lock), os.O_RDWR | os.O_NOFOLLOW) as lock:
+            if not disk.lock(lock) or _any_in(layout.database, "entries") or (history and remembers(shard)):
+                return False
+            if any(files for shelf in layout.shelves for files in _names(shelf)):
+                return False
+            shutil.rmtree(shard)
+    except OSError as problem:
+        log.warn("{shard} holds nothing any more, and cannot be removed: {problem}", shard=shard, problem=str(problem))
+        return False
+    log.info("{shard} has been removed: it held nothing any more", shard=shard)
+    return True
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _any_in(database: Path, table: str) -> bool:
+    """Whether there is a row. What cannot be read may have any."""
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            found: Any = connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()  # noqa: S608
+    except sqlite3.Error:
+        return True
+    return bool(found[0])
