@@ -237,13 +237,14 @@ def _read(octets: bytes) -> tuple[list[tuple[Address, Suppressed | None]], bool]
     readable = []
     for line in lines:
         try:
-            readable.append(_read_line(json.loads(line)))
+            readable.append(read_line(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             damaged = True
     return readable, damaged
 
 
-def _read_line(line: Any) -> tuple[Address, Suppressed | None]:
+def read_line(line: Any) -> tuple[Address, Suppressed | None]:
+    """What a line of the file says. Raises all sorts of things for what is none."""
     address = parse_address(line["address"])
     if not line["until"]:
         return address, None
