@@ -10,7 +10,7 @@ SAYS := setup.cfg pyproject.toml
 # Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
 ARGS ?=
 
-.PHONY: help run test check format interop faults reloads fuzz bench docs man clean
+.PHONY: help run test check format interop faults reloads fuzz bench bench-full docs man clean
 
 help:
 	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
@@ -21,7 +21,8 @@ help:
 	@echo 'make faults   kill the relay again and again under load, and count what was lost'
 	@echo 'make reloads  a minute of load, and another configuration each second'
 	@echo 'make fuzz     ten minutes of octets that nobody has thought of'
-	@echo 'make bench    messages a second'
+	@echo 'make bench    how fast it is beside other servers, in at most twenty minutes (ARGS=--quick: six)'
+	@echo 'make bench-full  the same with every size, number of sessions and route, in up to two and a half hours'
 	@echo 'make docs     the docstrings as pages, in build/docs'
 	@echo 'make man      the manual pages in man/, and docs/relayctl.md, as the commands are now'
 	@echo 'make clean    remove what the targets above made, and no mail'
@@ -59,6 +60,9 @@ fuzz: $(VENV)/.fuzz
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench $(ARGS)
+
+bench-full: $(VENV)/.test
+	$(BIN)/python -m bench --full $(ARGS)
 
 # Status 2 only means that some docstring is no reStructuredText and is shown as it was written.
 docs: $(VENV)/.docs

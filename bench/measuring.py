@@ -59,10 +59,15 @@ class Bench:
         return Result(scenario.load, tuple(self._series(server, route, of_it) for (server, route), of_it in found))
 
     def _count(self, server: Measured, route: Route, load: Load) -> int:
-        """How many messages a run has, by a short one which makes the server warm, too."""
+        """How many messages a run has, by short ones: the first makes the server warm, and is not counted."""
         tried = min(max(_TRIAL, load.sessions), self.extent.most)
-        trial = self._tried(server, route, load, tried)
-        return enough(self.extent, tried, trial.finished, load.sessions) if trial else 0
+        self._tried(server, route, load, tried)
+        while trial := self._tried(server, route, load, tried):
+            wanted = enough(self.extent, tried, trial.finished, load.sessions)
+            if wanted <= 4 * tried:
+                return wanted
+            tried = wanted // 3
+        return 0
 
     def _series(self, server: Measured, route: Route, runs: Sequence[Run]) -> Series:
         failed = self.broken.get(server.name, "")
