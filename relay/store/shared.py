@@ -75,7 +75,7 @@ class SharedStore:
         self._whole_since: float | None = None
         self._started = clock.seconds()
         self._token = token_hex(8)
-        #: Whom to ask, one after the other. The first worker answers once it has its file; others, if they know.
+        #: Whom to ask: the first worker answers once it has its file; others, if they know.
         self._others = [other for other in range(count) if other != index]
         self._asked = 0
         self._asking: Any = None
@@ -212,11 +212,15 @@ class SharedStore:
     # Asking for all.
 
     def _ask(self) -> None:
-        """Another one each time; the first worker asks each once, and has its file if nobody knows more."""
+        """
+        The first worker, and the others in between. It asks each of them once itself; if nobody knows more, it has its
+        file.
+        """
         self._asking = None
         if not self._others or (self._index == 0 and self._asked >= len(self._others)):
             return
-        to = self._others[self._asked % len(self._others)]
+        turn = self._asked if self._index == 0 else 0 if self._asked % 2 == 0 else self._asked // 2 + 1
+        to = self._others[turn % len(self._others)]
         self._asked += 1
         self._line.say(TOPIC, {"to": to, "wanted": self._token, "started": self._started})
         self._asking = self._clock.callLater(AGAIN, self._ask)
