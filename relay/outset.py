@@ -19,10 +19,12 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.util import switchUID
 
-from relay.config.addresses import Inet
+from relay.assembly import hostname
+from relay.config.addresses import Inet, Unix
 from relay.config.errors import Problem
 from relay.config.listeners import ListenerSettings
 from relay.config.settings import Settings
+from relay.control.api import Desk, site
 from relay.net.listen import NoSuchSocket, is_public, listen
 
 #: What says that this machine has no such family of addresses at all.
@@ -122,6 +124,31 @@ def introduce(settings: Settings, ports: Bound, warnings: Iterable[Problem], is_
             break
     else:
         _log.warn("There is no TCP listener, so nobody can try it by hand")
+
+
+def open_control(reactor: Any, settings: Settings, desk: Callable[[], Desk], *, file: str) -> Sequence[Any]:
+    """
+    Where operators and their programs ask from now on: the control socket, and the page of numbers if there is to be
+    one. Its ports. Ends the process if one cannot be opened.
+    """
+    path, address = settings.control.socket, settings.metrics.address
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        control = listen(reactor, Unix(path), site(desk), backlog=50, mode=0o600)
+    except (CannotListenError, OSError) as problem:
+        refuse(f"{file}: cannot open the control socket {path}: {reason(problem)}", os.EX_TEMPFAIL)
+    control.startReading()
+    if address is None:
+        return [control]
+    # Here, since what it needs is not needed without it.
+    from relay.control.page import open_page
+
+    try:
+        page = open_page(reactor, address, desk, hostname(settings))
+    except (CannotListenError, NoSuchSocket, OSError) as problem:
+        refuse(f"{file}: cannot listen on {address} for [metrics]: {reason(problem)}", os.EX_TEMPFAIL)
+    _log.info("Numbers for Prometheus are at {address}, in /metrics", address=shown(page))
+    return [control, page]
 
 
 def shown(port: Any) -> str:

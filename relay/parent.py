@@ -17,28 +17,24 @@ from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.assembly import hostname
-from relay.config.addresses import Unix
 from relay.config.errors import Problem
 from relay.config.settings import Settings
-from relay.control.api import site
 from relay.control.peer import Peer
 from relay.control.together import Parent, Worker, desk_of_workers
 from relay.encryption import Encryption
 from relay.net.clock import ReactorClock
 from relay.net.disk import Disk
 from relay.net.line import Line
-from relay.net.listen import listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.tallies import Tallies
 from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
-from relay.outset import Bound, become_user, bind, exit_in_failure, introduce, reason, refuse, tell_where
+from relay.outset import Bound, become_user, bind, exit_in_failure, introduce, open_control, reason, refuse, tell_where
 from relay.service import make_service
 from relay.sharing import SHARDS, Share, settings_of_share, shard, shares_of
 from relay.spool.disk import make_directory
@@ -91,7 +87,7 @@ class ParentService(Service):
         self._adopting = Adopting(reading, settings, lambda: self._crew, self._clock, self._threads)
         self._started = self._clock.seconds()
         self._ports: Bound = ()
-        self._control: Any = None
+        self._control: Sequence[Any] = ()
         self._tallies: int | None = None
         self._crew = Crew(
             self._clock,
@@ -171,17 +167,11 @@ class ParentService(Service):
             refuse(f"{self._file}: cannot make {problem.filename}: {reason(problem)}", os.EX_TEMPFAIL)
 
     def _open_control(self) -> None:
-        path = self._settings.control.socket
         parent = Parent(
             self._clock, hostname(self._settings), os.getpid(), self._started, lambda: self._adopting.in_force
         )
         desk = desk_of_workers(self._workers, parent, self._adopting)
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._control = listen(self._reactor, Unix(path), site(lambda: desk), backlog=50, mode=0o600)
-        except (CannotListenError, OSError) as problem:
-            refuse(f"{self._file}: cannot open the control socket {path}: {reason(problem)}", os.EX_TEMPFAIL)
-        self._control.startReading()
+        self._control = open_control(self._reactor, self._settings, lambda: desk, file=self._file)
 
     def _workers(self) -> list[Worker]:
         return [
@@ -212,8 +202,9 @@ class ParentService(Service):
 
     def _pass_on(self, post: Post, topic: str, body: Any) -> None:
         said, to = {**body, "from": post.share.index}, body.get("to")
-        for other in self._crew.others(post):
-            if other.line is not None and to in (None, other.share.index):
+        # Also to those who do not serve yet: before they do they have to know what all know.
+        for other in self._crew.posts:
+            if other is not post and other.line is not None and to in (None, other.share.index):
                 other.line.say(topic, said)
 
     def _joined(self, post: Post) -> None:
@@ -277,8 +268,8 @@ class ParentService(Service):
             # Each worker closes its own; with the last one whoever comes is refused.
             await maybeDeferred(port.stopListening)
         await self._crew.stop()
-        if self._control is not None:
-            await maybeDeferred(self._control.stopListening)
+        for port in self._control:
+            await maybeDeferred(port.stopListening)
         self._threads.stop()
         if self._tallies is not None:
             os.close(self._tallies)

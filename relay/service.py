@@ -20,7 +20,6 @@ from typing import Any, Final, Protocol
 from attrs import field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -29,11 +28,10 @@ from relay.agents.maildir import MaildirAgent
 from relay.agents.mbox import MboxAgent
 from relay.assembly import Relay, Surroundings, answers_for_control, assemble, hostname
 from relay.authentication import UserSource
-from relay.config.addresses import Unix
 from relay.config.errors import ConfigurationError, Problem
 from relay.config.settings import Settings
 from relay.config.units import DAY
-from relay.control.api import Desk, site
+from relay.control.api import Desk
 from relay.control.reloading import Reloaded
 from relay.delivery.pauses import Pauses
 from relay.delivery.suppression import Suppressions
@@ -45,7 +43,6 @@ from relay.history.teed import Teed
 from relay.interfaces import IClock, IHistory, ISpool, IStore
 from relay.net.clock import ReactorClock
 from relay.net.descriptors import room_for
-from relay.net.listen import listen
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
@@ -60,6 +57,7 @@ from relay.outset import (
     exit_in_failure,
     introduce,
     missing_user,
+    open_control,
     reason,
     refuse,
     shown,
@@ -74,6 +72,7 @@ from relay.spool.sqlite import SqliteSpool
 from relay.store.file import USUAL_NAME
 from relay.store.memory import Bounds as StoreBounds
 from relay.store.memory import MemoryStore
+from relay.store.shared import SharedStore
 from relay.store.sqlite import SqliteStore
 from relay.trial import tried
 
@@ -260,7 +259,7 @@ class RelayService(Service):
             adopted=self._adopted,
         )
         self._ports: Bound = ()
-        self._control: Any = None
+        self._control: Sequence[Any] = ()
         #: Each listener's address, by its name.
         self._bound: dict[str, str] = {}
         self._desk = Desk()
@@ -335,7 +334,7 @@ class RelayService(Service):
             await self._relay.surroundings.pauses.restore(self._relay.dispatcher)
             if self._ending:
                 return
-        if isinstance(self._relay.surroundings.store, SqliteStore):
+        if isinstance(self._relay.surroundings.store, (SqliteStore, SharedStore)):
             await self._relay.surroundings.store.load()
             if self._ending:
                 return
@@ -372,15 +371,9 @@ class RelayService(Service):
             )
 
     def _open_control(self) -> None:
-        path = self._relay.settings.control.socket
         self._bound = {listener.name: shown(port) for listener, port in self._ports}
         self._furnish()
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._control = listen(self._reactor, Unix(path), site(lambda: self._desk), backlog=50, mode=0o600)
-        except (CannotListenError, OSError) as problem:
-            refuse(f"{self._file}: cannot open the control socket {path}: {reason(problem)}", os.EX_TEMPFAIL)
-        self._control.startReading()
+        self._control = open_control(self._reactor, self._relay.settings, lambda: self._desk, file=self._file)
 
     def _reopen_soon(self, number: int, frame: Any) -> None:
         """SIGUSR1: somebody has moved the log away. twistd has a log of its own, which it reopens likewise."""
@@ -427,14 +420,14 @@ class RelayService(Service):
         quiet = Deferred.fromCoroutine(relay.turnstile.quiet())
         await quiet.addTimeout(PATIENCE, self._reactor).addErrback(lambda failure: failure.trap(TimeoutError))
         await relay.dispatcher.stop()
-        if self._control is not None:
-            await maybeDeferred(self._control.stopListening)
+        for port in self._control:
+            await maybeDeferred(port.stopListening)
         await self._resolver.close()
         self._reloading.encryption.stop()
         self._users.stop()
         self._threads.stop()
         await relay.surroundings.spool.close()
-        if isinstance(relay.surroundings.store, SqliteStore):
+        if isinstance(relay.surroundings.store, (SqliteStore, SharedStore)):
             await relay.surroundings.store.close()
         if self._history is not None:
             await self._history.close()
@@ -471,7 +464,7 @@ def _history(settings: Settings, clock: IClock, reactor: Any) -> IHistory | None
     return SqliteHistory.in_thread(path, clock, reactor.callFromThread, bounds=bounds)
 
 
-def store_of(settings: Settings, clock: IClock, reactor: Any) -> IStore:
+def store_of(settings: Settings, clock: IClock, reactor: Any) -> MemoryStore:
     """What policies keep, where nobody keeps it with us."""
     bounds = StoreBounds(settings.store.entries, settings.store.size)
     if settings.spool.engine == "memory":

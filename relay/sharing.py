@@ -16,6 +16,7 @@ from attrs import frozen
 
 from relay.config.division import count_of as count_of
 from relay.config.division import divided
+from relay.config.metrics import MetricsSettings
 from relay.config.settings import Settings
 from relay.history.database import USUAL_NAME as HISTORY
 from relay.store.file import USUAL_NAME as STORE
@@ -88,5 +89,7 @@ def settings_of_share(settings: Settings, share: Share) -> Settings:
                 update={"path": settings.suppression.path or beside / _SUPPRESSED}
             ),
             "control": settings.control.model_copy(update={"socket": socket.with_name(f"{socket.name}.{share.index}")}),
+            # One page tells of all.
+            "metrics": MetricsSettings(),
         }
     )

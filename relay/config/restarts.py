@@ -9,7 +9,7 @@ from relay.config.settings import Settings
 from relay.config.wording import Complaint
 
 #: Sections of which nothing changes, and single keys of others; `hostname` is in certificates, and in names of files.
-_SECTIONS: Final = ("spool", "dns", "log", "history", "suppression", "store", "control", "process")
+_SECTIONS: Final = ("spool", "dns", "log", "history", "suppression", "store", "control", "metrics", "process")
 _KEYS: Final = (
     ("limits", "memory"),
     ("limits", "backlog"),

@@ -26,6 +26,7 @@ from relay.config.limits import Limits
 from relay.config.lines import KeyPath, Lines, spelled
 from relay.config.listeners import ListenerSettings
 from relay.config.logins import LoginSettings, different
+from relay.config.metrics import MetricsSettings
 from relay.config.policies import PolicySettings
 from relay.config.tables import TableSettings, distinct
 from relay.config.units import DAY, KIB, MIB, Duration, Size, Timeout, TimeoutOrNever
@@ -216,6 +217,9 @@ class Settings(Section):
         default=ContentSettings(), description="What becomes of a message about which policies differ."
     )
     control: ControlSettings = Field(default=ControlSettings(), description="Where `relayctl` finds the running relay.")
+    metrics: MetricsSettings = Field(
+        default=MetricsSettings(), description="A page of numbers about the relay, for Prometheus."
+    )
     process: ProcessSettings = Field(
         default=ProcessSettings(), description="Who the relay is, once it listens, and when it gives up."
     )

@@ -147,18 +147,25 @@ class _Reply:
         self._request.finish()
 
     def fail(self, failure: Failure) -> None:
-        match failure.value:
-            case Refused(sentence=sentence, status=status):
-                self.say({"error": sentence}, status)
-            case OutcomeUnknown():
-                self.say({"error": "nobody can say whether this has happened: look, and say it again"}, 503)
-            case SpoolError() as problem:
-                self.say({"error": f"the spool cannot do this now: {problem}"}, 503)
-            case HistoryUnavailable() as problem:
-                self.say({"error": f"the history cannot be read now: {problem}"}, 503)
-            case _:
-                _log.failure("A question on the control socket failed", failure)
-                self.say({"error": "the relay could not answer; its log says why"}, 500)
+        refused = as_refused(failure.value)
+        if refused is None:
+            _log.failure("A question on the control socket failed", failure)
+            refused = Refused("the relay could not answer; its log says why", 500)
+        self.say({"error": refused.sentence}, refused.status)
+
+
+def as_refused(problem: BaseException | None) -> Refused | None:
+    """What whoever asked is told of it; `None`: it is a fault of ours."""
+    match problem:
+        case Refused():
+            return problem
+        case OutcomeUnknown():
+            return Refused("nobody can say whether this has happened: look, and say it again", 503)
+        case SpoolError():
+            return Refused(f"the spool cannot do this now: {problem}", 503)
+        case HistoryUnavailable():
+            return Refused(f"the history cannot be read now: {problem}", 503)
+    return None
 
 
 def _user(request: _Request) -> str | None:
@@ -188,7 +195,9 @@ def _body(request: _Request) -> Mapping[str, Any]:
     return value
 
 
-class _QuietSite(Site):
+class QuietSite(Site):
+    """A site of which nobody hears in the log."""
+
     requestFactory = _Request
 
     def log(self, request: Any) -> None:
@@ -197,7 +206,7 @@ class _QuietSite(Site):
 
 def site(desk: Callable[[], Desk]) -> Site:
     """The factory for the control socket. Each time that somebody comes it is asked which desk there is."""
-    factory = _QuietSite(_Counter(desk))  # type: ignore[no-untyped-call]
+    factory = QuietSite(_Counter(desk))  # type: ignore[no-untyped-call]
     factory.noisy = False
     factory.displayTracebacks = False
     return factory
