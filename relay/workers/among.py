@@ -27,7 +27,9 @@ from zope.interface import provider
 from relay.assembly import Relay
 from relay.config.errors import Problem
 from relay.config.settings import Settings
+from relay.config.units import DAY
 from relay.delivery.suppression import Suppressions
+from relay.delivery.suppression_shared import SharedSuppressions
 from relay.interfaces import IClock, IStore
 from relay.net.disk import Disk, opened
 from relay.net.line import Line
@@ -36,10 +38,11 @@ from relay.net.tallies import Tallies
 from relay.net.threads import Stop
 from relay.outset import Bound
 from relay.reloading import Checked, Source
-from relay.service import RelayService, make_service, store_of, suppressions_of
+from relay.service import RelayService, make_service, store_of
 from relay.sharing import settings_of_share
 from relay.spool.layout import Layout
-from relay.store.memory import MemoryStore
+from relay.store.memory import Bounds, MemoryStore
+from relay.store.shared import SharedStore
 from relay.workers.orders import LINE, LOG, ORDERS, OneLine, Orders, Reading
 from relay.workers.retirement import Retirement
 
@@ -136,10 +139,20 @@ class Among:
                 os.close(descriptor)
 
     def store(self, settings: Settings, clock: IClock, reactor: Any) -> IStore:
-        return store_of(settings, clock, reactor) if self.orders.share.index == 0 else MemoryStore(clock)
+        share, kept = self.orders.share, settings.store
+        # The first worker has the file.
+        own = (
+            store_of(settings, clock, reactor)
+            if share.index == 0
+            else MemoryStore(clock, Bounds(kept.entries, kept.size))
+        )
+        return SharedStore(own, self.line, clock, share.index, share.count)
 
     def suppressions(self, settings: Settings, clock: IClock) -> Suppressions | None:
-        return suppressions_of(settings, clock)
+        kept, index = settings.suppression, self.orders.share.index
+        if not kept.keep or kept.path is None:
+            return None
+        return SharedSuppressions(kept.path, clock, kept.days * DAY, line=self.line, index=index)
 
     def serving(self, relay: Relay, ports: Bound, warnings: Sequence[Problem]) -> None:
         self.line.say("ready")
