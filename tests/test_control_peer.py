@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.addresses import Unix
@@ -96,6 +97,13 @@ class AskingTests(PeerCase):
         for _ in range(5):
             self.ask("echo")
         self.real.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+    def test_that_somebody_asked_is_no_news_for_the_log(self) -> None:
+        heard: list[Any] = []
+        globalLogPublisher.addObserver(heard.append)
+        self.addCleanup(globalLogPublisher.removeObserver, heard.append)
+        self.ask("echo")
+        self.assertEqual([event["log_format"] for event in heard], [])
 
     def test_a_question_that_is_given_up_leaves_nothing_open(self) -> None:
         before = len(os.listdir("/proc/self/fd"))

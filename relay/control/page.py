@@ -100,7 +100,7 @@ class MetricsPage(Resource):
         self._waiting = []
         try:
             numbers = await asked(self._desk())
-        except BaseException:
+        except Exception:
             for one in self._over():
                 one.errback()
             raise

@@ -17,6 +17,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
@@ -88,16 +89,21 @@ class Peer:
         return response.code, await _whole(response)
 
 
-@implementer(IAgentEndpointFactory)
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @frozen
 class _Socket:
-    """Whatever the URL says, it is there."""
+    """Whatever the URL says, it is there. That it was asked is no news for the log."""
 
     reactor: Any
     path: Path
 
     def endpointForURI(self, uri: Any) -> Any:
-        return UNIXClientEndpoint(self.reactor, os.fspath(self.path))
+        return self
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        protocolFactory.noisy = False
+        connecting: Deferred[Any] = UNIXClientEndpoint(self.reactor, os.fspath(self.path)).connect(protocolFactory)
+        return connecting
 
 
 @implementer(IBodyProducer)
