@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.clients import Telnet
 from tests.system.harness import MAILBOXES, RelayProcess, SystemTestCase, configuration, eventually
-from tests.system.test_workers import DEATH, TWO, pids
+from tests.system.test_workers import DEATH, LIMITS, TWO, pids
 
 pytestmark = pytest.mark.system
 
@@ -71,7 +71,7 @@ class AlikeTests(SystemTestCase):
             client.close()
 
     def test_who_was_asked_to_come_again_may_come_to_another_worker(self) -> None:
-        relay = self.begin('[[policy]]\nuse = "greylist"\ndelay = "1s"\n')
+        relay = self.begin('[[policy]]\nuse = "greylist"\ndelay = "1s"\n', LIMITS)
         self.assertRegex(self.say(relay, 0, "ann@example.com"), "^450 4.7.1 .*greylisted")
         eventually(lambda: self.say(relay, 1, "ann@example.com").startswith("250"))
         self.assertRegex(self.say(relay, 0, "ann@example.com"), "^250")
