@@ -791,6 +791,27 @@ class IPlace(Interface):
         """
 
 
+class ITraveller(IPlace):
+    """An attempt that began in one step (`IWillingTransmitter`), as it is told how far it has come."""
+
+    def sent() -> None:
+        """As `sent` of `ITransmitter.transmit`."""
+
+    def arrived() -> None:
+        """The `IPassing` is over. Never raises."""
+
+
+class IPassing(Interface):
+    """A consignment on its way on a connection that was there already."""
+
+    over: bool = Attribute("Whether it has ended.")
+    facts: Sequence[Fact] = Attribute("Then, one for each of its recipients, in their order; none with a problem.")
+    problem: BaseException | None = Attribute("Then, what `transmit` would raise: it was cancelled, or has no content.")
+
+    def cancel() -> None:
+        """End it at once, as if `transmit` were cancelled: `arrived` is called."""
+
+
 class ITransmitter(Interface):
     """
     Carries mail onward, to one host: the SMTP client. Which hosts, and what their answers mean for the next one,
@@ -816,6 +837,25 @@ class ITransmitter(Interface):
         of it is changed. When it is cancelled it closes the connection. Raises `Interrupted` where there are reports by
         then, be it when it is cancelled or for content that cannot be read.
         """
+
+
+class IWillingTransmitter(ITransmitter):
+    """One that needs no coroutine where nothing is in its way."""
+
+    def set_off(consignment: Consignment, peer: Peer, place: ITraveller) -> IPassing | None:
+        """
+        `transmit` to one recipient, if it can begin now on a connection that is there, in one step; else `None`, and
+        nothing has happened. Never raises. If it is not `over` when this returns, `place.arrived` is called when it is.
+        """
+
+    def transmit(
+        consignment: Consignment,
+        peer: Peer,
+        sent: Callable[[], None] | None = None,
+        place: IPlace | None = None,
+        passing: IPassing | None = None,
+    ) -> Awaitable[Sequence[Report]]:
+        """As `ITransmitter.transmit`. It goes on with a `passing` to this peer that is over, of which it knows more."""
 
 
 # A session.

@@ -178,7 +178,7 @@ class BoundTests(PoolTestCase):
         self.exchange.at("END", Drop())
         self.begin(consignment())
         self.clock.advance(0)
-        self.assertEqual((len(self.pool), self.pool._by_way), (0, {}))
+        self.assertEqual((len(self.pool), len(self.pool.ways)), (0, 0))
 
     def test_where_none_is_kept_quit_is_said_at_once(self) -> None:
         self.keep(Keeping(most=0))
@@ -245,7 +245,7 @@ class FollowingTests(PoolTestCase):
         self.assertEqual([type(fact) for fact in self.facts_of(*waiting)], [Carried] * 2)
         self.assertEqual((self.exchange.connections, self.sent), (1, 2))
         self.assertTakenOnce()
-        self.assertEqual((self.pool._trailing, len(self.pool)), ({}, 1))
+        self.assertEqual((self.pool.trailing, len(self.pool)), (0, 1))
 
     def test_behind_one_that_takes_its_time_it_has_one(self) -> None:
         self.answer_after(0.1, times=1)
@@ -276,7 +276,7 @@ class FollowingTests(PoolTestCase):
         self.assertEqual(self.exchange.connections, 2)
         self.clock.pump([2.0, 0.0])
         self.assertEqual([type(fact) for fact in self.facts_of(slow)], [Carried])
-        self.assertEqual((self.pool._trailing, len(self.pool)), ({}, 2))
+        self.assertEqual((self.pool.trailing, len(self.pool)), (0, 2))
 
     def test_nor_where_pipelining_is_not_offered(self) -> None:
         self.exchange.offers = ("8BITMIME",)
@@ -402,7 +402,7 @@ class FollowingTests(PoolTestCase):
         self.clock.pump([0.04, 0.0])
         self.assertEqual([type(fact) for fact in self.facts_of(first)], [Carried])
         self.clock.advance(0)
-        self.assertEqual((self.exchange.open, len(self.pool), self.pool._trailing), (0, 0, {}))
+        self.assertEqual((self.exchange.open, len(self.pool), self.pool.trailing), (0, 0, 0))
         self.carry()
 
 
@@ -474,7 +474,10 @@ class CrowdTests(SynchronousTestCase):
                 self.assertEqual((promised, unsure), (0, 0))
         # What befalls one of them is no trouble of those behind it, and neither is that somebody is cancelled.
         self.assertLessEqual(troubles, sum(not isinstance(fault, Slow) for _, fault, _ in faults))
-        self.assertEqual(transmitter.pool._trailing, {})
+        self.assertEqual(transmitter.pool.trailing, 0)
+        transmitter.pool.close()
+        # Nothing is remembered of connections that are over.
+        self.assertEqual(len(transmitter.pool.ways), 0)
 
 
 class StaleTests(PoolTestCase):
@@ -490,7 +493,7 @@ class StaleTests(PoolTestCase):
 
     def test_nor_is_it_offered_to_anybody(self) -> None:
         self.carry()
-        (way,) = self.pool._by_way
+        (way,) = self.pool.ways
         self.internet.connections[0].other.loseConnection()
         self.clock.advance(0)
         self.assertIsNone(self.pool.take(way))

@@ -132,5 +132,5 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 129)
+        self.assertLessEqual(calls_of(message), 108)
         self.assertEqual((self.cable.writes - before, len(settled)), (2, 4))

@@ -8,6 +8,7 @@ in all and for each host, and has said QUIT within seconds if nobody wants it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from attrs import define, field, frozen
@@ -70,6 +71,18 @@ class Way(NamedTuple):
 
 
 @define(eq=False)
+class Lines:
+    """Connections that go one way, but for those that nobody may take now."""
+
+    #: Nobody uses them; the last one that was kept is the last.
+    idle: list[Line] = field(factory=list)
+    #: Another message may follow on them already.
+    trailing: list[Line] = field(factory=list)
+    #: How many there are, with those that nobody may take.
+    count: int = 0
+
+
+@define(eq=False)
 class Line:
     """A connection on its way through several messages."""
 
@@ -90,6 +103,8 @@ class Line:
     took: float = _NEVER
     #: Whose message that is, as far as somebody may follow it.
     ahead: IPlace | None = None
+    #: All that go its way, once the pool knows of it.
+    lines: Lines | None = None
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
 
@@ -105,35 +120,44 @@ class Pool:
         self._keeping = keeping
         #: All of them, as a set that keeps its order: the one that has waited longest is the first.
         self._kept: dict[Line, None] = {}
-        self._by_way: dict[Way, list[Line]] = {}
-        #: Those that another message may follow on already.
-        self._trailing: dict[Way, list[Line]] = {}
+        #: All of which something is kept, or in use.
+        self._ways: dict[Way, Lines] = {}
         self._timer: Any = None
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def ways(self) -> Collection[Way]:
+        """The ways of which a connection is kept or in use."""
+        return self._ways.keys()
+
+    @property
+    def trailing(self) -> int:
+        """On how many connections another message may follow already."""
+        return sum(len(lines.trailing) for lines in self._ways.values())
+
     def take(self, way: Way, place: IPlace | None = None) -> Line | None:
         """
         A connection that another transaction can begin on, as far as we know. For a `place` that has none of its own
         only that of somebody whom it may follow.
         """
-        if place is None or place.own:
-            lines = self._by_way.get(way)
-            while lines:
-                line = lines.pop()
+        lines = self._ways.get(way)
+        if lines is None:
+            return None
+        idle, trailing = lines.idle, lines.trailing
+        if idle and (place is None or place.own):
+            while idle:
+                line = idle.pop()
                 del self._kept[line]
-                if not lines:
-                    del self._by_way[way]
                 if line.connection.usable:
                     line.users = 1
                     return line
-                line.connection.quit()
-        lines = self._trailing.get(way)
-        if lines:
+                self._dismiss(line, lines)
+        if trailing:
             now = self._clock.seconds()
-            for line in reversed(lines):
+            for line in reversed(trailing):
                 if (
                     # A host that was quick before may not be so now, and it is unknown what it is at.
                     now - line.sent <= QUICK
@@ -142,9 +166,7 @@ class Pool:
                 ):
                     line.trails = False
                     line.users += 1
-                    lines.remove(line)
-                    if not lines:
-                        del self._trailing[way]
+                    trailing.remove(line)
                     return line
         return None
 
@@ -158,11 +180,7 @@ class Pool:
             return
         line.trails = True
         line.ahead = place
-        lines = self._trailing.get(line.way)
-        if lines is None:
-            self._trailing[line.way] = [line]
-        else:
-            lines.append(line)
+        (line.lines or self._of(line)).trailing.append(line)
         if sent is not None:
             sent()
 
@@ -174,21 +192,18 @@ class Pool:
         line.users -= 1
         if line.users:
             return
+        lines = line.lines or self._of(line)
         if line.trails:
-            self._follow_no_more(line)
-        lines = self._by_way.get(line.way)
-        if not self._is_worth_keeping(line, now) or (lines is not None and len(lines) >= keeping.of_host):
-            line.connection.quit()
+            line.trails = False
+            lines.trailing.remove(line)
+        if not self._is_worth_keeping(line, now) or len(lines.idle) >= keeping.of_host:
+            self._dismiss(line, lines)
             return
         if len(self._kept) >= keeping.most:
-            self._dismiss(next(iter(self._kept)))
-            lines = self._by_way.get(line.way)
+            self._forget(next(iter(self._kept)))
         line.until = now + keeping.idle
         self._kept[line] = None
-        if lines is None:
-            self._by_way[line.way] = [line]
-        else:
-            lines.append(line)
+        lines.idle.append(line)
         if self._timer is None:
             self._timer = self._clock.callLater(keeping.idle, self._tick)
 
@@ -198,7 +213,7 @@ class Pool:
         cancel(self._timer)
         self._timer = None
         for line in tuple(self._kept):
-            self._dismiss(line)
+            self._forget(line)
 
     def _is_worth_keeping(self, line: Line, now: float) -> bool:
         keeping = self._keeping
@@ -219,22 +234,28 @@ class Pool:
             if line.until > now:
                 self._timer = self._clock.callLater(line.until - now, self._tick)
                 return
-            self._dismiss(line)
+            self._forget(line)
 
-    def _dismiss(self, line: Line) -> None:
-        self._forget(line)
+    def _of(self, line: Line) -> Lines:
+        """It is one of those that go its way from now on, until it is dismissed."""
+        lines = self._ways.get(line.way)
+        if lines is None:
+            lines = self._ways[line.way] = Lines()
+        lines.count += 1
+        line.lines = lines
+        return lines
+
+    def _dismiss(self, line: Line, lines: Lines) -> None:
+        """Nobody takes it any more."""
+        lines.count -= 1
+        if not lines.count:
+            del self._ways[line.way]
+        line.lines = None
         line.connection.quit()
 
-    def _follow_no_more(self, line: Line) -> None:
-        line.trails = False
-        lines = self._trailing[line.way]
-        lines.remove(line)
-        if not lines:
-            del self._trailing[line.way]
-
     def _forget(self, line: Line) -> None:
+        """The same, of one that is kept."""
         del self._kept[line]
-        lines = self._by_way[line.way]
-        lines.remove(line)
-        if not lines:
-            del self._by_way[line.way]
+        if line.lines is not None:
+            line.lines.idle.remove(line)
+            self._dismiss(line, line.lines)

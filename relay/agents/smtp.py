@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from relay.agents.needs import transaction_for
 from relay.agents.pool import Line, Pool, Way
-from relay.interfaces import Consignment, Interrupted, IPlace, ITransmitter, Report
+from relay.interfaces import Consignment, Interrupted, IPassing, IPlace, ITraveller, IWillingTransmitter, Report
+from relay.mail.envelope import Form
 from relay.mail.outcome import (
     Answered,
     Broke,
@@ -29,19 +30,19 @@ from relay.mail.outcome import (
 )
 from relay.mail.queue import Recipient
 from relay.mail.routing import NextHop, TlsLevel
-from relay.net.client import Connection, Dialer, Opened, Sent
+from relay.net.client import Connection, Dialer, Opened, Passage, Sent
 from relay.net.logins import Logins, NoLogin
 from relay.net.tls_peers import TlsPeers
 from relay.smtp.features import Features
 from relay.smtp.limits import portions
-from relay.smtp.outgoing import chunks, outgoing
+from relay.smtp.outgoing import PIECE, chunks, in_one_piece, outgoing
 from relay.smtp.transaction import Approach, Refusal, Transaction
 
 #: How a host is met of which nothing was said.
 _ANYHOW: Final = NextHop("localhost", mx=False, tls="none")
 
 
-@implementer(ITransmitter)
+@implementer(IWillingTransmitter)
 @frozen
 class SmtpTransmitter:
     """
@@ -62,20 +63,52 @@ class SmtpTransmitter:
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
 
+    def set_off(self, consignment: Consignment, peer: Peer, place: ITraveller) -> Passing | None:
+        way = self._way(consignment, peer)
+        if type(way) is not Way:
+            return None
+        line = self.pool.take(way, place)
+        if line is None:
+            return None
+        passing = Passing(self.pool, line, consignment, place)
+        try:
+            transaction = self._transaction(consignment, line.connection.features, consignment.recipients)
+            passing.transaction = transaction
+            line.transactions += 1
+            line.connection.convey(transaction, passing)
+        except Exception as problem:
+            passing.over = True
+            passing.failed(problem)
+        passing.under_way = not passing.over
+        return passing
+
     async def transmit(
-        self, consignment: Consignment, peer: Peer, sent: Sent | None = None, place: IPlace | None = None
+        self,
+        consignment: Consignment,
+        peer: Peer,
+        sent: Sent | None = None,
+        place: IPlace | None = None,
+        passing: IPassing | None = None,
     ) -> Sequence[Report]:
+        if passing is not None:
+            if passing.problem is not None:
+                raise passing.problem
+            if not _say_only_that_it_is_over(passing.facts):
+                return [*map(Report, consignment.recipients, passing.facts)]
+        reports: list[Report] = []
         way = self._way(consignment, peer)
         if not isinstance(way, Way):
+            if isinstance(way, Unauthenticated):
+                self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=way.text)
             return _alike(consignment.recipients, way)
-        reports: list[Report] = []
         try:
-            line = self.pool.take(way, place)
-            if line is None and place is not None and not place.own:
-                await place.wait()
+            if passing is None:
                 line = self.pool.take(way, place)
-            if line is not None:
-                await self._carry(consignment, line, reports, sent, place)
+                if line is None and place is not None and not place.own:
+                    await place.wait()
+                    line = self.pool.take(way, place)
+                if line is not None:
+                    await self._carry(consignment, line, reports, sent, place)
             if len(reports) < len(consignment.recipients):
                 await self._carry_anew(consignment, way, reports, sent, place)
         except (Exception, CancelledError) as problem:
@@ -91,7 +124,6 @@ class SmtpTransmitter:
             login = self.logins.take(hop.login) if hop.login else None
         except NoLogin as problem:
             # The mail waits: a name may come back into the configuration, and a file may be mended.
-            self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=str(problem))
             return Unauthenticated(peer, str(problem))
         level: TlsLevel = hop.tls
         # A notice about such a message is sent in any case (RFC 8689 section 5).
@@ -205,6 +237,57 @@ class SmtpTransmitter:
             # RFC 8689 section 4.2.1: without TLS there is no REQUIRETLS either, and waiting does not help.
             return Unsuitable(Need.REQUIRE_TLS, fact.peer)
         return fact
+
+
+@implementer(IPassing)
+class Passing(Passage):
+    """What `SmtpTransmitter.set_off` has begun, on a connection that has served before."""
+
+    __slots__ = ("_consignment", "_line", "_place", "_pool", "facts", "problem", "transaction", "under_way")
+
+    transaction: Transaction
+
+    def __init__(self, pool: Pool, line: Line, consignment: Consignment, place: ITraveller) -> None:
+        self.over = False
+        self._pool = pool
+        self._line = line
+        self._consignment = consignment
+        self._place = place
+        #: Whoever has begun it knows that it has not ended at once.
+        self.under_way = False
+        self.facts: tuple[Fact, ...] = ()
+        #: Why there are none.
+        self.problem: BaseException | None = None
+
+    def cancel(self) -> None:
+        self._line.connection.withdraw(self)
+
+    # What the connection calls.
+
+    def content(self) -> bytes | Iterator[bytes]:
+        consignment = self._consignment
+        content = consignment.content
+        if content.size >= PIECE or content.form is not Form.WIRE or self.transaction.chunked:
+            return _content(consignment, self.transaction)
+        return in_one_piece(consignment.head, b"".join(content.blocks()))
+
+    def sent(self) -> None:
+        # Behind chunks nothing follows before their reply: see `SmtpTransmitter._carry`.
+        if not self.transaction.chunked:
+            self._pool.trail(self._line, self._place.sent, self._place)
+
+    def settled(self, facts: tuple[Fact, ...]) -> None:
+        self.facts = facts
+        self._end()
+
+    def failed(self, problem: BaseException) -> None:
+        self.problem = problem
+        self._end()
+
+    def _end(self) -> None:
+        self._pool.give_back(self._line)
+        if self.under_way:
+            self._place.arrived()
 
 
 def _over(first: Fact) -> Fact | None:

@@ -10,13 +10,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias, get_args
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.trouble import Judgement, after_another_host, judge
-from relay.interfaces import Claim, Consignment, IAgent, Interrupted, IPlace, ITransmitter, Report
+from relay.interfaces import (
+    Claim,
+    Consignment,
+    IAgent,
+    Interrupted,
+    IPassing,
+    IPlace,
+    ITransmitter,
+    ITraveller,
+    IWillingTransmitter,
+    Report,
+)
 from relay.mail.outcome import Broke, Carried, Fact, Misbehaved, Peer, Phase, RefusedByPolicy, Unresolved
 from relay.mail.queue import Recipient
 from relay.mail.routing import Deliver, Forward, NextHop, Reject, Route
@@ -29,6 +40,16 @@ _FACTS = get_args(Fact)
 Find: TypeAlias = Callable[[NextHop], "Exchangers | Awaitable[Exchangers | Unresolved]"]
 #: Those who go the same way together.
 _Together: TypeAlias = tuple[Recipient, ...]
+
+
+@define(eq=False)
+class Begun:
+    """How far an attempt came without waiting."""
+
+    #: Where to, or who will say it.
+    found: Exchangers | Awaitable[Exchangers | Unresolved]
+    #: It is on its way to the first host there, or was.
+    passing: IPassing | None = None
 
 
 @frozen
@@ -46,12 +67,47 @@ class Attempts:
     addresses: int = 5
     sessions: int = 3
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
+    #: The transmitter, if it is willing.
+    _willing: IWillingTransmitter | None = field(init=False, repr=False, eq=False)
+
+    @_willing.default
+    def _ask_transmitter(self) -> IWillingTransmitter | None:
+        return self.transmitter if IWillingTransmitter.providedBy(self.transmitter) else None
+
+    def begin(self, claim: Claim, place: ITraveller) -> Begun | None:
+        """
+        Begin with the one recipient that nearly every claim is for, in one step, if the host has a connection for it:
+        then there is a `passing`, and when it is over the attempt is, too, unless there is more to do than to say that
+        the copy was carried. All else is for `carry`, which is handed whatever this returns. Never raises.
+        """
+        willing, pending = self._willing, claim.pending
+        if willing is None or len(pending) != 1:
+            return None
+        recipient, entry = pending[0].recipient, claim.entry
+        route = recipient.route
+        if type(route) is not Forward or entry.envelope.deliver_by is not None:
+            return None
+        next_hop = route.next_hops[0]
+        try:
+            found = self.find(next_hop)
+            if type(found) is not Exchangers:
+                return Begun(found)
+            consignment = Consignment(entry, (recipient,), claim.content, entry.head, next_hop)
+            return Begun(found, willing.set_off(consignment, found.peers[0], place))
+        except Exception:
+            # Ours. It is met again, and dealt with, where there is time for that.
+            return None
 
     async def carry(
-        self, claim: Claim, sent: Callable[[], None] | None = None, place: IPlace | None = None
+        self,
+        claim: Claim,
+        sent: Callable[[], None] | None = None,
+        place: IPlace | None = None,
+        begun: Begun | None = None,
     ) -> Judgements:
         """
-        What became of each recipient. Never raises. `sent` and `place` are as in `ITransmitter.transmit`.
+        What became of each recipient. Never raises. `sent` and `place` are as in `ITransmitter.transmit`; `begun` is
+        gone on with, if it came to a passing that is over.
 
         When it is cancelled it returns what it knows by then.
         """
@@ -69,7 +125,8 @@ class Attempts:
                     case Forward():
                         left = recipients
                         for next_hop in route.next_hops:
-                            left = await self._toward(next_hop, claim, left, judgements, sent, place)
+                            left = await self._toward(next_hop, claim, left, judgements, sent, place, begun)
+                            begun = None
                             if not left:
                                 break
                     case Deliver(agent):
@@ -106,9 +163,11 @@ class Attempts:
         judgements: Judgements,
         sent: Callable[[], None] | None,
         place: IPlace | None,
+        begun: Begun | None,
     ) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
-        found = self.find(next_hop)
+        found = self.find(next_hop) if begun is None else begun.found
+        passing = None if begun is None else begun.passing
         if not isinstance(found, Exchangers):
             nowhere = await self._look_for(found, next_hop, claim)
             if not isinstance(nowhere, Exchangers):
@@ -117,9 +176,12 @@ class Attempts:
         sessions = 0
         for peer in found.peers[: self.addresses]:
             try:
-                reports = await self.transmitter.transmit(
-                    Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop), peer, sent, place
-                )
+                consignment = Consignment(claim.entry, left, claim.content, claim.entry.head, next_hop)
+                if passing is not None and self._willing is not None:
+                    begun_with, passing = passing, None
+                    reports = await self._willing.transmit(consignment, peer, sent, place, begun_with)
+                else:
+                    reports = await self.transmitter.transmit(consignment, peer, sent, place)
                 if len(reports) == 1 and isinstance(reports[0].fact, Carried) and left == (reports[0].recipient,):
                     # So nearly every attempt ends.
                     judgements[left[0].id] = judge(reports[0].fact)

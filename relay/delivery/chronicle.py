@@ -11,7 +11,7 @@ from relay.delivery.settlement import Settlement
 from relay.delivery.trouble import Judgement
 from relay.interfaces import Claim, Enrol, IMailLog
 from relay.mail.address import Address
-from relay.mail.outcome import Delayed, Delivered, Failed
+from relay.mail.outcome import Delayed, Delivered, Failed, Relayed
 from relay.mail.queue import EXPANSION, Entry, Pending, Recipient
 
 
@@ -26,21 +26,9 @@ class Chronicle:
         entry, event = claim.entry, self.log.event
         age = round(now - entry.arrived, 1)
         for pending, done in settlement.carried:
-            if done.by == EXPANSION.agent:
-                continue  # nothing was carried; that its sender is told is an event of its own
-            recipient = pending.recipient
-            event(
-                "delivered" if type(done) is Delivered else "relayed",
-                id=entry.id,
-                recipient=recipient.address,
-                destination=recipient.destination,
-                original=_named(recipient),
-                by=done.by,
-                text=done.text,
-                tls=done.tls,
-                attempts=pending.attempts + 1,
-                age=age,
-            )
+            if done.by != EXPANSION.agent:
+                self.carried(entry, pending, done, now)
+            # else nothing was carried; that its sender is told is an event of its own
         for pending, due, delayed in settlement.delayed:
             trouble = _trouble(delayed, judgements.get(pending.recipient.id))
             again_in = round(due - now)
@@ -49,6 +37,23 @@ class Chronicle:
         for pending, failed in settlement.failed:
             trouble = _trouble(failed, judgements.get(pending.recipient.id))
             event("failed", **_of(entry, pending), **trouble, attempts=pending.attempts + 1, age=age)
+
+    def carried(self, entry: Entry, pending: Pending, done: Delivered | Relayed, now: float) -> None:
+        """That of one recipient who is done with: `delivered`, `relayed`."""
+        recipient = pending.recipient
+        address, original = recipient.address, recipient.original
+        self.log.event(
+            "delivered" if type(done) is Delivered else "relayed",
+            id=entry.id,
+            recipient=address,
+            destination=recipient.destination,
+            original=None if original is address else _named(recipient),
+            by=done.by,
+            text=done.text,
+            tls=done.tls,
+            attempts=pending.attempts + 1,
+            age=round(now - entry.arrived, 1),
+        )
 
     def noticed(self, claim: Claim, notice: Enrol) -> None:
         """The sender will be told: the notice is in the spool, under an id of its own."""

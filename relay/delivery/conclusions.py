@@ -20,9 +20,11 @@ from relay.delivery.notices import Letter, News, NotDue, Notices, NotNow
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import OUR_FAULT, Settlement, salvage, settle, settled_at_once
 from relay.delivery.telling import NOTHING, Tidings, tidings
+from relay.delivery.trouble import carried
 from relay.delivery.work import Cut, Work
-from relay.interfaces import Claim, Enrol, IClock, ISpool, Step
+from relay.interfaces import Claim, Enrol, IClock, ISpool, Settle, Step
 from relay.mail.notice import Action
+from relay.mail.outcome import Carried, Fact
 from relay.mail.queue import Pending
 
 
@@ -52,6 +54,24 @@ class _Conclusion(Record):
         by.over(self.work)
         if self.enrol is not None:
             by.noticed(self.work, self.enrol)
+
+    def lost(self) -> None:
+        self.by.refused(self.work, self.doubtful)
+
+
+@define(eq=False)
+class _Carriage(Record):
+    """The same of one recipient of whom there is nothing to tell but that the copy is out of our hands."""
+
+    work: Work
+    settle: Settle
+    by: Conclusions
+
+    def steps(self) -> Sequence[Step]:
+        return (self.settle,)
+
+    def written(self) -> None:
+        self.by.over(self.work)
 
     def lost(self) -> None:
         self.by.refused(self.work, self.doubtful)
@@ -98,6 +118,23 @@ class Conclusions:
         """What is concluded from now on has these notices and schedules."""
         self._notices = notices
         self._schedules = schedules
+
+    def conclude_carried(self, work: Work, facts: Sequence[Fact], now: float) -> bool:
+        """
+        What `conclude` does, if this is all that was met, of one recipient: that the copy was carried, and nobody wants
+        to hear of it. `False`: there is more to it, and nothing has happened yet.
+        """
+        claim = work.claim
+        if len(facts) != 1 or type(facts[0]) is not Carried or claim.entry.envelope.deliver_by is not None:
+            return False
+        [pending] = claim.pending
+        if pending.recipient.wishes.notify is not None:
+            return False
+        outcome = carried(facts[0])
+        work.concluded = True
+        self._ledger.enter(_Carriage(work, Settle(claim, ((pending.recipient, outcome),)), self))
+        self._chronicle.carried(claim.entry, pending, outcome, now)
+        return True
 
     def conclude(self, work: Work, judgements: Judgements, now: float) -> Awaitable[None] | None:
         """

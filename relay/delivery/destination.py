@@ -108,11 +108,13 @@ class Destinations:
     all, and even ten leave something to the next healthy one.
     """
 
-    def __init__(self, limits: Limits, random: Callable[[], float] = lambda: 0.5) -> None:
+    def __init__(
+        self, limits: Limits, random: Callable[[], float] = lambda: 0.5, under_way: UnderWay | None = None
+    ) -> None:
         """`random` gives numbers from 0 to 1."""
         self.limits = limits
         self._random = random
-        self.under_way = UnderWay()
+        self.under_way = under_way or UnderWay()
         self.held = 0
         self._destinations: dict[str, Destination] = {}
         #: Those that could begin something, in the order of their turns.

@@ -19,12 +19,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
-from relay.delivery.attempt import Attempts, Judgements
+from relay.delivery.attempt import Attempts, Begun, Judgements
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
 from relay.delivery.consulting import Consulted
 from relay.delivery.destination import Condition, Destinations, Limits
-from relay.delivery.health import Sign, sign_of
+from relay.delivery.health import WELL, Sign, sign_of
 from relay.delivery.leases import Leases
 from relay.delivery.ledger import Ledger, Record
 from relay.delivery.notices import Notices
@@ -32,7 +32,7 @@ from relay.delivery.pauses import Paused
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
-from relay.delivery.work import Cut, PutOff, Work
+from relay.delivery.work import Cut, PutOff, UnderWay, Work
 from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
@@ -111,7 +111,7 @@ class Dispatcher:
         self._parted = parted
         #: Claims about which policies are thinking. They are held, but have no place yet.
         self._asking: set[Work] = set()
-        self._destinations = Destinations(self._limits, random)
+        self._destinations = Destinations(self._limits, random, UnderWay(sent=self._sent, arrived=self._arrived))
         self._ledger = Ledger(spool, clock, enrolled=self.accept, eased=self._eased)
         self._leases = Leases(
             spool,
@@ -402,15 +402,38 @@ class Dispatcher:
                         self._wait_for_rates(now)
                     break
                 work.began = now
-                carrying: Deferred[None] | None = start(self._carry(work))
-                if carrying is not None:
-                    work.attempt = carrying
-                    carrying.addErrback(self._dropped)
+                begun = self._attempts.begin(work.claim, work) if work.cut is None else None
+                if begun is not None and begun.passing is not None and not begun.passing.over:
+                    work.attempt, work.begun = begun.passing, begun
+                else:
+                    self._go_on(work, begun)
                 if not (destinations.row or destinations.resting):
                     break
                 now = self._clock.now()
         finally:
             self._beginning = False
+
+    def _go_on(self, work: Work, begun: Begun | None) -> None:
+        """Its attempt needs a coroutine."""
+        carrying: Deferred[None] | None = start(self._carry(work, begun))
+        if carrying is not None:
+            work.attempt = carrying
+            carrying.addErrback(self._dropped)
+
+    def _arrived(self, work: Work) -> None:
+        """What has begun in one step is over. If there is nothing but that to note, it is noted in one step, too."""
+        begun, work.attempt, work.begun = work.begun, None, None
+        now = self._clock.now()
+        try:
+            passing = None if begun is None or work.cut is not None else begun.passing
+            noted = passing is not None and self._conclusions.conclude_carried(work, passing.facts, now)
+        except Exception:
+            self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
+            noted = work.concluded
+        if noted:
+            self._finish(work, WELL, now)
+        else:
+            self._go_on(work, begun)
 
     def _dropped(self, failure: Failure) -> None:
         self._log.failure("A work was dropped", failure)
@@ -450,7 +473,7 @@ class Dispatcher:
             work.attempt = None
             self._check_stopped()
 
-    async def _carry(self, work: Work) -> None:
+    async def _carry(self, work: Work, begun: Begun | None) -> None:
         """One attempt and its settlement. Whatever happens, the work's place is free afterwards."""
         judgements: Judgements = {}
         sign: Sign = None
@@ -459,7 +482,7 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    judgements = await self._attempts.carry(work.claim, partial(self._sent, work), work)
+                    judgements = await self._attempts.carry(work.claim, work.sent, work, begun)
                     sign = sign_of(judgements)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)

@@ -71,7 +71,7 @@ class Trouble:
 #: What an attempt says of its destination; `None`: nothing.
 Sign: TypeAlias = Well | Trouble | None
 
-_WELL: Final = Well()
+WELL: Final = Well()
 
 
 def sign_of(judgements: Mapping[str, Judgement]) -> Sign:
@@ -80,11 +80,11 @@ def sign_of(judgements: Mapping[str, Judgement]) -> Sign:
     for judgement in judgements.values():
         outcome = judgement.outcome
         if judgement.about is About.RECIPIENT or judgement.about is About.MESSAGE:
-            return _WELL
+            return WELL
         if not isinstance(outcome, Delayed):
             # What one host lacks (SMTPUTF8) it has said itself; of a domain that is not there nobody has said anything.
             if judgement.about is About.HOST:
-                return _WELL
+                return WELL
         elif judgement.about in (About.HOST, About.DESTINATION) or outcome.status in _AT_THE_DOOR:
             trouble = Trouble(outcome)
     return trouble

@@ -223,9 +223,7 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
     `appointed`: the next hop was named by the configuration, and is not simply the recipient's domain.
     """
     if isinstance(fact, Carried):
-        if fact.onward:
-            return Judgement(Relayed(fact.by, fact.text, fact.told, fact.tls, fact.timed), RECIPIENT)
-        return Judgement(Delivered(fact.by, fact.text, fact.tls), RECIPIENT)
+        return Judgement(carried(fact), RECIPIENT)
     features = _features(fact)
     if appointed:
         features.add(APPOINTED)
@@ -235,6 +233,13 @@ def judge(fact: Fact, *, appointed: bool = False, table: Iterable[Line] = TABLE)
             outcome, note = _outcome(fact, line), _note(fact)
             return Judgement(outcome, line.about, line.next_host, line.perhaps_taken, note, kind_of(fact))
     raise LookupError(f"no line of the table of troubles fits {fact}")
+
+
+def carried(fact: Carried) -> Delivered | Relayed:
+    """The outcome of a copy that is out of our hands."""
+    if fact.onward:
+        return Relayed(fact.by, fact.text, fact.told, fact.tls, fact.timed)
+    return Delivered(fact.by, fact.text, fact.tls)
 
 
 def after_another_host(before: Judgement | None, now: Judgement) -> Judgement:

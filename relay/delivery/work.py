@@ -9,6 +9,7 @@ began so follows on the very connection of the one ahead, or waits for one of it
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -16,9 +17,10 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from relay.delivery.attempt import Begun
 from relay.delivery.health import Health
 from relay.delivery.turns import Sender, Turns
-from relay.interfaces import Claim, IPlace
+from relay.interfaces import Claim, IPlace, ITraveller
 from relay.mail.outcome import Delayed
 
 
@@ -41,12 +43,19 @@ class PutOff:
     until: float
 
 
+def _nothing(work: Work) -> None:
+    """Nobody dispatches."""
+
+
 @define(eq=False)
 class UnderWay:
     """How many attempts are, for all destinations together; the numbers are as those of a `Destination`."""
 
     active: int = 0
     trailing: int = 0
+    #: What becomes of one that has come so far: see `ITraveller`.
+    sent: Callable[[Work], None] = _nothing
+    arrived: Callable[[Work], None] = _nothing
 
 
 @define(eq=False)
@@ -75,7 +84,7 @@ class Destination:
         return self.health.limit
 
 
-@implementer(IPlace)
+@implementer(ITraveller)
 @define(eq=False)
 class Work:
     """Some recipients of one entry with one destination, from the claim until their outcomes are written down."""
@@ -88,8 +97,10 @@ class Work:
     began: float = 0.0
     #: In which era of its destination's health that was.
     era: int = 0
-    #: The `Deferred` of its attempt, while that waits for something.
+    #: The `Deferred` of its attempt, while that waits for something, or the `IPassing`.
     attempt: Any = None
+    #: How that began, if it is an `IPassing`.
+    begun: Begun | None = None
     cut: Cut | None = None
     put_off: PutOff | None = None
     #: Nothing but the final reply to its content was awaited, and the next one could begin.
@@ -105,6 +116,12 @@ class Work:
     follower: Work | None = None
     #: Fires when it need not wait for a connection any longer.
     may_go: Deferred[None] | None = None
+
+    def sent(self) -> None:
+        self.destination.under_way.sent(self)
+
+    def arrived(self) -> None:
+        self.destination.under_way.arrived(self)
 
     def follow(self, ahead: IPlace) -> bool:
         if type(ahead) is not Work or ahead.destination is not self.destination or not ahead.own or ahead.follower:

@@ -133,6 +133,61 @@ class _Dialled(ClientFactory[Protocol]):
         self._connection.not_connected(reason)
 
 
+class Passage:
+    """
+    One transaction on its way through a connection, and what whoever carries it has to say and to do; the connection
+    calls. None of this may raise, but for `content`.
+    """
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        #: Nobody waits for it any more.
+        self.over = False
+
+    def content(self) -> bytes | Iterator[bytes]:
+        """
+        The content, now that the server wants it: as a whole, in pieces, or in chunks if the transaction is `chunked`.
+        """
+        raise NotImplementedError
+
+    def sent(self) -> None:
+        """The last of the content leaves. If the connection is `usable` now, another transaction may follow."""
+
+    def settled(self, facts: tuple[Fact, ...]) -> None:
+        """It is over: a fact for each of its recipients, in their order."""
+        raise NotImplementedError
+
+    def failed(self, problem: BaseException) -> None:
+        """It is over, and there are no facts: it was withdrawn, or reading its content has raised this."""
+        raise NotImplementedError
+
+
+class _Awaited(Passage):
+    """Somebody waits for the facts as a `Deferred`."""
+
+    __slots__ = ("_content", "_sent", "facts")
+
+    def __init__(self, connection: Connection, content: Iterator[bytes], sent: Sent | None) -> None:
+        self.over = False
+        self._content = content
+        self._sent = sent
+        self.facts: Deferred[tuple[Fact, ...]] = Deferred(lambda _: connection.withdraw(self))
+
+    def content(self) -> Iterator[bytes]:
+        return self._content
+
+    def sent(self) -> None:
+        if self._sent is not None:
+            self._sent()
+
+    def settled(self, facts: tuple[Fact, ...]) -> None:
+        self.facts.callback(facts)
+
+    def failed(self, problem: BaseException) -> None:
+        self.facts.errback(problem)
+
+
 @implementer(IPushProducer, IHandshakeListener)
 class Connection(Protocol):
     """
@@ -154,9 +209,8 @@ class Connection(Protocol):
         self._deadline = Deadline(dialer.clock, self._expired)
         self._connector: IConnector | None = None
         self._opened: Deferred[Opened] | None = None
-        #: Who waits for the facts of which transaction, the content of it, and who wants to know when that is sent; the
-        #: oldest first.
-        self._carried: deque[tuple[Deferred[tuple[Fact, ...]], Iterator[bytes], Sent | None]] = deque()
+        #: The transactions that are not settled, the oldest first.
+        self._carried: deque[Passage] = deque()
         #: The content that is on its way, and its piece that leaves next.
         self._content: Iterator[bytes] | None = None
         self._piece: bytes | None = None
@@ -189,12 +243,27 @@ class Connection(Protocol):
         `sent` is called when the last of the content leaves. If the connection is `usable` by then, the next
         transaction may be carried already: its first words leave in the same write (RFC 2920 section 3.1).
         """
-        facts: Deferred[tuple[Fact, ...]] = Deferred(self._cancel)
+        passage = _Awaited(self, content, sent)
+        self.convey(transaction, passage)
+        return passage.facts
+
+    def convey(self, transaction: Transaction, passage: Passage) -> None:
+        """As `carry`, where nobody needs a `Deferred`."""
         self._session.begin(transaction)
-        self._carried.append((facts, content, sent))
+        self._carried.append(passage)
         if not self._parting:
             self._turn()
-        return facts
+
+    def withdraw(self, passage: Passage) -> None:
+        """Cancel it, unless it is over."""
+        if passage.over:
+            return
+        passage.over = True
+        passage.failed(CancelledError())
+        if self._carried and self._carried[0] is not passage and not self._carried[0].over:
+            # Somebody else's message is sent and not answered yet: this one's turn never comes, see `_settle`.
+            return
+        self.abort("cancelled")
 
     def quit(self) -> None:
         """
@@ -219,9 +288,6 @@ class Connection(Protocol):
 
     def _cancel(self, waiting: Deferred[Any]) -> None:
         waiting.errback(CancelledError())
-        if self._carried and self._carried[0][0] is not waiting and not self._carried[0][0].called:
-            # Somebody else's message is sent and not answered yet: this one's turn never comes, see `_do`.
-            return
         self.abort("cancelled")
 
     # What the network says.
@@ -304,7 +370,11 @@ class Connection(Protocol):
             self.transport.write(session.data_to_send())
         if session.events:
             while session.events:
-                self._do(session.events.popleft())
+                event = session.events.popleft()
+                if type(event) is Settled:
+                    self._settle(event.facts)
+                else:
+                    self._do(event)
             if session.to_send:
                 self.transport.write(session.data_to_send())
         if session.moves != self._moves:
@@ -313,15 +383,9 @@ class Connection(Protocol):
     def _do(self, event: Event) -> None:
         match event:
             case Settled(facts):
-                carried = self._carried.popleft()[0]
-                if self._carried and self._carried[0][0].called:
-                    self.abort("cancelled")
-                if not carried.called:
-                    carried.callback(facts)
+                self._settle(facts)
             case Proceed():
-                self._content = self._carried[0][1]
-                self._draw()
-                self._send_content()
+                self._proceed()
             case StartTls():
                 self._start_tls()
             case Ready():
@@ -331,6 +395,37 @@ class Connection(Protocol):
                 self._open(fact)
             case Over(politely):
                 self._close(politely)
+
+    def _settle(self, facts: tuple[Fact, ...]) -> None:
+        passage = self._carried.popleft()
+        if self._carried and self._carried[0].over:
+            self.abort("cancelled")
+        if not passage.over:
+            passage.over = True
+            passage.settled(facts)
+
+    def _proceed(self) -> None:
+        try:
+            content = self._carried[0].content()
+        except Exception as problem:
+            self._fail(problem)
+            return
+        if type(content) is bytes:
+            self._session.content_sent()
+            self._part(content)
+        else:
+            self._content = cast(Iterator[bytes], content)
+            self._draw()
+            self._send_content()
+
+    def _fail(self, problem: Exception) -> None:
+        """Ours, not the peer's: a file that cannot be read. Without its terminator the message does not exist."""
+        self._content = self._piece = None
+        passage = self._carried[0]
+        if not passage.over:
+            passage.over = True
+            passage.failed(problem)
+        self.abort("the content could not be read")
 
     def _start_tls(self) -> None:
         self._shaking = True
@@ -376,16 +471,14 @@ class Connection(Protocol):
 
     def _part(self, piece: bytes) -> None:
         """The last piece leaves, and with it the first words of the next transaction, if somebody begins one now."""
-        sent = self._carried[0][2]
-        if sent is not None:
-            self._parting = True
-            try:
-                sent()
-            except Exception:
-                # Ours: it harms none of the messages.
-                _log.failure("What should follow a message could not begin")
-            finally:
-                self._parting = False
+        self._parting = True
+        try:
+            self._carried[0].sent()
+        except Exception:
+            # Ours: it harms none of the messages.
+            _log.failure("What should follow a message could not begin")
+        finally:
+            self._parting = False
         if self._closing:
             return
         following = self._session.data_to_send()
@@ -405,12 +498,8 @@ class Connection(Protocol):
             return
         try:
             self._piece = next(self._content, None)
-        except Exception:
-            # Ours, not the peer's: a file that cannot be read. Without its terminator the message does not exist.
-            failure = Failure()
-            self._content = self._piece = None
-            self._carried[0][0].errback(failure)
-            self.abort("the content could not be read")
+        except Exception as problem:
+            self._fail(problem)
 
     def _produce(self, on: bool) -> None:
         """Be the transport's producer while there is more content than one piece."""

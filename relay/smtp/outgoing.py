@@ -37,11 +37,28 @@ def outgoing(head: bytes, form: Form, blocks: Iterable[bytes]) -> Iterator[bytes
     head. Raises `ContentDamaged`, and what reading the blocks raises. Never holds more than two blocks.
     """
     if form is Form.WIRE:
-        if head[:1] == b"." or b"\r\n." in head:
-            # The head is ended by CRLF, so that what `wire` puts behind it is the terminator and nothing else.
-            head = b"".join(wire((head,)))[: -len(TERMINATOR)]
-        return _as_kept(head, blocks)
+        return _as_kept(_stuffed(head), blocks)
     return _joined(wire(_whole_lines(chain((head,), blocks))))
+
+
+def in_one_piece(head: bytes, content: bytes) -> bytes:
+    """What `outgoing` makes of content in wire form that is little. Raises `ContentDamaged`."""
+    end = content.find(_END)
+    if content[:3] == TERMINATOR:
+        end = 0 if len(content) == len(TERMINATOR) else -1
+    elif end >= 0:
+        end = len(content) - len(_END) - end
+    if end:
+        raise ContentDamaged("the content has no terminator, or there is something behind it")
+    return _stuffed(head) + content
+
+
+def _stuffed(head: bytes) -> bytes:
+    """The head in wire form."""
+    if head[:1] == b"." or b"\r\n." in head:
+        # The head is ended by CRLF, so that what `wire` puts behind it is the terminator and nothing else.
+        return b"".join(wire((head,)))[: -len(TERMINATOR)]
+    return head
 
 
 def chunks(head: bytes, form: Form, blocks: Iterable[bytes], *, binary: bool = False) -> Iterator[bytes]:

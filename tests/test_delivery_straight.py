@@ -1,0 +1,197 @@
+"""The straight way: a message for a host that has a connection for it needs no coroutine, whatever becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from relay.agents.pool import Keeping, Pool
+from relay.agents.smtp import Passing, SmtpTransmitter
+from relay.delivery.attempt import Attempts
+from relay.delivery.dispatch import Dispatcher, Pace
+from relay.delivery.exchangers import Exchangers
+from relay.delivery.notices import Notices
+from relay.interfaces import Consignment, Enrol, IPassing, IPlace, Report
+from relay.mail.dsn import NO_WISHES, Notify, Wishes
+from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
+from relay.mail.outcome import Failed, Peer, Relayed
+from relay.mail.queue import Entry, Recipient, destination
+from relay.mail.routing import Forward, NextHop
+from relay.net.client import Dialer
+from relay.net.clock import ReactorClock
+from relay.net.waiting import start
+from relay.testing.internet import FakeInternet
+from relay.testing.peers import Drop, FakeExchange, Say, Stall
+from tests.delivery_world import JON, Log, Policies, RecordingSpool
+
+PEERS = (Peer("mx1.b.example", "192.0.2.1"), Peer("mx2.b.example", "192.0.2.2"))
+ROUTE = Forward(NextHop("b.example", tls="none"))
+NO, CLOSING = Say("550 5.1.1 No such mailbox"), Say("421 4.3.2 Closing")
+SUCCESS = Wishes(frozenset({Notify.SUCCESS}))
+
+
+class Noting(SmtpTransmitter):
+    """Notes what begins in one step, and what needs more."""
+
+    begun: list[Passing]
+    called: list[Any]
+
+    def set_off(self, *more: Any) -> Passing | None:
+        passing = super().set_off(*more)
+        if passing is not None:
+            self.begun.append(passing)
+        return passing
+
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Any = None, place: IPlace | None = None, passing: Any = None
+    ) -> Sequence[Report]:
+        self.called.append(passing)
+        return await super().transmit(consignment, peer, sent, place, passing)
+
+
+class StraightTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.time = Clock()
+        clock = self.clock = ReactorClock(self.time, lambda: 1.7e9 + self.time.seconds())  # type: ignore[arg-type]
+        internet = FakeInternet(self.time)
+        self.host, self.other = FakeExchange(clock=self.time), FakeExchange(clock=self.time)
+        for peer, host in zip(PEERS, (self.host, self.other), strict=True):
+            internet.add(peer.address, host)
+        self.spool, self.log = RecordingSpool(clock), Log()
+        dialer = Dialer(internet, clock, "relay.example.org")  # type: ignore[arg-type]
+        self.transmitter = Noting(dialer, pool=Pool(clock, Keeping()))
+        object.__setattr__(self.transmitter, "begun", [])
+        object.__setattr__(self.transmitter, "called", [])
+        self.dispatcher = Dispatcher(
+            spool=self.spool,
+            clock=clock,
+            mail_log=self.log,
+            attempts=Attempts({}, self.transmitter, lambda hop: Exchangers(PEERS)),
+            notices=Notices("relay.example.org", Policies(), clock),
+            random=lambda: 0.5,
+            pace=Pace(attempt=400.0),
+        )
+        self.dispatcher.start()
+        # Somebody has come this way before.
+        self.accept()
+        self.assertEqual((self.waits, self.transmitter.begun), (0, []))
+        self.transmitter.called.clear()
+
+    def accept(
+        self, content: bytes = b"Subject: hello\r\n\r\nhello\r\n.\r\n", wishes: Wishes = NO_WISHES, **more: Any
+    ) -> str:
+        """A message comes; its recipient's id."""
+        draft = self.spool.begin(Form.WIRE)
+        draft.write(content)
+        entry = Entry(
+            draft.id, self.clock.now(), Envelope(JON, client=Client("192.0.2.99"), **more), b"Received: here\r\n"
+        )
+        recipient = Recipient(f"{draft.id}.0", JON, JON, ROUTE, destination(ROUTE), "p", wishes)
+        claims: Any = start(self.spool.commit([Enrol(entry, draft, (recipient,), 300.0)]))
+        self.dispatcher.accept(claims)
+        self.pass_time(0.1)
+        return recipient.id
+
+    def pass_time(self, seconds: float) -> None:
+        self.time.pump([0.0] * 5 + [seconds] + [0.0] * 5)
+
+    @property
+    def waits(self) -> int:
+        return len(self.spool.unsettled())
+
+
+class StraightTests(StraightTestCase):
+    def test_what_is_carried_is_settled_without_a_coroutine(self) -> None:
+        id = self.accept()
+        [passing] = self.transmitter.begun
+        verifyObject(IPassing, passing)
+        self.assertEqual((self.transmitter.called, self.waits, self.dispatcher.held), ([], 0, 0))
+        self.assertIsInstance(self.spool.settled[id], Relayed)
+        self.assertEqual((self.host.connections, len(self.host.messages), self.host.complaints), (1, 2, []))
+
+    def test_several_at_once_follow_each_other(self) -> None:
+        for _ in range(10):
+            self.accept()
+        self.assertEqual((len(self.transmitter.begun), self.transmitter.called, self.waits), (10, [], 0))
+        self.assertEqual((self.host.connections, len(self.host.messages), self.host.complaints), (1, 11, []))
+
+    def test_a_sender_is_told_what_was_refused(self) -> None:
+        self.host.at("RCPT", NO, times=1)
+        id = self.accept()
+        self.assertIsInstance(self.spool.settled[id], Failed)
+        self.assertEqual(len(self.spool.notices()), 1)
+        self.assertEqual(self.transmitter.called[0], self.transmitter.begun[0])
+
+    def test_another_host_is_asked_where_the_first_one_cannot_take_it_now(self) -> None:
+        self.host.at("END", Say("452 4.3.1 Full"), times=1)
+        id = self.accept()
+        self.assertEqual(len(self.other.messages), 1)
+        self.assertIsInstance(self.spool.settled[id], Relayed)
+
+    def test_where_the_connection_was_over_before_it_another_one_is_made(self) -> None:
+        for fault in (Drop(), CLOSING):
+            self.host.at("MAIL", fault, times=1)
+            id = self.accept()
+            self.assertIsInstance(self.spool.settled[id], Relayed)
+        self.assertEqual((self.host.connections, len(self.host.messages), self.other.connections), (3, 3, 0))
+
+    def test_where_it_is_not_known_what_became_of_it_it_waits(self) -> None:
+        self.host.at("END", Drop(), times=1)
+        id = self.accept()
+        [pending] = self.spool.pending()
+        self.assertEqual((pending.recipient.id, pending.attempts), (id, 1))
+
+    def test_whoever_wants_to_hear_of_success_does(self) -> None:
+        self.accept(wishes=SUCCESS)
+        self.assertEqual((len(self.transmitter.begun), len(self.spool.notices())), (1, 1))
+
+    def test_so_does_whoever_has_said_until_when_it_has_to_be_there(self) -> None:
+        self.accept(deliver_by=DeliverBy(self.clock.now() + 60, ByMode.NOTIFY, trace=True))
+        self.assertEqual(len(self.spool.notices()), 1)
+
+    def test_what_came_too_late_is_not_sent(self) -> None:
+        id = self.accept(deliver_by=DeliverBy(self.clock.now() - 1, ByMode.RETURN))
+        self.assertIsInstance(self.spool.settled[id], Failed)
+        # The one that has come before, and the notice.
+        self.assertEqual([m.reverse_path for m in self.host.messages], [str(JON), ""])
+
+    def test_content_that_is_damaged_harms_nobody_else(self) -> None:
+        self.accept(b"Subject: x\r\n\r\n.\r\nMAIL FROM:<a@b>\r\n.\r\n")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual((self.waits, [message.content for message in self.host.unpromised]), (1, []))
+        self.accept()
+        self.assertEqual((self.waits, len(self.host.messages)), (1, 2))
+
+    def test_one_that_takes_too_long_is_cut_short(self) -> None:
+        self.host.at("END", Stall(), times=1)
+        self.accept()
+        self.pass_time(300.0)
+        self.assertEqual(self.dispatcher.active, 1)
+        for _ in range(2):
+            self.pass_time(100.0)
+        self.assertEqual(self.dispatcher.active, 0)
+        self.assertEqual([one.attempts for one in self.spool.pending()], [1])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_at_the_end_it_goes_back_as_it_was(self) -> None:
+        self.host.at("DATA", Stall(), times=1)
+        id = self.accept()
+        stopped = self.dispatcher.stop()
+        self.assertNoResult(stopped)
+        self.pass_time(5.0)
+        self.successResultOf(stopped)
+        self.assertEqual(([one.attempts for one in self.spool.pending()], self.spool.unclaimed()), ([0], [id]))
+
+    def test_whose_recipients_somebody_else_has_is_noted_as_lost(self) -> None:
+        self.host.at("DATA", Stall(), times=1)
+        id = self.accept()
+        self.spool.steal(id.rpartition(".")[0])
+        for _ in range(4):
+            self.pass_time(100.0)
+        self.assertEqual((self.dispatcher.active, self.dispatcher.held), (0, 0))
+        self.assertIn("claim_lost", [what for what, _ in self.log.events])
+        self.assertEqual(len(self.host.messages), 1)
