@@ -21,8 +21,8 @@ import bench
 from bench import handshakes, idle, policies
 from bench.chart import svg
 from bench.contestants import Contestants, Entry, has_smtp_source, install, made
-from bench.goals import lines
-from bench.machine import described
+from bench.goals import ceiling, lines
+from bench.machine import described, syncs
 from bench.measuring import Bench
 from bench.page import About, page
 from bench.report import Result, as_json, finished_rate
@@ -95,6 +95,7 @@ class Measuring:
         self._results: list[Result] = []
         self._lines: list[Line] = []
         self._left_out: list[str] = []
+        self._syncs: list[float] = []
 
     def all(self, whole: bool) -> Sequence[Result]:
         """
@@ -114,6 +115,7 @@ class Measuring:
                 self._measure(self._extent.cells, runs, contestants)
                 if not said.smoke:
                     self._lines += lines(self._results, contestants.why_not)
+                    self._lines += ceiling(self._results, self._syncs)
                 if whole:
                     self._lines += self._specials(contestants)
                 self._measure(self._extent.besides, runs, contestants)
@@ -138,6 +140,7 @@ class Measuring:
                 self._left_out.append(str(scenario.load))
                 continue
             self._results.append(runs.result(scenario, contestants.servers))
+            self._syncs.append(syncs(self._folder))
 
     def _specials(self, contestants: Contestants) -> list[Line]:
         peaks = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import median
 from typing import Final
 
 from attrs import frozen
@@ -29,11 +30,13 @@ class Goal:
     rate: bool = True
 
 
+#: The same with a connection for each message.
+NEW: Final = Load(KIB, 100, reuse=False)
 _RELAYED: Final = "relay end to end, durable"
 
 GOALS: Final = (
     Goal(f"{_RELAYED}: {USUAL}", USUAL, Route.SINK, "postfix", 15, "Postfix"),
-    Goal(f"the same, {Load(KIB, 100, False)}", Load(KIB, 100, False), Route.SINK, "postfix", 8, "Postfix"),
+    Goal(f"the same, {NEW}", NEW, Route.SINK, "postfix", 8, "Postfix"),
     Goal(f"the same, {Load(10 * KIB, 100, True)}", Load(10 * KIB, 100, True), Route.SINK, "postfix", 10, "Postfix"),
     Goal(f"the same, {Load(MIB, 10, True)}", Load(MIB, 10, True), Route.SINK, "postfix", 1.5, "Postfix"),
     Goal(f"one message at a time, {Load(KIB, 1, True)}", Load(KIB, 1, True), Route.SINK, "postfix", 2, "Postfix"),
@@ -59,6 +62,19 @@ def lines(results: Sequence[Result], why_not: Callable[[str], str]) -> Iterator[
             workers = each.ours.server.partition(", ")[2]
             scenario = f"{goal.scenario} ({workers})" if workers else goal.scenario
             yield _line(goal, scenario, each, _told(goal, each))
+
+
+def ceiling(results: Sequence[Result], syncs: Sequence[float]) -> Iterator[Line]:
+    """What the machine can do, whoever the relay is. `syncs` are those of a second, as often as one has looked."""
+    for result in results:
+        for series in result.series:
+            if series.server == "smtp-sink" and not series.failed and result.load in (USUAL, NEW):
+                told = f"{series.of(finished_rate):,.0f}/s, {series.of(cpu_each):.3f} ms of CPU"
+                values = {"rates": [run.finished_rate for run in series.runs]}
+                yield Line(f"ceiling: smtp-source straight into smtp-sink, {result.load}", "-", told, None, values)
+    if syncs:
+        told = f"{median(syncs):,.0f}/s ({min(syncs):,.0f} to {max(syncs):,.0f})"
+        yield Line("ceiling: 4 KiB added to a file, and fdatasync", "-", told, None, {"rates": list(syncs)})
 
 
 def _line(goal: Goal, scenario: str, found: Comparison | None, told: str) -> Line:

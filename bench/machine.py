@@ -130,7 +130,7 @@ def described(folder: Path) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "filesystem": _filesystem(folder),
-        "syncs_a_second": round(_syncs(folder)),
+        "syncs_a_second": round(syncs(folder)),
         "load_before": os.getloadavg()[0],
     }
 
@@ -159,7 +159,7 @@ def _filesystem(folder: Path) -> str:
     return max(above)[1] if above else "?"
 
 
-def _syncs(folder: Path, seconds: float = 0.5) -> float:
+def syncs(folder: Path, seconds: float = 0.5) -> float:
     """How often a second 4 KiB can be added to a file and made durable."""
     path = folder / "syncs"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)

@@ -63,11 +63,20 @@ def _figures(result: Result) -> str:
     return "\n".join((f"## {result.load}\n", *_ratios(comparisons(result)), "", *_rows(result.series)))
 
 
-def _ratios(found: Iterable[Comparison]) -> Iterator[str]:
-    for each in found:
-        shown = f"{_times(each.finished)} finished, {_times(each.accepted)} accepted, {_times(each.cpu)} CPU"
-        unlike = f" (its 250: durable {each.theirs.durable.value})"
-        yield f"* {name(each.ours)} : {name(each.theirs)} = {shown}{'' if each.fair else unlike}"
+def _ratios(found: Sequence[Comparison]) -> Iterator[str]:
+    """A row for each of the others, a column for each of ours."""
+    ours = list(dict.fromkeys(name(each.ours) for each in found))
+    if not ours:
+        return
+    yield f"| ours is so many times theirs (CPU) | {' | '.join(ours)} |"
+    yield f"| --- |{' --- |' * len(ours)}"
+    for theirs in dict.fromkeys(name(each.theirs) for each in found):
+        cells = {name(each.ours): each for each in found if name(each.theirs) == theirs}
+        yield f"| {theirs} | {' | '.join(_cell(cells.get(one)) for one in ours)} |"
+
+
+def _cell(found: Comparison | None) -> str:
+    return f"{_times(found.finished)} ({_times(found.cpu)})" if found else ""
 
 
 def _times(ratio: float | None) -> str:
