@@ -27,6 +27,7 @@ from bench.measuring import Bench
 from bench.page import About, page
 from bench.report import Result, as_json, finished_rate
 from bench.scenarios import FULL, QUICK, SMOKE, USUAL, USUALLY, Extent, Route, Scenario
+from bench.servers import Measured
 from bench.special import specials
 from bench.targets import Line, Round
 from bench.trees import HERE, revision
@@ -110,7 +111,7 @@ class Measuring:
         try:
             with ExitStack() as stack:
                 contestants = entry.begin(self._folder, stack)
-                told = {server.name: (server.version, server.configuration) for server in contestants.servers}
+                told = {server.name: (server.version, self._configuration(server)) for server in contestants.servers}
                 runs = Bench(contestants.sinks, self._extent, own, _progress)
                 self._measure(self._extent.cells, runs, contestants)
                 if not said.smoke:
@@ -133,6 +134,10 @@ class Measuring:
             )
             self._say(about)
         return self._results
+
+    def _configuration(self, server: Measured) -> str:
+        """Without the name of a folder that is gone when somebody reads it."""
+        return server.configuration.replace(str(self._folder), "FOLDER")
 
     def _measure(self, scenarios: Sequence[Scenario], runs: Bench, contestants: Contestants) -> None:
         for scenario in scenarios:

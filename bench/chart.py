@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from attrs import frozen
 
 from bench.page import About
-from bench.report import Result, Series, finished_rate
+from bench.report import Result, Series, finished_rate, ratio
 from bench.scenarios import Durability, Load, Route
 
 _WIDTH: Final = 760
@@ -47,7 +47,7 @@ class Bar:
 
     who: str
     rate: float
-    #: How many times Postfix that is, where it is known.
+    #: How many times Postfix that is: as `ratio` has it, and of others only.
     times: float | None
     kind: str
 
@@ -77,13 +77,12 @@ def groups(results: Sequence[Result]) -> list[Group]:
 
 
 def _group(what: str, load: Load, series: Sequence[Series]) -> Group:
-    postfix = next((each.of(finished_rate) for each in series if each.server == "postfix"), None)
+    postfix = next((each for each in series if each.server == "postfix"), None)
     bars = []
     for each in series:
-        rate = each.of(finished_rate)
         kind = "ours" if each.ours else _KINDS[each.durable]
-        times = rate / postfix if postfix else None
-        bars.append(Bar(_CALLED.get(each.server, each.server), rate, times, kind))
+        times = None if postfix is None or each is postfix else ratio(each, postfix, finished_rate)
+        bars.append(Bar(_CALLED.get(each.server, each.server), each.of(finished_rate), times, kind))
     return Group(f"{what}: {load}", tuple(bars))
 
 
@@ -128,10 +127,15 @@ def _drawn(group: Group, top: int) -> Iterator[str]:
     for number, bar in enumerate(group.bars):
         y = top + _GAP + _STEP * number - 4
         length = max(1, round(bar.rate / most * _LONGEST))
-        times = f"  {bar.times:.2g} x" if bar.times is not None and bar.who != "Postfix" else ""
         yield from _text(_LEFT - 8, y + 12, bar.who, anchor="end")
         yield f'<rect class="{bar.kind}" x="{_LEFT}" y="{y}" width="{length}" height="{_BAR}"/>'
-        yield from _text(_LEFT + length + 8, y + 12, f"{bar.rate:,.0f}/s{times}")
+        yield from _text(_LEFT + length + 8, y + 12, f"{bar.rate:,.0f}/s{_times(bar.times)}")
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f", {ratio:.{0 if ratio >= 100 else 1 if ratio >= 1 else 2}f} x"
 
 
 def _text(x: int, y: int, said: str, kind: str = "", anchor: str = "", ident: str = "") -> Iterator[str]:

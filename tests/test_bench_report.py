@@ -238,7 +238,7 @@ class ChartTests(SynchronousTestCase):
 
     def test_it_names_what_it_is_of_whatever_the_machine_is_called(self) -> None:
         said = "".join(self.drawn().itertext())
-        for part in "make bench", "1234567", "2026-11-23", "2 cores of Abacus <9000>", "900/s  9 x":
+        for part in "make bench", "1234567", "2026-11-23", "2 cores of Abacus <9000>", "900/s, 9.0 x":
             self.assertIn(part, said)
 
     def test_nothing_reaches_over_its_edge(self) -> None:
