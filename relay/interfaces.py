@@ -38,6 +38,7 @@ from relay.mail.phases import (
 from relay.mail.queue import Census, Entry, Pending, Recipient
 from relay.mail.routing import Inquiry, NextHop, RoutingVerdict
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
+from relay.mail.value import value
 from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 from relay.smtp.scram import ScramKeys
@@ -524,7 +525,7 @@ class IDraft(Interface):
         """Forget it. May be called at any time before its commit, and again."""
 
 
-@frozen
+@value
 class Claim:
     """
     The right to carry some recipients of one entry, until `expires`.
@@ -541,7 +542,7 @@ class Claim:
     content: IContent
 
 
-@frozen
+@value
 class Enrol:
     """
     Keep this new entry: the promise behind a 250.
@@ -557,7 +558,7 @@ class Enrol:
     lease: float | None = None
 
 
-@frozen
+@value
 class Settle:
     """These recipients of a claim are done with. The entry goes when its last recipient has."""
 
@@ -699,7 +700,7 @@ class ISpool(Interface):
 # Delivery.
 
 
-@frozen
+@value
 class Consignment:
     """What an agent carries: one entry's content for some recipients that go the same way."""
 
@@ -712,7 +713,7 @@ class Consignment:
     next_hop: NextHop | None = None
 
 
-@frozen
+@value
 class Report:
     """What happened to one recipient's copy."""
 

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from attrs import field, frozen
 
 from relay.mail.reply import Reply
+from relay.mail.value import value
 
 #: RFC 3463 section 2, of what was not carried.
 _STATUS: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -97,7 +98,7 @@ class Peer:
         return f"{self.name}[{self.address}]:{self.port}" if self.address else self.name
 
 
-@frozen
+@value
 class Carried:
     """The copy is out of our hands. `onward`: another server has promised to go on with it."""
 
@@ -227,7 +228,7 @@ Fact: TypeAlias = (
 )
 
 
-@frozen
+@value
 class Delivered:
     """In a mailbox of ours (RFC 3464 section 2.3.3, `delivered`)."""
 
@@ -237,7 +238,7 @@ class Delivered:
     tls: str = ""
 
 
-@frozen
+@value
 class Relayed:
     """Another server has taken it on (RFC 3464 section 2.3.3, `relayed`)."""
 

@@ -15,6 +15,7 @@ from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.lanes import lane
 from relay.mail.outcome import Delayed
 from relay.mail.routing import Deliver, Discard, Forward, Hold, Reject, Route
+from relay.mail.value import value
 
 #: Where a recipient goes that stands for an alias and has no copy of its own: its sender is told that the message has
 #: gone to all who stand behind it, and then it is settled (RFC 3461 section 5.2.7.3). No agent can have this name.
@@ -159,7 +160,7 @@ def destination(route: Route) -> str:
             return "discard"
 
 
-@frozen
+@value
 class Pending:
     """A recipient in the queue, with what has happened to it so far."""
 
