@@ -105,7 +105,7 @@ class Measuring:
         The special measurements have servers of their own; those of the loads have nothing to do meanwhile.
         """
         said, own = self._said, self._said.own or not has_smtp_source()
-        machine = described(self._folder)
+        machine, commit = described(self._folder), revision(HERE)
         entry = Entry(said.workers, said.against, not said.alone, not said.smoke, own)
         contestants, told = Contestants((), {}), dict[str, tuple[str, str]]()
         try:
@@ -122,7 +122,7 @@ class Measuring:
                 self._measure(self._extent.besides, runs, contestants)
         finally:
             about = About(
-                revision(HERE),
+                commit,
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 _command(),
                 machine,
