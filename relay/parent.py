@@ -29,6 +29,7 @@ from relay.encryption import Encryption
 from relay.net.clock import ReactorClock
 from relay.net.disk import Disk
 from relay.net.line import Line
+from relay.net.listen import share
 from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.tallies import Tallies
@@ -61,6 +62,12 @@ def from_file(path: str, reactor: Any) -> IService:
     if len(shares) == 1:
         return alone
     return ParentService(reading, settings, shares, reactor, warnings=alone.warnings)
+
+
+class _Nobody(Factory):
+    """Answers at a socket that is there for others."""
+
+    noisy = False
 
 
 class ParentService(Service):
@@ -119,7 +126,7 @@ class ParentService(Service):
         signal.signal(signal.SIGUSR1, self._reopen_soon)
         signal.signal(signal.SIGHUP, self._reread_soon)
         self._tallies = Tallies.create(len(self._shares))
-        sockets = {listener.name: port.fileno() for listener, port in self._ports}
+        sockets = {listener.name: share(port) for listener, port in self._ports}
         self._launch = Launch(self._reactor, sockets, self._tallies)
         # A process can be started once the reactor runs: before, nobody would hear of its end.
         self._reactor.callWhenRunning(self._begin)
@@ -132,7 +139,7 @@ class ParentService(Service):
     # Beginning.
 
     def _bind(self) -> None:
-        listeners = [(each, Factory()) for each in self._settings.listener]
+        listeners = [(each, _Nobody()) for each in self._settings.listener]
         self._ports = bind(self._reactor, listeners, backlog=self._settings.limits.backlog, file=self._file)
 
     def _try_what_all_need(self) -> None:
@@ -208,9 +215,6 @@ class ParentService(Service):
                 other.line.say(topic, said)
 
     def _joined(self, post: Post) -> None:
-        for other in self._crew.others(post):
-            if other.line is not None:
-                other.line.say("arrived", {"index": post.share.index})
         if not self._introduced and all(each.proved for each in self._crew.posts):
             self._introduced = True
             tell_where(self._ports)
@@ -264,10 +268,11 @@ class ParentService(Service):
     async def _end(self) -> None:
         self._log.info("Stopping: the workers finish what is in flight")
         self._adopting.stop()
+        ended = Deferred.fromCoroutine(self._crew.stop())
         for _, port in self._ports:
-            # Each worker closes its own; with the last one whoever comes is refused.
+            # Each worker has a descriptor of its own: with the last one whoever comes is refused.
             await maybeDeferred(port.stopListening)
-        await self._crew.stop()
+        await ended
         for port in self._control:
             await maybeDeferred(port.stopListening)
         self._threads.stop()

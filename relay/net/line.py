@@ -4,15 +4,8 @@ What two processes of one relay say to each other: the parent and a worker.
 A line of theirs is a stream socket, with one JSON object for each thing that is said: a topic and a body. Nobody
 answers by rule; whoever wants an answer agrees with the other about a topic for it.
 
-What the parent does with topics is its own business (`relay.parent`); it hears
-
-* `ready`: the worker serves,
-* `store` and `suppressed`: news of what workers know together. The parent adds `from`, the index of the worker that has
-  said it, and passes it on: to the worker with the index `to` if the body has one, else to all others;
-
-and says
-
-* `arrived`: another worker serves from now on, its index is `index`. Whoever has something to tell it says so `to` it.
+What workers know together (`store`, `suppressed`) the parent passes on: to the worker with the index `to` if the body
+has one, else to all others. It adds `from`, the index of the worker that has said it.
 """
 
 from __future__ import annotations

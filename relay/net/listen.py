@@ -42,6 +42,16 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
     return port
 
 
+def share(port: Any) -> int:
+    """
+    The descriptor of a port that `listen` has made, for other processes to `inherit`. They go on when it stops
+    listening here.
+    """
+    port._shouldShutdown = False
+    descriptor: int = port.fileno()
+    return descriptor
+
+
 def inherit(reactor: Any, descriptor: int, factory: IProtocolFactory, *, backlog: int) -> Any:
     """
     The port of a socket that listens already and that other processes accept from as well. It does not accept before

@@ -8,7 +8,7 @@ whatever ends it may take a while to go away, and a minute of good life makes up
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field
@@ -94,10 +94,6 @@ class Crew:
     def posts(self) -> tuple[Post, ...]:
         """In the order of their numbers."""
         return tuple(self._posts.values())
-
-    def others(self, than: Post) -> Iterator[Post]:
-        """Those who serve at this moment, but for one."""
-        return (post for post in self.posts if post is not than and post.serves)
 
     def start(self) -> None:
         for post in self.posts:
