@@ -17,11 +17,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.assembly import answers_for_control
 from relay.config.addresses import listen_address
+from relay.config.restarts import restarts
+from relay.config.settings import Settings
 from relay.control.api import Asked, Desk, QuietSite, Refused
 from relay.control.metrics import MOST_DESTINATIONS, Numbers
 from relay.control.page import MetricsPage, open_page
 from relay.interfaces import SpoolError
 from relay.net.maillog import EVENTS
+from relay.sharing import Share, settings_of_share
 from tests.real_reactor import RealReactor
 from tests.test_control_queue import ControlCase
 from tests.test_control_together import TogetherCase
@@ -171,6 +174,13 @@ class SeveralProcessesTests(PageCase, TogetherCase):
             self.silence(at)
         about = {name for name, labels in self.numbers() if labels}
         self.assertEqual(about, {"relay_worker_up", "relay_build_info"})
+
+
+class SharingTests(SynchronousTestCase):
+    def test_no_worker_has_a_page_of_its_own_and_it_stays_where_it_is(self) -> None:
+        settings = Settings.model_validate({"metrics": {"address": "127.0.0.1:9125"}})
+        self.assertIsNone(settings_of_share(settings, Share(0, 2)).metrics.address)
+        self.assertEqual([each.path for each in restarts(Settings(), settings)], [("metrics", "address")])
 
 
 class ManyTests(SynchronousTestCase):

@@ -53,6 +53,15 @@ class Process:
         return [fields for event, fields in self.world.log.events if event == what]
 
 
+def telling(value: Mapping[str, Any]) -> Any:
+    """An answer that is always the same."""
+
+    async def answer(_asked: Asked) -> Mapping[str, Any]:
+        return value
+
+    return answer
+
+
 class TogetherCase(SynchronousTestCase):
     """Three workers of one relay, the last of them retired, with mail for destinations of which nobody answers."""
 
@@ -227,6 +236,7 @@ class PagingTests(SynchronousTestCase):
         for _ in range(1000):
             answers = [self.answer(shard, part_of(most, 4), after, random) for shard in spread]
             page, after = merged(answers, most)
+            self.assertLess(sum(len(entry["recipients"]) for entry in page[:-1]), most)
             listed += [(entry["id"], len(entry["recipients"])) for entry in page]
             if not after:
                 break
@@ -326,6 +336,19 @@ class HistoryTests(TogetherCase):
         self.assertEqual(alone[0]["happenings"][0]["what"], "accepted")
         self.assertEqual([each["what"] for each in alone[0]["happenings"]].count("accepted"), 1)
 
+    def test_a_refusal_that_had_no_id_yet_is_told_once(self) -> None:
+        refusal = {"id": "", "left_out": 0, "happenings": [{"at": 5.0, "what": "refused", "fields": {"client": "x"}}]}
+        other = {**refusal, "happenings": [{"at": 6.0, "what": "refused", "fields": {"client": "x"}}]}
+        for process, lives in zip(self.processes, ([refusal], [other, refusal], []), strict=True):
+            findings = {"lives": lives, "more": False, "since": None, "dropped": 1}
+            process.desk = Desk({"trace": telling(findings)})
+        said = self.get("trace", text="x")
+        self.assertEqual((said["lives"], said["since"], said["dropped"]), ([other, refusal], None, 3))
+
+    def test_who_keeps_no_history_is_told_of(self) -> None:
+        self.processes[1].trouble = Refused("this relay keeps no history", 404)
+        self.assertEqual(self.get("trace", text="x")["unheard"], ["worker 1: this relay keeps no history"])
+
     def test_why_is_asked_of_all(self) -> None:
         for at in (1, 2):
             self.post_mail(at, "x@a.example")
@@ -360,6 +383,12 @@ class StatusTests(TogetherCase):
         for at in (0, 1, 1):
             self.processes[at].world.connect()
         self.assertEqual(self.get("status")["listeners"][0]["connections"], 3)
+
+    def test_who_listens_nowhere_does_not_say_whether_mail_is_accepted(self) -> None:
+        status = self.get("status")
+        for at, expected in ((2, True), (1, False)):
+            self.processes[at].desk = Desk({"status": telling({**status, "accepting": False})})
+            self.assertEqual(self.get("status")["accepting"], expected)
 
     def test_a_worker_that_is_silent_is_told_of_all_the_same(self) -> None:
         self.silence(1, "it is being started")
