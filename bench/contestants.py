@@ -88,6 +88,8 @@ class Entry:
             start("aiosmtpd", lambda at, _: Aiosmtpd(at))
             start("twisted.mail", lambda at, _: TwistedMail(at))
             start("smtp-sink", lambda at, _: Ceiling(Sink(made(at / "ceiling"), own=self.own)))
+            if running[-1].name != "smtp-sink":
+                contestants.missing["smtp-sink"] = "it comes with Postfix; our own sink is the ceiling here"
         return Contestants(tuple(running), contestants.sinks, contestants.missing)
 
 
