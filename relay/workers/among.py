@@ -44,7 +44,7 @@ from relay.spool.layout import Layout
 from relay.store.memory import Bounds, MemoryStore
 from relay.store.shared import SharedStore
 from relay.workers.orders import LINE, LOG, ORDERS, OneLine, Orders, Reading
-from relay.workers.retirement import Retirement
+from relay.workers.retirement import Retirement, remembers
 
 #: Seconds that another process gets to leave the shard: one whose parent was killed ends in good order.
 PATIENCE: Final = 20.0
@@ -157,7 +157,13 @@ class Among:
     def serving(self, relay: Relay, ports: Bound, warnings: Sequence[Problem]) -> None:
         self.line.say("ready")
         if self.orders.share.retired:
-            Retirement(relay, lambda: self.line.say("drained")).start()
+            given, path = relay.surroundings, relay.settings.spool.path
+            Retirement(
+                given.clock,
+                given.spool,
+                lambda: self.line.say("drained"),
+                history=lambda: given.history is not None and remembers(path),
+            ).start()
 
     async def reload(self, service: RelayService, body: Mapping[str, Any]) -> None:
         """The parent has read and checked another configuration. What becomes of it is told under `reloaded`."""

@@ -13,44 +13,46 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from relay.assembly import Relay
 from relay.history.database import USUAL_NAME as HISTORY
-from relay.interfaces import SpoolError
+from relay.interfaces import IClock, ISpool, SpoolError
 from relay.net.disk import Disk, opened
 from relay.spool.layout import Layout
 
-#: Seconds between two looks.
-EVERY: Final = 60.0
+#: Seconds to the second look, and at most to any further one, each twice as long as the one before.
+FIRST, MOST = 1.0, 60.0
 
 
 class Retirement:
     """Looks from time to time whether a retired worker has anything left to do, and says so once."""
 
-    def __init__(self, relay: Relay, drained: Callable[[], object]) -> None:
-        self._relay = relay
+    def __init__(
+        self, clock: IClock, spool: ISpool, drained: Callable[[], object], *, history: Callable[[], bool]
+    ) -> None:
+        """`history`: whether it has anything to tell."""
+        self._clock = clock
+        self._spool = spool
         self._drained = drained
-        self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self.look()))
-        self._looking.clock = relay.surroundings.clock  # type: ignore[assignment]
+        self._history = history
+        self._pause = FIRST
 
     def start(self) -> None:
-        self._looking.start(EVERY).addErrback(lambda failure: failure.trap(SpoolError))
+        Deferred.fromCoroutine(self._look())
 
-    async def look(self) -> None:
-        given, settings = self._relay.surroundings, self._relay.settings
+    async def _look(self) -> None:
         try:
-            census = await given.spool.census()
+            entries = (await self._spool.census()).entries
         except SpoolError:
-            return  # the next time
-        if census.entries or (given.history is not None and remembers(settings.spool.path)):
+            entries = 1  # or more, for all that is known
+        if not entries and not self._history():
+            self._drained()
             return
-        self._looking.stop()
-        self._drained()
+        self._clock.callLater(self._pause, self.start)
+        self._pause = min(MOST, 2 * self._pause)
 
 
 def remembers(shard: Path) -> bool:

@@ -179,10 +179,7 @@ class FewerTests(SystemTestCase):
         relay.wait_for("mail that is left in shard 1 is delivered too", of_this_start=True)
         for id in ids:
             relay.event("delivered", id)
-        self.assertEqual([each["retired"] for each in workers(relay)], [False, True])
-        relay.stop()
         # Now it holds nothing.
-        relay.start()
         relay.wait_for("spool/shards/1 has been removed", of_this_start=True)
         self.assertFalse((relay.folder / "spool" / "shards" / "1").exists())
         eventually(lambda: len(workers(relay)) == 1)
