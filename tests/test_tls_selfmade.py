@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
+import threading
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from service_identity.cryptography import verify_certificate_ip_address
 
+import relay.net.tls_selfmade
 from relay.net.tls_client import ClientTls
 from relay.net.tls_files import Certificate, Unusable, read_certificates
 from relay.net.tls_selfmade import make_certificate, own_certificate
@@ -79,6 +83,33 @@ class OwnCertificateTests(TlsTestCase):
         (self.path.parent / ".own.pem.new").write_bytes(b"half")
         self.own()
         self.assertEqual(os.listdir(self.path.parent), ["own.pem"])
+
+    def test_of_several_processes_that_want_one_at_the_same_time_one_makes_it(self) -> None:
+        asked, made, real = threading.Event(), [], fcntl.flock
+
+        def noticed(descriptor: int, operation: int) -> None:
+            asked.set()
+            real(descriptor, operation)
+
+        self.path.parent.mkdir(parents=True)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        real(folder, fcntl.LOCK_EX)
+        self.patch(fcntl, "flock", noticed)
+        self.patch(relay.net.tls_selfmade, "make_certificate", lambda *said: made.append(said))
+        other = threading.Thread(target=self.own, daemon=True)
+        other.start()
+        self.assertTrue(asked.wait(10))
+        make_certificate("mx.example.org", self.path, MADE)
+        os.close(folder)
+        other.join(10)
+        self.assertFalse(other.is_alive() or made)
+
+    def test_where_a_disk_knows_no_locks_it_is_made_without(self) -> None:
+        def cannot(descriptor: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        self.patch(fcntl, "flock", cannot)
+        self.assertEqual(self.own().names, ("mx.example.org",))
 
     def test_a_long_host_name_and_a_short_one_are_names_too(self) -> None:
         for hostname in ("localhost", "mx_1.example.org", "a." * 30 + "example.org"):

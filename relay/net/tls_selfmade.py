@@ -7,7 +7,10 @@ would say otherwise is clear text (RFC 7435). Mail programs of people will compl
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,12 +32,32 @@ def own_certificate(hostname: str, path: Path, now: float) -> Path:
     """
     See to it that there is a certificate of our own at `path`, and answer with `path`.
 
-    It is made if there is none that can be used, if it is for another host name, or if it expires within a month.
-    `now` is the calendar's time in seconds since the epoch. Raises `OSError`.
+    It is made if there is none that can be used, if it is for another host name, or if it expires within a month. Of
+    several processes that want one at the same time one makes it, and the others wait for that. `now` is the calendar's
+    time in seconds since the epoch. Raises `OSError`.
     """
-    if not _is_anothers(path) and not _will_do(path, hostname, now):
-        make_certificate(hostname, path, now)
+    if not _is_good(path, hostname, now):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(path.parent):
+            if not _is_good(path, hostname, now):
+                make_certificate(hostname, path, now)
     return path
+
+
+def _is_good(path: Path, hostname: str, now: float) -> bool:
+    return _is_anothers(path) or _will_do(path, hostname, now)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While nobody else is, unless this disk knows no such locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_anothers(path: Path) -> bool:
