@@ -52,7 +52,8 @@ class PeerCase(SynchronousTestCase):
             await Deferred()
             return {}
 
-        self.serve(Desk({"echo": echo, "long": long, "no": no, "nothing": nothing}, {"echo": echo, "nothing": nothing}))
+        questions = {"echo": echo, "long": long, "no": no, "nothing": nothing, "status": nothing}
+        self.serve(Desk(questions, {"echo": echo, "nothing": nothing}))
 
     def serve(self, desk: Desk) -> None:
         self.port = listen(self.real.reactor, Unix(self.path), site(lambda: desk), backlog=5, mode=0o600)
@@ -166,10 +167,10 @@ class SilenceTests(PeerCase):
                 return getattr(self._reactor, name)
 
         self.answering()
-        for act, patience in ((False, 10), (True, 25)):
+        for path, act, patience in (("nothing", False, 10), ("nothing", True, 25), ("status", False, 5)):
             clock = Clock()
             peer = Peer(Timed(self.real.reactor, clock), self.path)
-            asking = Deferred.fromCoroutine(peer("nothing", {}, act))
+            asking = Deferred.fromCoroutine(peer(path, {}, act))
             for _ in range(5):
                 self.real.turn()
             clock.advance(patience - 0.1)

@@ -7,7 +7,7 @@ other processes, which is waited for. One round of questions is asked at a time,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from relay.config.addresses import ListenAddress, is_local
 from relay.control.api import Asked, Desk, QuietSite, Refused, as_refused
 from relay.control.metrics import Numbers
 from relay.net.listen import listen
+from relay.net.together import together
 
 _PATH: Final = b"/metrics"
 #: Readers that are connected at the same time; and seconds for which one may say nothing.
@@ -125,12 +126,15 @@ class MetricsPage(Resource):
 
 async def asked(desk: Desk) -> Numbers:
     """The numbers, as this desk has them now. Raises `Refused`."""
-    status = await desk.questions["status"](Asked({}))
+    status, destinations = await together((desk.questions["status"](Asked({})), _destinations(desk)))
+    return Numbers(status, destinations.get("destinations"))
+
+
+async def _destinations(desk: Desk) -> Mapping[str, Any]:
     try:
-        destinations = (await desk.questions["dest"](Asked({})))["destinations"]
+        return await desk.questions["dest"](Asked({}))
     except Refused:
-        destinations = None
-    return Numbers(status, destinations)
+        return {}
 
 
 def _plain(request: Any, status: int, sentence: str) -> bytes:

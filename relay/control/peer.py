@@ -31,7 +31,8 @@ from relay.control.workers.asking import Silent
 #: Seconds for an answer: an operator's command waits for 30 (60 if something is to be done, 200 for what asks others).
 _QUESTION: Final = 10.0
 _ACT: Final = 25.0
-_LONG: Final = {"explain": 190.0, "reload": 140.0}
+#: What others are asked for, and what is asked by programs that wait for ten seconds, as Prometheus does.
+_OTHERS: Final = {"explain": 190.0, "reload": 140.0, "status": 5.0, "dest": 5.0}
 _PERHAPS: Final = "nobody can say whether this has happened there: look, and say it again"
 #: Octets of an answer.
 _MOST: Final = 64 * 1024 * 1024
@@ -51,7 +52,7 @@ class Peer:
     async def __call__(
         self, path: str, words: Mapping[str, Any], act: bool, user: str | None = None, aside: bool = False
     ) -> Mapping[str, Any]:
-        patience = _LONG.get(path, _ACT if act else _QUESTION)
+        patience = _OTHERS.get(path, _ACT if act else _QUESTION)
         try:
             status, octets = await self._exchange(path, words, act, user, aside).addTimeout(patience, self.reactor)
             answer = json.loads(octets)
