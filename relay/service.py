@@ -82,6 +82,9 @@ PATIENCE: Final = 5.0
 #: Files that are open whoever is connected: the spool, logs, libraries, sockets that listen.
 _OWN_FILES: Final = 200
 
+#: What an operator has paused, in the spool.
+PAUSED: Final = "paused.json"
+
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
@@ -484,7 +487,7 @@ def suppressions_of(settings: Settings, clock: IClock) -> Suppressions | None:
 def _pauses(settings: Settings, threads: Threads) -> Pauses | None:
     if settings.spool.engine == "memory":
         return None
-    return Pauses(settings.spool.path / "paused.json", lambda work: threads.run(lambda _stop: work()))
+    return Pauses(settings.spool.path / PAUSED, lambda work: threads.run(lambda _stop: work()))
 
 
 def _text(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -38,8 +39,9 @@ from relay.net.tallies import Tallies
 from relay.net.threads import Stop
 from relay.outset import Bound
 from relay.reloading import Checked, Source
-from relay.service import RelayService, make_service, store_of
+from relay.service import PAUSED, RelayService, make_service, store_of
 from relay.sharing import settings_of_share
+from relay.spool.disk import make_directory
 from relay.spool.layout import Layout
 from relay.store.memory import Bounds, MemoryStore
 from relay.store.shared import SharedStore
@@ -58,12 +60,14 @@ def begin(reactor: Any) -> None:
     """
     orders = Orders.read(ORDERS)
     settings = orders.settings()
-    tell_parent_the_log()
     if settings.spool.engine != "memory":
         wait_for_shard(settings.spool.path)
+        take_over_pauses(orders.reading.settings().spool.path, settings.spool.path)
     line = Line(lambda: reactor.callWhenRunning(_end, reactor))
     part = Among(orders, line, reactor, _tallies(orders))
     service = make_service(settings, reactor, file=orders.reading.file, part=part)
+    # From here on standard output is the log, but for those who have it already.
+    tell_parent_the_log()
     line.hear("reload", lambda body: Deferred.fromCoroutine(part.reload(service, body)))
     line.hear("reread", lambda body: service.reread())
     reactor.adoptStreamConnection(LINE, socket.AF_UNIX, OneLine(line))
@@ -207,3 +211,16 @@ def wait_for_shard(path: Path) -> None:
         except OSError:
             return  # there is none, or the spool will say what is wrong with it
         time.sleep(_EVERY)
+
+
+def take_over_pauses(spool: Path, shard: Path) -> None:
+    """
+    A shard that is new pauses what the first worker's does: an operator has said it of the relay as a whole. One that
+    is not new was told itself. Raises `OSError`.
+    """
+    if Layout(shard).database.exists() or not (spool / PAUSED).exists():
+        return
+    make_directory(Disk(), shard)
+    new = shard / f"{PAUSED}.new"
+    shutil.copyfile(spool / PAUSED, new)
+    new.rename(shard / PAUSED)

@@ -1,0 +1,176 @@
+"""What a worker does otherwise than a relay that is alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.config.addresses import Inet, ListenAddress, Unix
+from relay.net.disk import Disk, opened
+from relay.net.listen import inherit, listen, share
+from relay.net.reactor import RelayReactor
+from relay.net.threads import Stop
+from relay.reloading import Checked
+from relay.sharing import Share, shard
+from relay.spool.layout import Layout, prepare
+from relay.workers.among import Given, take_over_pauses, wait_for_shard
+from relay.workers.orders import Orders, Reading
+from tests.real_reactor import RealReactor
+
+
+class FolderCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+
+class Greeter(Factory):
+    """Says its name to whoever comes."""
+
+    noisy = False
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.served = 0
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        factory = self
+
+        class Greeting(Protocol):
+            def connectionMade(self) -> None:
+                factory.served += 1
+                self.transport.write(factory.name)  # type: ignore[union-attr]
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        return Greeting()
+
+
+class SharedSocketTests(FolderCase):
+    """One socket, of which two accept, who are in two processes otherwise."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.real = RealReactor(RelayReactor)
+        self.addCleanup(lambda: [port.stopListening() for port in self.real.reactor.removeAll()])
+        self.one, self.other = Greeter(b"one"), Greeter(b"other")
+
+    def bound(self, address: ListenAddress) -> Any:
+        parent = listen(self.real.reactor, address, Factory(), backlog=5)
+        descriptor = os.dup(share(parent))
+        ports = [inherit(self.real.reactor, descriptor, factory, backlog=5) for factory in (self.one, self.other)]
+        os.close(descriptor)
+        return parent, *ports
+
+    def heard(self, family: socket.AddressFamily, where: Any) -> str:
+        with socket.socket(family) as client:
+            client.settimeout(10)
+            client.connect(where)
+            before = self.one.served + self.other.served
+            self.real.until(lambda: self.one.served + self.other.served > before)
+            return client.recv(10).decode()
+
+    def test_who_stops_listening_leaves_the_others_theirs(self) -> None:
+        parent, one, other = self.bound(Inet("127.0.0.1", 0))
+        where = ("127.0.0.1", parent.getHost().port)
+        self.assertEqual(one.getHost(), parent.getHost())
+        one.startReading()
+        self.assertEqual(self.heard(socket.AF_INET, where), "one")
+        self.real.result(one.stopListening())
+        self.real.result(parent.stopListening())
+        other.startReading()
+        self.assertEqual(self.heard(socket.AF_INET, where), "other")
+        self.real.result(other.stopListening())
+        with socket.socket() as client, self.assertRaises(ConnectionRefusedError):
+            client.connect(where)
+
+    def test_the_name_of_a_unix_socket_is_there_until_the_parent_removes_it(self) -> None:
+        path = self.folder / "s"
+        parent, one, other = self.bound(Unix(path))
+        path.chmod(0o600)
+        one.startReading()
+        self.assertEqual(self.heard(socket.AF_UNIX, str(path)), "one")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.real.result(one.stopListening())
+        other.startReading()
+        self.assertEqual(self.heard(socket.AF_UNIX, str(path)), "other")
+        self.real.result(parent.stopListening())
+        self.assertFalse(path.exists())
+        self.real.result(other.stopListening())
+
+    def test_of_several_who_come_at_once_each_takes_one(self) -> None:
+        parent, one, other = self.bound(Inet("127.0.0.1", 0))
+        clients = [socket.create_connection(("127.0.0.1", parent.getHost().port)) for _ in range(4)]
+        for client in clients:
+            self.addCleanup(client.close)
+        one.startReading()
+        other.startReading()
+        self.real.until(lambda: self.one.served + self.other.served == 4)
+        self.assertEqual((self.one.served, self.other.served), (2, 2))
+        for port in (one, other, parent):
+            self.real.result(port.stopListening())
+
+
+class ShardTests(FolderCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.spool = self.folder / "spool"
+        self.own = shard(self.spool, 1)
+        prepare(Layout(self.spool), Disk())
+        self.own.parent.mkdir()
+
+    def test_a_new_shard_pauses_what_is_paused(self) -> None:
+        (self.spool / "paused.json").write_text("what is paused")
+        take_over_pauses(self.spool, self.own)
+        self.assertEqual((self.own / "paused.json").read_text(), "what is paused")
+
+    def test_where_nothing_is_paused_nothing_is_made(self) -> None:
+        take_over_pauses(self.spool, self.own)
+        self.assertFalse(self.own.exists())
+
+    def test_one_that_is_not_new_has_been_told_itself(self) -> None:
+        prepare(Layout(self.own), Disk())
+        Layout(self.own).database.touch()
+        (self.spool / "paused.json").write_text("what is paused")
+        take_over_pauses(self.spool, self.own)
+        self.assertFalse((self.own / "paused.json").exists())
+
+    def test_one_that_another_process_still_has_is_waited_for(self) -> None:
+        prepare(Layout(self.own), Disk())
+        Layout(self.own).lock.touch()
+        disk, waits, returned = Disk(), threading.Event(), threading.Event()
+
+        def wait() -> None:
+            waits.set()
+            wait_for_shard(self.own)
+            returned.set()
+
+        with opened(disk, str(Layout(self.own).lock), os.O_RDWR) as lock:
+            self.assertTrue(disk.lock(lock))
+            thread = threading.Thread(target=wait)
+            thread.start()
+            waits.wait(10)
+            self.assertFalse(returned.is_set())
+        thread.join(10)
+        self.assertTrue(returned.is_set())
+
+    def test_one_that_was_never_there_is_not_waited_for(self) -> None:
+        wait_for_shard(self.own)
+
+
+class GivenTests(SynchronousTestCase):
+    def test_what_the_parent_says_counts_and_no_file_is_read(self) -> None:
+        reading = Reading("no.toml", "/nowhere", 'greeting = "one"', "d1", "mx.test", "ann")
+        given = Given(Orders(reading, Share(1, 2), 1, {}))
+        self.assertEqual((given.digest("no.toml"), given.check("no.toml", Stop())), ("d1", Checked()))
+        given.reading = Reading("no.toml", "/nowhere", 'greeting = "two"', "d2", "mx.test", "ann")
+        settings = given.settings("no.toml")
+        self.assertEqual((given.digest("no.toml"), settings.greeting), ("d2", "two"))
+        self.assertEqual(settings.spool.path, Path("/nowhere/var/spool/shards/1"))
