@@ -7,6 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +23,15 @@ class Stat:
     parent: int
     #: Seconds of CPU of its own, and of those of its children that have ended.
     cpu: float
+    #: The latter alone.
+    ended: float = 0.0
 
 
 def parsed(text: str) -> Stat:
     """Of a line of `/proc/PID/stat` (proc(5)). A process's name may contain blanks and parentheses."""
     fields = text.rpartition(")")[2].split()
-    parent, ticks = int(fields[1]), sum(map(int, fields[11:15]))
-    return Stat(parent, ticks / _TICKS)
+    parent, own, ended = int(fields[1]), sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
+    return Stat(parent, (own + ended) / _TICKS, ended / _TICKS)
 
 
 def family(stats: Mapping[int, Stat], roots: Iterable[int]) -> list[int]:
@@ -47,6 +50,25 @@ def family(stats: Mapping[int, Stat], roots: Iterable[int]) -> list[int]:
 def used(stats: Mapping[int, Stat], roots: Iterable[int]) -> float:
     """Seconds of CPU that these processes and all below them have used, those included that have ended."""
     return sum(stats[pid].cpu for pid in family(stats, roots))
+
+
+def used_exactly(stats: Mapping[int, Stat], roots: Iterable[int]) -> float:
+    """
+    The same, but not in hundredths of a second, of which each process of many loses a part: by the clock of the
+    scheduler, where it tells (`/proc/PID/task/TID/schedstat`). Threads that have ended are in the hundredths only.
+    """
+    return sum(
+        max(stats[pid].cpu - stats[pid].ended, _scheduled(pid)) + stats[pid].ended for pid in family(stats, roots)
+    )
+
+
+def _scheduled(pid: int) -> float:
+    """Seconds that the threads of a process have run which it has now."""
+    nanoseconds = 0
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile, or the kernel does not count
+            nanoseconds += int(file.read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def all_stats() -> dict[int, Stat]:

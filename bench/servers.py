@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from bench.machine import Memory, Stat, family, memory_of, used
+from bench.machine import Memory, Stat, family, memory_of, used_exactly
 from bench.scenarios import Durability, Route
 from bench.trees import HERE, OURS, Tree, revision
 from relay.net.tls_selfmade import own_certificate
@@ -63,7 +63,7 @@ class Measured(ABC):
 
     def cpu(self, stats: Mapping[int, Stat]) -> float:
         """Seconds that all its processes have used."""
-        return used(stats, self.roots)
+        return used_exactly(stats, self.roots)
 
     def memory(self, stats: Mapping[int, Stat]) -> Memory:
         """Of all its processes."""

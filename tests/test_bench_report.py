@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.chart import groups, svg
 from bench.goals import GOALS, lines
-from bench.machine import Memory, Stat, family, memory_of
+from bench.machine import Memory, Stat, family, memory_of, used_exactly
 from bench.page import About, page
 from bench.report import Result, Run, Series
 from bench.scenarios import CELLS, KIB, USUAL, Durability, Load, Route
@@ -256,6 +257,17 @@ class MemoryTests(SynchronousTestCase):
     def test_children_and_theirs_belong_to_a_server(self) -> None:
         stats = {1: Stat(0, 0.0), 10: Stat(1, 0.0), 11: Stat(10, 0.0), 12: Stat(11, 0.0), 20: Stat(1, 0.0)}
         self.assertEqual(family(stats, [10]), [10, 11, 12])
+
+    def test_cpu_is_told_by_the_scheduler_and_at_least_as_much_as_the_kernel_counts(self) -> None:
+        while time.process_time() < 0.05:
+            pass
+        pid = os.getpid()
+        before = time.process_time()
+        exactly = used_exactly({pid: Stat(1, 0.0)}, [pid])
+        self.assertTrue(before * 0.5 <= exactly <= time.process_time() * 1.5, (before, exactly))
+        self.assertEqual(used_exactly({pid: Stat(1, 1e6 + 5.0, ended=5.0)}, [pid]), 1e6 + 5.0)
+        # It has ended since; what its children had used is known all the same.
+        self.assertEqual(used_exactly({2**22 + 1: Stat(1, 7.0, ended=5.0)}, [2**22 + 1]), 7.0)
 
     def test_a_process_has_some_and_one_that_has_ended_has_none(self) -> None:
         own = memory_of([os.getpid(), 2**22 + 1])
