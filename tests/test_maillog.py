@@ -404,6 +404,23 @@ class FullDiskTests(MailLogCase):
         self.assertEqual([int(line.split(b"=")[1]) for line in read.splitlines()], list(range(5000)))
         self.assertEqual(self.said, [])
 
+    def test_who_writes_to_the_same_pipe_writes_whole_lines_between_ours(self) -> None:
+        pipe = self.root / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        logs = [self.log(pipe), self.log(pipe)]
+        for n in range(2000):
+            for log in logs:
+                log.event("accepted", id=n, helo="x" * (n % 90))
+        self.turn()
+        read = b""
+        while read.count(b"\n") < 4000:
+            read += os.read(reader, 10_000)
+            self.clock.advance(1)
+        lines = Counter(int(words(line)["id"]) for line in read.decode().splitlines())
+        self.assertEqual(lines, Counter({n: 2 for n in range(2000)}))
+
     def test_a_pipe_whose_reader_is_gone_raises_nothing(self) -> None:
         pipe = self.root / "pipe"
         os.mkfifo(pipe)

@@ -189,7 +189,7 @@ class MailLog:
         self._retry = None
         try:
             while self._unwritten and self._may_write():
-                piece = self._unwritten[:_PIECE] if self._may_wait else self._unwritten
+                piece = self._piece() if self._may_wait else self._unwritten
                 written = self._disk.write(self._fd, piece)
                 self._unwritten = self._unwritten[written:]
                 if not self._unwritten and self._dropped:
@@ -203,6 +203,11 @@ class MailLog:
         elif self._ailing:
             self._ailing = False
             self._log.info("The mail log is written again")
+
+    def _piece(self) -> bytes:
+        """Whole lines, if one of them is short enough: other processes may write to the same pipe."""
+        piece = self._unwritten[:_PIECE]
+        return piece[: piece.rfind(b"\n") + 1] or piece
 
     def _may_write(self) -> bool:
         if not self._may_wait:
