@@ -46,6 +46,13 @@ class RefusalTests(SystemTestCase):
             said = self.refuses(relay, os.EX_TEMPFAIL)
         self.assertIn(f"relay.toml: cannot listen on 127.0.0.1:{port}: Address already in use", said)
 
+    def test_a_port_that_somebody_has_is_named_where_it_is_for_numbers(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as somebody:
+            port = somebody.getsockname()[1]
+            relay = self.relay(configuration(tables=f'[metrics]\naddress = "127.0.0.1:{port}"\n'))
+            said = self.refuses(relay, os.EX_TEMPFAIL)
+        self.assertIn(f"relay.toml: cannot listen on 127.0.0.1:{port} for [metrics]: Address already in use", said)
+
     def test_a_relay_for_strangers_is_not_started_on_loopback_by_netcat_manners(self) -> None:
         relay = self.relay(configuration(listeners={"world": "0.0.0.0:0"}))
         self.assertIn("lenient", self.refuses(relay, os.EX_CONFIG))
