@@ -15,7 +15,7 @@ from relay.delivery.attempt import Attempts
 from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
-from relay.interfaces import Consignment, Enrol, IPassing, IPlace, Report
+from relay.interfaces import Consignment, Enrol, IPassing, IPlace, OutcomeUnknown, Report
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Failed, Peer, Relayed
@@ -25,7 +25,7 @@ from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.testing.internet import FakeInternet
-from relay.testing.peers import Drop, FakeExchange, Say, Stall
+from relay.testing.peers import Drop, FakeExchange, Say, Slow, Stall
 from tests.delivery_world import JON, Log, Policies, RecordingSpool
 
 PEERS = (Peer("mx1.b.example", "192.0.2.1"), Peer("mx2.b.example", "192.0.2.2"))
@@ -195,3 +195,48 @@ class StraightTests(StraightTestCase):
         self.assertEqual((self.dispatcher.active, self.dispatcher.held), (0, 0))
         self.assertIn("claim_lost", [what for what, _ in self.log.events])
         self.assertEqual(len(self.host.messages), 1)
+
+    def settled_together(self, count: int = 4) -> list[str]:
+        """So many whose final replies come while the commit of the first one's settlement is under way."""
+        self.host.at("END", Slow(1.0), times=count)
+        ids = [self.accept() for _ in range(count)]
+        self.spool.hold()
+        for _ in range(2 * count):
+            self.pass_time(1.0)
+        self.assertEqual((len(self.host.messages), self.waits), (count + 1, count))
+        return ids
+
+    def test_what_is_carried_while_a_commit_runs_is_settled_by_the_next_one(self) -> None:
+        ids = self.settled_together()
+        before = len(self.spool.commits)
+        self.spool.release()
+        self.assertEqual([len(steps) for steps in self.spool.commits[before:]], [1, 3])
+        self.assertEqual((sorted(self.spool.settled)[-4:], self.waits, self.dispatcher.held), (sorted(ids), 0, 0))
+
+    def test_where_one_of_these_is_somebody_elses_the_others_are_settled_all_the_same(self) -> None:
+        ids = self.settled_together()
+        self.spool.steal(ids[2].rpartition(".")[0])
+        self.spool.release()
+        self.assertEqual(([*self.spool.unsettled()], self.dispatcher.held), ([ids[2]], 0))
+        self.assertEqual(len(self.log.said("claim_lost")), 1)
+
+    def test_where_they_cannot_be_written_each_is_tried_again_by_itself(self) -> None:
+        ids = self.settled_together()
+        self.spool.fail(OSError(28, "No space left on device"), OSError(5, "Input/output error"))
+        self.spool.release()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.waits, 4)
+        for _ in range(12):
+            self.pass_time(1.0)
+        self.flushLoggedErrors(OSError)
+        self.assertEqual((sorted(self.spool.settled)[-4:], self.waits, self.dispatcher.held), (sorted(ids), 0, 0))
+        self.assertEqual(len(self.host.messages), 5)
+
+    def test_where_nobody_knows_whether_they_were_written_none_is_sent_again(self) -> None:
+        self.settled_together()
+        self.spool.fail(OutcomeUnknown("the disk is gone"), OutcomeUnknown("the disk is gone"), kept=True)
+        self.spool.release()
+        for _ in range(12):
+            self.pass_time(1.0)
+        self.flushLoggedErrors(OutcomeUnknown)
+        self.assertEqual((self.waits, self.dispatcher.held, len(self.host.messages)), (0, 0, 5))

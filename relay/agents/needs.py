@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Final
 
@@ -21,6 +22,8 @@ from relay.smtp.transaction import By, Transaction
 _ORCPT: Final = 500
 #: RFC 5321 section 4.5.3.1.6, without the CRLF: what any server takes.
 _LINE: Final = 998
+#: Of so many addresses it is kept how they are named.
+_KEPT: Final = 1024
 
 
 def transaction_for(
@@ -37,18 +40,24 @@ def transaction_for(
 
     The content is read only as far as the answer depends on it.
     """
-    envelope = consignment.entry.envelope
+    envelope, content = consignment.entry.envelope, consignment.content
     recipients = consignment.recipients if recipients is None else recipients
-    body = _body(envelope, consignment, features)
+    reverse_path = envelope.reverse_path
+    if reverse_path is not None and recipients:
+        # Whoever makes consignments puts together only those whose routes say the same of it.
+        route = recipients[0].route
+        if type(route) is Forward and route.reverse_path is not None:
+            reverse_path = route.reverse_path
+    body = Body.SEVEN_BIT if envelope.body is Body.SEVEN_BIT else _body(envelope, consignment, features)
     return Transaction(
-        reverse_path=_reverse_path(envelope, recipients),
-        recipients=tuple([recipient.address for recipient in recipients]),
-        size=len(consignment.head) + consignment.content.size,
+        reverse_path,
+        tuple([recipient.address for recipient in recipients]),
+        len(consignment.head) + content.size,
         eight_bit=body is Body.EIGHT_BIT,
         binary=body is Body.BINARY,
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
         # As it was kept: taking dots out that DATA wants, or putting them in, costs more than anything else.
-        chunked=features.chunking and (consignment.content.form is Form.PLAIN or body is Body.BINARY),
+        chunked=features.chunking and (content.form is Form.PLAIN or body is Body.BINARY),
         wishes=tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else (),
         returns=envelope.returns,
         envid=envelope.envid,
@@ -56,14 +65,6 @@ def transaction_for(
         priority=envelope.priority,
         by=None if envelope.deliver_by is None else _by(envelope.deliver_by, now),
     )
-
-
-def _reverse_path(envelope: Envelope, recipients: Sequence[Recipient]) -> Address | None:
-    """Whoever makes consignments puts together only those whose routes say the same of it."""
-    route = recipients[0].route if recipients else None
-    if envelope.reverse_path is None or type(route) is not Forward or route.reverse_path is None:
-        return envelope.reverse_path
-    return route.reverse_path
 
 
 def _by(deliver_by: DeliverBy, now: float) -> By:
@@ -78,25 +79,28 @@ def _wishes(recipient: Recipient) -> Wishes:
     it best (RFC 3461 section 5.2.1).
     """
     wishes = recipient.wishes
+    if wishes is NO_WISHES:
+        return _named(recipient.original)
     if wishes.orcpt:
         return wishes
-    orcpt = _original(recipient.original)
-    return Wishes(wishes.notify, orcpt) if wishes is not NO_WISHES or orcpt else NO_WISHES
+    return Wishes(wishes.notify, _named(recipient.original).orcpt)
 
 
-def _original(address: Address) -> str:
-    """An address that is not ASCII has another type (RFC 6533 section 3), which who asked in ASCII cannot want."""
+@lru_cache(_KEPT)
+def _named(address: Address) -> Wishes:
+    """
+    Nothing is wished but to know of whom one hears. An address that is not ASCII has another type (RFC 6533 section 3),
+    which who asked in ASCII cannot want.
+    """
     orcpt = f"rfc822;{xtext(str(address))}" if address.ascii else ""
-    return orcpt if len(orcpt) <= _ORCPT else ""
+    return Wishes(None, orcpt) if orcpt and len(orcpt) <= _ORCPT else NO_WISHES
 
 
 def _body(envelope: Envelope, consignment: Consignment, features: Features) -> Body:
     """
-    What the content needs. Where it is offered the client's word is passed on; where it is not, all of the content is
-    read before it is refused.
+    What content needs that is not declared to be 7BIT. Where it is offered the client's word is passed on; where it is
+    not, all of the content is read before it is refused.
     """
-    if envelope.body is Body.SEVEN_BIT:
-        return Body.SEVEN_BIT
     if envelope.body is Body.BINARY and (features.binary or _is_binary(_plain(consignment))):
         return Body.BINARY
     if features.eight_bit:

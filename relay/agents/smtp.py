@@ -72,7 +72,7 @@ class SmtpTransmitter:
             return None
         passing = Passing(self.pool, line, consignment, place)
         try:
-            transaction = self._transaction(consignment, line.connection.features, consignment.recipients)
+            transaction = self._transaction(consignment, line.connection.features)
             passing.transaction = transaction
             line.transactions += 1
             line.connection.convey(transaction, passing)
@@ -216,7 +216,9 @@ class SmtpTransmitter:
         finally:
             self.pool.give_back(line)
 
-    def _transaction(self, consignment: Consignment, features: Features, part: Sequence[Recipient]) -> Transaction:
+    def _transaction(
+        self, consignment: Consignment, features: Features, part: Sequence[Recipient] | None = None
+    ) -> Transaction:
         envelope, hop = consignment.entry.envelope, consignment.next_hop
         return transaction_for(
             consignment,

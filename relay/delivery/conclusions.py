@@ -7,9 +7,9 @@ Whatever happens here, what was carried is never carried again by us.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -26,6 +26,9 @@ from relay.interfaces import Claim, Enrol, IClock, ISpool, Settle, Step
 from relay.mail.notice import Action
 from relay.mail.outcome import Carried, Fact
 from relay.mail.queue import Pending
+
+#: So many works are settled together at most.
+_TOGETHER: Final = 100
 
 
 @define(eq=False)
@@ -51,7 +54,7 @@ class _Conclusion(Record):
         by, settlement = self.by, self.settlement
         if settlement.delayed:
             by.due_at([due for _, due, _ in settlement.delayed])
-        by.over(self.work)
+        by.over((self.work,))
         if self.enrol is not None:
             by.noticed(self.work, self.enrol)
 
@@ -60,28 +63,39 @@ class _Conclusion(Record):
 
 
 @define(eq=False)
-class _Carriage(Record):
-    """The same of one recipient of whom there is nothing to tell but that the copy is out of our hands."""
+class _Carried(Record):
+    """Some works of one recipient each, of whom there is nothing to tell but that the copy is out of our hands."""
 
-    work: Work
-    settle: Settle
+    #: Of whom these are conclusions.
     by: Conclusions
+    works: list[Work] = field(factory=list)
+    settles: list[Settle] = field(factory=list)
 
     def steps(self) -> Sequence[Step]:
-        return (self.settle,)
+        self.by.no_more_for(self)
+        return self.settles
+
+    def apart(self) -> Sequence[Record]:
+        if len(self.works) == 1:
+            return (self,)
+        return [
+            _Carried(self.by, [work], [settle], alone=self.alone, doubtful=self.doubtful)
+            for work, settle in zip(self.works, self.settles, strict=True)
+        ]
 
     def written(self) -> None:
-        self.by.over(self.work)
+        self.by.over(self.works)
 
     def lost(self) -> None:
-        self.by.refused(self.work, self.doubtful)
+        for work in self.works:
+            self.by.refused(work, self.doubtful)
 
 
 class Conclusions:
     """
     Concludes attempts.
 
-    `over` is called with a work that is written down, or is not ours any more, behind `due_at` with the times at which
+    `over` is called with works that are written down, or are not ours any more, behind `due_at` with the times at which
     some of it is due, if any is; `unsure` when something may be due of which only the spool knows. `lease` says for how
     long a notice is claimed at once, if it is.
     """
@@ -97,7 +111,7 @@ class Conclusions:
         schedules: Schedules,
         *,
         lease: Callable[[], float | None],
-        over: Callable[[Work], None],
+        over: Callable[[Sequence[Work]], None],
         due_at: Callable[[Iterable[float]], None],
         unsure: Callable[[], None],
     ) -> None:
@@ -112,6 +126,8 @@ class Conclusions:
         self.over = over
         self.due_at = due_at
         self._unsure = unsure
+        #: What is carried is settled together with others, until that is about to be written down.
+        self._gathering: _Carried | None = None
         self._log = Logger(namespace="relay.delivery")
 
     def adopt(self, notices: Notices, schedules: Schedules) -> None:
@@ -132,9 +148,22 @@ class Conclusions:
             return False
         outcome = carried(facts[0])
         work.concluded = True
-        self._ledger.enter(_Carriage(work, Settle(claim, ((pending.recipient, outcome),)), self))
+        settle, gathering = Settle(claim, ((pending.recipient, outcome),)), self._gathering
+        if gathering is not None:
+            gathering.works.append(work)
+            gathering.settles.append(settle)
+            if len(gathering.works) == _TOGETHER:
+                self._gathering = None
+        else:
+            self._gathering = gathering = _Carried(self, [work], [settle])
+            self._ledger.enter(gathering)
         self._chronicle.carried(claim.entry, pending, outcome, now)
         return True
+
+    def no_more_for(self, gathering: _Carried) -> None:
+        """It is about to be committed."""
+        if self._gathering is gathering:
+            self._gathering = None
 
     def conclude(self, work: Work, judgements: Judgements, now: float) -> Awaitable[None] | None:
         """
@@ -144,7 +173,7 @@ class Conclusions:
         claim = work.claim
         if work.cut is Cut.LOST:
             work.concluded = True
-            self.over(work)
+            self.over((work,))
             self._chronicle.lost(claim, judgements)
             return None
         settlement = settled_at_once(claim, judgements)
@@ -227,7 +256,7 @@ class Conclusions:
         except Exception:
             self._log.failure("The work on {id} is dropped, until its lease has ended", id=work.claim.entry.id)
             self.due_at((work.claim.expires,))
-            self.over(work)
+            self.over((work,))
 
     def _patience_ends(self, pending: Pending, claim: Claim) -> float:
         return self._schedules.of(pending.recipient.policy).end(claim.entry)
@@ -246,7 +275,7 @@ class Conclusions:
         self._chronicle.noticed(work.claim, enrol)
 
     def refused(self, work: Work, doubtful: bool) -> None:
-        self.over(work)
+        self.over((work,))
         if doubtful:
             # It was written after all, and what it said is to happen next only the spool knows.
             self._unsure()

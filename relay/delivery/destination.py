@@ -306,9 +306,9 @@ class Destinations:
         elif not (destination.active or destination.trailing):
             self._forget_if_empty(destination)
 
-    def release(self, work: Work) -> None:
-        """Its outcomes are written down, or it was lost or given back: it is no longer held."""
-        self.held -= 1
+    def release(self, *works: Work) -> None:
+        """Their outcomes are written down, or they were lost or given back: they are no longer held."""
+        self.held -= len(works)
 
     def displaced(self) -> list[Work]:
         """What had to make a place for somebody who had less. It stays held until it is released."""

@@ -197,7 +197,7 @@ class Dispatcher:
         self._agenda.stop()
         cancel(self._rested)
         for work in self._destinations.drain():
-            self._release(work)
+            self._release((work,))
             if work.cut is None:
                 self._giving_back.append(work.claim)
         for work in tuple(self._asking):
@@ -375,7 +375,7 @@ class Dispatcher:
         if destinations.to_give_back:
             for displaced in destinations.displaced():
                 self._enter_back([displaced.claim])
-                self._release(displaced)
+                self._release((displaced,))
         if work.put_off is not None:
             self._put_off(work)
 
@@ -550,10 +550,10 @@ class Dispatcher:
         names = self._destinations.with_enough()
         return names if self._today is None or not names else names.union(self._today.former_names(names))
 
-    def _release(self, work: Work) -> None:
-        """It is settled and written down, or not ours any more."""
-        self._leases.let_go(work)
-        self._destinations.release(work)
+    def _release(self, works: Sequence[Work]) -> None:
+        """They are settled and written down, or not ours any more."""
+        self._leases.let_go(*works)
+        self._destinations.release(*works)
         # Half empty, so that the next claim is a batch.
         if self._agenda.cramped and self._destinations.room * 2 >= self._limits.held:
             self._agenda.go_on()

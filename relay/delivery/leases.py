@@ -60,10 +60,12 @@ class Leases:
         if self._timer is None:
             self._wait()
 
-    def let_go(self, work: Work) -> None:
-        self._held.pop(work, None)
+    def let_go(self, *works: Work) -> None:
+        held = self._held
+        for work in works:
+            held.pop(work, None)
         if self._unrenewed:
-            self._sure_of([work])
+            self._sure_of(works)
 
     def held(self) -> Sequence[Work]:
         return tuple(self._held)

@@ -30,7 +30,7 @@ _FOLLOWS = "What follows from a commit failed"
 
 @define(eq=False, kw_only=True)
 class Record(ABC):
-    """Steps that happen together or not at all, and what follows."""
+    """Steps, and what follows. Each record's happen together or not at all, but for those that can be taken `apart`."""
 
     #: It is committed alone, because a commit that it shared with others has failed.
     alone: bool = False
@@ -43,6 +43,10 @@ class Record(ABC):
         Called for each commit that is tried, since a draft that was part of a failed one is of no more use. May raise
         `OSError` or `SpoolError`.
         """
+
+    def apart(self) -> Sequence[Record]:
+        """The same as records of which each happens by itself, behind `steps`."""
+        return (self,)
 
     @abstractmethod
     def written(self) -> None:
@@ -104,7 +108,7 @@ class Ledger:
         if self._waiting:
             self._log.error(
                 "{count} outcomes could not be written to the spool; these recipients will be tried again",
-                count=len(self._waiting),
+                count=sum(len(record.apart()) for record in self._waiting),
             )
 
     def _write(self) -> None:
@@ -170,12 +174,13 @@ class Ledger:
         """A commit of these failed: another one later, each alone, lest one of them stands in the way of all."""
         self._log.failure("{why}; another try in {pause} s", why=why, pause=self._pause)
         self.troubled = True
-        for record in records:
-            record.alone = record.alone or len(records) > 1
-        if len(records) > 1:
-            self._waiting.extendleft(reversed(records))
+        parts = [part for record in records for part in record.apart()]
+        for part in parts:
+            part.alone = part.alone or len(parts) > 1
+        if len(parts) > 1:
+            self._waiting.extendleft(reversed(parts))
         else:
-            self._waiting.extend(records)
+            self._waiting.extend(parts)
         self._wait()
 
     def _wait(self) -> None:
@@ -191,13 +196,14 @@ class Ledger:
 
     def _claim_lost(self, records: Sequence[Record]) -> None:
         """Somebody else holds the recipients of one of these, and nothing of the commit has happened."""
-        if len(records) > 1:
-            for record in records:
-                record.alone = True
-            self._waiting.extendleft(reversed(records))
+        parts = [part for record in records for part in record.apart()]
+        if len(parts) > 1:
+            for part in parts:
+                part.alone = True
+            self._waiting.extendleft(reversed(parts))
         else:
             try:
-                records[0].lost()
+                parts[0].lost()
             except Exception:
                 self._log.failure(_FOLLOWS)
 

@@ -603,18 +603,9 @@ class ClientSession:
             self._abandon()
 
     def _accept_content(self, reply: Reply, index: int) -> None:
-        onward = not self._approach.lmtp
-        self._answer_content(
-            index,
-            Carried(
-                onward,
-                self._by,
-                str(reply)[:_TEXT],
-                onward and self.features.dsn,
-                self._opening.tls,
-                onward and self.features.deliver_by is not None,
-            ),
-        )
+        onward, features = not self._approach.lmtp, self.features
+        dsn, timed = onward and features.dsn, onward and features.deliver_by is not None
+        self._answer_content(index, Carried(onward, self._by, str(reply)[:_TEXT], dsn, self._opening.tls, timed))
 
     def _refuse_content(self, reply: Reply, index: int) -> None:
         phase = Phase.END if index < 0 else Phase.COPY
