@@ -113,6 +113,9 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
+        if self._owed is None and not self._choked and (question := session.hear(data)) is not None:
+            self._reply_to(question)
+            return
         if session.state is State.CLOSED or self._shaking:
             return
         session.receive_data(data)
@@ -209,6 +212,19 @@ class SmtpServer(Protocol):
             if not self._reading:
                 self._read(True)
             self._watch(answered)
+
+    def _reply_to(self, question: Question) -> None:
+        """The straight way for a command that has come alone, and is nothing but what it asks."""
+        reply = self._ask(question)
+        if reply is None:
+            self._converse(b"")
+            return
+        session = self._session
+        self.transport.write(session.send(reply))
+        if self._stopping or session.closed or not self._reading:
+            self._converse(b"")
+        else:
+            self._watch(True)
 
     def _part(self, answered: bool) -> None:
         """The session is over, or one side wants it to be: close as soon as nothing is owed any more."""

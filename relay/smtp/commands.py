@@ -45,7 +45,7 @@ _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: How many lines that came lately are kept with what they ask, and how long they may be: the same ones come again and
 #: again. Only such as have no secret in them.
 _KEPT: Final = 1024
-_KEPT_OCTETS: Final = 256
+KEPT_OCTETS: Final = 256
 _KEPT_KINDS: Final = frozenset({Mail, Rcpt, Data, Reset, Quit})
 #: No chunk is longer than a message may be, and that is no number of so many digits.
 _BDAT_DIGITS = 15
@@ -78,6 +78,8 @@ class Grammar:
     ) -> None:
         #: A question is a value, so the same line always asks the same one.
         self._heard: dict[bytes, Question | Bdat] = {}
+        #: Of these the commands of transactions, each with its CRLF.
+        self.usual: dict[bytes, Mail | Rcpt | Data] = {}
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
@@ -136,10 +138,13 @@ class Grammar:
         question = self._heard.get(line)
         if question is None:
             question = self._read(line)
-            if type(question) in _KEPT_KINDS and len(line) <= _KEPT_OCTETS:
+            if type(question) in _KEPT_KINDS and len(line) <= KEPT_OCTETS:
                 if len(self._heard) >= _KEPT:
                     self._heard.clear()
+                    self.usual.clear()
                 self._heard[line] = question
+                if type(question) is Mail or type(question) is Rcpt or type(question) is Data:
+                    self.usual[line + b"\r\n"] = question
         return question
 
     def _read(self, line: bytes) -> Question | Bdat:

@@ -15,7 +15,7 @@ from attrs import define, evolve
 from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
 from relay.smtp import answers, sasl
-from relay.smtp.commands import announces_content
+from relay.smtp.commands import KEPT_OCTETS, announces_content
 from relay.smtp.events import (
     Answer,
     Auth,
@@ -157,6 +157,7 @@ class _Transaction:
 _NO_TRANSACTION: Final = _Transaction()
 #: What a positive reply changes more by than the state (`ServerSession._agree`).
 _CONSEQUENTIAL: Final = frozenset({Mail, Data, ContentEnded, Hello, Auth, Response})
+_NOTHING_USUAL: Final[Mapping[bytes, Mail | Rcpt | Data]] = {}
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
 
@@ -187,8 +188,10 @@ class ServerSession:
         "_overlong",
         "_profile",
         "_standing",
+        "_straight",
         "_swallowing",
         "_transaction",
+        "_usual",
         "_words",
         "closed",
         "errors",
@@ -219,7 +222,9 @@ class ServerSession:
         self._limits = limits
         self._standing = standing
         self._words = words
-        self._grammar = profile.grammar(standing, extended=False)
+        #: Nothing has to be looked at in a line but what it asks.
+        self._straight = not self._guarded and not profile.lenient and limits.command_line > KEPT_OCTETS
+        self._understand(extended=False)
         #: Where the dialogue stands. Only the session itself moves it.
         self.state = State.STRANGER if greeted else State.OPENING
         #: It stands at its end: nothing more will be said.
@@ -266,6 +271,26 @@ class ServerSession:
     def buffered(self) -> int:
         """Octets that were received and not yet looked at: reading pauses when they are too many."""
         return self.received - self.looked_at
+
+    def hear(self, octets: bytes) -> Question | None:
+        """
+        The straight way for what clients say most: what the network brought is one command of a transaction, word for
+        word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its question,
+        which waits for its reply. `None`: nothing has happened, and the octets are to be received (`receive_data`).
+        """
+        question = self._usual.get(octets)
+        if (
+            question is None
+            or self.looked_at < self.received
+            or self._asked is not None
+            or self.in_chunk
+            or self._swallowing
+            or (self.state, type(question)) not in MOVES
+            or self._over_a_limit(question) is not None
+        ):
+            return None
+        self._asked = question
+        return question
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
@@ -354,6 +379,11 @@ class ServerSession:
         self.state = state
         self.closed = state is State.CLOSED
 
+    def _understand(self, *, extended: bool) -> None:
+        """From now on the client may say what its standing lets it."""
+        self._grammar = grammar = self._profile.grammar(self._standing, extended=extended)
+        self._usual = grammar.usual if self._straight else _NOTHING_USUAL
+
     def _agree(self, asked: Question, reply: Reply) -> None:
         """What a positive reply changes beside the state."""
         match asked:
@@ -368,10 +398,10 @@ class ServerSession:
                 self._messages += 1
                 self._idled = 0
             case Hello(extended):
-                self._grammar = self._profile.grammar(self._standing, extended=extended)
+                self._understand(extended=extended)
             case Auth() | Response() if reply.code == 235:
                 self._standing = evolve(self._standing, authenticated=True)
-                self._grammar = self._profile.grammar(self._standing, extended=True)
+                self._understand(extended=True)
             case _:
                 pass
 

@@ -89,14 +89,22 @@ def listen(
     profile: Profile = STRICT,
     limits: SessionLimits = SessionLimits(),  # noqa: B008  # frozen
     standing: Standing = STRANGER,
+    straight: bool = False,
 ) -> tuple[list[Event], list[int]]:
-    """What a session hears, with its content in one piece, and the codes of what it says, greeting excluded."""
+    """
+    What a session hears, with its content in one piece, and the codes of what it says, greeting excluded. `straight`:
+    it goes the straight way wherever there is one.
+    """
     session = ServerSession(profile, limits, standing, MECHANISMS)
     assert session.next_event() == Connected()
     session.send(OK)
     heard: list[Event] = []
     said: list[int] = []
     for piece in pieces:
+        if straight and (question := session.hear(piece)) is not None:
+            heard.append(question)
+            said.append(int(session.send(answer(question))[:3]))
+            continue
         session.receive_data(piece)
         while (event := session.next_event()) is not None:
             if isinstance(event, Content):
@@ -159,6 +167,23 @@ TALKS = st.tuples(
 ).map(b"".join)
 
 
+#: What most clients say, each in a segment of its own.
+USUAL = st.sampled_from(
+    [
+        b"MAIL FROM:<a@b.test>\r\n",
+        b"MAIL FROM:<> BODY=BINARYMIME PRDR\r\n",
+        b"RCPT TO:<c@d.test>\r\n",
+        b"DATA\r\n",
+        b"x\r\n.\r\n",
+        b"BDAT 20\r\n",
+        b"RSET\r\n",
+    ]
+)
+LIMITS = st.sampled_from([SessionLimits(), SessionLimits(recipients=2, messages=2, in_turn=True, idle_commands=3)])
+#: What any session has heard.
+KNOWN = [b"EHLO c\r\n", b"MAIL FROM:<a@b.test>\r\n", b"RCPT TO:<c@d.test>\r\n", b"DATA\r\n", b"x\r\n.\r\n"]
+
+
 class ServerSessionTests(SynchronousTestCase):
     def test_a_whole_session_is_heard(self) -> None:
         heard, said = listen(
@@ -200,6 +225,50 @@ class ServerSessionTests(SynchronousTestCase):
     ) -> None:
         heard, said = listen(pieces, profile=profile, standing=standing)
         self.assertEqual(len(said), sum(not isinstance(event, Content) for event in heard))
+
+    @settings(max_examples=300)
+    @given(st.lists(st.one_of(USUAL, WORDS), max_size=30), PROFILES, STANDINGS, LIMITS)
+    def test_the_straight_way_leads_where_the_other_one_does(
+        self, pieces: list[bytes], profile: Profile, standing: Standing, limits: SessionLimits
+    ) -> None:
+        listen(KNOWN, profile=profile, standing=standing)
+        straight = listen(pieces, profile=profile, standing=standing, limits=limits, straight=True)
+        self.assertEqual(straight, listen(pieces, profile=profile, standing=standing, limits=limits))
+
+    def test_what_was_heard_before_is_heard_straight_in_its_place_alone(self) -> None:
+        """In content and in chunks commands are octets, and a line that is not whole is none yet."""
+        mail, rcpt, data, chunk = KNOWN[1], KNOWN[2], b"DATA\r\n", b"BDAT %d\r\n" % len(KNOWN[2])
+        for before, octets, expected in (
+            ([], mail, Mail),
+            ([mail], mail, None),
+            ([mail], rcpt, Rcpt),
+            ([mail], data, None),
+            ([mail, rcpt], rcpt, Rcpt),
+            ([mail, rcpt], data, Data),
+            ([mail, rcpt, data], rcpt, None),
+            ([mail, rcpt, chunk], rcpt, None),
+            ([b"MAIL FROM:"], rcpt, None),
+            ([b"x" * 3000], mail, None),
+            ([b"MAIL FROM:<>\r"], mail, None),
+        ):
+            session = ServerSession(_EVERYTHING, SessionLimits())
+            for piece in (b"", *KNOWN, b"RSET\r\n", *before):
+                session.receive_data(piece)
+                while (event := session.next_event()) is not None:
+                    if not isinstance(event, Content):
+                        session.send(agree(event))
+            question = session.hear(octets)
+            self.assertEqual(question and type(question), expected, (before, octets))
+
+    def test_while_a_reply_is_owed_nothing_is_heard_straight(self) -> None:
+        session = ServerSession(_EVERYTHING, SessionLimits())
+        for piece in (b"", *KNOWN, b"RSET\r\n"):
+            session.receive_data(piece)
+            while (event := session.next_event()) is not None:
+                if not isinstance(event, Content):
+                    session.send(agree(event))
+        self.assertIsNotNone(session.hear(KNOWN[1]))
+        self.assertIsNone(session.hear(KNOWN[2]))
 
     @given(st.lists(st.sampled_from([b"NOOP\r\n", b"RSET\r\n", b"FOO\r\n", b"MAIL\r\n", b"HELP\r\n"]), max_size=15))
     def test_one_command_one_reply(self, commands: list[bytes]) -> None:
