@@ -10,7 +10,7 @@ SAYS := setup.cfg pyproject.toml
 # Arguments for what a target starts: make test ARGS="-k dialogue", make faults ARGS="--help".
 ARGS ?=
 
-.PHONY: help run test check format interop faults reloads fuzz bench bench-full docs man clean
+.PHONY: help run test check format interop faults reloads workers fuzz bench bench-full docs man clean
 
 help:
 	@echo 'make run      make .venv, install the relay in it, and start it with etc/relay.toml'
@@ -20,6 +20,7 @@ help:
 	@echo 'make interop  tests against real peers (Debian packages; installs them when root)'
 	@echo 'make faults   kill the relay again and again under load, and count what was lost'
 	@echo 'make reloads  a minute of load, and another configuration each second'
+	@echo 'make workers  two minutes of load, and a worker killed every ten seconds'
 	@echo 'make fuzz     ten minutes of octets that nobody has thought of'
 	@echo 'make bench    how fast it is beside other servers, in at most twenty minutes (ARGS=--quick: six)'
 	@echo 'make bench-full  the same with every size, number of sessions and route, in up to two and a half hours'
@@ -54,6 +55,9 @@ faults: $(VENV)/.test
 
 reloads: $(VENV)/.test
 	RELAY_RELOAD_SECONDS=60 $(BIN)/python -m pytest tests/system/test_reload.py -k LoadTests $(ARGS)
+
+workers: $(VENV)/.test
+	RELAY_WORKERS_SECONDS=120 $(BIN)/python -m pytest tests/system/test_workers.py -k KillTests --timeout=300 $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)

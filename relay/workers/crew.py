@@ -126,7 +126,7 @@ class Crew:
     def _begin(self, post: Post) -> None:
         line = Line()
         self._lines(post, line)
-        line.hear("ready", lambda body: self._serves(post, line))
+        line.hear("ready", lambda body: self._serves(post))
         try:
             post.process = self._start(post.share, line, lambda ended: self._ended(post, ended))
         except OSError as problem:
@@ -135,8 +135,8 @@ class Crew:
             )
             self._again(post)
 
-    def _serves(self, post: Post, line: Line) -> None:
-        if post.line is not line or post.serves:
+    def _serves(self, post: Post) -> None:
+        if post.serves:
             return
         post.since = self._clock.seconds()
         again, post.proved = post.proved, True
