@@ -7,6 +7,10 @@ The relay runs as an operator starts it, with higher limits: the report shows it
 the process's proportional set (PSS) over what it was at rest. Status 1 says that the target is missed: 60 MB for 10,000
 sessions, in proportion for another number, and 100 ms for each of 100 clients that come one after the other. With
 `--tls` there is no target.
+
+The target table has the idle process, too: what is in memory of it (RSS), shared libraries and all, since it is to be
+true on a machine that runs no other Python. What an interpreter has by itself, and one that has loaded Twisted's
+twistd, its reactor and its TLS, stands beside it.
 """
 
 from __future__ import annotations
@@ -19,21 +23,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 
 from attrs import frozen
 
-from bench.machine import memory, raise_file_limit
-from bench.servers import RelayProcess, tls_settings
+from bench.machine import memory, memory_of, raise_file_limit
+from bench.servers import Relay, RelayProcess, tls_settings
+from bench.targets import Line, Round
 from bench.trees import HERE
 from tests.interop.peers import free_port
 
 #: MB are millions of octets, as in the target.
 MB: Final = 1_000_000
 _TARGET: Final = 60 * MB / 10_000
+_AT_REST: Final = 60 * MB
+#: Seconds until a process that has nothing to do is at rest.
+_SETTLED: Final = 2.0
 _GREETED_WITHIN: Final = 0.1
 _GREETINGS: Final = 100
 #: Descriptors that a relay needs for other things than sessions.
@@ -158,6 +167,101 @@ def _greeted(port: int) -> float:
         client.sendall(b"QUIT\r\n")
         client.recv(100)
     return took
+
+
+@frozen
+class Rest:
+    """Octets of a process that has nothing to do: in memory, and with only its part of what is shared."""
+
+    rss: int
+    pss: int
+
+
+def at_rest(folder: Path) -> Rest:
+    """The relay of the other figures, with no client yet."""
+    relay = Relay(folder, free_port())
+    try:
+        time.sleep(_SETTLED)
+        [pid] = relay.roots
+        found = memory_of([pid])
+        return Rest(found.rss, found.pss)
+    finally:
+        relay.stop()
+
+
+def bare(imports: str = "") -> Rest:
+    """An interpreter that has loaded these modules and no more."""
+    code = f"{imports}\nimport sys\nprint(flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = memory_of([process.pid])
+        assert process.stdin is not None
+        process.stdin.close()
+    return Rest(found.rss, found.pss)
+
+
+def targets(given: Round) -> list[Line]:
+    """The idle process, 10,000 idle sessions, and how a new client is greeted meanwhile."""
+    rounds = range(1 if given.smoke else given.rounds)
+    rests = [at_rest(_made(given.folder / f"rest{number}")) for number in rounds]
+    bases = bare(), bare("import twisted.application.app, twisted.internet.epollreactor, twisted.protocols.tls")
+    sessions = 100 if given.smoke else 10_000
+    crowds = []
+    for number in rounds:
+        given.say(f"{sessions:,} idle sessions, round {number + 1}")
+        crowds.append(measure(_made(given.folder / f"crowd{number}"), sessions))
+    return [rest_line(rests, *bases), *crowd_lines(crowds)]
+
+
+def rest_line(rests: Sequence[Rest], python: Rest, twisted: Rest) -> Line:
+    """What has become of the target for the idle process."""
+    octets = [rest.rss for rest in rests]
+    value = median(octets)
+    figure = (
+        f"{_mb(value)} MB ({_mb(min(octets))} to {_mb(max(octets))}; PSS {_mb(median(rest.pss for rest in rests))}); "
+        f"Python alone {_mb(python.rss)}, twistd with its reactor and TLS {_mb(twisted.rss)}"
+    )
+    values = {
+        "bound": _AT_REST,
+        "value": value,
+        "rss": octets,
+        "pss": [rest.pss for rest in rests],
+        "python": python.rss,
+        "twisted": twisted.rss,
+    }
+    return Line("memory: idle process (RSS)", f"<= {_mb(_AT_REST)} MB", figure, value <= _AT_REST, values)
+
+
+def crowd_lines(crowds: Sequence[Crowd]) -> list[Line]:
+    """What has become of the targets for idle sessions."""
+    sessions = crowds[0].sessions
+    more = [crowd.during - crowd.before for crowd in crowds]
+    bound, value = sessions * _TARGET, median(more)
+    memory_line = Line(
+        f"memory: {sessions:,} idle sessions",
+        f"<= {_mb(bound)} MB more",
+        f"{_mb(value)} MB ({_mb(min(more))} to {_mb(max(more))}), {value / sessions:,.0f} octets each",
+        value <= bound,
+        {"bound": bound, "value": value, "octets_more": more},
+    )
+    longest = [max(crowd.greetings) * 1000 for crowd in crowds]
+    halves = [median(crowd.greetings) * 1000 for crowd in crowds]
+    greeting = Line(
+        f"greeting of a new client beside {sessions:,} idle sessions",
+        f"<= {_GREETED_WITHIN * 1000:g} ms, each of {_GREETINGS}",
+        f"longest {median(longest):.1f} ms ({min(longest):.1f} to {max(longest):.1f}), median {median(halves):.2f} ms",
+        median(longest) <= _GREETED_WITHIN * 1000,
+        {"bound": _GREETED_WITHIN * 1000, "value": median(longest), "longest_ms": longest, "median_ms": halves},
+    )
+    return [memory_line, greeting]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
 
 
 def main() -> None:

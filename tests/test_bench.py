@@ -301,7 +301,7 @@ class OwnLoadTests(SynchronousTestCase):
 
 class QueueTests(SynchronousTestCase):
     def queue(self, queued: int, claim: float = 0.001, first: float = 1.0, most: int = 50 * MB) -> Queue:
-        return Queue(queued, 1.0, claim, first, 10 * MB, most, 1000.0)
+        return Queue(queued, 1.0, claim, (first,), 10 * MB, most, 1000.0)
 
     def test_a_target_that_is_missed_is_named(self) -> None:
         self.assertEqual(missed([self.queue(1000), self.queue(1_000_000, first=6.0, claim=0.004)]), [])
