@@ -33,13 +33,24 @@ class UserSource:
     credentials: ICredentials | None
 
     def __init__(
-        self, settings: Settings, clock: IClock, reactor: Any, *, file: str, log: Logger | None = None
+        self,
+        settings: Settings,
+        clock: IClock,
+        reactor: Any,
+        *,
+        file: str,
+        log: Logger | None = None,
+        secret: bytes | None = None,
     ) -> None:
-        """`file` is the configuration's, by its name for the operator. Raises `ConfigurationError`."""
+        """
+        `file` is the configuration's, by its name for the operator. `secret` is one that all processes of the relay
+        have, if there are several. Raises `ConfigurationError`.
+        """
         self._log = log or Logger(namespace="relay.auth")
         self._reader = os.geteuid()
         self._path = settings.auth.passwords
         self._threads: VerifyingThreads | None = None
+        self._secret = secret
         try:
             self.credentials = self._credentials(settings, clock, reactor, file)
         except ValueError as error:
@@ -68,7 +79,7 @@ class UserSource:
         if auth.passwords is not None:
             self._threads = VerifyingThreads(reactor)
             try:
-                return PasswordFile(auth.passwords, self._threads, clock)
+                return PasswordFile(auth.passwords, self._threads, clock, secret=self._secret)
             except FileNotFoundError:
                 raise ValueError(
                     f"{auth.passwords}: there is no such file; `relayctl passwd -c {file} USER` makes it"

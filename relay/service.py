@@ -154,7 +154,8 @@ def make_service(settings: Settings, reactor: Any, *, file: str, part: Part | No
     with _noting(problems):
         encryption = Encryption(settings, clock, file=file)
     with _noting(problems):
-        users = UserSource(settings, clock, reactor, file=file)
+        secret = None if mine.tallies is None else mine.tallies.secret
+        users = UserSource(settings, clock, reactor, file=file, secret=secret)
     if problems:
         raise ConfigurationError(problems)
     servers = settings.dns.servers or system_servers(_text(_RESOLV_CONF))

@@ -4,6 +4,7 @@ import os
 import queue
 import shutil
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,16 @@ class PasswordFileTests(FolderCase):
         users = PasswordFile(self.path, self.verifier, ReactorClock(self.clock, lambda: 0.0))
         self.assertEqual(len(users.secret), 32)
         self.assertEqual(users.secret, users.secret)
+
+    def test_where_it_has_none_several_processes_say_the_same_of_who_does_not_exist(self) -> None:
+        self.write("")
+        clock = ReactorClock(self.clock, lambda: 0.0)
+        one, other = (PasswordFile(self.path, self.verifier, clock, secret=b"of all of them") for _ in range(2))
+        self.assertEqual(one.secret, other.secret)
+        self.write(f":secret:{b64encode(SECRET).decode()}\n")
+        self.clock.advance(1)
+        self.check(one, "ann", "pencil")
+        self.assertEqual(one.secret, SECRET)
 
     def test_a_change_is_taken_up_within_a_second(self) -> None:
         users = self.users(record("jon", "pencil"))

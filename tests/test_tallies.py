@@ -127,6 +127,11 @@ class TalliesTests(TalliesCase):
         one, two = (self.memory(2).rows[0] for _ in range(2))
         self.assertNotEqual(one.at_once._places("192.0.2.1"), two.at_once._places("192.0.2.1"))
 
+    def test_they_have_a_secret_together(self) -> None:
+        one, two = self.memory(2).rows
+        self.assertEqual(one.secret, two.secret)
+        self.assertNotEqual(one.secret, self.memory(2).rows[0].secret)
+
     def test_memory_of_another_release_is_not_used(self) -> None:
         memory = self.memory(2)
         os.pwrite(memory.descriptor, b"RLTALLY0", 0)

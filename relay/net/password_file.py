@@ -42,15 +42,23 @@ class PasswordFile:
     scram = True
 
     def __init__(
-        self, path: Path, verifier: IVerifier, clock: IClock, random: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        path: Path,
+        verifier: IVerifier,
+        clock: IClock,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+        secret: bytes | None = None,
     ) -> None:
-        """Reads the file. Raises `OSError` or `ValueError`, with words for the operator."""
+        """
+        Reads the file. Raises `OSError` or `ValueError`, with words for the operator. `secret` is for a file that has
+        none: where other processes answer for it too, they have to say the same of users who do not exist.
+        """
         self.path = path
         self._verifier = verifier
         self._clock = clock
         self._random = random
         #: While the file has none, or cannot be read.
-        self._own_secret = random(SECRET_OCTETS)
+        self._own_secret = secret or random(SECRET_OCTETS)
         self._looked = clock.seconds()
         self._traits = _traits(os.stat(path))
         self._problem: str | None = None

@@ -95,6 +95,8 @@ class Tallies:
             memory.madvise(mmap.MADV_REMOVE, start, _ROW)
 
     def __init__(self, memory: mmap.mmap, secret: bytes, rows: int, row: int) -> None:
+        #: One that all these processes have, and nobody else; not the one by which addresses are counted.
+        self.secret = blake2b(digest_size=32, key=secret, person=b"users").digest()
         whole = memoryview(memory)
         mine = whole[_HEAD + row * _ROW :][:_ROW]
         others = [whole[_HEAD + other * _ROW :][:_ROW] for other in range(rows) if other != row]
