@@ -149,7 +149,7 @@ def make_service(settings: Settings, reactor: Any, *, file: str, part: Part | No
     `part` is that of a process which has others beside it; what they do together has been tried before.
     """
     mine: Part = part or Alone(reactor, file)
-    clock = ReactorClock(reactor)
+    clock = ReactorClock(reactor, epoch=None if mine.tallies is None else mine.tallies.epoch)
     problems: list[Problem] = list(missing_user(settings, file))
     with _noting(problems):
         encryption = Encryption(settings, clock, file=file)

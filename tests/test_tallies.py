@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from ipaddress import ip_network
 
@@ -131,6 +132,16 @@ class TalliesTests(TalliesCase):
         one, two = self.memory(2).rows
         self.assertEqual(one.secret, two.secret)
         self.assertNotEqual(one.secret, self.memory(2).rows[0].secret)
+
+    def test_they_agree_about_the_time_whatever_the_calendar_says_when_they_begin(self) -> None:
+        self.patch(time, "monotonic", lambda: 100.0)
+        descriptor = Tallies.create(2, lambda: 1795435200.0)
+        self.addCleanup(os.close, descriptor)
+        reactor = Clock()
+        reactor.advance(150)
+        for row, calendar in enumerate((1795435250.0, 86_400.0)):
+            epoch = Tallies.of(descriptor, row).epoch
+            self.assertEqual(ReactorClock(reactor, lambda: calendar, epoch).now(), 1795435250.0)  # noqa: B023
 
     def test_memory_of_another_release_is_not_used(self) -> None:
         memory = self.memory(2)

@@ -16,14 +16,17 @@ from relay.interfaces import IClock
 class ReactorClock:
     """`IClock` over a reactor (or a `twisted.internet.task.Clock`) and a source of calendar time."""
 
-    def __init__(self, reactor: IReactorTime, calendar: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, reactor: IReactorTime, calendar: Callable[[], float] = time.time, epoch: float | None = None
+    ) -> None:
+        """`epoch` is when `seconds` was 0, for who has to agree about that with others; `None`: as it seems to us."""
         self.seconds: Callable[[], float] = reactor.seconds
         self.callLater = reactor.callLater
         self.calendar: Callable[[], float] = calendar
-        self._epoch = calendar() - reactor.seconds()
+        self.epoch = calendar() - reactor.seconds() if epoch is None else epoch
 
     def now(self) -> float:
-        return self._epoch + self.seconds()
+        return self.epoch + self.seconds()
 
 
 def cancel(delayed: Any) -> None:

@@ -16,6 +16,7 @@ import mmap
 import os
 import secrets
 import struct
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,7 +32,7 @@ PIECES: Final = 6
 #: And one more, that is counted now.
 _SLOTS: Final = PIECES + 1
 
-_HEADER: Final = struct.Struct("=8s32s4I")
+_HEADER: Final = struct.Struct("=8s32s4Id")
 _MAGIC: Final = b"RLTALLY1"
 
 #: The counters of a row for one purpose; and which of them are an address's.
@@ -65,11 +66,16 @@ class Tallies:
     """
 
     @classmethod
-    def create(cls, rows: int) -> int:
-        """Make the memory, for so many processes: the descriptor of it. Only what is used of it takes any."""
+    def create(cls, rows: int, calendar: Callable[[], float] = time.time) -> int:
+        """
+        Make the memory, for so many processes: the descriptor of it. Only what is used of it takes any.
+
+        It says too when the monotonic clock was 0. So all agree about the time, also where somebody sets the machine's
+        clock before one of them begins: what policies keep for each other has moments in it.
+        """
         descriptor = os.memfd_create("relay-tallies", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _HEAD + rows * _ROW)
-        head = _HEADER.pack(_MAGIC, secrets.token_bytes(32), rows, WIDTH, _LINES, _SLOTS)
+        head = _HEADER.pack(_MAGIC, secrets.token_bytes(32), rows, WIDTH, _LINES, _SLOTS, calendar() - time.monotonic())
         os.pwrite(descriptor, head, 0)
         return descriptor
 
@@ -80,12 +86,12 @@ class Tallies:
 
         Raises `Mismatched` and `OSError`.
         """
-        magic, secret, rows, *shape = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0).ljust(_HEADER.size))
+        magic, secret, rows, *shape, epoch = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0).ljust(_HEADER.size))
         if (magic, shape) != (_MAGIC, [WIDTH, _LINES, _SLOTS]):
             raise Mismatched("the processes of this relay are not of one release: start all of it again")
         if not 0 <= row < rows:
             raise ValueError(f"there are {rows} rows, and {row} is none of them")
-        return cls(mmap.mmap(descriptor, _HEAD + rows * _ROW), secret, rows, row)
+        return cls(mmap.mmap(descriptor, _HEAD + rows * _ROW), secret, rows, row, epoch)
 
     @staticmethod
     def clear(descriptor: int, row: int) -> None:
@@ -94,7 +100,9 @@ class Tallies:
         with mmap.mmap(descriptor, start + _ROW) as memory:
             memory.madvise(mmap.MADV_REMOVE, start, _ROW)
 
-    def __init__(self, memory: mmap.mmap, secret: bytes, rows: int, row: int) -> None:
+    def __init__(self, memory: mmap.mmap, secret: bytes, rows: int, row: int, epoch: float) -> None:
+        #: When the monotonic clock was 0.
+        self.epoch = epoch
         #: One that all these processes have, and nobody else; not the one by which addresses are counted.
         self.secret = blake2b(digest_size=32, key=secret, person=b"users").digest()
         whole = memoryview(memory)
