@@ -1,7 +1,7 @@
 """
 The thread's side of the history: everything in this module runs in one thread, which has the database.
 
-Rows go in a hundred at a time. Each statement lets go of the interpreter's lock and has to wait for it afterwards, and
+Rows go in hundreds at a time. Each statement lets go of the interpreter's lock and has to wait for it afterwards, and
 the thread that it would wait for is the one that talks to all clients: so it is not done once for each row.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -48,7 +49,7 @@ _PORTIONS: Final = 20
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 #: How many rows a statement has.
-_MANY: Final = (100, 10, 1)
+_MANY: Final = (400, 40, 4, 1)
 _KNOWN = "SELECT id, number FROM lives WHERE id <> '' AND id IN (SELECT value FROM json_each(?)) ORDER BY number"
 _FOUND = """
     SELECT number, id FROM lives WHERE number IN (
@@ -357,5 +358,5 @@ def _insert(database: sqlite3.Connection, where: str, rows: Sequence[tuple[objec
             if not statement:
                 row = f"({','.join('?' * len(portion[0]))})"
                 statement = f"INSERT {where} VALUES {','.join([row] * many)}"  # noqa: S608, it is made of ours
-            database.execute(statement, [value for row in portion for value in row])
+            database.execute(statement, [*chain.from_iterable(portion)])
             at += many

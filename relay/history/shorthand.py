@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Generic, TypeVar
 
+from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.envelope import Client
 from relay.mail.explanation import DIGITS, MOST, Brief, Decided, way
@@ -75,11 +76,15 @@ def _verdict(verdict: Any) -> str:
 class Shorthand:
     """For one thread."""
 
-    __slots__ = ("_clients", "_verdicts", "_ways")
+    __slots__ = ("_address", "_clients", "_quoted", "_steps", "_ways")
 
     def __init__(self) -> None:
         self._clients = _Texts(_client, _all_that_is_said)
-        self._verdicts = _Texts(_verdict)
+        #: By what they have in common: the verdict, and what is said before the recipient and behind it.
+        self._steps: dict[tuple[str, str, str, str, int], tuple[Any, str, str]] = {}
+        #: The address that was written last, which mostly is the next one too, and how.
+        self._address: Address | None = None
+        self._quoted = ""
         #: By the route: the policy that it is from, why, and what there is to say of the way.
         self._ways: dict[int, tuple[Any, str, str, str]] = {}
 
@@ -99,10 +104,10 @@ class Shorthand:
         if looks > MOST:
             return None
         sender = "<>" if decision.sender is None else str(decision.sender)
-        text = f',"sender":{quoted(sender)}' if sender else ""
+        text = f'"sender":{quoted(sender)}' if sender else ""
         text += self._clients.of(decision.client)
         if recipients:
-            text += f',"recipients":[{",".join([quoted(str(each)) for each in recipients])}]'
+            text += f',"recipients":[{",".join([self._name(each) for each in recipients])}]'
         if told:
             text += f',"steps":[{",".join(told)}]'
         text += f',"reply":{quoted(str(decision.reply))}'
@@ -112,26 +117,32 @@ class Shorthand:
             text += f',"because":{quoted(cut(decision.because))}'
         if placements:
             text += f',"ways":[{",".join([self._way(each) for each in placements])}]'
-        return f"{{{text[1:]}}}"
+        return f"{{{text}}}" if sender else f"{{{text[1:]}}}"
 
     def _step(self, brief: Brief) -> str:
         phase, policy, recipient, guard, verdict, because, looks, milliseconds = brief
-        text = f',"phase":{quoted(phase)}' if phase else ""
-        if policy:
-            text += f',"policy":{quoted(policy)}'
-        if recipient is not None:
-            text += f',"recipient":{quoted(str(recipient))}'
-        if guard:
-            text += f',"guard":{quoted(guard)}'
-        if verdict is not None:
-            text += self._verdicts.of(verdict)
-        if because:
-            text += f',"because":{quoted(cut(because))}'
+        key = phase, policy, guard, because, id(verdict)
+        known = self._steps.get(key)
+        if known is None:
+            if len(self._steps) >= _REMEMBERED:
+                self._steps.clear()
+            behind = (
+                _fields(guard=guard) + ("" if verdict is None else _verdict(verdict)) + _fields(because=cut(because))
+            )
+            self._steps[key] = known = verdict, _fields(phase=phase, policy=policy), behind
+        _, before, behind = known
+        text = before + behind if recipient is None else f'{before},"recipient":{self._name(recipient)}{behind}'
         if looks:
             text += f',"looks":{_encode(looks)}'
         if milliseconds := round(milliseconds, DIGITS):
             text += f',"milliseconds":{milliseconds!r}'
         return f"{{{text[1:]}}}"
+
+    def _name(self, address: Address) -> str:
+        if address is not self._address:
+            self._address = address
+            self._quoted = quoted(str(address))
+        return self._quoted
 
     def _way(self, placement: Placement) -> str:
         route, policy, because = placement.route, placement.policy, placement.because
@@ -142,4 +153,4 @@ class Shorthand:
             made = way(placement)
             rest = _fields(to=made.to, policy=made.policy, because=made.because, tls=made.tls)
             self._ways[id(route)] = known = (route, policy, because, rest)
-        return f'{{"recipient":{quoted(str(placement.address))}{known[3]}}}'
+        return f'{{"recipient":{self._name(placement.address)}{known[3]}}}'
