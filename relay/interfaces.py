@@ -108,7 +108,7 @@ class IStore(Interface):
 
     Nothing that was promised may depend on it: a power cut takes its last second, and when it is full, the entry that
     would expire first goes. All methods answer at once. Providers: `relay.store.sqlite`, `relay.store.memory`,
-    `relay.store.overlay`; all pass `relay.testing.store.check_store`.
+    `relay.store.shared`, `relay.store.overlay`; all pass `relay.testing.store.check_store`.
     """
 
     def get(key: str) -> str | None:
