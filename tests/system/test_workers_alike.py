@@ -80,7 +80,9 @@ class AlikeTests(SystemTestCase):
             client.close()
 
     def test_who_was_asked_to_come_again_may_come_to_another_worker(self) -> None:
-        relay = self.begin('[[policy]]\nuse = "greylist"\ndelay = "1s"\n', OFTEN)
+        relay = self.begin('[[policy]]\nuse = "greylist"\ndelay = "1s"\n', OFTEN + "[suppression]\nkeep = true\n")
+        added = relay.relayctl("suppress", "add", "--socket", "control.sock.1", "eve@example.com")
+        self.assertEqual(added.returncode, 0, added.stderr)
         for sender in "ann@example.com", "bob@example.net":
             self.assertRegex(self.say(relay, 0, sender), "^450 4.7.1 .*greylisted")
         eventually(lambda: self.say(relay, 0, "bob@example.net").startswith("250"))
@@ -89,6 +91,8 @@ class AlikeTests(SystemTestCase):
         self.assertRegex(self.say(relay, 1, "ann@example.com"), "^250")
         self.assertRegex(self.say(relay, 1, "bob@example.net"), "^250")
         self.assertRegex(self.say(relay, 1, "new@example.com"), "^450 4.7.1 .*greylisted")
+        # And who is suppressed at one of them is at all.
+        self.assertIn("eve@example.com", relay.relayctl("suppress", "list", "--socket", "control.sock.0").stdout)
 
     def test_a_rate_is_that_of_both_together_and_a_new_worker_knows_what_was_counted(self) -> None:
         limit = 'use = "rate-limit"\nrate = "3/1d"\nby = ["sender-domain"]\ncount = "recipients"\n'
