@@ -28,8 +28,8 @@ from bench.page import About, page
 from bench.report import Result, as_json, finished_rate
 from bench.scenarios import FULL, QUICK, SMOKE, USUAL, USUALLY, Extent, Route, Scenario
 from bench.servers import Measured
-from bench.special import specials
-from bench.targets import Line, Round
+from bench.special import FAILED, specials
+from bench.targets import Line, Round, table
 from bench.trees import HERE, revision
 
 #: Workers of the second relay, where nothing else was said.
@@ -181,14 +181,17 @@ class Measuring:
 
 def others(folder: Path) -> None:
     """See that the other scripts run, too. Of what they are to show only resumption does not depend on the machine."""
-    for tls in (False, True):
-        print(f"\n{idle.measure(made(folder / f'idle{tls:d}'), 100, tls=tls)}")
-    for found in (
+    found = specials(Round(made(folder / "specials"), rounds=1, smoke=True, peers=False, say=_progress))
+    print(f"\n{table(found)}")
+    if broken := [line for line in found if FAILED in line.values]:
+        raise AssertionError(f"{broken[0].scenario} does not run: {broken[0].figure}")
+    print(f"\n{idle.measure(made(folder / 'idle'), 100, tls=True)}")
+    for said in (
         *policies.engine(folder),
         *policies.others(made(folder / "policies")),
         *policies.large(folder, 1000),
     ):
-        print(found)
+        print(said)
     for compared in handshakes.measured(made(folder / "handshakes"), 20, rounds=1):
         print(f"\n{compared}")
         if not compared.resumes:

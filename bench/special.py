@@ -14,6 +14,9 @@ from bench.targets import Line, Round
 #: In this order.
 MODULES: Final = ("tls", "latency", "noop", "idle", "queue")
 
+#: In the values of a line about a measurement that has not come to its end.
+FAILED: Final = "failed"
+
 
 def specials(round_: Round, names: Iterable[str] = MODULES) -> list[Line]:
     """All of them. One that fails is told as such, and the others go on."""
@@ -27,7 +30,7 @@ def specials(round_: Round, names: Iterable[str] = MODULES) -> list[Line]:
             lines += _module(name).targets(evolve(round_, folder=folder))
         except (AssertionError, OSError, ImportError, ValueError) as problem:
             said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-            lines.append(Line(f"bench/{name}.py", "it runs", f"failed: {said}", met=False))
+            lines.append(Line(f"bench/{name}.py", "it runs", f"failed: {said}", met=False, values={FAILED: said}))
     return lines
 
 
