@@ -16,12 +16,9 @@ from attrs import evolve, frozen
 from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, ISSLTransport
-from twisted.internet.tcp import Server
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
-from twisted.protocols.tls import BufferingTLSTransport
 from zope.interface import implementer
-from zope.interface.declarations import Provides
 
 from relay.interfaces import IClock
 from relay.net.tls import VERSIONS, TlsConnection, Version, believe, trouble
@@ -45,14 +42,6 @@ _SOON_SECONDS: Final = 14 * 24 * 3600.0
 
 #: Renegotiation is a way to make us work; compression gives secrets away.
 _OPTIONS: Final = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
-
-
-#: Twisted notes on each transport what it provides, one note for each interface, and zope forgets the notes when nobody
-#: has one: without these they would be made anew for nearly every connection of a quiet listener.
-_NOTES: Final = (
-    _tcp := Provides(Server, ISSLTransport),
-    *(Provides(BufferingTLSTransport, interface) for interface in _tcp),
-)
 
 
 @frozen

@@ -17,13 +17,17 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
-from twisted.internet._newtls import startTLS
+from twisted.internet._newtls import _BypassTLS
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv6Address
 from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.internet.protocol import Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides
+from zope.interface.declarations import Provides
 
 #: Only so much leaves at once. Who writes larger pieces is a producer that is to wait its turn, even for a peer that
 #: takes them as fast as they are made: others want to be served meanwhile.
@@ -74,22 +78,55 @@ class _Prompt(FileDescriptor):
             FileDescriptor.write(self, data[sent:])
 
 
+class _Tls(TLSMemoryBIOProtocol):
+    """
+    Twisted's TLS, without the gathering of small writes, which would keep them for another turn; and without noting on
+    each connection the interfaces of what is below: nobody asks TLS for them, and it took 290 calls.
+    """
+
+    _tlsConnection: Any
+    _appSendBuffer: list[bytes]
+
+    def makeConnection(self, transport: Any) -> None:
+        factory: Any = self.factory
+        self._tlsConnection = factory._creatorCallable(self)
+        self._appSendBuffer = []
+        Protocol.makeConnection(self, transport)
+        factory.registerProtocol(self)
+        self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
+
+
 class _PromptStream(_Prompt):
     """What is a `twisted.internet.tcp.Connection` besides."""
 
     TLS: bool
     protocol: Any
+    _tlsClientDefault: bool
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """`ITLSTransport.startTLS`; what TLS writes leaves at once, too."""
-        startTLS(self, ctx, normal, _Prompt)
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            self.unregisterProducer()
+        # It is for one connection, and wraps no factory.
+        nothing: Any = None
+        clock: Any = self.reactor
+        factory = TLSMemoryBIOFactory(ctx, self._tlsClientDefault is normal, nothing, clock)
+        secured = _Tls(factory, self.protocol, False)  # type: ignore[no-untyped-call]
+        self.protocol = secured
+        self.getHandle = secured.getHandle
+        self.getPeerCertificate = secured.getPeerCertificate
+        directlyProvides(self, ISSLTransport)
+        self.TLS = True
+        secured.makeConnection(_BypassTLS(_Prompt, self))
+        if producer is not None:
+            self.registerProducer(producer, streaming)
         # From now on what is written to us goes to TLS, which writes by `_Prompt`.
         self.write = self._encrypt  # type: ignore[method-assign]
 
     def _encrypt(self, data: bytes) -> None:
-        """Past Twisted's gathering of small writes, which would keep them for another turn."""
         if self.connected:
-            TLSMemoryBIOProtocol.write(self.protocol, data)
+            self.protocol.write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         if self.TLS:
@@ -259,6 +296,13 @@ class PromptUnixClient(_PromptUnix, unix.Client):
 class PromptUnixConnector(unix.Connector):
     def _makeTransport(self) -> Any:
         return PromptUnixClient(self.address, self, self.reactor, self.checkPID)  # type: ignore[no-untyped-call]
+
+
+#: zope forgets what a class' transports provide besides when there is none that does, and would make it anew for nearly
+#: every connection of a quiet listener.
+_NOTES: Final = tuple(
+    Provides(each, ISSLTransport) for each in (PromptServer, PromptClient, PromptUnixServer, PromptUnixClient)
+)
 
 
 class PromptTransports:
