@@ -124,6 +124,8 @@ class Pool:
         self._ways: dict[Way, Lines] = {}
         self._timer: Any = None
         self._closed = False
+        #: Another message may follow on it at this very moment: it has just been asked whether one can begin.
+        self._parting: Line | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -161,7 +163,7 @@ class Pool:
                 if (
                     # A host that was quick before may not be so now, and it is unknown what it is at.
                     now - line.sent <= QUICK
-                    and line.connection.usable
+                    and (line is self._parting or line.connection.usable)
                     and (place is None or (place.own if line.ahead is None else place.follow(line.ahead)))
                 ):
                     line.trails = False
@@ -182,7 +184,11 @@ class Pool:
         line.ahead = place
         (line.lines or self._of(line)).trailing.append(line)
         if sent is not None:
-            sent()
+            self._parting = line
+            try:
+                sent()
+            finally:
+                self._parting = None
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""

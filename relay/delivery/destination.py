@@ -158,7 +158,7 @@ class Destinations:
             self._forget_if_empty(destination)
             return work
         destination.waiting.add(work)
-        if not destination.in_row:
+        if not destination.in_row and destination.active < health.limit:
             self._queue(destination)
         return work
 
@@ -301,7 +301,7 @@ class Destinations:
             if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
                 self._put_all_off(destination)
                 self._forget_if_empty(destination)
-            elif not destination.in_row:
+            elif not destination.in_row and destination.active < health.limit:
                 self._queue(destination)
         elif not (destination.active or destination.trailing):
             self._forget_if_empty(destination)

@@ -235,7 +235,8 @@ class Dispatcher:
                 else:
                     for part in _parts(claim, self._limits.recipients):
                         self._admit(part, now)
-            self._begin(now)
+            if self._destinations.row or self._destinations.resting:
+                self._begin(now)
             if self._stopping is not None:
                 self._check_stopped()
         except Exception:
@@ -407,9 +408,9 @@ class Dispatcher:
                     work.attempt, work.begun = begun.passing, begun
                 else:
                     self._go_on(work, begun)
+                    now = self._clock.now()
                 if not (destinations.row or destinations.resting):
                     break
-                now = self._clock.now()
         finally:
             self._beginning = False
 
@@ -525,7 +526,8 @@ class Dispatcher:
             for other in destinations.going_on():
                 if other.may_go is not None and not other.may_go.called:
                     other.may_go.callback(None)
-        self._begin(now)
+        if destinations.row or destinations.resting:
+            self._begin(now)
         name = work.destination.name
         if name in self._agenda.excluded and not destinations.has_enough(name):
             self._agenda.go_on()

@@ -188,13 +188,14 @@ class Health:
 
     def has_met(self, sign: Sign, era: int, active: int, now: float, random: Callable[[], float]) -> None:
         """An attempt that began in this `era` has ended, one of `active`."""
-        match sign:
-            case Well():
-                self._is_well(active, now)
-            case Trouble(met):
-                self.last, self.last_at = met, now
-                if era == self.era:
-                    self._has_trouble(bool(met.diagnostic), active, now, random)
+        if sign is None:
+            return
+        if type(sign) is not Trouble:
+            self._is_well(active, now)
+            return
+        self.last, self.last_at = sign.met, now
+        if era == self.era:
+            self._has_trouble(bool(sign.met.diagnostic), active, now, random)
 
     def _is_well(self, active: int, now: float) -> None:
         self.failures, self._pause = 0, 0.0

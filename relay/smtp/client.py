@@ -293,7 +293,11 @@ class ClientSession:
         due.clear()
         self.moves += 1
         course.accepted.append(index)
-        self._send_content_of(course)
+        if course.unsettled:
+            self._content = course
+            self.events.append(_PROCEED)
+        else:
+            self._send_content_of(course)
         return True
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
@@ -605,7 +609,12 @@ class ClientSession:
     def _accept_content(self, reply: Reply, index: int) -> None:
         onward, features = not self._approach.lmtp, self.features
         dsn, timed = onward and features.dsn, onward and features.deliver_by is not None
-        self._answer_content(index, Carried(onward, self._by, str(reply)[:_TEXT], dsn, self._opening.tls, timed))
+        fact = Carried(onward, self._by, str(reply)[:_TEXT], dsn, self._opening.tls, timed)
+        if index < 0:
+            self._courses[0].settle_rest(fact)
+            self._finish()
+        else:
+            self._answer_content(index, fact)
 
     def _refuse_content(self, reply: Reply, index: int) -> None:
         phase = Phase.END if index < 0 else Phase.COPY

@@ -43,12 +43,9 @@ def outgoing(head: bytes, form: Form, blocks: Iterable[bytes]) -> Iterator[bytes
 
 def in_one_piece(head: bytes, content: bytes) -> bytes:
     """What `outgoing` makes of content in wire form that is little. Raises `ContentDamaged`."""
-    end = content.find(_END)
-    if content[:3] == TERMINATOR:
-        end = 0 if len(content) == len(TERMINATOR) else -1
-    elif end >= 0:
-        end = len(content) - len(_END) - end
-    if end:
+    # The terminator stands where the content ends, and not before that; an empty message is nothing else.
+    at = content.find(_END)
+    if (at < 0 or at + len(_END) != len(content) or content[:3] == TERMINATOR) and content != TERMINATOR:
         raise ContentDamaged("the content has no terminator, or there is something behind it")
     return _stuffed(head) + content
 

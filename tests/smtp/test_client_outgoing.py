@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import relay.smtp.outgoing as sending
 from relay.mail.envelope import Form
-from relay.smtp.outgoing import CHUNK, PIECE, ContentDamaged, chunks, outgoing
+from relay.smtp.outgoing import CHUNK, PIECE, ContentDamaged, chunks, in_one_piece, outgoing
 
 HEAD = b"Received: from a\r\n\tby b; now\r\n"
 
@@ -44,6 +44,19 @@ class OutgoingTests(SynchronousTestCase):
     def test_wire_content_goes_out_as_it_was_kept_behind_its_head(self, plain: bytes, at: list[int]) -> None:
         kept = stuffed(plain)
         self.assertEqual(sent(HEAD, Form.WIRE, cut(kept, at)), HEAD + kept)
+
+    @given(st.sampled_from([b"", HEAD, b".x: y\r\n", b"x:\r\n.y\r\n"]), st.one_of(contents, contents.map(stuffed)))
+    @example(b"", b".\r\n")
+    @example(b"", b".\r\n.\r\n")
+    @example(b"", b"\n.\r\n")
+    @example(HEAD, b"a\r\n.\r\n\r\n.\r\n")
+    def test_what_is_little_goes_out_in_one_piece_as_it_would_in_several(self, head: bytes, kept: bytes) -> None:
+        try:
+            expected = sent(head, Form.WIRE, [kept])
+        except ContentDamaged:
+            self.assertRaises(ContentDamaged, in_one_piece, head, kept)
+        else:
+            self.assertEqual(in_one_piece(head, kept), expected)
 
     def test_an_empty_message_is_its_terminator(self) -> None:
         self.assertEqual(sent(b"", Form.PLAIN, []), b".\r\n")
