@@ -28,7 +28,7 @@ from bench.page import About, page
 from bench.report import Result, as_json, finished_rate
 from bench.scenarios import FULL, QUICK, SMOKE, USUAL, USUALLY, Extent, Route, Scenario
 from bench.servers import Measured
-from bench.special import FAILED, specials
+from bench.special import BRIEF, FAILED, specials
 from bench.targets import Line, Round, table
 from bench.trees import HERE, revision
 
@@ -106,7 +106,7 @@ class Measuring:
         """
         said, own = self._said, self._said.own or not has_smtp_source()
         machine, commit = described(self._folder), revision(HERE)
-        entry = Entry(said.workers, said.against, not said.alone, not said.smoke, own)
+        entry = Entry(1 if said.smoke else said.workers, said.against, not said.alone, not said.smoke, own)
         contestants, told = Contestants((), {}), dict[str, tuple[str, str]]()
         try:
             with ExitStack() as stack:
@@ -181,7 +181,8 @@ class Measuring:
 
 def others(folder: Path) -> None:
     """See that the other scripts run, too. Of what they are to show only resumption does not depend on the machine."""
-    found = specials(Round(made(folder / "specials"), rounds=1, smoke=True, peers=False, say=_progress))
+    round_ = Round(made(folder / "specials"), rounds=1, smoke=True, peers=False, say=_progress)
+    found = specials(round_, BRIEF)
     print(f"\n{table(found)}")
     if broken := [line for line in found if FAILED in line.values]:
         raise AssertionError(f"{broken[0].scenario} does not run: {broken[0].figure}")

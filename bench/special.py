@@ -13,6 +13,8 @@ from bench.targets import Line, Round
 
 #: In this order.
 MODULES: Final = ("tls", "latency", "noop", "idle", "queue")
+#: Those that can be tried in some seconds.
+BRIEF: Final = ("tls", "latency", "noop", "idle")
 
 #: In the values of a line about a measurement that has not come to its end.
 FAILED: Final = "failed"
