@@ -159,12 +159,16 @@ class Series:
         """How many cores the server was busy on, and the load."""
         return median(run.cpu / run.finished for run in self.runs), median(run.load / run.finished for run in self.runs)
 
+    @property
+    def cpu_each(self) -> float:
+        """Milliseconds of CPU for each connection."""
+        return median(run.cpu / run.connections for run in self.runs) * 1000
+
     def __str__(self) -> str:
         ours, load = self.cores
-        each = median(run.cpu / run.connections for run in self.runs) * 1000
         return (
             f"{self.target.name:<24}{'resumed' if self.resume else 'new':<8}{self.rate:8,.0f}/s, "
-            f"spread {self.spread:.0%}, {each:.2f} ms of CPU each, "
+            f"spread {self.spread:.0%}, {self.cpu_each:.2f} ms of CPU each, "
             f"busy on {ours:.2f} cores, the load on {load:.2f}; {self.resumed:.0%} resumed"
         )
 
@@ -263,7 +267,10 @@ def lines(found: Sequence[Series]) -> list[Line]:
 def _line(scenario: str, bound: float, of: str, ours: Series, theirs: Series | None) -> Line:
     if theirs is None:
         return at_least(scenario, bound, of, None, f"{of} was not measured", **_values(ours))
-    told = f"{ours.rate:,.0f}/s to {theirs.rate:,.0f}/s, spread {max(ours.spread, theirs.spread):.0%}"
+    told = (
+        f"{ours.rate:,.0f}/s to {theirs.rate:,.0f}/s, spread {max(ours.spread, theirs.spread):.0%}; "
+        f"CPU each {ours.cpu_each:.2f} ms to {theirs.cpu_each:.2f} ms"
+    )
     return at_least(scenario, bound, of, ratio(ours, theirs), told, **_values(ours, theirs))
 
 
@@ -273,6 +280,7 @@ def _values(*series: Series) -> dict[str, Any]:
             "connections_a_second": each.rate,
             "spread": each.spread,
             "resumed": each.resumed,
+            "cpu_ms_each": each.cpu_each,
             "cores": each.cores[0],
             "cores_of_the_load": each.cores[1],
             "runs": [
