@@ -17,6 +17,8 @@ def main() -> None:
     """Begin, serve, end."""
     # Whoever types Ctrl-C means the parent, which will say what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Who has no log open yet will open the new one.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     reactor = install_monotonic_reactor()  # before anything below can import the stock one
 
     from relay.config.errors import ConfigurationError

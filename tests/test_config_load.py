@@ -595,6 +595,17 @@ directory = "/srv/mail"
         options = found.policy[1].options
         self.assertEqual((options.directory, options.users), (Path("/srv/mail"), "system"))
 
+    def test_workers_are_a_number_or_auto(self) -> None:
+        for workers, meant in (("1", 1), ("256", 256), ('"auto"', "auto")):
+            self.assertEqual(settings(f"[process]\nworkers = {workers}\n").process.workers, meant)
+        for workers in ("0", "257", "true", "2.0", '"2"', '"many"'):
+            with self.assertRaises(ConfigurationError) as caught:
+                settings(f"[process]\nworkers = {workers}\n")
+            self.assertEqual(
+                [(each.line, each.key, each.text) for each in caught.exception.problems],
+                [(2, "process.workers", "should be a number from 1 to 256, or 'auto'")],
+            )
+
     def test_words_are_replaced_in_values_and_keys(self) -> None:
         text = """
 greeting = "$hostname says hello"

@@ -150,6 +150,7 @@ class KillTests(SystemTestCase):
         relay.start()
         lost = [each for customer in customers for each in customer.lost]
         connections = sum(customer.connections for customer in customers)
+        print(f"{kills} workers killed: {len(lost)} of {connections} connections lost")
         self.assertLessEqual(len(lost), kills * CUSTOMERS, lost)
         if SECONDS >= BETWEEN:
             self.assertLess(len(lost) / connections, 1 / 1000, lost)
