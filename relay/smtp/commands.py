@@ -46,7 +46,9 @@ _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: again. Only such as have no secret in them.
 _KEPT: Final = 1024
 KEPT_OCTETS: Final = 256
-_KEPT_KINDS: Final = frozenset({Mail, Rcpt, Data, Reset, Quit})
+_KEPT_KINDS: Final = frozenset({Hello, Mail, Rcpt, Data, Reset, Quit})
+#: Of which there is nothing to count and nothing to add: those of transactions, and the last one.
+_USUAL: Final = frozenset({Mail, Rcpt, Data, Quit})
 #: No chunk is longer than a message may be, and that is no number of so many digits.
 _BDAT_DIGITS = 15
 #: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
@@ -78,8 +80,8 @@ class Grammar:
     ) -> None:
         #: A question is a value, so the same line always asks the same one.
         self._heard: dict[bytes, Question | Bdat] = {}
-        #: Of these the commands of transactions, each with its CRLF.
-        self.usual: dict[bytes, Mail | Rcpt | Data] = {}
+        #: Of these the usual ones, each with its CRLF.
+        self.usual: dict[bytes, Question] = {}
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
@@ -143,8 +145,8 @@ class Grammar:
                     self._heard.clear()
                     self.usual.clear()
                 self._heard[line] = question
-                if type(question) is Mail or type(question) is Rcpt or type(question) is Data:
-                    self.usual[line + b"\r\n"] = question
+                if type(question) in _USUAL:
+                    self.usual[line + b"\r\n"] = question  # type: ignore[assignment]  # it is a question
         return question
 
     def _read(self, line: bytes) -> Question | Bdat:

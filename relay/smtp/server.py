@@ -157,7 +157,7 @@ class _Transaction:
 _NO_TRANSACTION: Final = _Transaction()
 #: What a positive reply changes more by than the state (`ServerSession._agree`).
 _CONSEQUENTIAL: Final = frozenset({Mail, Data, ContentEnded, Hello, Auth, Response})
-_NOTHING_USUAL: Final[Mapping[bytes, Mail | Rcpt | Data]] = {}
+_NOTHING_USUAL: Final[Mapping[bytes, Question]] = {}
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
 
@@ -274,9 +274,10 @@ class ServerSession:
 
     def hear(self, octets: bytes) -> Question | None:
         """
-        The straight way for what clients say most: what the network brought is one command of a transaction, word for
-        word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its question,
-        which waits for its reply. `None`: nothing has happened, and the octets are to be received (`receive_data`).
+        The straight way for what clients say most: what the network brought is QUIT or one command of a transaction,
+        word for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
+        question, which waits for its reply. `None`: nothing has happened, and the octets are to be received
+        (`receive_data`).
         """
         question = self._usual.get(octets)
         if (

@@ -177,6 +177,7 @@ USUAL = st.sampled_from(
         b"x\r\n.\r\n",
         b"BDAT 20\r\n",
         b"RSET\r\n",
+        b"QUIT\r\n",
     ]
 )
 LIMITS = st.sampled_from([SessionLimits(), SessionLimits(recipients=2, messages=2, in_turn=True, idle_commands=3)])
