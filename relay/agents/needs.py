@@ -22,6 +22,8 @@ from relay.smtp.transaction import By, Transaction
 _ORCPT: Final = 500
 #: RFC 5321 section 4.5.3.1.6, without the CRLF: what any server takes.
 _LINE: Final = 998
+#: Members of an enumeration are looked up slowly.
+_SEVEN_BIT: Final = Body.SEVEN_BIT
 #: Of so many addresses it is kept how they are named.
 _KEPT: Final = 1024
 
@@ -48,22 +50,39 @@ def transaction_for(
         route = recipients[0].route
         if type(route) is Forward and route.reverse_path is not None:
             reverse_path = route.reverse_path
-    body = Body.SEVEN_BIT if envelope.body is Body.SEVEN_BIT else _body(envelope, consignment, features)
+    addresses = tuple([recipient.address for recipient in recipients])
+    size = len(consignment.head) + content.size
+    wishes = tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else ()
+    if envelope.body is _SEVEN_BIT and not (features.chunking and content.form is Form.PLAIN) and _is_plain(envelope):
+        return Transaction(reverse_path, addresses, size, wishes=wishes)
+    body = _body(envelope, consignment, features)
     return Transaction(
         reverse_path,
-        tuple([recipient.address for recipient in recipients]),
-        len(consignment.head) + content.size,
+        addresses,
+        size,
         eight_bit=body is Body.EIGHT_BIT,
         binary=body is Body.BINARY,
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
         # As it was kept: taking dots out that DATA wants, or putting them in, costs more than anything else.
         chunked=features.chunking and (content.form is Form.PLAIN or body is Body.BINARY),
-        wishes=tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else (),
+        wishes=wishes,
         returns=envelope.returns,
         envid=envelope.envid,
         require_tls=envelope.require_tls and not clear,
         priority=envelope.priority,
         by=None if envelope.deliver_by is None else _by(envelope.deliver_by, now),
+    )
+
+
+def _is_plain(envelope: Envelope) -> bool:
+    """Whether its client has said no more of it than whose it is, as most do."""
+    return not (
+        envelope.smtputf8
+        or envelope.envid
+        or envelope.require_tls
+        or envelope.returns is not None
+        or envelope.priority is not None
+        or envelope.deliver_by is not None
     )
 
 
@@ -98,9 +117,11 @@ def _named(address: Address) -> Wishes:
 
 def _body(envelope: Envelope, consignment: Consignment, features: Features) -> Body:
     """
-    What content needs that is not declared to be 7BIT. Where it is offered the client's word is passed on; where it is
-    not, all of the content is read before it is refused.
+    What the content needs. Where it is offered the client's word is passed on; where it is not, all of the content is
+    read before it is refused.
     """
+    if envelope.body is _SEVEN_BIT:
+        return Body.SEVEN_BIT
     if envelope.body is Body.BINARY and (features.binary or _is_binary(_plain(consignment))):
         return Body.BINARY
     if features.eight_bit:

@@ -519,9 +519,10 @@ class ClientSession:
 
     def _finish(self) -> None:
         """The oldest transaction is settled, and with it those behind it that need nothing to be said."""
-        self.events.append(self._courses.popleft().settled())
-        while self._courses and not self._courses[0].unsettled:
-            self.events.append(self._courses.popleft().settled())
+        courses = self._courses
+        self.events.append(courses.popleft().settled())
+        while courses and not courses[0].unsettled:
+            self.events.append(courses.popleft().settled())
 
     def _abandon(self) -> None:
         """The oldest transaction is settled before its content. What was not said of it yet is left unsaid."""

@@ -83,7 +83,7 @@ class Course:
         """The same fact for all of whom nothing is known yet."""
         if self.unsettled == len(self.facts):
             self.facts = [fact] * self.unsettled
-        else:
+        elif self.unsettled:
             self.facts = [fact if known is None else known for known in self.facts]
         self.unsettled = 0
 

@@ -44,18 +44,17 @@ def outgoing(head: bytes, form: Form, blocks: Iterable[bytes]) -> Iterator[bytes
 def in_one_piece(head: bytes, content: bytes) -> bytes:
     """What `outgoing` makes of content in wire form that is little. Raises `ContentDamaged`."""
     # The terminator stands where the content ends, and not before that; an empty message is nothing else.
-    at = content.find(_END)
+    dot = content.find(b".")
+    at = content.find(_END, dot - 2 if dot > 2 else 0)
     if (at < 0 or at + len(_END) != len(content) or content[:3] == TERMINATOR) and content != TERMINATOR:
         raise ContentDamaged("the content has no terminator, or there is something behind it")
     return _stuffed(head) + content
 
 
 def _stuffed(head: bytes) -> bytes:
-    """The head in wire form."""
-    if head[:1] == b"." or b"\r\n." in head:
-        # The head is ended by CRLF, so that what `wire` puts behind it is the terminator and nothing else.
-        return b"".join(wire((head,)))[: -len(TERMINATOR)]
-    return head
+    """The head in wire form. It is ended by CRLF, so nothing is missing but the dots."""
+    stuffed = head.replace(b"\r\n.", b"\r\n..")  # no copy, as it has none
+    return b"." + stuffed if head[:1] == b"." else stuffed
 
 
 def chunks(head: bytes, form: Form, blocks: Iterable[bytes], *, binary: bool = False) -> Iterator[bytes]:
