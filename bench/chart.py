@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from attrs import frozen
 
+from bench.machine import was_busy
 from bench.page import About
 from bench.report import Result, Series, finished_rate, ratio
 from bench.scenarios import Durability, Load, Route
@@ -104,7 +105,8 @@ def svg(about: About, results: Sequence[Result]) -> str:
         *_text(16, 46, "each load to a scale of its own; x: times Postfix in the same run", "small"),
         *_legend(64),
     ]
-    foot = _text(16, height + 10, f"{about.command}: {described}", "small")
+    busy = "; the machine did other things, too" if was_busy(about.machine) else ""
+    foot = _text(16, height + 10, f"{about.command}: {described}{busy}", "small")
     return "\n".join((*head, *body, *foot, "</svg>")) + "\n"
 
 

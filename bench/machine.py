@@ -158,12 +158,16 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def sentence(machine: Mapping[str, Any]) -> str:
-    busy = machine["load_before"] > machine["cores"] / 4
     return (
         "{cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}, Python {python}, {filesystem} with "
         "{syncs_a_second:,} fdatasync a second".format_map(machine)
-        + (f"; the machine was busy before we began (load {machine['load_before']:.1f})" if busy else "")
+        + (f"; the machine was busy before we began (load {machine['load_before']:.1f})" if was_busy(machine) else "")
     )
+
+
+def was_busy(machine: Mapping[str, Any]) -> bool:
+    """Whether it did something else before the run: then most likely in it, too."""
+    return bool(machine["load_before"] > machine["cores"] / 4)
 
 
 def _processor() -> str:

@@ -242,6 +242,10 @@ class ChartTests(SynchronousTestCase):
         for part in "make bench", "1234567", "2026-11-23", "2 cores of Abacus <9000>", "900/s, 9.0 x":
             self.assertIn(part, said)
 
+    def test_it_says_so_if_the_machine_was_busy(self) -> None:
+        self.assertNotIn("did other things", svg(ABOUT, self.results))
+        self.assertIn("did other things", svg(evolve(ABOUT, machine={**MACHINE, "load_before": 1.0}), self.results))
+
     def test_nothing_reaches_over_its_edge(self) -> None:
         drawn = self.drawn(evolve(ABOUT, commit="1234567, with changes"))
         _, _, width, height = map(int, drawn.get("viewBox").split())
