@@ -119,7 +119,7 @@ class Extent:
     limit: float
 
 
-USUALLY: Final = Extent(CELLS, BESIDES, rounds=3, seconds=2.5, least=60, most=30_000, limit=17 * 60)
+USUALLY: Final = Extent(CELLS, BESIDES, rounds=3, seconds=2.5, least=60, most=30_000, limit=15 * 60)
 QUICK: Final = Extent(CELLS, (), rounds=1, seconds=1.5, least=60, most=20_000, limit=8 * 60)
 FULL: Final = Extent(CELLS, cross(), rounds=3, seconds=2.5, least=60, most=30_000, limit=150 * 60)
 #: That it runs at all: the figures mean nothing.
