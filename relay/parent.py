@@ -238,6 +238,7 @@ class ParentService(Service):
     def _hopeless(self, post: Post, status: int) -> None:
         if self._ending:
             return
+        self._ending = True
         self._log.critical(
             "The relay cannot start: worker {worker} has ended with status {status}",
             worker=post.share.index,

@@ -152,6 +152,14 @@ class CrewTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertEqual(self.starts_of(0), 2)
 
+    def test_where_none_could_ever_be_made_it_is_hopeless(self) -> None:
+        self.end_of(0)
+        self.fail_to_start = True
+        self.clock.advance(0)
+        self.assertEqual(self.told, ["left 0", "hopeless 0 71"])
+        self.clock.advance(3600)
+        self.assertEqual(self.starts_of(0), 1)
+
     def test_what_one_says_that_has_ended_counts_for_nothing(self) -> None:
         self.ready()
         self.end_of(0)

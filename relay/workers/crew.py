@@ -7,7 +7,9 @@ whatever ends it may take a while to go away, and a minute of good life makes up
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -63,8 +65,8 @@ class Crew:
     """
     All posts. Each of `joined`, `left` and `hopeless` is called with the post that it is about.
 
-    `hopeless`: a worker has ended by itself before it has ever served, with the exit status that is said. The next one
-    would do the same.
+    `hopeless`: a worker has ended by itself before it has ever served, with the exit status that is said, or cannot be
+    started. The next one would do the same.
     """
 
     def __init__(
@@ -131,9 +133,15 @@ class Crew:
             post.process = self._start(post.share, line, lambda ended: self._ended(post, ended))
         except OSError as problem:
             self._log.error(
-                "Worker {worker} cannot be started: {problem}", worker=post.share.index, problem=problem.strerror
+                "Worker {worker} cannot be started: {program}: {problem}",
+                worker=post.share.index,
+                program=sys.executable,
+                problem=problem.strerror,
             )
-            self._again(post)
+            if post.proved:
+                self._again(post)
+            else:
+                self._hopeless(post, os.EX_OSERR)
 
     def _serves(self, post: Post) -> None:
         if post.serves:
