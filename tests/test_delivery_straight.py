@@ -7,20 +7,26 @@ from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.agents.pool import Keeping, Pool
 from relay.agents.smtp import Passing, SmtpTransmitter
 from relay.delivery.attempt import Attempts
+from relay.delivery.consulting import Consulted
+from relay.delivery.destination import Limits
 from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
-from relay.interfaces import Consignment, Enrol, IPassing, IPlace, OutcomeUnknown, Report
+from relay.delivery.retry import Schedules
+from relay.interfaces import Consignment, Enrol, IAttemptScreening, IPassing, IPlace, OutcomeUnknown, Report
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Failed, Peer, Relayed
+from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Entry, Recipient, destination
-from relay.mail.routing import Forward, NextHop
+from relay.mail.reply import Reply
+from relay.mail.routing import Forward, Inquiry, NextHop, Reject
 from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
@@ -51,6 +57,14 @@ class Noting(SmtpTransmitter):
     ) -> Sequence[Report]:
         self.called.append(passing)
         return await super().transmit(consignment, peer, sent, place, passing)
+
+
+@implementer(IAttemptScreening)
+class Refusing:
+    """Policies that let nothing through."""
+
+    async def attempt(self, attempt: AttemptInquiry, inquiry: Inquiry) -> AttemptVerdict:
+        return Reject(Reply.of(550, "5.7.1", "Not now, not ever"))
 
 
 class StraightTestCase(SynchronousTestCase):
@@ -176,6 +190,25 @@ class StraightTests(StraightTestCase):
         self.assertEqual(self.dispatcher.active, 0)
         self.assertEqual([one.attempts for one in self.spool.pending()], [1])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_is_on_its_way_when_another_configuration_comes_is_judged_as_it_began(self) -> None:
+        """Whoever refuses all from now on has not refused this one, which is where it was sent."""
+        self.host.at("END", Slow(1.0), times=1)
+        id = self.accept(wishes=SUCCESS)
+        refusing = Consulted(Attempts({}, self.transmitter, lambda hop: Exchangers(PEERS)), Refusing())
+        notices = Notices("relay.example.org", Policies(), self.clock)
+        self.dispatcher.adopt(
+            attempts=refusing,
+            notices=notices,
+            schedules=Schedules(),
+            limits=Limits(),
+            routes=Policies(),
+            parted=lambda: None,
+        )
+        self.pass_time(1.0)
+        self.assertIsInstance(self.spool.settled[id], Relayed)
+        later = self.accept()
+        self.assertIsInstance(self.spool.settled[later], Failed)
 
     def test_at_the_end_it_goes_back_as_it_was(self) -> None:
         self.host.at("DATA", Stall(), times=1)

@@ -46,6 +46,8 @@ _Together: TypeAlias = tuple[Recipient, ...]
 class Begun:
     """How far an attempt came without waiting."""
 
+    #: By whom it was begun: others, who may be there by then, would carry it in another way.
+    by: Attempts
     #: Where to, or who will say it.
     found: Exchangers | Awaitable[Exchangers | Unresolved]
     #: It is on its way to the first host there, or was.
@@ -91,9 +93,9 @@ class Attempts:
         try:
             found = self.find(next_hop)
             if type(found) is not Exchangers:
-                return Begun(found)
+                return Begun(self, found)
             consignment = Consignment(entry, (recipient,), claim.content, entry.head, next_hop)
-            return Begun(found, willing.set_off(consignment, found.peers[0], place))
+            return Begun(self, found, willing.set_off(consignment, found.peers[0], place))
         except Exception:
             # Ours. It is met again, and dealt with, where there is time for that.
             return None

@@ -483,7 +483,8 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    judgements = await self._attempts.carry(work.claim, work.sent, work, begun)
+                    attempts = self._attempts if begun is None else begun.by
+                    judgements = await attempts.carry(work.claim, work.sent, work, begun)
                     sign = sign_of(judgements)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)

@@ -167,7 +167,8 @@ class ClientSession:
             return False
         if not self._courses:
             return True
-        return len(self._due) == 1 and self._due[0][0] is Said.CONTENT and self.features.pipelining
+        due = self._due
+        return len(due) == 1 and due[0][0] is Said.CONTENT and self.features.pipelining
 
     @property
     def wants_content(self) -> bool:
