@@ -489,6 +489,7 @@ class AtOnceTests(SynchronousTestCase):
         calls_of(lambda: meeting.until(lambda: server.over), by_name=names)
         self.assertEqual(names["epoll.poll"], 1)
         self.assertEqual(names["epoll.modify"], 0)
+        self.assertEqual(names["socket.shutdown"], 0)
 
     def test_it_does_wait_while_something_of_it_has_not_left(self) -> None:
         meeting = self.meet()
