@@ -117,7 +117,7 @@ class ReceptionCallTests(CallsCase):
                 assert type(visit.answer(ended)) is Reply, "something waits"
 
         # Of which what stands in for the rest of the relay, and this loop, have 21.
-        self.bounded(work, 108)
+        self.bounded(work, 104)
 
 
 class LogCallTests(CallsCase):
@@ -148,7 +148,7 @@ class LogCallTests(CallsCase):
 
         self.happening(cast(IMailLog, Kept()))()
         self.addCleanup(records.close)
-        self.bounded(lambda: records.keep(told, 1e9), 45)
+        self.bounded(lambda: records.keep(told, 1e9), 42)
 
     def happening(self, log: IMailLog) -> Any:
         """What tells the log of a hundred messages that were accepted and relayed."""

@@ -177,7 +177,8 @@ class Asking:
 
     def put(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any] | Thinking:
         """What one policy says, or who it is that has to think (`heard`). An observer hears of what is said."""
-        if self._observe is None:
+        observe = self._observe
+        if observe is None:
             return self.at_once(inquiry, stop)
         looks: list[Look] = []
         began = self._clock.seconds()
@@ -186,10 +187,16 @@ class Asking:
             verdict = self.at_once(inquiry, stop)
         finally:
             LOOKS.reset(token)
-        # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
-        if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred):
-            return Thinking(verdict, looks, began)
-        self._tell(inquiry, stop, verdict, looks, began)
+        kind = type(verdict)
+        if kind not in stop.verdicts or kind is Delay:
+            # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
+            if isinstance(verdict, Deferred):
+                return Thinking(verdict, looks, began)
+            self._tell(inquiry, stop, verdict, looks, began)
+            return verdict
+        seconds = self._clock.seconds() - began
+        about = recipient_of(inquiry)
+        observe(Asked(about, stop.name, verdict, seconds, False, stop.phase.name, tuple(looks) if looks else ()))
         return verdict
 
     async def heard(self, inquiry: Inquiry, stop: Stop, thinking: Deferred[Any] | Thinking) -> Verdict:

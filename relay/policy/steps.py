@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from relay.mail import explanation
 from relay.mail.address import Address
 from relay.mail.routing import ABSTAIN, Abstention
+from relay.mail.value import value
 from relay.mail.verdict import cut, words
 from relay.policy.looking import Look
 
 
-@frozen
+@value
 class Asked:
     """A policy was asked, and this is what counts as its verdict."""
 
@@ -61,7 +62,7 @@ class Asked:
         )
 
 
-@frozen
+@value
 class Skipped:
     """A policy was not asked, since the condition `guard` of its `when` does not hold."""
 

@@ -14,6 +14,7 @@ from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Return, Wishes
 from relay.mail.envelope import Body, ByMode, Form
 from relay.mail.reply import Reply
+from relay.mail.value import value
 
 
 @frozen
@@ -112,7 +113,7 @@ class Data:
     """DATA: may content be sent? A reply of 354 says yes (RFC 5321 section 4.1.1.4)."""
 
 
-@frozen
+@value
 class Content:
     """
     A piece of the content, as it arrived: not a question.
@@ -142,7 +143,7 @@ class ChunkEnded:
     fault: Reply | None = None
 
 
-@frozen
+@value
 class ContentEnded:
     """
     The end of content: accepted or not?
