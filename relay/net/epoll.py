@@ -10,7 +10,7 @@ something goes wrong: so the context is entered then.
 
 from __future__ import annotations
 
-from select import EPOLLIN
+from select import EPOLLEXCLUSIVE, EPOLLIN
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -24,7 +24,19 @@ class LeanPolling(EPollReactor):
     """
 
     _poller: Any
+    _reads: set[int]
     _selectables: dict[int, Any]
+
+    def addReaderAlone(self, reader: Any) -> None:
+        """
+        As `addReader`, for what other processes wait for, too, and only one of them can have: the kernel wakes one that
+        has nothing else to do, and lets the others sleep. Only for who never writes; `removeReader` takes it back.
+        """
+        descriptor = reader.fileno()
+        if descriptor not in self._reads:
+            self._poller.register(descriptor, EPOLLIN | EPOLLEXCLUSIVE)
+            self._reads.add(descriptor)
+            self._selectables[descriptor] = reader
 
     def doPoll(self, timeout: float | None) -> None:
         selectables = self._selectables

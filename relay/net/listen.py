@@ -74,7 +74,16 @@ def inherit(reactor: Any, descriptor: int, factory: IProtocolFactory, *, backlog
 
 
 class _Shared:
-    """One connection at a time is accepted: of several that have come at once the others' processes take some too."""
+    """
+    One connection at a time is accepted: of several that have come at once the others' processes take some too. One
+    connection wakes one process, if the reactor can say so to the kernel.
+    """
+
+    reactor: Any
+
+    def startReading(self) -> None:
+        # Twisted's own reactors do not know it: then all wake up, and all but one find nothing.
+        getattr(self.reactor, "addReaderAlone", self.reactor.addReader)(self)
 
     @property
     def numberAccepts(self) -> int:
