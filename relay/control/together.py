@@ -15,7 +15,8 @@ from attrs import asdict, frozen
 
 from relay.control.api import Answer, Asked, Desk
 from relay.control.reloading import Reload
-from relay.control.workers.asking import Ask, Silent, Worker, Workers, ask_any
+from relay.control.workers.asking import Ask, Silent, Worker, Workers
+from relay.control.workers.company import Company
 from relay.control.workers.destinations import DestinationsOfWorkers
 from relay.control.workers.history import HistoryOfWorkers
 from relay.control.workers.queue import QueueOfWorkers
@@ -31,9 +32,10 @@ def desk_of_workers(workers: Workers, parent: Parent, reload: Reload) -> Desk:
     numbers: also one that is just being started again, whose `ask` then raises `Silent`. `reload` has the configuration
     read again by all.
     """
-    explanations = ExplanationsOfWorkers(workers)
-    queue, destinations = QueueOfWorkers(workers), DestinationsOfWorkers(workers)
-    suppression = SuppressionOfWorkers(workers)
+    company = Company(parent.clock)
+    explanations = ExplanationsOfWorkers(workers, company)
+    queue, destinations = QueueOfWorkers(workers), DestinationsOfWorkers(workers, company)
+    suppression = SuppressionOfWorkers(workers, company)
 
     async def reloaded(_asked: Asked) -> Mapping[str, Any]:
         return asdict(await reload())
@@ -62,6 +64,7 @@ class ExplanationsOfWorkers:
     """What would become of a mail: any worker knows that listens, since all of them have the same configuration."""
 
     workers: Workers
+    company: Company
 
     def questions(self) -> Mapping[str, Answer]:
         return {"explain": self.asked}
@@ -70,11 +73,11 @@ class ExplanationsOfWorkers:
         return {"explain": self.bid}
 
     async def asked(self, asked: Asked) -> Mapping[str, Any]:
-        return await ask_any(self._listening(), "explain", asked)
+        return await self.company.ask_any(self._listening(), "explain", asked)
 
     async def bid(self, asked: Asked) -> Mapping[str, Any]:
         """With a message, which is too long for a question."""
-        return await ask_any(self._listening(), "explain", asked, act=True)
+        return await self.company.ask_any(self._listening(), "explain", asked, act=True)
 
     def _listening(self) -> list[Worker]:
         return [worker for worker in self.workers() if not worker.retired]

@@ -18,7 +18,7 @@ from relay.net.together import together
 
 _NOBODY: Final = "there is no worker at this moment; say it again in a moment"
 #: From this status of HTTP's on it was not the question that was wrong.
-_NOT_NOW: Final = 500
+NOT_NOW: Final = 500
 
 
 class Silent(Refused):
@@ -98,52 +98,35 @@ async def ask_all(
 ) -> Heard:
     """Ask them at the same time. `words` are for each of them what it is asked with, if that is not what was said."""
 
-    async def answer(worker: Worker) -> Mapping[str, Any] | Refused:
-        said = asked.words if words is None else words(worker)
-        try:
-            return await worker.ask(path, said, act, asked.user, aside)
-        except CancelledError:
-            raise
-        except Refused as refused:
-            return refused
+    def asked_of(worker: Worker) -> Awaitable[Mapping[str, Any] | Refused]:
+        return answer_of(worker, path, asked, asked.words if words is None else words(worker), act, aside)
 
-    answers = await together(answer(worker) for worker in workers)
+    answers = await together(asked_of(worker) for worker in workers)
+    return sorted_out({worker.index: one for worker, one in zip(workers, answers, strict=True)})
+
+
+async def answer_of(
+    worker: Worker, path: str, asked: Asked, words: Mapping[str, Any], act: bool, aside: bool = False
+) -> Mapping[str, Any] | Refused:
+    """What it says, with these words instead of those that were said; or why it does not."""
+    try:
+        return await worker.ask(path, words, act, asked.user, aside)
+    except CancelledError:
+        raise
+    except Refused as refused:
+        return refused
+
+
+def sorted_out(answers: Mapping[int, Mapping[str, Any] | Refused]) -> Heard:
+    """Answers by the numbers of who has given them."""
     said: dict[int, Mapping[str, Any]] = {}
     declined: dict[int, Refused] = {}
     silent: dict[int, Refused] = {}
-    for worker, one in zip(workers, answers, strict=True):
+    for index, one in answers.items():
         if not isinstance(one, Refused):
-            said[worker.index] = one
+            said[index] = one
         else:
-            (declined if one.status < _NOT_NOW else silent)[worker.index] = one
-    return Heard(said, declined, silent)
-
-
-async def ask_any(workers: Sequence[Worker], path: str, asked: Asked, *, act: bool = False) -> Mapping[str, Any]:
-    """What the first of them says that can. Raises `Refused` if it says no, or nobody answers."""
-    silent: dict[int, Refused] = {}
-    for worker in workers:
-        try:
-            return await worker.ask(path, asked.words, act, asked.user)
-        except Refused as refused:
-            if refused.status < _NOT_NOW:
-                raise
-            silent[worker.index] = refused
-    raise Heard({}, {}, silent).refusal()
-
-
-async def tell_all(workers: Sequence[Worker], path: str, asked: Asked) -> Heard:
-    """Have each of them do this; the first that does it notes it in the mail log, which is one for all."""
-    waiting = list(workers)
-    said: dict[int, Mapping[str, Any]] = {}
-    declined: dict[int, Refused] = {}
-    silent: dict[int, Refused] = {}
-    while waiting:
-        few, waiting = (waiting, []) if said else (waiting[:1], waiting[1:])
-        heard = await ask_all(few, path, asked, act=True, aside=bool(said))
-        said |= heard.said
-        declined |= heard.declined
-        silent |= heard.silent
+            (declined if one.status < NOT_NOW else silent)[index] = one
     return Heard(said, declined, silent)
 
 

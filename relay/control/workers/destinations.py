@@ -9,7 +9,8 @@ from attrs import evolve, frozen
 
 from relay.control.api import Answer, Asked
 from relay.control.desk import MOST_ALIKE, rate_text
-from relay.control.workers.asking import Workers, ask_all, tell_all
+from relay.control.workers.asking import Workers, ask_all
+from relay.control.workers.company import Company
 from relay.mail.waiting import Reason
 
 #: From the worst on.
@@ -27,6 +28,7 @@ class DestinationsOfWorkers:
     """Answers about destinations; as `relay.control.desk.DestinationDesk`."""
 
     workers: Workers
+    company: Company
 
     def questions(self) -> Mapping[str, Answer]:
         return {"dest": self.listed, "dest/show": self.shown}
@@ -51,7 +53,7 @@ class DestinationsOfWorkers:
         return {**whole, "workers": parts, **evolve(heard, declined={}).missing()}
 
     async def paused(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await tell_all(self.workers(), "dest/pause", asked)
+        heard = await self.company.tell_all(self.workers(), "dest/pause", asked)
         answers = heard.something()
         known = any(answer["known"] for answer in answers)
         alike = sorted({name for answer in answers for name in answer["alike"]})[:MOST_ALIKE]
@@ -63,7 +65,7 @@ class DestinationsOfWorkers:
         }
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await tell_all(self.workers(), "dest/resume", asked)
+        heard = await self.company.tell_all(self.workers(), "dest/resume", asked)
         return {"resumed": heard.something()[0]["resumed"], **heard.missing()}
 
 

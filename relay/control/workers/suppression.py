@@ -8,7 +8,8 @@ from typing import Any
 from attrs import evolve, frozen
 
 from relay.control.api import Answer, Asked
-from relay.control.workers.asking import Workers, ask_any, tell_all
+from relay.control.workers.asking import Workers
+from relay.control.workers.company import Company
 
 
 @frozen
@@ -16,6 +17,7 @@ class SuppressionOfWorkers:
     """Answers about the list: any worker shows it, and all of them change it."""
 
     workers: Workers
+    company: Company
 
     def questions(self) -> Mapping[str, Answer]:
         return {"suppress": self.listed}
@@ -24,13 +26,13 @@ class SuppressionOfWorkers:
         return {"suppress/add": self.added, "suppress/remove": self.removed}
 
     async def listed(self, asked: Asked) -> Mapping[str, Any]:
-        return await ask_any(self.workers(), "suppress", asked)
+        return await self.company.ask_any(self.workers(), "suppress", asked)
 
     async def added(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await tell_all(self.workers(), "suppress/add", asked)
+        heard = await self.company.tell_all(self.workers(), "suppress/add", asked)
         return {**heard.something()[0], **heard.missing()}
 
     async def removed(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await tell_all(self.workers(), "suppress/remove", asked)
+        heard = await self.company.tell_all(self.workers(), "suppress/remove", asked)
         # Who has heard of it from another worker by now, or has never had it, has nothing to remove.
         return {**heard.something()[0], **evolve(heard, declined={}).missing()}
