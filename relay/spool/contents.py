@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from zope.interface import implementer
 
 from relay.interfaces import IContent, IDraft, SpoolError
@@ -173,6 +173,8 @@ class Shelving:
     budget: Budget
     #: More octets than this go to a file.
     in_row: int
+    #: Drafts that are being written, by their ids.
+    open: set[str] = field(factory=set)
 
 
 @define(eq=False)
@@ -207,6 +209,7 @@ class Draft:
         self._file: int | None = None
         self._made_file = False
         self._used = False
+        shelving.open.add(id)
 
     def write(self, octets: bytes) -> None:
         if self._used:
@@ -247,6 +250,7 @@ class Draft:
     def abandon(self) -> None:
         if not self._used:
             self._used = True
+            self._shelving.open.discard(self.id)
             self.destroy()
 
     def keep(self) -> Kept:
@@ -254,6 +258,7 @@ class Draft:
         if self._used:
             raise ValueError(f"the draft {self.id} was used before")
         self._used = True
+        self._shelving.open.discard(self.id)
         memory, self._memory = self._memory, None
         if memory is not None:
             octets = memory.chunks[0] if len(memory.chunks) == 1 else memory.joined()

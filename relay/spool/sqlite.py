@@ -23,7 +23,7 @@ from relay.interfaces import (
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
-from relay.spool.batches import Batches, Waiting
+from relay.spool.batches import Batches, Patience, Waiting
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.contents import Budget, Draft, Shelving, make_durable
 from relay.spool.disk import SpoolDisk, remove
@@ -102,6 +102,7 @@ class SqliteSpool:
         limits: Limits = Limits(),
         disk: SpoolDisk = SpoolDisk(),  # noqa: B008
         random: Callable[[int], bytes] = os.urandom,
+        patience: Patience | None = None,
     ) -> None:
         self.accepting = True
         self._clock = clock
@@ -115,7 +116,7 @@ class SqliteSpool:
         self._shelving = Shelving(self._layout, disk, Budget(limits.in_memory), limits.in_row)
         # The writer's thread draws its own tokens: a source is for one thread.
         self._writer = Writer(self._layout, disk, Identities(clock.now, random).token)
-        self._batches = Batches(self._writer, writer, self._refuse)
+        self._batches = Batches(self._writer, writer, self._refuse, clock, self._shelving.open.__len__, patience)
         self._open_calls = 0
         self._idle: Deferred[None] | None = None
         self._closed = False
@@ -140,6 +141,7 @@ class SqliteSpool:
             Workers(call_from_thread, "spool-writer"),
             Workers(call_from_thread, "spool-sync", 4),
             limits=limits,
+            patience=Patience(),
         )
 
     # Accepting.
@@ -195,7 +197,8 @@ class SqliteSpool:
         committing = _Committing()
         committing.plan = plan
         committing.conclude = self._conclude
-        self._batches.add(Commit(plan.strokes, plan.in_files), committing)
+        # Who sends mail waits for what is enrolled; for what became of it nobody does.
+        self._batches.add(Commit(plan.strokes, plan.in_files), committing, patient=not plan.drafts)
         return committing
 
     def _conclude(self, plan: Plan, gone: Exception | Sequence[str]) -> None:
