@@ -67,6 +67,13 @@ class WholeTests(WorkersCase):
         )
         self.assertTrue(any(line.startswith("queue: 4 messages") for line in lines))
 
+    def test_the_status_says_where_a_pause_does_not_hold(self) -> None:
+        self.processes[1].world.relay.dispatcher.pause("a.example")
+        lines = self.run_it("status").stdout.splitlines()
+        self.assertIn("NOT PAUSED EVERYWHERE: a.example goes on in worker 0, 2", lines)
+        self.run_it("dest", "pause", "a.example")
+        self.assertNotIn("EVERYWHERE", self.run_it("status").stdout)
+
     def test_a_destination_has_the_part_of_each_worker(self) -> None:
         text = self.run_it("dest", "show", "a.example").stdout
         self.assertIn("    worker 2: 0 under way of ", text)

@@ -15,6 +15,7 @@ from relay.control.api import Asked, Desk, Refused
 from relay.control.reloading import InForce, Reloaded
 from relay.control.together import Parent, Silent, Worker, desk_of_workers
 from relay.control.workers.destinations import as_one
+from relay.control.workers.owed import AGAIN
 from relay.control.workers.pages import merged, part_of
 from relay.history.memory import MemoryHistory
 from relay.testing.policy import NOON
@@ -294,6 +295,57 @@ class DestinationTests(TogetherCase):
         self.silence(0)
         self.assertEqual(self.post("dest/pause", name="a.example")["silent"], [0])
         self.assertEqual([len(process.events("paused")) for process in self.processes], [0, 1, 0])
+
+    def paused(self) -> list[tuple[str, ...]]:
+        return [process.world.relay.dispatcher.paused().names for process in self.processes]
+
+    def test_who_has_missed_a_pause_is_told_when_it_answers(self) -> None:
+        self.silence(0)
+        said = self.post("dest/pause", name="a.example")
+        self.assertEqual(said["unheard"], ["worker 0: it has not answered: it is told as soon as it does"])
+        self.pass_time(5)
+        self.assertEqual(self.paused(), [(), ("a.example",), ("a.example",)])
+        self.speak()
+        self.assertEqual(self.get("status")["paused_in_part"], {"a.example": [0]})
+        self.pass_time(AGAIN)
+        self.assertEqual(self.paused(), [("a.example",)] * 3)
+        self.assertEqual(self.get("status")["paused_in_part"], {})
+        self.assertEqual([len(process.events("paused")) for process in self.processes], [0, 1, 0])
+        asked = len(self.processes[0].asked)
+        self.pass_time(60)
+        self.assertEqual(len(self.processes[0].asked), asked)
+
+    def test_the_last_word_counts_also_where_it_was_heard_before_the_others(self) -> None:
+        self.silence(0)
+        self.post("dest/pause", name="a.example")
+        self.post("dest/pause", name="b.example")
+        self.post("dest/resume", name="b.example")
+        self.speak()
+        self.post("dest/resume", name="a.example")
+        self.pass_time(AGAIN)
+        self.assertEqual(self.paused(), [()] * 3)
+
+    def test_what_nobody_has_done_is_not_done_later(self) -> None:
+        for index in range(3):
+            self.silence(index)
+        self.refused(self.socket.post("dest/pause", name="a.example"), 503, "worker 0: it does not answer")
+        self.speak()
+        self.pass_time(60)
+        self.assertEqual(self.paused(), [()] * 3)
+
+    def test_a_retired_worker_that_has_gone_is_told_nothing(self) -> None:
+        self.silence(2)
+        self.post("dest/pause", name="a.example")
+        gone = self.processes.pop()
+        gone.trouble = None
+        asked = len(gone.asked)
+        self.pass_time(60)
+        self.assertEqual(len(gone.asked), asked)
+
+    def test_who_pauses_all_that_begin_like_it_pauses_it(self) -> None:
+        self.post("dest/pause", name="a.example")
+        self.processes[1].world.relay.dispatcher.pause("a.example;tls=verify")
+        self.assertEqual(self.get("status")["paused_in_part"], {})
 
     def test_the_worst_is_what_is_said(self) -> None:
         well = {"name": "x", "active": 1, "trailing": 0, "limit": 2, "ready": 3, "obstacle": None, "why": None}

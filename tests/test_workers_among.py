@@ -135,12 +135,32 @@ class ShardTests(FolderCase):
         take_over_pauses(self.spool, self.own)
         self.assertFalse(self.own.exists())
 
-    def test_one_that_is_not_new_has_been_told_itself(self) -> None:
-        prepare(Layout(self.own), Disk())
-        Layout(self.own).database.touch()
-        (self.spool / "paused.json").write_text("what is paused")
+    def said(self, spool: Path, text: str, moment: int) -> None:
+        spool.mkdir(parents=True, exist_ok=True)
+        (spool / "paused.json").write_text(text)
+        os.utime(spool / "paused.json", (moment, moment))
+
+    def test_one_that_was_not_there_pauses_what_was_said_last(self) -> None:
+        self.said(self.own, "before", 1000)
+        self.said(shard(self.spool, 2), "last", 3000)
+        self.said(self.spool, "then", 2000)
+        for each in (self.own, self.spool):
+            take_over_pauses(self.spool, each)
+            self.assertEqual((each / "paused.json").read_text(), "last")
+            self.assertEqual((each / "paused.json").stat().st_mtime, 3000)
+
+    def test_one_that_has_heard_the_last_word_keeps_it(self) -> None:
+        self.said(self.own, "last", 3000)
+        self.said(self.spool, "before", 1000)
+        self.said(shard(self.spool, 2), "before", 2000)
         take_over_pauses(self.spool, self.own)
-        self.assertFalse((self.own / "paused.json").exists())
+        self.assertEqual((self.own / "paused.json").read_text(), "last")
+
+    def test_of_words_of_the_same_moment_its_own_stays(self) -> None:
+        self.said(self.own, "own", 1000)
+        self.said(shard(self.spool, 2), "other", 1000)
+        take_over_pauses(self.spool, self.own)
+        self.assertEqual((self.own / "paused.json").read_text(), "own")
 
     def test_one_that_another_process_still_has_is_waited_for(self) -> None:
         prepare(Layout(self.own), Disk())

@@ -36,6 +36,8 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield "NOT ACCEPTING MAIL: the spool has failed and is probed; the log says more"
     if answer.get("paused"):
         yield f"paused by an operator: {', '.join(map(shown, answer['paused']))}"
+    for name, indexes in answer.get("paused_in_part", {}).items():
+        yield f"NOT PAUSED EVERYWHERE: {shown(name)} goes on in worker {', '.join(map(str, indexes))}"
     for listener in answer["listeners"]:
         yield f"listening on {listener['address']} ({listener['name']}), {listener['connections']} connected"
     queue = answer["queue"]

@@ -19,6 +19,7 @@ from relay.control.workers.asking import Ask, Silent, Worker, Workers
 from relay.control.workers.company import Company
 from relay.control.workers.destinations import DestinationsOfWorkers
 from relay.control.workers.history import HistoryOfWorkers
+from relay.control.workers.owed import Owed
 from relay.control.workers.queue import QueueOfWorkers
 from relay.control.workers.status import Parent, StatusOfWorkers
 from relay.control.workers.suppression import SuppressionOfWorkers
@@ -32,9 +33,9 @@ def desk_of_workers(workers: Workers, parent: Parent, reload: Reload) -> Desk:
     numbers: also one that is just being started again, whose `ask` then raises `Silent`. `reload` has the configuration
     read again by all.
     """
-    company = Company(parent.clock)
+    company, owed = Company(parent.clock), Owed(parent.clock, workers)
     explanations = ExplanationsOfWorkers(workers, company)
-    queue, destinations = QueueOfWorkers(workers), DestinationsOfWorkers(workers, company)
+    queue, destinations = QueueOfWorkers(workers), DestinationsOfWorkers(workers, company, owed)
     suppression = SuppressionOfWorkers(workers, company)
 
     async def reloaded(_asked: Asked) -> Mapping[str, Any]:

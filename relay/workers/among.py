@@ -40,7 +40,7 @@ from relay.net.threads import Stop
 from relay.outset import Bound
 from relay.reloading import Checked, Source
 from relay.service import PAUSED, RelayService, make_service, store_of
-from relay.sharing import settings_of_share
+from relay.sharing import SHARDS, settings_of_share
 from relay.spool.disk import make_directory
 from relay.spool.layout import Layout
 from relay.store.memory import Bounds, MemoryStore
@@ -215,12 +215,21 @@ def wait_for_shard(path: Path) -> None:
 
 def take_over_pauses(spool: Path, shard: Path) -> None:
     """
-    A shard that is new pauses what the first worker's does: an operator has said it of the relay as a whole. One that
-    is not new was told itself. Raises `OSError`.
+    What is paused in this shard becomes what an operator has said last, in whichever shard that is: all are told the
+    same, but one that is new, or that was not there at that moment, was not. Raises `OSError`.
     """
-    if Layout(shard).database.exists() or not (spool / PAUSED).exists():
+    found = []
+    for path in [spool / PAUSED, *(spool / SHARDS).glob(f"*/{PAUSED}")]:
+        with suppress(FileNotFoundError):  # a shard that is empty goes away
+            found.append((path.stat().st_mtime_ns, path == shard / PAUSED, path))
+    if not found:
+        return
+    when, own, path = max(found)
+    if own:
         return
     make_directory(Disk(), shard)
     new = shard / f"{PAUSED}.new"
-    shutil.copyfile(spool / PAUSED, new)
+    shutil.copyfile(path, new)
+    # It is not said anew.
+    os.utime(new, ns=(when, when))
     new.rename(shard / PAUSED)

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from relay.control.api import Answer, Asked
+from relay.control.api import Answer, Asked, Refused
 from relay.control.desk import MOST_ALIKE, rate_text
-from relay.control.workers.asking import Workers, ask_all
+from relay.control.workers.asking import Heard, Workers, ask_all
 from relay.control.workers.company import Company
+from relay.control.workers.owed import Owed
 from relay.mail.waiting import Reason
 
 #: From the worst on.
@@ -21,6 +22,7 @@ _OBSTACLES: Final = tuple(
 _MOST_MET: Final = 5
 #: What is told of each worker's part.
 _OWN: Final = ("active", "limit", "ready", "obstacle", "in")
+_LATER: Final = Refused("it has not answered: it is told as soon as it does", 503)
 
 
 @frozen
@@ -29,6 +31,7 @@ class DestinationsOfWorkers:
 
     workers: Workers
     company: Company
+    owed: Owed
 
     def questions(self) -> Mapping[str, Answer]:
         return {"dest": self.listed, "dest/show": self.shown}
@@ -53,7 +56,7 @@ class DestinationsOfWorkers:
         return {**whole, "workers": parts, **evolve(heard, declined={}).missing()}
 
     async def paused(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await self.company.tell_all(self.workers(), "dest/pause", asked)
+        heard = await self._told("dest/pause", asked)
         answers = heard.something()
         known = any(answer["known"] for answer in answers)
         alike = sorted({name for answer in answers for name in answer["alike"]})[:MOST_ALIKE]
@@ -65,8 +68,17 @@ class DestinationsOfWorkers:
         }
 
     async def resumed(self, asked: Asked) -> Mapping[str, Any]:
-        heard = await self.company.tell_all(self.workers(), "dest/resume", asked)
+        heard = await self._told("dest/resume", asked)
         return {"resumed": heard.something()[0]["resumed"], **heard.missing()}
+
+    async def _told(self, path: str, asked: Asked) -> Heard:
+        """Who is not there at this moment is told later, unless nobody is."""
+        heard = await self.company.tell_all(self.workers(), path, asked)
+        self.owed.note(path, asked, heard)
+        if not heard.said:
+            return heard
+        later = {index: _LATER if each.status == _LATER.status else each for index, each in heard.silent.items()}
+        return evolve(heard, silent=later)
 
 
 def as_one(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

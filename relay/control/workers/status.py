@@ -58,6 +58,7 @@ class StatusOfWorkers:
             "configuration": self._configuration(answers),
             "listeners": _listeners(answers),
             "paused": sorted({name for answer in answers for name in answer["paused"]}),
+            "paused_in_part": _in_part({index: answer["paused"] for index, answer in heard.said.items()}),
             "counts": dict(sum((Counter(answer["counts"]) for answer in answers), Counter())),
             "queue": _queue([answer["queue"] for answer in answers]),
             "workers": [_part(worker, heard) for worker in workers],
@@ -74,6 +75,15 @@ def _part(worker: Worker, heard: Heard) -> dict[str, Any]:
     said = heard.said.get(worker.index)
     part = {"worker": worker.index, "pid": worker.pid, "retired": worker.retired, "answers": said is not None}
     return part if said is None else {**part, **{word: said[word] for word in _OWN}}
+
+
+def _in_part(paused: Mapping[int, Sequence[str]]) -> dict[str, list[int]]:
+    """What only some have paused, and who has not. Where all that begin like it are paused, it is."""
+    without = {
+        name: [index for index, others in paused.items() if name not in others and name.split(";")[0] not in others]
+        for name in sorted({name for names in paused.values() for name in names})
+    }
+    return {name: indexes for name, indexes in without.items() if indexes}
 
 
 def _listeners(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
