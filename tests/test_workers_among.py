@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.addresses import Inet, ListenAddress, Unix
-from relay.net.disk import Disk, opened
+from relay.control.reloading import Reloaded
+from relay.net.disk import Disk
+from relay.net.line import Line
 from relay.net.listen import inherit, listen, share
 from relay.net.reactor import RelayReactor
 from relay.net.threads import Stop
 from relay.reloading import Checked
+from relay.service import RelayService
 from relay.sharing import Share, shard
 from relay.spool.layout import Layout, prepare
-from relay.workers.among import Given, take_over_pauses, wait_for_shard
+from relay.workers.among import Among, Given, take_over_pauses
 from relay.workers.orders import Orders, Reading
 from tests.real_reactor import RealReactor
 
@@ -162,28 +165,6 @@ class ShardTests(FolderCase):
         take_over_pauses(self.spool, self.own)
         self.assertEqual((self.own / "paused.json").read_text(), "own")
 
-    def test_one_that_another_process_still_has_is_waited_for(self) -> None:
-        prepare(Layout(self.own), Disk())
-        Layout(self.own).lock.touch()
-        disk, waits, returned = Disk(), threading.Event(), threading.Event()
-
-        def wait() -> None:
-            waits.set()
-            wait_for_shard(self.own)
-            returned.set()
-
-        with opened(disk, str(Layout(self.own).lock), os.O_RDWR) as lock:
-            self.assertTrue(disk.lock(lock))
-            thread = threading.Thread(target=wait)
-            thread.start()
-            waits.wait(10)
-            self.assertFalse(returned.is_set())
-        thread.join(10)
-        self.assertTrue(returned.is_set())
-
-    def test_one_that_was_never_there_is_not_waited_for(self) -> None:
-        wait_for_shard(self.own)
-
 
 class GivenTests(SynchronousTestCase):
     def test_what_the_parent_says_counts_and_no_file_is_read(self) -> None:
@@ -194,3 +175,32 @@ class GivenTests(SynchronousTestCase):
         settings = given.settings("no.toml")
         self.assertEqual((given.digest("no.toml"), settings.greeting), ("d2", "two"))
         self.assertEqual(settings.spool.path, Path("/nowhere/var/spool/shards/1"))
+
+
+class Reloads:
+    """A service that takes up what it finds when it is told so."""
+
+    def __init__(self, source: Given) -> None:
+        self.source = source
+        self.found: list[str] = []
+        self.waiting: list[Deferred[Reloaded]] = []
+
+    async def reload(self) -> Reloaded:
+        self.found.append(self.source.reading.digest)
+        self.waiting.append(Deferred())
+        return await self.waiting[-1]
+
+
+class ReloadTests(SynchronousTestCase):
+    def test_of_two_that_it_is_told_at_once_it_takes_up_one_after_the_other(self) -> None:
+        orders = Orders(Reading("no.toml", "/nowhere", "", "d1", "mx.test", "ann"), Share(1, 2), 1, {})
+        part = Among(orders, Line(), None)
+        service = Reloads(part.source)
+        for number, digest in ((1, "d2"), (2, "d3")):
+            body = {"number": number, "text": "", "digest": digest}
+            Deferred.fromCoroutine(part.reload(cast(RelayService, service), body))
+        self.assertEqual(service.found, ["d2"])
+        service.waiting[0].callback(Reloaded(False, "d1", ("no",)))
+        self.assertEqual(service.found, ["d2", "d3"])
+        service.waiting[1].callback(Reloaded(True, "d3"))
+        self.assertEqual(part.source.reading.digest, "d3")

@@ -13,14 +13,13 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from zope.interface import provider
@@ -32,7 +31,7 @@ from relay.config.units import DAY
 from relay.delivery.suppression import Suppressions
 from relay.delivery.suppression_shared import SharedSuppressions
 from relay.interfaces import IClock, IStore
-from relay.net.disk import Disk, opened
+from relay.net.disk import Disk
 from relay.net.line import Line
 from relay.net.listen import inherit
 from relay.net.tallies import Tallies
@@ -42,15 +41,11 @@ from relay.reloading import Checked, Source
 from relay.service import PAUSED, RelayService, make_service, store_of
 from relay.sharing import SHARDS, settings_of_share
 from relay.spool.disk import make_directory
-from relay.spool.layout import Layout
 from relay.store.memory import Bounds, MemoryStore
 from relay.store.shared import SharedStore
+from relay.workers.before import end_in_time, wait_for_share
 from relay.workers.orders import LINE, LOG, ORDERS, OneLine, Orders, Reading
 from relay.workers.retirement import Retirement, remembers
-
-#: Seconds that another process gets to leave the shard: one whose parent was killed ends in good order.
-PATIENCE: Final = 20.0
-_EVERY: Final = 0.1
 
 
 def begin(reactor: Any) -> None:
@@ -60,10 +55,10 @@ def begin(reactor: Any) -> None:
     """
     orders = Orders.read(ORDERS)
     settings = orders.settings()
+    wait_for_share(settings, LINE)
     if settings.spool.engine != "memory":
-        wait_for_shard(settings.spool.path)
         take_over_pauses(orders.reading.settings().spool.path, settings.spool.path)
-    line = Line(lambda: reactor.callWhenRunning(_end, reactor))
+    line = Line(lambda: _end_alone(reactor))
     part = Among(orders, line, reactor, _tallies(orders))
     service = make_service(settings, reactor, file=orders.reading.file, part=part)
     # From here on standard output is the log, but for those who have it already.
@@ -82,6 +77,11 @@ def begin(reactor: Any) -> None:
 def _end(reactor: Any) -> None:
     with suppress(ReactorNotRunning):  # it ends already
         reactor.stop()
+
+
+def _end_alone(reactor: Any) -> None:
+    end_in_time()
+    reactor.callWhenRunning(_end, reactor)
 
 
 def _tallies(orders: Orders) -> Tallies | None:
@@ -122,6 +122,7 @@ class Among:
     reactor: Any
     tallies: Tallies | None = None
     source: Given = field()
+    _one: DeferredLock = field(factory=DeferredLock, init=False)
 
     @source.default
     def _its_source(self) -> Given:
@@ -171,11 +172,16 @@ class Among:
 
     async def reload(self, service: RelayService, body: Mapping[str, Any]) -> None:
         """The parent has read and checked another configuration. What becomes of it is told under `reloaded`."""
-        before = self.source.reading
-        self.source.reading = evolve(before, text=body["text"], digest=body["digest"])
-        said = await service.reload()
-        if not said.done:
-            self.source.reading = before
+        # One after the other: where a worker was long silent there may be several.
+        await self._one.acquire()
+        try:
+            before = self.source.reading
+            self.source.reading = evolve(before, text=body["text"], digest=body["digest"])
+            said = await service.reload()
+            if not said.done:
+                self.source.reading = before
+        finally:
+            self._one.release()
         self.line.say("reloaded", {"number": body["number"], **asdict(said)})
 
 
@@ -195,22 +201,6 @@ def tell_parent_the_log() -> None:
                 octets = octets[os.write(LOG, octets) :]
 
     globalLogBeginner.beginLoggingTo([tell])
-
-
-def wait_for_shard(path: Path) -> None:
-    """
-    Return when no other process has this shard, or when that has lasted too long. There may be one for some seconds:
-    when the parent was killed its workers end in good order, while another parent starts already.
-    """
-    disk, lock, deadline = Disk(), str(Layout(path).lock), time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            with opened(disk, lock, os.O_RDWR | os.O_NOFOLLOW) as file:
-                if disk.lock(file):
-                    return
-        except OSError:
-            return  # there is none, or the spool will say what is wrong with it
-        time.sleep(_EVERY)
 
 
 def take_over_pauses(spool: Path, shard: Path) -> None:
