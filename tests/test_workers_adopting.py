@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.control.reloading import Reloaded
@@ -178,9 +179,48 @@ class AdoptingTests(SynchronousTestCase):
         said = self.reload()
         self.bodies[0].answers()
         self.clock.advance(PATIENCE)
-        self.assertIn("worker 1: it has not answered within 60 s", self.successResultOf(said).warnings)
-        # And what it says then is of no consequence.
+        [warning] = self.successResultOf(said).warnings
+        self.assertTrue(warning.startswith("worker 1: it has not answered within 60 s"), warning)
+        # It takes it up later, and need not be told again.
         self.bodies[1].answers()
+        self.assertEqual(len(self.bodies[1].told("reload")), 1)
+
+    def test_what_one_refuses_long_after_the_others_have_it_is_said(self) -> None:
+        self.rewrite()
+        self.reload()
+        self.bodies[0].answers()
+        self.clock.advance(PATIENCE)
+        with capturedLogs() as events:
+            self.bodies[1].answers(problems=("no",))
+        self.assertIn("a restart of the relay helps", formatEvent(events[-1]))
+
+    def test_one_that_takes_it_up_when_it_has_been_refused_gets_back_what_is_in_force(self) -> None:
+        self.rewrite()
+        said = self.reload()
+        self.bodies[0].answers(problems=("no",))
+        self.clock.advance(PATIENCE)
+        found = self.successResultOf(said)
+        self.assertEqual((found.done, found.problems[0]), (False, "worker 0: no"))
+        # Who has refused it is left alone. The other one hears it behind the one that is refused by now.
+        self.assertEqual([len(body.told("reload")) for body in self.bodies], [1, 2])
+        self.assertEqual([each["text"] for each in self.bodies[1].told("reload")], [self.file.read_text(), TEXT])
+
+    def test_where_nobody_answers_all_get_back_what_is_in_force(self) -> None:
+        self.rewrite()
+        said = self.reload()
+        self.clock.advance(PATIENCE)
+        self.assertFalse(self.successResultOf(said).done)
+        self.assertEqual([body.told("reload")[-1]["text"] for body in self.bodies], [TEXT] * 2)
+        self.assertEqual(self.adopting.reading.text, TEXT)
+
+    def test_one_that_was_started_with_what_is_refused_then_gets_back_what_is_in_force(self) -> None:
+        self.rewrite()
+        said = self.reload()
+        self.bodies[1].ended(Ended(signal=9))
+        self.clock.advance(0)
+        self.bodies[0].answers(problems=("no",))
+        self.assertFalse(self.successResultOf(said).done)
+        self.assertEqual([each["text"] for each in self.bodies[2].told("reload")], [TEXT])
 
     def test_a_second_one_waits_for_the_first(self) -> None:
         self.rewrite()

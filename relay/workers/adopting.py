@@ -8,7 +8,7 @@ then on has it as well. None is asked to wait for the others: for a moment some 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -19,6 +19,7 @@ from relay.config.restarts import restarts
 from relay.config.settings import Settings
 from relay.control.reloading import InForce, Reloaded
 from relay.interfaces import IClock
+from relay.net.line import Line
 from relay.net.threads import IThreads
 from relay.net.together import together
 from relay.net.waiting import start
@@ -28,6 +29,12 @@ from relay.workers.orders import Reading
 
 #: Seconds that a worker gets.
 PATIENCE: Final = 60.0
+#: What is said for one that has said nothing: neither that it has taken it up nor that it has not.
+_UNHEARD: Final = Reloaded(
+    False,
+    "",
+    (f"it has not answered within {PATIENCE:g} s: it will have what is in force when it does, or is started again",),
+)
 
 
 class Adopting:
@@ -58,6 +65,8 @@ class Adopting:
         self._number = 0
         #: Whose answer is waited for: by the number of the question, and of the worker.
         self._asked: dict[tuple[int, int], Deferred[Reloaded | None]] = {}
+        #: What a worker was told whose answer nobody waits for any more: by the same.
+        self._open: dict[tuple[int, int], Reading] = {}
         self._checking: Any = None
         self._stopped = False
         self.in_force = InForce(reading.file, reading.digest, clock.seconds())
@@ -89,16 +98,34 @@ class Adopting:
 
     def answered(self, post: Post, body: Any) -> None:
         """What a worker says of one that it was to take up."""
-        waiting = self._asked.get((body["number"], post.share.index))
+        key = body["number"], post.share.index
+        problems, warnings = tuple(body["problems"]), tuple(body["warnings"])
+        waiting, told = self._asked.get(key), self._open.pop(key, None)
         if waiting is not None:
-            problems, warnings = tuple(body["problems"]), tuple(body["warnings"])
             waiting.callback(Reloaded(body["done"], body["digest"], problems, warnings))
+        elif told is not None and told is self.reading:
+            self._late_answer(post, body["done"], problems)
+
+    def _late_answer(self, post: Post, done: bool, problems: Sequence[str]) -> None:
+        index, file = post.share.index, self.in_force.file
+        if done:
+            self._log.info("Worker {worker} has {file} as it is in force, too", worker=index, file=file)
+            return
+        for problem in problems:
+            self._log.error("Worker {worker}: {problem}", worker=index, problem=problem)
+        self._log.error(
+            "Worker {worker} does not have {file} as it is in force: a restart of the relay helps",
+            worker=index,
+            file=file,
+        )
 
     def left(self, post: Post) -> None:
         """A worker has ended. The one that takes its place has what is in force by then."""
         for (_, index), waiting in list(self._asked.items()):
             if index == post.share.index:
                 waiting.callback(None)
+        for key in [key for key in self._open if key[1] == post.share.index]:
+            del self._open[key]
 
     async def _reloaded(self) -> Reloaded:
         file = self.reading.file
@@ -127,11 +154,14 @@ class Adopting:
         warnings = [*checked.warnings, *dict.fromkeys(text for _, each in said for text in each.warnings)]
         if problems and not any(each.done for _, each in said):
             self.reading = old
+            self._give_back({post.share.index for post, each in said if each is not _UNHEARD})
             return self._refused(problems, warnings)
         self._settings = settings
         self.in_force = InForce(file, before, self._clock.seconds())
         if problems:
-            warnings += [*problems, "it is not in force everywhere: a restart of the relay helps"]
+            warnings += problems
+            if any(not each.done and each is not _UNHEARD for _, each in said):
+                warnings.append("it is not in force everywhere: a restart of the relay helps")
         return Reloaded(True, before, warnings=tuple(warnings))
 
     async def _checked(self, name: str) -> Checked:
@@ -157,22 +187,37 @@ class Adopting:
         answers = await together(self._told(post, reading, self._number) for post in posts)
         return [(post, said) for post, said in zip(posts, answers, strict=True) if said is not None]
 
+    def _give_back(self, refused: Container[int]) -> None:
+        """
+        What is in force stays. Who has not `refused` the other one may use it, or will when the line is read: one that
+        has not answered, or was started meanwhile. Things are heard in the order in which they are said.
+        """
+        self._number += 1
+        for post in self._crew().posts:
+            if post.line is not None and post.share.index not in refused:
+                self._open[self._number, post.share.index] = self.reading
+                self._say(post.line, self.reading, self._number)
+
+    def _say(self, line: Line, reading: Reading, number: int) -> None:
+        line.say("reload", {"number": number, "text": reading.text, "digest": reading.digest})
+
     async def _told(self, post: Post, reading: Reading, number: int) -> Reloaded | None:
         waiting: Deferred[Reloaded | None] = Deferred()
         key = number, post.share.index
         self._asked[key] = waiting
-        late = self._clock.callLater(PATIENCE, self._late, waiting, reading.digest)
+        late = self._clock.callLater(PATIENCE, self._late, key, reading)
         try:
             assert post.line is not None
-            post.line.say("reload", {"number": number, "text": reading.text, "digest": reading.digest})
+            self._say(post.line, reading, number)
             return await waiting
         finally:
             del self._asked[key]
             if late.active():
                 late.cancel()
 
-    def _late(self, waiting: Deferred[Reloaded | None], digest: str) -> None:
-        waiting.callback(Reloaded(False, digest, (f"it has not answered within {PATIENCE:g} s",)))
+    def _late(self, key: tuple[int, int], reading: Reading) -> None:
+        self._open[key] = reading
+        self._asked[key].callback(_UNHEARD)
 
     def _refused(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> Reloaded:
         return Reloaded(False, self.in_force.digest, tuple(problems), tuple(warnings))
@@ -189,4 +234,7 @@ class Adopting:
             return
         for problem in said.problems:
             self._log.error("{problem}", problem=problem)
+        if self._open:
+            self._log.error("{file} was not reloaded: who has not answered hears that all goes on as it was", file=file)
+            return
         self._log.error("{file} was not reloaded: all goes on as it was", file=file)
