@@ -183,8 +183,8 @@ def refuse(text: str, status: int = os.EX_CONFIG) -> NoReturn:
     raise _Refusal(status)
 
 
-def exit_in_failure() -> None:
+def exit_in_failure(status: int = 1) -> None:
     """For the end of a process that could not begin: its supervisor sees it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(status)

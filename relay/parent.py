@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -24,7 +24,7 @@ from relay.assembly import hostname
 from relay.config.errors import Problem
 from relay.config.settings import Settings
 from relay.control.peer import Peer
-from relay.control.together import Parent, Worker, desk_of_workers
+from relay.control.together import Ask, Parent, Silent, Worker, desk_of_workers
 from relay.encryption import Encryption
 from relay.net.clock import ReactorClock
 from relay.net.disk import Disk
@@ -104,8 +104,11 @@ class ParentService(Service):
             joined=self._joined,
             left=self._left,
             hopeless=self._hopeless,
+            unable=self._unable,
         )
         self._introduced = False
+        #: Somebody has said SIGHUP before all served.
+        self._reread_then = False
         self._ending = False
         self._before: dict[signal.Signals, Any] = {}
         self._log = Logger(namespace="relay")
@@ -185,11 +188,16 @@ class ParentService(Service):
             Worker(
                 post.share.index,
                 None if post.process is None else post.process.pid,
-                Peer(self._reactor, settings_of_share(self._settings, post.share).control.socket),
+                self._asking(post),
                 post.share.retired,
             )
             for post in self._crew.posts
         ]
+
+    def _asking(self, post: Post) -> Ask:
+        if post.unable is not None:
+            return partial(_cannot_say, shard(self._settings.spool.path, post.share.index))
+        return Peer(self._reactor, settings_of_share(self._settings, post.share).control.socket)
 
     def _begin(self) -> None:
         if not self._ending:
@@ -215,7 +223,9 @@ class ParentService(Service):
                 other.line.say(topic, said)
 
     def _joined(self, post: Post) -> None:
-        if not self._introduced and all(each.proved for each in self._crew.posts):
+        self._launch.served(post.share.index)
+        # What is left in a shard that cannot be used is no reason to be silent.
+        if not self._introduced and all(each.proved for each in self._crew.posts if not each.share.retired):
             self._introduced = True
             tell_where(self._ports)
             self._log.info(
@@ -224,6 +234,8 @@ class ParentService(Service):
                 retired=_of_retired(self._shares),
             )
             introduce(self._settings, self._ports, self._warnings, LocalAddresses(self._clock))
+            if self._reread_then:
+                self._reread()
 
     def _left(self, post: Post) -> None:
         self._adopting.left(post)
@@ -244,8 +256,19 @@ class ParentService(Service):
             worker=post.share.index,
             status=status,
         )
-        self._reactor.addSystemEventTrigger("after", "shutdown", exit_in_failure)
+        # A supervisor is told what it would be told by a relay without workers.
+        status = status if status in (os.EX_TEMPFAIL, os.EX_CONFIG) else 1
+        self._reactor.addSystemEventTrigger("after", "shutdown", exit_in_failure, status)
         self._reactor.stop()
+
+    def _unable(self, post: Post, status: int) -> None:
+        self._log.error(
+            "What is left in {shard} is not delivered: worker {worker} cannot begin there (status {status}, and the "
+            "log has more). It is tried again from time to time, and all else goes on",
+            shard=shard(self._settings.spool.path, post.share.index),
+            worker=post.share.index,
+            status=status,
+        )
 
     # Signals.
 
@@ -261,7 +284,9 @@ class ParentService(Service):
         self._reactor.callFromThread(self._reread)
 
     def _reread(self) -> None:
-        if not self._ending and self._introduced and not self._adopting.busy:
+        if not self._introduced:
+            self._reread_then = True
+        elif not self._ending and not self._adopting.busy:
             Deferred.fromCoroutine(self._adopting())
 
     # Ending.
@@ -282,6 +307,10 @@ class ParentService(Service):
         for number, before in self._before.items():
             signal.signal(number, before)
         self._log.info("Stopped")
+
+
+async def _cannot_say(shard: Path, *_words: object, **_more: object) -> NoReturn:
+    raise Silent(f"it cannot begin with what is left in {shard}, and is tried again: the log has more")
 
 
 async def _removed(threads: Threads, path: Path, history: bool) -> bool:

@@ -52,6 +52,7 @@ class CrewTests(SynchronousTestCase):
             joined=lambda post: self.tell("joined", post),
             left=lambda post: self.tell("left", post),
             hopeless=lambda post, status: self.told.append(f"hopeless {post.share.index} {status}"),
+            unable=lambda post, status: self.told.append(f"unable {post.share.index} {status}"),
         )
         self.crew.start()
 
@@ -135,6 +136,30 @@ class CrewTests(SynchronousTestCase):
         self.clock.advance(3600)
         self.assertEqual(self.starts_of(0), 2)
 
+    def test_one_that_ends_in_order_before_it_has_served_was_told_to_by_somebody(self) -> None:
+        self.end_of(0, Ended(status=0))
+        self.assertEqual(self.told, ["left 0"])
+        self.clock.advance(0)
+        self.assertEqual(self.starts_of(0), 2)
+
+    def test_a_retired_one_that_cannot_begin_is_tried_again_and_that_is_said_once(self) -> None:
+        self.bodies[0].says("ready")
+        self.bodies[1].says("ready")
+        self.end_of(2, Ended(status=1))
+        self.assertEqual(self.told[2:], ["left 2", "unable 2 1"])
+        self.assertEqual(self.crew.posts[2].unable, Ended(status=1))
+        for rest in (0, 0.1, 0.2):
+            self.clock.advance(rest)
+            self.end_of(2, Ended(status=1))
+        self.assertEqual((self.starts_of(2), self.told[4:]), (4, ["left 2"] * 3))
+        self.clock.advance(0.4)
+        self.end_of(2, Ended(status=75))
+        self.assertEqual(self.told[-1], "unable 2 75")
+        self.clock.advance(0.8)
+        self.bodies[-1].says("ready")
+        self.assertIsNone(self.crew.posts[2].unable)
+        self.assertEqual(self.told[-1], "joined 2")
+
     def test_one_that_has_served_once_is_tried_for_ever(self) -> None:
         self.ready()
         self.end_of(0, Ended(status=78))
@@ -214,6 +239,13 @@ class CrewTests(SynchronousTestCase):
         self.crew.dismiss(self.crew.posts[2])
         self.end_of(2)
         self.assertEqual(len(self.crew.posts), 3)
+        # Somebody has to find out again that there is nothing left.
+        self.clock.advance(0)
+        self.assertEqual(self.starts_of(2), 2)
+        self.bodies[-1].says("ready")
+        self.crew.dismiss(self.crew.posts[2])
+        self.end_of(2, Ended(status=0))
+        self.assertEqual(len(self.crew.posts), 2)
 
     def test_a_signal_is_sent_to_all_who_are_there(self) -> None:
         self.ready()

@@ -45,6 +45,8 @@ class Post:
     since: float | None = None
     #: It has served once.
     proved: bool = False
+    #: How it has ended that could not begin, if it is retired: it is tried again.
+    unable: Ended | None = None
     #: How often in a row it has ended without a good life.
     failures: int = 0
     #: It was told to end, or there is nothing left for it to do.
@@ -63,10 +65,11 @@ class Post:
 
 class Crew:
     """
-    All posts. Each of `joined`, `left` and `hopeless` is called with the post that it is about.
+    All posts. Each of `joined`, `left`, `hopeless` and `unable` is called with the post that it is about.
 
     `hopeless`: a worker has ended by itself before it has ever served, with the exit status that is said, or cannot be
-    started. The next one would do the same.
+    started. The next one would do the same. Of a retired one nothing else depends: it is tried again and again, and
+    `unable` is called the first time, and when the status is another one.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Crew:
         joined: Callable[[Post], object] = lambda post: None,
         left: Callable[[Post], object] = lambda post: None,
         hopeless: Callable[[Post, int], object] = lambda post, status: None,
+        unable: Callable[[Post, int], object] = lambda post, status: None,
         log: Logger | None = None,
     ) -> None:
         """`lines` is told of each new line, before anything is said on it. `joined` has it when the worker serves."""
@@ -88,6 +92,7 @@ class Crew:
         self._joined = joined
         self._left = left
         self._hopeless = hopeless
+        self._unable = unable
         self._log = log or Logger(namespace="relay.parent")
         self._posts = {share.index: Post(share) for share in shares}
         self._stopping: Deferred[None] | None = None
@@ -141,13 +146,13 @@ class Crew:
             if post.proved:
                 self._again(post)
             else:
-                self._hopeless(post, os.EX_OSERR)
+                self._cannot_begin(post, os.EX_OSERR)
 
     def _serves(self, post: Post) -> None:
         if post.serves:
             return
         post.since = self._clock.seconds()
-        again, post.proved = post.proved, True
+        again, post.proved, post.unable = post.proved, True, None
         if again:
             self._log.info("Worker {worker} serves again", worker=post.share.index)
         self._joined(post)
@@ -173,19 +178,32 @@ class Crew:
         cancel(post.timer)
         if since is not None and self._clock.seconds() - since >= GOOD_LIFE:
             post.failures = 0
-        if post.dismissed:
-            if self._stopping is None and ended.status == 0:
+        if self._stopping is not None or (post.dismissed and ended.status == 0):
+            if self._stopping is None:
                 del self._posts[post.share.index]
             self._left(post)
             self._look()
             return
+        # Whoever was dismissed and has not ended in order is tried again: it will find out again that it is done.
+        post.dismissed = False
         self._left(post)
-        how = f"by signal {ended.signal}" if ended.status is None else f"with status {ended.status}"
-        self._log.error("Worker {worker} has ended {how}", worker=post.share.index, how=how)
-        if ended.status is not None and not post.proved:
-            self._hopeless(post, ended.status)
-        elif self._stopping is None:
+        if post.unable is None or post.unable != ended:
+            how = f"by signal {ended.signal}" if ended.status is None else f"with status {ended.status}"
+            self._log.error("Worker {worker} has ended {how}", worker=post.share.index, how=how)
+        # With 0 ends who was told to by somebody, which says nothing about the next one.
+        if ended.status and not post.proved:
+            self._cannot_begin(post, ended.status)
+        else:
             self._again(post)
+
+    def _cannot_begin(self, post: Post, status: int) -> None:
+        if not post.share.retired:
+            self._hopeless(post, status)
+            return
+        before, post.unable = post.unable, Ended(status)
+        if before != post.unable:
+            self._unable(post, status)
+        self._again(post)
 
     def _again(self, post: Post) -> None:
         rest = min(REST_MOST, REST_FIRST * 2.0 ** min(post.failures - 1, 20)) if post.failures else 0.0

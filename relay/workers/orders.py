@@ -12,10 +12,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger, LogLevel
 
@@ -31,6 +32,8 @@ from relay.sharing import Share, settings_of_share
 LOG, ORDERS, LINE, FIRST_SOCKET = 2, 3, 4, 5
 #: Octets of a line of its log: a longer one is cut in pieces.
 _MOST_OF_A_LINE: Final = 256 * 1024
+#: Lines that are said once, of a worker that cannot begin.
+_MOST_KNOWN: Final = 200
 
 
 @frozen
@@ -125,8 +128,16 @@ class Process(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self, index: int, line: Line, ended: Callable[[Ended], object]) -> None:
+    def __init__(
+        self,
+        index: int,
+        line: Line,
+        ended: Callable[[Ended], object],
+        is_news: Callable[[str], bool] = lambda text: True,
+    ) -> None:
+        """`is_news`: whether to say what it says."""
         self.line = line
+        self._is_news = is_news
         self._index = index
         self._ended = ended
         self._rest = b""
@@ -163,7 +174,8 @@ class Process(ProcessProtocol):
         except (ValueError, KeyError, TypeError, RecursionError, LookupError):
             # Not of its log: what a policy prints, or the interpreter when all is lost.
             level, namespace, text = LogLevel.warn, "relay.worker", line.decode("utf-8", "backslashreplace")
-        Logger(namespace=namespace).emit(level, "worker {worker}: {text}", worker=self._index, text=text)
+        if self._is_news(text):
+            Logger(namespace=namespace).emit(level, "worker {worker}: {text}", worker=self._index, text=text)
 
 
 @frozen(eq=False)
@@ -174,6 +186,22 @@ class Launch:
     #: Descriptors that stay open, of sockets by the names of their listeners.
     sockets: Mapping[str, int]
     tallies: int | None = None
+    #: What a retired worker has said that has not served yet: it may be tried for years, and say the same each time.
+    _known: dict[int, set[str]] = field(factory=dict, init=False)
+
+    def served(self, index: int) -> None:
+        """This worker serves: from now on all is said that it says."""
+        self._known.pop(index, None)
+
+    def _is_news(self, index: int, text: str) -> bool:
+        known = self._known.get(index)
+        if known is None:
+            return True
+        if text in known:
+            return False
+        if len(known) < _MOST_KNOWN:
+            known.add(text)
+        return True
 
     def __call__(self, orders: Orders, line: Line, ended: Callable[[Ended], object]) -> IsRunning:
         """`ended` is called once, when the process is gone."""
@@ -184,7 +212,10 @@ class Launch:
         if self.tallies is not None:
             here[last] = self.tallies
         orders = evolve(orders, sockets=there, tallies=None if self.tallies is None else last)
-        process = Process(orders.share.index, line, ended)
+        index = orders.share.index
+        if orders.share.retired:
+            self._known.setdefault(index, set())
+        process = Process(index, line, ended, partial(self._is_news, index))
         ours, its = socket.socketpair()
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         written = orders.written()
