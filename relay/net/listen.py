@@ -7,17 +7,22 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.systemd import ListenFDs
 
 from relay.config.addresses import Inet, ListenAddress, Systemd, Unix
 from relay.net.transports import PromptPort, PromptUnixPort
 
+#: What systemd has handed over. Who reads it takes it out of the environment. Twisted does so when its endpoints are
+#: imported, which a plugin of its own may do before anything of ours is. So what it has found is all there is.
+_HANDED_OVER: Final[ListenFDs] = _SystemdParser._sddaemon
+
 
 class NoSuchSocket(Exception):
-    """systemd has not handed over a socket of this name; the message says so to the operator."""
+    """systemd has not handed over such a socket to listen on; the message says so to the operator."""
 
 
 def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, backlog: int, mode: int = 0o666) -> Any:
@@ -26,6 +31,9 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
 
     Raises `twisted.internet.error.CannotListenError`, `OSError` or `NoSuchSocket`. `mode` is that of a socket in the
     file system. A socket that a dead process has left there is replaced, that of a living one is not.
+
+    A socket of systemd's is systemd's: its mode is as it was, and to stop listening here changes nothing for the next
+    process that it is handed to.
     """
     match address:
         case Inet(host, number):
@@ -34,10 +42,7 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
             _clear(path)
             port = reactor.listenUNIX(os.fspath(path), factory, backlog=backlog, mode=mode)
         case Systemd(name):
-            descriptor = _inherited(name)
-            with socket.socket(fileno=os.dup(descriptor)) as inherited:
-                family = inherited.family
-            port = reactor.adoptStreamPort(descriptor, family, factory)
+            port = _adopt(reactor, _handed_over(name), factory, backlog, PromptPort, _NamelessUnixPort)
     port.stopReading()
     return port
 
@@ -59,18 +64,43 @@ def inherit(reactor: Any, descriptor: int, factory: IProtocolFactory, *, backlog
 
     To stop listening here changes nothing for the others: neither is the socket shut down nor its name removed.
     """
+    port = _adopt(reactor, descriptor, factory, backlog, _SharedPort, _SharedUnixPort)
+    port.stopReading()
+    return port
+
+
+def _adopt(
+    reactor: Any,
+    descriptor: int,
+    factory: IProtocolFactory,
+    backlog: int,
+    kind: type[PromptPort],
+    unix_kind: type[PromptUnixPort],
+) -> Any:
+    """A port of its own descriptor for a socket that listens already."""
     with socket.socket(fileno=os.dup(descriptor)) as inherited:
         family = inherited.family
+        # Who has opened it may have thought of a process that does nothing else but wait for it, as systemd does.
         inherited.setblocking(False)
     port: Any
     if family == socket.AF_UNIX:
-        port = _SharedUnixPort._fromListeningDescriptor(reactor, descriptor, factory)  # type: ignore[no-untyped-call]
+        port = unix_kind._fromListeningDescriptor(reactor, descriptor, factory)  # type: ignore[no-untyped-call]
     else:
-        port = _SharedPort._fromListeningDescriptor(reactor, descriptor, family, factory)  # type: ignore[no-untyped-call]
+        port = kind._fromListeningDescriptor(reactor, descriptor, family, factory)  # type: ignore[no-untyped-call]
     port.backlog = backlog
     port.startListening()
-    port.stopReading()
     return port
+
+
+class _NamelessUnixPort(PromptUnixPort):
+    """Its name in the file system is somebody else's, and others go on when it stops listening."""
+
+    _shouldShutdown = False
+
+    def startListening(self) -> None:
+        # It has no name for Twisted, which would change the mode of that, and remove it in the end.
+        self._bindPath = b"\0"
+        super().startListening()  # type: ignore[no-untyped-call]
 
 
 class _Shared:
@@ -98,13 +128,8 @@ class _SharedPort(_Shared, PromptPort):
     pass
 
 
-class _SharedUnixPort(_Shared, PromptUnixPort):
-    _shouldShutdown = False
-
-    def startListening(self) -> None:
-        # It has no name for Twisted, which would change the mode of that, and remove it in the end.
-        self._bindPath = b"\0"
-        super().startListening()  # type: ignore[no-untyped-call]
+class _SharedUnixPort(_Shared, _NamelessUnixPort):
+    pass
 
 
 def _clear(path: Path) -> None:
@@ -132,10 +157,18 @@ def is_public(port: Any) -> bool:
     return host is not None and not (host.startswith("127.") or host == "::1")
 
 
-def _inherited(name: str) -> int:
-    named = ListenFDs.fromEnvironment().inheritedNamedDescriptors()
-    try:
-        return named[name]
-    except KeyError:
+def _handed_over(name: str) -> int:
+    """The descriptor, which no program that is started here gets."""
+    named = _HANDED_OVER.inheritedNamedDescriptors()
+    if name not in named:
         known = ", ".join(sorted(named)) or "none at all"
-        raise NoSuchSocket(f"systemd has handed over no socket called '{name}' (there is {known})") from None
+        raise NoSuchSocket(f"systemd has handed over no socket called '{name}' (there is {known})")
+    descriptor = named[name]
+    os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=os.dup(descriptor)) as handed:
+        if handed.type != socket.SOCK_STREAM or not handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise NoSuchSocket(
+                f"nobody can connect to the socket '{name}' that systemd has handed over: it should be ListenStream=, "
+                "without Accept=yes"
+            )
+    return descriptor
