@@ -6,11 +6,14 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.python import context
+from twisted.python.log import ILogContext
 from twisted.python.systemd import ListenFDs
 
 from relay.config.addresses import Inet, ListenAddress, Systemd, Unix
@@ -37,10 +40,10 @@ def listen(reactor: Any, address: ListenAddress, factory: IProtocolFactory, *, b
     """
     match address:
         case Inet(host, number):
-            port = reactor.listenTCP(number, factory, backlog=backlog, interface=host)
+            port = _quietly(lambda: reactor.listenTCP(number, factory, backlog=backlog, interface=host))
         case Unix(path):
             _clear(path)
-            port = reactor.listenUNIX(os.fspath(path), factory, backlog=backlog, mode=mode)
+            port = _quietly(lambda: reactor.listenUNIX(os.fspath(path), factory, backlog=backlog, mode=mode))
         case Systemd(name):
             port = _adopt(reactor, _handed_over(name), factory, backlog, PromptPort, _NamelessUnixPort)
     port.stopReading()
@@ -88,8 +91,16 @@ def _adopt(
     else:
         port = kind._fromListeningDescriptor(reactor, descriptor, family, factory)  # type: ignore[no-untyped-call]
     port.backlog = backlog
-    port.startListening()
+    _quietly(port.startListening)
     return port
+
+
+def _quietly(listening: Callable[[], Any]) -> Any:
+    """
+    Begin to listen, without the line in which Twisted names the class of the factory: whoever listens tells people
+    where, when it does accept. Who reads the log by events has it still, as one without a text.
+    """
+    return context.call({ILogContext: {**(context.get(ILogContext) or {}), "log_format": ""}}, listening)
 
 
 class _NamelessUnixPort(PromptUnixPort):
