@@ -37,7 +37,7 @@ from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
 from relay.outset import Bound, become_user, bind, exit_in_failure, introduce, open_control, reason, refuse, tell_where
 from relay.service import make_service
-from relay.sharing import SHARDS, Share, settings_of_share, shard, shares_of
+from relay.sharing import SHARDS, Share, in_words, settings_of_share, shard, shares_of
 from relay.spool.disk import make_directory
 from relay.workers.adopting import Adopting
 from relay.workers.crew import Crew, Post
@@ -228,11 +228,7 @@ class ParentService(Service):
         if not self._introduced and all(each.proved for each in self._crew.posts if not each.share.retired):
             self._introduced = True
             tell_where(self._ports)
-            self._log.info(
-                "{workers} workers do the work{retired}",
-                workers=sum(not share.retired for share in self._shares),
-                retired=_of_retired(self._shares),
-            )
+            self._log.info("{crew}", crew=in_words(self._shares))
             introduce(self._settings, self._ports, self._warnings, LocalAddresses(self._clock))
             if self._reread_then:
                 self._reread()
@@ -315,10 +311,3 @@ async def _cannot_say(shard: Path, *_words: object, **_more: object) -> NoReturn
 
 async def _removed(threads: Threads, path: Path, history: bool) -> bool:
     return await threads.run(lambda _stop: remove(path, history=history))
-
-
-def _of_retired(shares: Sequence[Share]) -> str:
-    retired = [share.index for share in shares if share.retired]
-    if not retired:
-        return ""
-    return f"; mail that is left in {', '.join(f'shard {index}' for index in retired)} is delivered too"

@@ -9,6 +9,8 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +18,8 @@ from relay.config.settings import Settings
 from relay.net.disk import Disk, opened
 from relay.sharing import shard
 from relay.spool.layout import Layout, prepare
-from relay.workers.before import answers, end_in_time, is_free, wait_for_share
+from relay.workers.among import _end_alone
+from relay.workers.before import answers, is_free, wait_for_share
 from relay.workers.crew import MARGIN
 from relay.workers.orders import Reading
 
@@ -110,9 +113,11 @@ class WaitingTests(SynchronousTestCase):
 
 class AloneTests(SynchronousTestCase):
     def test_whoever_has_no_parent_and_does_not_end_is_ended_by_the_kernel(self) -> None:
+        said: list[Any] = []
         before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
         self.addCleanup(signal.alarm, 0)
-        end_in_time()
+        _end_alone(SimpleNamespace(callWhenRunning=lambda *call: said.append(call)))
+        self.assertEqual(len(said), 1)
         self.assertEqual(signal.getsignal(signal.SIGALRM), signal.SIG_DFL)
         self.assertEqual(signal.alarm(0), MARGIN)

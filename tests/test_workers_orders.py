@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import ProcessTerminated
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, capturedLogs, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.errors import ConfigurationError
 from relay.net.line import Line
 from relay.sharing import Share
-from relay.workers.orders import Ended, Orders, Process, Reading
+from relay.workers.orders import Ended, Launch, Orders, Process, Reading
 
 TEXT = 'greeting = "$hostname of $user"\n[spool]\npath = "spool"\n'
 
@@ -86,3 +86,29 @@ class ProcessTests(SynchronousTestCase):
         self.process.processExited(Failure(ProcessTerminated(78)))
         self.process.processExited(Failure(ProcessTerminated(None, 9)))
         self.assertEqual(self.ended, [Ended(status=78), Ended(signal=9)])
+
+
+class LaunchTests(SynchronousTestCase):
+    def test_what_a_retired_one_says_each_time_that_it_cannot_begin_is_said_once(self) -> None:
+        launch = Launch(SpawnsNothing(), {})
+        reading = Reading("no.toml", "/nowhere", "", "d1", "mx.test", "ann")
+
+        def said(share: Share, text: str) -> int:
+            process: Any = launch(Orders(reading, share, 0, {}), Line(), lambda ended: None)
+            with capturedLogs() as events:
+                process.childDataReceived(2, f"{text}\n".encode())
+            return len(events)
+
+        retired = Share(1, 1, True)
+        self.assertEqual([said(retired, text) for text in ("damaged", "damaged", "full", "damaged")], [1, 0, 1, 0])
+        self.assertEqual([said(Share(0, 1), "damaged") for _ in range(2)], [1, 1])
+        launch.served(1)
+        self.assertEqual([said(retired, text) for text in ("damaged", "damaged")], [1, 0])
+
+
+class SpawnsNothing:
+    def spawnProcess(self, *_words: Any, **_more: Any) -> None:
+        """Nothing runs."""
+
+    def adoptStreamConnection(self, *_words: Any) -> None:
+        """Nobody is heard."""

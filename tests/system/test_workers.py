@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from relay.net.disk import Disk, opened
+from relay.spool.layout import Layout, prepare
 from tests.system.clients import Telnet, queue_id
 from tests.system.harness import MAILBOXES, PATIENCE, RelayProcess, SystemTestCase, configuration, eventually
 
@@ -32,7 +36,7 @@ LIMITS = "[limits]\nconnections_per_minute = 1000000\n"
 def workers(relay: RelayProcess) -> list[dict[str, Any]]:
     """What the relay says of each."""
     said = relay.relayctl("status", "--socket", "control.sock", "--json")
-    assert said.returncode == 0, said.stderr
+    assert said.stdout, said.stderr
     found: list[dict[str, Any]] = json.loads(said.stdout)["workers"]
     return found
 
@@ -100,6 +104,61 @@ class ReloadTests(SystemTestCase):
         for pid in (*pids(relay), relay.pid):
             os.kill(pid, signal.SIGINT)
         relay.wait_stopped(by=signal.SIGINT)
+
+
+class ShardTests(SystemTestCase):
+    def test_what_is_said_while_workers_start_is_done_and_who_waits_for_nobody_ends(self) -> None:
+        relay = self.relay(configuration(tables=TWO, listeners={"local": "127.0.0.1:0", "lmtp": "unix:lmtp.sock"}))
+        prepare(Layout(relay.folder / "spool"), Disk())
+        (relay.folder / "spool" / "shards").mkdir()
+        layout = Layout(relay.folder / "spool" / "shards" / "1")
+        prepare(layout, Disk())
+        layout.lock.touch()
+        disk = Disk()
+        with opened(disk, str(layout.lock), os.O_RDWR) as lock:
+            self.assertTrue(disk.lock(lock))
+            relay.spawn()
+            eventually((relay.folder / "control.sock.0").exists)
+            # Worker 1 waits for its shard, and has the sockets. It lets go of them when there is nobody to serve for.
+            relay.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            relay.wait()
+            eventually(lambda: _nobody_is_at(relay.folder / "lmtp.sock"))
+            self.assertLess(time.monotonic() - killed, 10)
+            (relay.folder / "control.sock.0").unlink(missing_ok=True)
+            relay.spawn()
+            eventually((relay.folder / "control.sock.0").exists)
+            relay.configuration.write_text(relay.configuration.read_text().replace('"jon"', '"eve"'))
+            relay.send_signal(signal.SIGHUP)
+        relay.wait_until_ready()
+        relay.wait_for(r"#info\] relay.toml is in force as it is now", of_this_start=True)
+        with Telnet(relay.address()) as client:
+            self.assertTrue(client.post("eve@localhost").startswith("250"))
+
+    def test_one_that_is_left_over_and_damaged_keeps_nothing_else_from_serving(self) -> None:
+        relay = self.relay(configuration())
+        relay.expected += ["worker 1", "Worker 1 has ended with status 1"]
+        prepare(Layout(relay.folder / "spool"), Disk())
+        (relay.folder / "spool" / "shards").mkdir()
+        shard = relay.folder / "spool" / "shards" / "1"
+        prepare(Layout(shard), Disk())
+        Layout(shard).database.write_bytes(b"garbage" * 2000)
+        relay.start()
+        with Telnet(relay.address()) as client:
+            relay.event("delivered", queue_id(client.post("jon@localhost")))
+        relay.wait_for(f"What is left in {shard} is not delivered: worker 1 cannot begin there")
+        said = relay.relayctl("status", "--socket", "control.sock")
+        self.assertIn(str(shard), said.stdout + said.stderr)
+        # It is tried again, and what is known of it is not said again.
+        seen: set[int | None] = set()
+        eventually(lambda: bool(seen.add(workers(relay)[1]["pid"])) or len(seen - {None}) > 2)
+        self.assertEqual(len(relay.said("What is left in")), 1)
+        self.assertEqual(len(relay.said("worker 1: The relay cannot start")), 1)
+
+
+def _nobody_is_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED
 
 
 class Customer(threading.Thread):
