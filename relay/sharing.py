@@ -8,7 +8,7 @@ worker's is the spool that a relay without workers has: with one more worker, or
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +44,14 @@ class Share:
 def shard(spool: Path, index: int) -> Path:
     """Where the spool of this worker is."""
     return spool if index == 0 else spool / SHARDS / str(index)
+
+
+def in_words(shares: Sequence[Share]) -> str:
+    """Who works, and why there are others besides, for the person who has started them."""
+    working = sum(not share.retired for share in shares)
+    said = "One worker does the work" if working == 1 else f"{working} workers do the work"
+    left = ", ".join(f"shard {share.index}" for share in shares if share.retired)
+    return f"{said}; mail that is left in {left} is delivered too" if left else said
 
 
 def shares_of(settings: Settings) -> tuple[Share, ...]:

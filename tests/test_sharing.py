@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.settings import Settings
-from relay.sharing import Share, count_of, settings_of_share, shard, shares_of
+from relay.sharing import Share, count_of, in_words, settings_of_share, shard, shares_of
 
 
 def settings(**sections: object) -> Settings:
@@ -33,6 +33,15 @@ class SharesTests(SynchronousTestCase):
 
     def test_there_is_one_for_each_that_is_asked_for(self) -> None:
         self.assertEqual(self.shares(3), (Share(0, 3), Share(1, 3), Share(2, 3)))
+
+    def test_people_are_told_who_works_and_what_is_left(self) -> None:
+        left = Share(2, 1, retired=True), Share(3, 1, retired=True)
+        self.assertEqual(in_words([Share(0, 2), Share(1, 2)]), "2 workers do the work")
+        self.assertEqual(in_words([Share(0, 1)]), "One worker does the work")
+        self.assertEqual(
+            in_words([Share(0, 1), *left]),
+            "One worker does the work; mail that is left in shard 2, shard 3 is delivered too",
+        )
 
     def test_auto_is_one_for_each_processor_that_the_process_may_use(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {2, 3, 5})
