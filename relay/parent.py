@@ -228,7 +228,7 @@ class ParentService(Service):
         if not self._introduced and all(each.proved for each in self._crew.posts if not each.share.retired):
             self._introduced = True
             tell_where(self._ports)
-            self._log.info("{crew}", crew=in_words(self._shares))
+            self._log.info("{crew}", crew=in_words([each.share for each in self._crew.posts if each.unable is None]))
             introduce(self._settings, self._ports, self._warnings, LocalAddresses(self._clock))
             if self._reread_then:
                 self._reread()
