@@ -388,8 +388,10 @@ class AlikeTests(SharedCase):
             elif what == "wait":
                 self.time.advance(number * DELAY / 8)
             elif index:
-                # What it has not said is lost with it; what others do not know yet must not come back by the first.
+                # What it has not said is lost with it; what others do not know yet must not come back by the first. And
+                # no process begins in the very moment in which the one before it has still changed something.
                 self.parent.pass_on()
+                self.time.advance(DELAY / 8)
                 stores[index] = self.store(index)
                 Deferred.fromCoroutine(stores[index].load())
         self.settle(self.count * AGAIN + 1)
