@@ -489,7 +489,23 @@ class AtOnceTests(SynchronousTestCase):
         calls_of(lambda: meeting.until(lambda: server.over), by_name=names)
         self.assertEqual(names["epoll.poll"], 1)
         self.assertEqual(names["epoll.modify"], 0)
-        self.assertEqual(names["socket.shutdown"], 0)
+
+    def test_a_client_that_has_said_more_than_was_heard_still_reads_all_replies_and_then_the_end(self) -> None:
+        """Without a shutdown before it is closed a reset would follow, and many clients forget the replies by it."""
+        meeting = self.meet()
+        client, server = meeting.client, meeting.server
+
+        def refuse(_: bytes) -> None:
+            server.transport.write(b"554 bye")
+            server.transport.loseConnection()
+
+        server.on_heard, server.transport.readSize = refuse, 4
+        client.transport.stopReading()
+        client.transport.getHandle().send(b"RCPT" + b"x" * 1000)
+        meeting.until(lambda: server.over)
+        handle = client.transport.getHandle()
+        handle.setblocking(True)
+        self.assertEqual([handle.recv(100), handle.recv(100)], [b"554 bye", b""])
 
     def test_it_does_wait_while_something_of_it_has_not_left(self) -> None:
         meeting = self.meet()

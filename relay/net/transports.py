@@ -156,9 +156,6 @@ class _PromptTcp(_Undelayed, _PromptStream):
     parting: bool = False
     protocol: Any
     _telling: bool = False
-    #: To close it is enough: no other process has it, but for the moment in which one begins. (Twisted says so too, and
-    #: makes one more system call of it to be safe.)
-    _shouldShutdown = False
 
     def doRead(self) -> Any:
         """Twisted's own, in one step instead of two."""
