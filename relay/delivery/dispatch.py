@@ -431,10 +431,14 @@ class Dispatcher:
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
             noted = work.concluded
-        if noted:
-            self._finish(work, WELL, now)
-        else:
-            self._go_on(work, begun)
+        try:
+            if noted:
+                self._finish(work, WELL, now)
+            else:
+                self._go_on(work, begun)
+        except Exception:
+            # It would meet the connection that has carried the message, and what else that has to carry.
+            self._log.failure("A work was dropped")
 
     def _dropped(self, failure: Failure) -> None:
         self._log.failure("A work was dropped", failure)
