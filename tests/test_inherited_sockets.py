@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.net.listen import inherit
+from relay.net.listen import LOOK, inherit
 from relay.net.reactor import MonotonicReactor, RelayReactor
 
 
@@ -88,6 +88,18 @@ class InheritedSocketTests(SynchronousTestCase):
         self.connect()
         other.doIteration(10)
         self.assertEqual(self.met, [other])
+
+    def test_a_client_of_whom_another_process_was_told_that_has_died_since_is_not_left_waiting(self) -> None:
+        reactor, port = self.process()
+        reactor._poller.unregister(port.fileno())
+        self.connect()
+        began = reactor.seconds()
+        while not self.met and reactor.seconds() - began < 10:
+            reactor.iterate(LOOK)
+        self.assertEqual(self.met, [reactor])
+        reactor._poller.register(port.fileno(), EPOLLIN)
+        port.stopListening()
+        self.assertEqual([call for call in reactor.getDelayedCalls() if call.func == port._look], [])
 
     def test_twisteds_own_reactor_will_do(self) -> None:
         reactor, port = self.process(MonotonicReactor)

@@ -17,6 +17,7 @@ from twisted.python.log import ILogContext
 from twisted.python.systemd import ListenFDs
 
 from relay.config.addresses import Inet, ListenAddress, Systemd, Unix
+from relay.net.clock import cancel
 from relay.net.transports import PromptPort, PromptUnixPort
 
 #: What systemd has handed over. Who reads it takes it out of the environment. Twisted does so when its endpoints are
@@ -114,17 +115,39 @@ class _NamelessUnixPort(PromptUnixPort):
         super().startListening()  # type: ignore[no-untyped-call]
 
 
+#: Seconds after which a process looks for itself whether somebody waits at a socket that others have, too.
+LOOK: Final = 1.0
+
+
 class _Shared:
     """
     One connection at a time is accepted: of several that have come at once the others' processes take some too. One
-    connection wakes one process, if the reactor can say so to the kernel.
+    connection wakes one process, if the reactor can say so to the kernel. If that process dies or is stopped before it
+    has accepted, nobody else is told; so each looks for itself, too.
     """
 
     reactor: Any
+    doRead: Callable[[], object]
+    _next_look: Any = None
 
     def startReading(self) -> None:
-        # Twisted's own reactors do not know it: then all wake up, and all but one find nothing.
-        getattr(self.reactor, "addReaderAlone", self.reactor.addReader)(self)
+        alone = getattr(self.reactor, "addReaderAlone", None)
+        if alone is None:
+            # Twisted's own reactors do not know it: then all wake up, and all but one find nothing.
+            self.reactor.addReader(self)
+            return
+        alone(self)
+        if self._next_look is None:
+            self._next_look = self.reactor.callLater(LOOK, self._look)
+
+    def stopReading(self) -> None:
+        self.reactor.removeReader(self)
+        cancel(self._next_look)
+        self._next_look = None
+
+    def _look(self) -> None:
+        self._next_look = self.reactor.callLater(LOOK, self._look)
+        self.doRead()
 
     @property
     def numberAccepts(self) -> int:
