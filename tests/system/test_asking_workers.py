@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from tests.system.clients import Telnet, queue_id
+from tests.system.crowd import crowd
 from tests.system.harness import RelayProcess, SystemTestCase, configuration
 
 pytestmark = pytest.mark.system
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.system
 #: Nobody listens there: all mail waits.
 NOWHERE = '[[policy]]\nuse = "forward"\nnext_hop = "127.0.0.1:1"\n'
 METRICS = '[metrics]\naddress = "127.0.0.1:0"\n'
-WAITING = 12
 
 
 def page(relay: RelayProcess) -> list[Any]:
@@ -52,7 +52,7 @@ class TwoWorkersTests(SystemTestCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.relay = cls.share(configuration(tables=METRICS + "[process]\nworkers = 2\n", policies=NOWHERE))
-        clients = [Telnet(cls.relay.address()) for _ in range(WAITING)]
+        clients = crowd(cls.relay)
         cls.ids = sorted(queue_id(client.post(f"u{at}@example.org")) for at, client in enumerate(clients))
         for id in cls.ids:
             cls.relay.event("delayed", id)
@@ -66,7 +66,7 @@ class TwoWorkersTests(SystemTestCase):
 
     def test_the_queue_is_one(self) -> None:
         status = json.loads(self.ctl("status", "--json"))
-        self.assertEqual(status["queue"]["entries"], WAITING)
+        self.assertEqual(status["queue"]["entries"], len(self.ids))
         self.assertTrue(all(each["queue"]["entries"] for each in status["workers"]), "one of them had nothing to do")
         listed = [json.loads(line)["id"] for line in self.ctl("queue", "list", "--json").splitlines()]
         self.assertEqual(listed, self.ids)
@@ -79,10 +79,10 @@ class TwoWorkersTests(SystemTestCase):
 
     def test_acts_are_done_in_both_and_each_is_in_the_log_with_who_asked_for_it(self) -> None:
         since = self.relay.mark
-        self.assertEqual(self.ctl("queue", "hold", "--all"), f"{WAITING} recipients held\n")
+        self.assertEqual(self.ctl("queue", "hold", "--all"), f"{len(self.ids)} recipients held\n")
         for id in self.ids:
             self.assertEqual(self.relay.event("held", id, since=since)["operator"], getpass.getuser())
-        self.assertEqual(self.ctl("queue", "release", "--all"), f"{WAITING} recipients released\n")
+        self.assertEqual(self.ctl("queue", "release", "--all"), f"{len(self.ids)} recipients released\n")
         self.assertIn("is paused", self.ctl("dest", "pause", "elsewhere.example"))
         self.assertIn("paused by an operator: elsewhere.example", self.ctl("status"))
         self.assertIn("goes on", self.ctl("dest", "resume", "elsewhere.example"))
@@ -92,7 +92,7 @@ class TwoWorkersTests(SystemTestCase):
     def test_there_is_one_page_of_numbers(self) -> None:
         samples = page(self.relay)
         self.assertEqual(total(samples, "relay_worker_up"), 2)
-        self.assertEqual(total(samples, "relay_queue_entries"), WAITING)
-        self.assertEqual(total(samples, "relay_messages_total", event="accepted"), WAITING)
+        self.assertEqual(total(samples, "relay_queue_entries"), len(self.ids))
+        self.assertEqual(total(samples, "relay_messages_total", event="accepted"), len(self.ids))
         for worker in ("0", "1"):
             self.assertGreater(total(samples, "relay_messages_total", event="accepted", worker=worker), 0)

@@ -142,6 +142,8 @@ class WatchdogTests(StallCase):
         with Telnet(relay.address()) as client:
             id = queue_id(client.post("jon@localhost", subject="promised"))
             relay.event("delayed", id)
+            # What is noted of mail may wait a moment to be written; whoever asks for it is told what is written.
+            self.assertEqual(relay.relayctl("queue", "show", id, "--socket", "control.sock").returncode, 0)
             client.say("HELO client.test")
             client.say("MAIL FROM:<bob@client.test>")
             client.send(b"RCPT TO:<x@loops.test>\r\n")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from relay.net.disk import Disk, opened
 from relay.spool.layout import Layout, prepare
 from tests.system.clients import Telnet, queue_id
+from tests.system.crowd import crowd, workers
 from tests.system.harness import MAILBOXES, PATIENCE, RelayProcess, SystemTestCase, configuration, eventually
 
 pytestmark = pytest.mark.system
@@ -34,14 +32,6 @@ SOON = '[delivery.retry]\nfirst = "1s"\nmost = "1s"\n'
 LIMITS = "[limits]\nconnections_per_minute = 1000000\n"
 
 
-def workers(relay: RelayProcess) -> list[dict[str, Any]]:
-    """What the relay says of each."""
-    said = relay.relayctl("status", "--socket", "control.sock", "--json")
-    assert said.stdout, said.stderr
-    found: list[dict[str, Any]] = json.loads(said.stdout)["workers"]
-    return found
-
-
 def pids(relay: RelayProcess) -> list[int]:
     return [each["pid"] for each in workers(relay)]
 
@@ -53,17 +43,7 @@ def mails(relay: RelayProcess, user: str = "jon") -> list[Path]:
 class ServingTests(SystemTestCase):
     def test_both_serve_as_one_relay_and_stop_in_order(self) -> None:
         relay = self.started(configuration(tables=TWO, listeners={"local": "127.0.0.1:0", "lmtp": "unix:lmtp.sock"}))
-        clients: list[Telnet] = []
-        connected: list[int] = []
-        # Who comes alone is taken by whoever has nothing to do, and that may be the same one each time: so many at once.
-        for _ in range(10):
-            with ThreadPoolExecutor(10) as pool:
-                clients += pool.map(lambda _: Telnet(relay.address()), range(10))
-            connected = [each["listeners"][0]["connections"] for each in workers(relay)]
-            self.assertEqual(sum(connected), len(clients))
-            if all(connected):
-                break
-        self.assertTrue(all(connected), "one of them has had nothing to do")
+        clients = crowd(relay)
         for client in clients:
             relay.event("delivered", queue_id(client.post("jon@localhost")))
         with Telnet(relay.folder / "lmtp.sock") as client:
