@@ -33,7 +33,7 @@ run: $(VENV)/.run
 	@exec $(BIN)/relay -c etc/relay.toml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --ignore=tests/interop $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --ignore=tests/interop $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

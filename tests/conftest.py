@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +12,17 @@ import pytest
 #: Two cores shared by everybody say nothing about how fast one example is.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("house")
+
+
+#: Tests that start processes and wait for them: one of them at a time, beside those that only compute.
+_PROCESSES = ("system", "packaging")
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE) and item.path.relative_to(_HERE).parts[0] in _PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 def _a_skip_is_a_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
