@@ -134,7 +134,7 @@ class RoundTripTests(SynchronousTestCase):
             (Pending, "recipient attempts due last"),
             (Delayed, "status because diagnostic peer"),
             (Forward, "next_hops because reverse_path"),
-            (NextHop, "name port mx tls login lmtp without source hello"),
+            (NextHop, "name port mx tls login lmtp without source hello unix text"),
             (Deliver, "agent parameters because"),
             (Hold, "because"),
             (Reject, "reply because"),

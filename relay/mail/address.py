@@ -53,8 +53,13 @@ class Address:
     ascii: bool = field(
         default=Factory(lambda self: self.local.isascii(), takes_self=True), init=False, eq=False, repr=False
     )
-    #: As it is written in a path, once somebody has asked.
-    _written: str = field(default="", init=False, eq=False, repr=False)
+    #: As it is written in a path. Asked for so often that it is made once.
+    text: str = field(
+        default=Factory(lambda self: f"{quote_local(self.local)}@{self.domain}", takes_self=True),
+        init=False,
+        eq=False,
+        repr=False,
+    )
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -71,11 +76,7 @@ class Address:
         return self.domain.startswith("[")
 
     def __str__(self) -> str:
-        written = self._written
-        if not written:
-            written = f"{quote_local(self.local)}@{self.domain}"
-            object.__setattr__(self, "_written", written)
-        return written
+        return self.text
 
 
 def quote_local(local: str) -> str:
@@ -96,7 +97,7 @@ def _parsed(text: str) -> Address:
     local, domain = split_address(text)
     address = Address(local, canonical_domain(domain))
     # A-labels are longer than what they stand for, and a path has to hold them.
-    if not domain.isascii() and len(str(address).encode()) > PATH_OCTETS - 2:
+    if not domain.isascii() and len(address.text.encode()) > PATH_OCTETS - 2:
         raise AddressError("the address is too long")
     return address
 

@@ -149,7 +149,7 @@ def destination(route: Route) -> str:
     """The name under which copies that go the same way wait together."""
     match route:
         case Forward():
-            return str(route.next_hops[0])
+            return route.next_hops[0].text
         case Deliver(agent, parameters):
             return lane(agent, parameters)
         case Hold():

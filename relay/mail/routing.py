@@ -7,7 +7,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias, get_args
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from attrs.validators import deep_iterable, deep_mapping, in_, instance_of, optional
 
 from relay.mail.address import Address, canonical_domain
@@ -54,6 +54,22 @@ def _as_said(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _unix(hop: NextHop) -> str:
+    return "" if hop.mx or not hop.name.startswith(UNIX) else hop.name.removeprefix(UNIX)
+
+
+def _destination(hop: NextHop) -> str:
+    if hop.mx:
+        text = hop.name if hop.port == 25 else f"{hop.name}:{hop.port}"
+    elif not hop.lmtp:
+        text = f"[{hop.name}]:{hop.port}"
+    else:
+        text = hop.name if hop.unix else f"lmtp:[{hop.name}]:{hop.port}"
+    if hop.tls != "may" and not hop.unix:
+        text += f";tls={hop.tls}"
+    return f"{text};login={hop.login}" if hop.login else text
+
+
 @frozen
 class NextHop:
     """
@@ -77,6 +93,11 @@ class NextHop:
     source: tuple[str, ...] = field(default=(), converter=_as_said)
     #: Who we are in EHLO, or "": who we are anywhere.
     hello: str = field(default="", validator=_TEXT)
+    #: The path of the Unix socket that this is, or "". Known from the rest, like what follows.
+    unix: str = field(default=Factory(_unix, takes_self=True), init=False, eq=False, repr=False)
+    #: The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`,
+    #: `lmtp:[192.0.2.1]:24`, `unix:/run/lmtp`, `[smtp.example.net]:587;tls=verify;login=smarthost`.
+    text: str = field(default=Factory(_destination, takes_self=True), init=False, eq=False, repr=False)
 
     @port.validator
     def _is_a_port(self, _attribute: object, port: int) -> None:
@@ -101,25 +122,8 @@ class NextHop:
         if self.unix and not lmtp:
             raise ValueError("at a Unix socket LMTP is spoken")
 
-    @property
-    def unix(self) -> str:
-        """The path of the Unix socket that this is, or ""."""
-        return "" if self.mx or not self.name.startswith(UNIX) else self.name.removeprefix(UNIX)
-
     def __str__(self) -> str:
-        """
-        The destination's name, in logs and in the queue: `example.org`, `[mail.example.org]:2525`,
-        `lmtp:[192.0.2.1]:24`, `unix:/run/lmtp`, `[smtp.example.net]:587;tls=verify;login=smarthost`.
-        """
-        if self.mx:
-            text = self.name if self.port == 25 else f"{self.name}:{self.port}"
-        elif not self.lmtp:
-            text = f"[{self.name}]:{self.port}"
-        else:
-            text = self.name if self.unix else f"lmtp:[{self.name}]:{self.port}"
-        if self.tls != "may" and not self.unix:
-            text += f";tls={self.tls}"
-        return f"{text};login={self.login}" if self.login else text
+        return self.text
 
 
 def _next_hops(hops: str | NextHop | Iterable[str | NextHop]) -> tuple[NextHop, ...]:

@@ -263,7 +263,7 @@ class Intake:
             id=id,
             sender=transaction.envelope.reverse_path or "<>",
             recipients=transaction.recipients,
-            to=str(placements[0].original) if len(placements) == 1 else _named(placements),
+            to=placements[0].original.text if len(placements) == 1 else _named(placements),
             size=size,
             message_id=self.message_id if self._inspection.lacking else self._inspection.message_id,
             client=client.address,
@@ -293,6 +293,6 @@ def _queued(id: str) -> Reply:
 
 def _named(placements: Iterable[Placement]) -> str:
     """The recipients as the client named them, as far as one line should show them."""
-    named = list(dict.fromkeys(str(placement.original) for placement in placements))
+    named = list(dict.fromkeys(placement.original.text for placement in placements))
     more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     return ", ".join(named[:_SHOWN]) + more

@@ -39,7 +39,7 @@ _CLIENT = [attribute for attribute in attrs.fields(Client) if attribute.name != 
 #: Where its port stands in what is written of an envelope.
 _PORT = len('{"client":{')
 #: How a next hop is spoken to.
-_HOW = attrs.fields(NextHop)[3:]
+_HOW = tuple(each for each in attrs.fields(NextHop)[3:] if each.init)
 
 #: What few messages have in their envelope, and what all the others have in its place.
 _rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release", "hold_for")
