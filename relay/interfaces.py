@@ -212,6 +212,19 @@ class IMailLog(Interface):
         """
 
 
+class ITakesNote(IMailLog):
+    """
+    A mail log that may be given the fields of an event as they are, so that several of them have one mapping in common.
+
+    Nobody needs to be one: who hands events on (`relay.history.teed`) makes an `event` of them for whoever is not.
+    """
+
+    def note(what: str, fields: Mapping[str, object]) -> None:
+        """
+        As `IMailLog.event`. From now on nobody changes `fields`: neither who says it, nor who is told.
+        """
+
+
 class HistoryUnavailable(Exception):
     """The history cannot be read now. The message says why, in words for the operator."""
 

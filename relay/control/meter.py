@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from zope.interface import implementer
 
-from relay.history.teed import Teed
+from relay.history.teed import notes
 from relay.interfaces import IMailLog
 
 
@@ -14,13 +12,16 @@ from relay.interfaces import IMailLog
 class Meter:
     """Counts the events of the mail log on their way there."""
 
-    __slots__ = ("_events", "counts")
+    __slots__ = ("_notes", "counts")
 
     def __init__(self, log: IMailLog) -> None:
-        self._events = tuple(each.event for each in (log.logs if isinstance(log, Teed) else (log,)))
-        self.counts: Counter[str] = Counter()
+        self._notes = notes(log)
+        self.counts: dict[str, int] = {}
 
     def event(self, what: str, /, **fields: object) -> None:
-        self.counts[what] += 1
-        for event in self._events:
-            event(what, **fields)
+        try:
+            self.counts[what] += 1
+        except KeyError:
+            self.counts[what] = 1
+        for note in self._notes:
+            note(what, fields)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from attrs import asdict, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IClock, IMailLog
+from relay.interfaces import IClock, ITakesNote
 from relay.mail.address import Address, AddressError, parse_address
 from relay.mail.reply import printable
 
@@ -50,7 +50,7 @@ class Suppressed:
     by: str = ""
 
 
-@implementer(IMailLog)
+@implementer(ITakesNote)
 class Suppressions:
     """The list. For one thread; nothing in it waits for anything but the disk, and nothing raises."""
 
@@ -122,6 +122,9 @@ class Suppressions:
     # What the mail log is told.
 
     def event(self, what: str, /, **fields: object) -> None:
+        self.note(what, fields)
+
+    def note(self, what: str, fields: Mapping[str, object]) -> None:
         recipient = fields.get("recipient")
         if not isinstance(recipient, Address):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.history.records import BOUNDS, DECIDED, Bounds, Records, Told, free_space
-from relay.interfaces import HistoryUnavailable, IClock, IHistory
+from relay.interfaces import HistoryUnavailable, IClock, IHistory, ITakesNote
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 from relay.net.clock import cancel
@@ -31,7 +31,7 @@ PATIENCE: Final = 5.0
 MOST_WAITING: Final = 20_000
 
 
-@implementer(IHistory)
+@implementer(IHistory, ITakesNote)
 class SqliteHistory:
     """
     Events are kept in one transaction for all that came while the last one ran, in a thread of their own.
@@ -84,6 +84,9 @@ class SqliteHistory:
     # The contract.
 
     def event(self, what: str, /, **fields: object) -> None:
+        self.note(what, fields)
+
+    def note(self, what: str, fields: Mapping[str, object]) -> None:
         waiting = self._waiting
         if len(waiting) >= self._most_waiting or self._closed:
             self._drop(1)
@@ -93,7 +96,7 @@ class SqliteHistory:
             self._next = self._clock.callLater(DELAY, self._hand_over)
 
     def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
-        self.event(DECIDED, id=id, ref=ref, decision=decision)
+        self.note(DECIDED, {"id": id, "ref": ref, "decision": decision})
 
     async def find(self, text: str, most: int = 20) -> Findings:
         now = self._question()

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IMailLog
+from relay.interfaces import ITakesNote
 from relay.net.clock import cancel
 from relay.net.disk import Disk
 from relay.net.logline import Event, Formatter, Together, json_lines, plain_json_lines, plain_text_lines, text_lines
@@ -68,7 +68,7 @@ _STDOUT = 1
 _CLOSED = -1
 
 
-@implementer(IMailLog)
+@implementer(ITakesNote)
 class MailLog:
     """
     Writes to a file, or to standard output (`"-"`).
@@ -135,6 +135,9 @@ class MailLog:
         self._fd = _CLOSED
 
     def event(self, what: str, /, **fields: object) -> None:
+        self.note(what, fields)
+
+    def note(self, what: str, fields: Mapping[str, object]) -> None:
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self.flush)
             self._when = self._calendar()

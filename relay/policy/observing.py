@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IMailLog, IObserver
+from relay.interfaces import IObserver, ITakesNote
 from relay.policy.asking import Station
 
 
-@implementer(IMailLog)
+@implementer(ITakesNote)
 class Observers:
     """Hands each event to all stations whose policies observe. What one of them raises is its own affair."""
 
@@ -27,6 +27,9 @@ class Observers:
         )
 
     def event(self, what: str, /, **fields: object) -> None:
+        self.note(what, fields)
+
+    def note(self, what: str, fields: Mapping[str, object]) -> None:
         for name, observe in self._observers:
             try:
                 # Each has fields of its own: what one of them changes is nobody else's.
