@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.mail import reply
 from relay.mail.reply import Reply
 
 
@@ -44,6 +45,34 @@ class ReplyTests(SynchronousTestCase):
         for line in lines:
             self.assertLessEqual(len(line), 510)
             self.assertTrue(all(32 <= octet < 127 for octet in line))
+
+    @given(
+        st.integers(200, 599),
+        st.booleans(),
+        st.integers(0, 999),
+        st.lists(st.text(alphabet="a 5.-\x7f", max_size=5), min_size=1, max_size=3),
+    )
+    def test_a_reply_is_built_and_shown_as_it_is_whatever_came_before_it(
+        self, code: int, extended: bool, detail: int, lines: list[str]
+    ) -> None:
+        status = f"{code // 100}.0.{detail}" if extended else None
+        if (extended and code // 100 == 3) or "\x7f" in "".join(lines):
+            self.assertRaises(ValueError, Reply.of, code, status, *lines)
+            return
+        made = Reply.of(code, status, *lines)
+        shown = f"{status} " if status else ""
+        expected = [f"{code}-{shown}{line}".rstrip(" ") for line in lines[:-1]]
+        last = f"{code} {shown}{lines[-1]}"
+        expected.append(last if code == 334 else last.rstrip(" "))
+        self.assertEqual(made.wire.decode().split("\r\n"), [*expected, ""])
+        self.assertEqual(str(made), f"{code} {shown}{' '.join(lines)}")
+
+    def test_what_is_known_of_codes_and_statuses_is_forgotten_again(self) -> None:
+        for subject in range(1000):
+            Reply.of(250, f"2.{subject}.0", "x")
+            Reply.of(550, f"5.{subject}.0", "x")
+        self.assertLessEqual(len(reply._BEFORE), 1000)
+        self.assertEqual(Reply.of(250, "2.0.0", "x").wire, b"250 2.0.0 x\r\n")
 
     def test_a_replys_class_says_what_it_means(self) -> None:
         meanings = {

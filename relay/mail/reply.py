@@ -16,6 +16,28 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 LINE_TEXT: Final = 512 - 2 - 4 - 10
 
 
+#: What stands before the text of a reply with this code and this status. Only such as may go together are kept here,
+#: and they are forgotten when they are too many: a server has a dozen of them, and a peer that never ends to invent
+#: others costs no more than the time to look at them.
+_BEFORE: Final[dict[tuple[int, str | None], str]] = {}
+_KEPT: Final = 1000
+_set: Final = object.__setattr__
+
+
+def _before(code: int, status: str | None) -> str:
+    if not 200 <= code <= 599:
+        raise ValueError(f"no reply has the code {code}")
+    if status is not None:
+        if not _STATUS.match(status):
+            raise ValueError(f"{status!r} is not an enhanced status code")
+        if status[0] != "012345"[code // 100]:
+            raise ValueError(f"a {code} reply cannot have the status {status}")
+    if len(_BEFORE) >= _KEPT:
+        _BEFORE.clear()
+    _BEFORE[code, status] = before = f"{code} {status} " if status else f"{code} "
+    return before
+
+
 @frozen
 class Reply:
     """
@@ -30,31 +52,25 @@ class Reply:
     #: `None` where RFC 2034 wants none: the greeting, the answers to HELO and EHLO, and 3yz.
     status: str | None
     lines: tuple[str, ...]
+
     wire: bytes = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        code, status, lines = self.code, self.status, self.lines
-        if not 200 <= code <= 599:
-            raise ValueError(f"no reply has the code {code}")
-        if status is not None:
-            if not _STATUS.match(status):
-                raise ValueError(f"{status!r} is not an enhanced status code")
-            if status[0] != "012345"[code // 100]:
-                raise ValueError(f"a {code} reply cannot have the status {status}")
+        code, lines = self.code, self.lines
+        before = _BEFORE.get((code, self.status)) or _before(code, self.status)
         if not lines:
             raise ValueError("a reply has at least one line")
         for line in lines:
             if len(line) > LINE_TEXT or not (line.isascii() and line.isprintable()):
                 raise ValueError(f"a line of a reply is printable ASCII of at most {LINE_TEXT} characters")
-        before = f" {status} " if status else " "
-        wire = f"{code}{before}{lines[-1]}"
+        wire = before + lines[-1]
         # An empty challenge is `334 `, and there are clients that want the space (RFC 4954 section 4).
         if wire[-1] == " " and code != 334:
             wire = wire.rstrip(" ")
         if len(lines) > 1:
-            between = f"{code}-{before[1:]}"
+            between = f"{code}-{before[4:]}"
             wire = "".join([f"{between}{line}".rstrip(" ") + "\r\n" for line in lines[:-1]]) + wire
-        object.__setattr__(self, "wire", f"{wire}\r\n".encode("ascii"))
+        _set(self, "wire", f"{wire}\r\n".encode())
 
     @classmethod
     def of(cls, code: int, status: str | None, *lines: str) -> Reply:
@@ -86,9 +102,9 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        status = f"{self.status} " if self.status else ""
-        lines = self.lines
-        return f"{self.code} {status}{lines[0] if len(lines) == 1 else ' '.join(lines)}"
+        status, lines = self.status, self.lines
+        text = lines[0] if len(lines) == 1 else " ".join(lines)
+        return f"{self.code} {status} {text}" if status else f"{self.code} {text}"
 
 
 def printable(text: str) -> str:
