@@ -25,20 +25,21 @@ from relay.mail.outcome import (
     Unsuitable,
 )
 from relay.mail.reply import Reply
-from relay.smtp.course import PHASES, Course, Due, Said, spoken, spoken_of_one
+from relay.smtp.course import PHASES, Course, Due, Said, due_to_proposal, spoken
 from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
 from relay.smtp.features import Features
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
-from relay.smtp.parameters import Terms, lacking, mail, rcpt
+from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
 from relay.smtp.replies import Nonsense, ReplyReader
 from relay.smtp.transaction import (
     PLAINLY,
     Approach,
     Event,
     Over,
+    PlainTransaction,
     Proceed,
     Ready,
     Refusal,
@@ -52,6 +53,8 @@ _TEXT = 500
 #: How long a usual answer is at most, three lines of it as RFC 5321 section 4.5.3.1.5 has them.
 _USUAL = 3 * 512
 _PROCEED: Final = Proceed()
+#: Members of an enumeration are looked up slowly.
+_CONTENT: Final = Said.CONTENT
 
 
 class Stage(Enum):
@@ -97,12 +100,15 @@ class ClientSession:
         "_ending",
         "_opening",
         "_peer",
+        "_promise",
+        "_proposed",
         "_reader",
         "_stage",
         "_terms",
         "_unproved",
         "_unsaid",
         "_usual",
+        "can_begin",
         "deadlines",
         "events",
         "features",
@@ -122,6 +128,10 @@ class ClientSession:
         #: What the server offers; nothing before `Ready`.
         self.features = Features()
         self._terms = Terms(self.features)
+        #: What a message that is taken means beside the server's words: a `Carried` without them.
+        self._promise = True, False, "", False
+        #: Whether a transaction may begin now. `_may_begin` says when that is so.
+        self.can_begin = False
         self._stage = Stage.CONNECTING
         self._reader = ReplyReader()
         #: What was heard when a proposal for one recipient was accepted, all of it in one piece: most servers say the
@@ -131,6 +141,9 @@ class ClientSession:
         self._unproved = False
         #: Replies that are due, in the order in which they have to come.
         self._due: deque[Due] = deque()
+        #: Behind these, three to a transaction that was proposed for one recipient in one piece, as long as nothing has
+        #: come but what is usual.
+        self._proposed: Course | None = None
         #: What is to be said next, each with what will be due for it.
         self._unsaid: deque[tuple[bytes, Due]] = deque()
         #: The transactions that have begun and are not settled, in order.
@@ -159,16 +172,6 @@ class ClientSession:
     def leaving(self) -> bool:
         """QUIT was said, and is not answered yet."""
         return self._stage is Stage.LEAVING
-
-    @property
-    def can_begin(self) -> bool:
-        """Whether a transaction may begin now."""
-        if self._stage not in _WILLING or self._content is not None or self._unsaid:
-            return False
-        if not self._courses:
-            return True
-        due = self._due
-        return len(due) == 1 and due[0][0] is Said.CONTENT and self.features.pipelining
 
     @property
     def wants_content(self) -> bool:
@@ -230,6 +233,7 @@ class ClientSession:
         self._unproved = True
         self.moves += 1
         self._step(self._opening.secured(tls, verified))
+        self.can_begin = self._may_begin()
 
     def receive_data(self, octets: bytes) -> None:
         """
@@ -239,17 +243,28 @@ class ClientSession:
         with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
         comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
+        if self._proposed is not None and self._hear_the_usual(octets):
+            return
+        if len(self._due) == 1 and self._hear_promise(octets):
+            return
+        self._hear(octets)
+        self.can_begin = self._may_begin()
+
+    def _hear(self, octets: bytes) -> None:
+        """Whatever it is, reply by reply."""
         if self._stage is Stage.OVER:
             return
         if self._stage is Stage.SHAKING:
             self._nonsense("something was said in clear when TLS had begun")
             return
-        if self._usual and octets.endswith(self._usual) and self._hear_the_usual(octets):
-            return
-        if len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
+        proposed = self._proposed
+        if proposed is not None:
+            if self._due or not self._reader.empty:
+                proposed = None
+            self._spell_out()
+        elif len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
             self._take(alone)
             return
-        proposed = self._proposed() if self._reader.empty else None
         self._reader.receive_data(octets)
         #: What a reply among these octets can answer; what we say because of them is answered later.
         asked = len(self._due)
@@ -264,41 +279,47 @@ class ClientSession:
         if proposed is not None and proposed is self._content and self._reader.empty and len(octets) <= _USUAL:
             self._usual = octets
 
-    def _proposed(self) -> Course | None:
-        """The transaction that was proposed for one recipient in one piece, if replies to nothing else are due."""
-        due = self._due
-        if len(due) == 3 and due[0][0] is Said.MAIL and due[2][0] is Said.DATA:
-            return due[0][1]
-        return None
+    def _spell_out(self) -> None:
+        """The replies to a proposal are heard one by one."""
+        if self._proposed is not None:
+            self._due.extend(due_to_proposal(self._proposed))
+            self._proposed = None
 
     def _hear_the_usual(self, octets: bytes) -> bool:
         """
-        What ends with the usual answer to a proposal, in one step, if that is what is due: to the same octets in the
-        same state the rows would say the same again. The final reply to the message ahead may come before it. `False`
-        if it is anything else; then nothing has happened yet.
+        What ends with the usual answer to a proposal, in one step, if there is a proposal: to the same octets in the
+        same state the rows would say the same again. What takes the message ahead may come before it. `False` if it is
+        anything else; then nothing has happened yet.
         """
-        due, ahead = self._due, len(octets) - len(self._usual)
-        if len(due) != (4 if ahead else 3) or due[-3][0] is not Said.MAIL or due[-1][0] is not Said.DATA:
+        usual, course = self._usual, self._proposed
+        if not usual or course is None or not octets.endswith(usual):
             return False
+        ahead = len(octets) - len(usual)
         if ahead:
-            reply = self._reader.whole(octets[:ahead])
-            if reply is None or due[0][0] is not Said.CONTENT:
+            if len(self._due) != 1 or not self._hear_promise(octets[:ahead]):
                 return False
-            self._take(reply)
-            if self._stage is Stage.OVER:
-                return True
-        elif not self._reader.empty:
+        elif self._due or not self._reader.empty:
             return False
-        course, index = due[0][1], due[1][2]
-        assert course is not None  # of MAIL it never is
-        due.clear()
+        self._proposed = None
+        self._content = course
+        course.accepted.append(0)
         self.moves += 1
-        course.accepted.append(index)
-        if course.unsettled:
-            self._content = course
-            self.events.append(_PROCEED)
-        else:
-            self._send_content_of(course)
+        self.events.append(_PROCEED)
+        return True
+
+    def _hear_promise(self, octets: bytes) -> bool:
+        """The last reply that is due to a message, in one step, if it takes it. `False`: nothing has happened yet."""
+        said, _, index = self._due[0]
+        if said is not _CONTENT:
+            return False
+        words = self._reader.promise(octets)
+        if not words:
+            return False
+        self._due.clear()
+        self.moves += 1
+        self._be_promised(words, index)
+        if not self._courses:
+            self.can_begin = True
         return True
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
@@ -310,6 +331,7 @@ class ClientSession:
             self._end(lambda phase: why)
         else:
             self._end(_broken(self._peer, breakage, text))
+        self.can_begin = False
 
     def begin(self, transaction: Transaction) -> None:
         """
@@ -318,12 +340,23 @@ class ClientSession:
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
         course = Course(transaction)
-        if self._stage is Stage.OVER:
+        if not self.can_begin:
+            if not self.over:
+                raise RuntimeError("the last transaction is not over")
             course.settle_rest(self._ending(Phase.MAIL))
             self.events.append(course.settled())
             return
-        if not self.can_begin:
-            raise RuntimeError("the last transaction is not over")
+        if (
+            type(transaction) is PlainTransaction
+            and self._stage is Stage.OPEN
+            and (proposal := plainly(transaction, self._terms))
+        ):
+            self.to_send += proposal
+            self._courses.append(course)
+            self._proposed = course
+            self.can_begin = False
+            self.moves += 1
+            return
         need = lacking(transaction, self._terms)
         if need is not None:
             course.settle_rest(Unsuitable(need, self._peer))
@@ -333,17 +366,18 @@ class ClientSession:
                 if not recipient.ascii:
                     course.settle(index, Unsuitable(Need.SMTPUTF8, self._peer))
         if course.unsettled:
-            self._propose(course)
+            self._propose(course, transaction)
         self._courses.append(course)
         self.moves += 1
         if not course.unsettled and course is self._courses[0]:
             self._finish()
+        self.can_begin = self._may_begin()
 
     def piece_sent(self) -> None:
         """A piece of the content has been given to the network, and it was not the last."""
         if self._content is None:
             raise RuntimeError("no content was asked for")
-        if self._content.transaction.chunked:
+        if self._content.chunked:
             self._due.append((Said.CHUNK, self._content, -1))
 
     def content_sent(self) -> None:
@@ -351,11 +385,13 @@ class ClientSession:
         course, self._content = self._content, None
         if course is None:
             raise RuntimeError("no content was asked for")
+        due = self._due
         if self._approach.lmtp:
             # RFC 2033 section 4.2: a reply for each recipient that was accepted, in their order.
-            self._due.extend((Said.CONTENT, course, index) for index in course.accepted)
+            due.extend([(_CONTENT, course, index) for index in course.accepted])
         else:
-            self._due.append((Said.CONTENT, course, -1))
+            due.append((_CONTENT, course, -1))
+        self.can_begin = len(due) == 1 and self.features.pipelining
         self.moves += 1
 
     def quit(self) -> None:
@@ -364,6 +400,7 @@ class ClientSession:
             raise RuntimeError("a transaction is not over")
         if self._stage in (Stage.LEAVING, Stage.OVER):
             return
+        self.can_begin = False
         if self._stage in (Stage.CONNECTING, Stage.SHAKING) or self._due:
             self._end(self._ending)
             return
@@ -373,21 +410,15 @@ class ClientSession:
 
     # Saying.
 
-    def _propose(self, course: Course) -> None:
+    def _propose(self, course: Course, transaction: Transaction) -> None:
         """
         Say all of a transaction up to its content: in one piece to a server that offers PIPELINING (RFC 2920 section
         3.1), to others one command after each reply.
         """
-        transaction, terms = course.transaction, self._terms
+        terms = self._terms
         course.unanswered = course.unsettled
-        if transaction.chunked:
-            if not terms.features.chunking:
-                raise ValueError("chunks were not offered")
-        elif len(course.facts) == 1 and terms.features.pipelining and self._stage is Stage.OPEN:
-            # As it nearly always is.
-            self.to_send += spoken_of_one(mail(transaction, terms), rcpt(transaction, 0, terms))
-            self._due += ((Said.MAIL, course, -1), (Said.RCPT, course, 0), (Said.DATA, course, -1))
-            return
+        if transaction.chunked and not terms.features.chunking:
+            raise ValueError("chunks were not offered")
         left = course.left()
         lines = [mail(transaction, terms), *[rcpt(transaction, index, terms) for index in left]]
         due: list[Due] = [(Said.MAIL, course, -1), *[(Said.RCPT, course, index) for index in left]]
@@ -399,7 +430,10 @@ class ClientSession:
             due = [(Said.RSET, None, -1), *due]
         if terms.features.pipelining:
             self.to_send += spoken(lines)
-            self._due.extend(due)
+            if len(course.facts) == 1 and len(due) == 3:
+                self._proposed = course
+            else:
+                self._due.extend(due)
         else:
             self._unsaid.extend(zip([spoken((line,)) for line in lines], due, strict=True))
             self._speak()
@@ -471,6 +505,9 @@ class ClientSession:
                     lmtp=self._approach.lmtp,
                 )
                 self.features = features
+                onward = not self._approach.lmtp
+                timed = onward and features.deliver_by is not None
+                self._promise = onward, onward and features.dsn, opening.tls, timed
                 self._stage = Stage.OPEN
                 self.events.append(step)
 
@@ -494,6 +531,7 @@ class ClientSession:
         """The conversation is over: settle everybody, each by how far its transaction had come."""
         if self.over:
             return
+        self._spell_out()
         if self._stage in (Stage.CONNECTING, Stage.OPENING, Stage.SHAKING):
             self.events.append(TurnedAway(ending(self.phase)))
         while self._courses:
@@ -502,10 +540,13 @@ class ClientSession:
         self._ending = ending
         self._stage = Stage.OVER
         # Nobody wants the content any more, or the handshake, even if our events since then were not asked for.
-        self.events = deque(event for event in self.events if not isinstance(event, Proceed | StartTls))
+        wanted = [event for event in self.events if not isinstance(event, Proceed | StartTls)]
+        self.events.clear()
+        self.events.extend(wanted)
         # What else has been heard already means nothing.
         self._reader = ReplyReader()
         self._due.clear()
+        self._proposed = None
         self._unsaid.clear()
         self.to_send = b""
         self._content = None
@@ -546,14 +587,14 @@ class ClientSession:
         course = self._courses[0]
         course.accepted.append(index)
         course.unanswered -= 1
-        if course.transaction.chunked and not course.unanswered:
+        if course.chunked and not course.unanswered:
             self._send_chunks(course)
 
     def _refuse_recipient(self, reply: Reply, index: int) -> None:
         course = self._courses[0]
         course.settle(index, Answered(reply, Phase.RCPT, self._peer))
         course.unanswered -= 1
-        if course.transaction.chunked and not course.unanswered:
+        if course.chunked and not course.unanswered:
             self._send_chunks(course)
         elif not course.unsettled and self._unsaid:
             self._abandon()
@@ -578,9 +619,7 @@ class ClientSession:
         354. If nobody is left to send to, the content is empty, and whatever is said to it is no promise (RFC 2920
         section 3.1). A server that refused the sender but not all recipients would deliver that emptiness.
         """
-        self._send_content_of(self._courses[0])
-
-    def _send_content_of(self, course: Course) -> None:
+        course = self._courses[0]
         if course.unsettled:
             self._content = course
             self.events.append(_PROCEED)
@@ -609,18 +648,15 @@ class ClientSession:
             self._abandon()
 
     def _accept_content(self, reply: Reply, index: int) -> None:
-        onward, features = not self._approach.lmtp, self.features
-        dsn, timed = onward and features.dsn, onward and features.deliver_by is not None
-        fact = Carried(onward, self._by, str(reply)[:_TEXT], dsn, self._opening.tls, timed)
-        if index < 0:
-            self._courses[0].settle_rest(fact)
-            self._finish()
-        else:
-            self._answer_content(index, fact)
+        self._be_promised(str(reply)[:_TEXT], index)
+
+    def _be_promised(self, words: str, index: int) -> None:
+        onward, told, tls, timed = self._promise
+        self._answer_content(index, Carried(onward, self._by, words, told, tls, timed))
 
     def _refuse_content(self, reply: Reply, index: int) -> None:
         phase = Phase.END if index < 0 else Phase.COPY
-        if self._courses[0].transaction.chunked:
+        if self._courses[0].chunked:
             # A chunk that was refused may leave the transaction as it was (RFC 3030 section 2).
             self._stage = Stage.ABANDONED
         self._answer_content(index, Answered(reply, phase, self._peer))
@@ -634,6 +670,18 @@ class ClientSession:
         course.settle(index, fact)
         if not (self._due and self._awaits(course)):
             self._finish()
+
+    def _may_begin(self) -> bool:
+        """
+        The law of `can_begin`: there is no transaction; or there is nothing of any but the final reply to the last one,
+        and the next may be said before that comes.
+        """
+        if self._stage not in _WILLING or self._content is not None or self._unsaid:
+            return False
+        if not self._courses:
+            return True
+        due = self._due
+        return self._proposed is None and len(due) == 1 and due[0][0] is _CONTENT and self.features.pipelining
 
     def _awaits(self, course: Course) -> bool:
         """Whether a reply is still due to something that was said of it."""

@@ -56,12 +56,13 @@ PHASES: Final[Mapping[Said, Phase]] = {
 class Course:
     """The course of a transaction: what is known of each recipient so far. Dropped when the transaction is over."""
 
-    __slots__ = ("accepted", "facts", "transaction", "unanswered", "unsettled")
+    __slots__ = ("accepted", "chunked", "facts", "unanswered", "unsettled")
 
     def __init__(self, transaction: Transaction) -> None:
-        self.transaction = transaction
-        self.facts: list[Fact | None] = [None] * len(transaction.recipients)
-        self.unsettled = len(self.facts)
+        #: Its content goes in chunks.
+        self.chunked = transaction.chunked
+        self.unsettled = count = len(transaction.recipients)
+        self.facts: list[Fact | None] = [None] * count
         #: The recipients that the server has accepted, by their places.
         self.accepted: list[int] = []
         #: How many of RCPT's replies are still to come.
@@ -96,17 +97,15 @@ class Course:
 Due: TypeAlias = tuple[Said, Course | None, int]
 
 
+def due_to_proposal(course: Course) -> tuple[Due, Due, Due]:
+    """What is due when a transaction for one recipient was proposed in one piece."""
+    return (Said.MAIL, course, -1), (Said.RCPT, course, 0), (Said.DATA, course, -1)
+
+
 def spoken(lines: Sequence[str]) -> bytes:
     """These commands as octets, one behind the other."""
     speakable("".join(lines))
     return "\r\n".join((*lines, "")).encode()
-
-
-def spoken_of_one(mail: str, rcpt: str) -> bytes:
-    """As `spoken`, of these two and DATA."""
-    if not (mail + rcpt).isprintable():
-        speakable(mail + rcpt)
-    return f"{mail}\r\n{rcpt}\r\nDATA\r\n".encode()
 
 
 def speakable(line: str) -> str:

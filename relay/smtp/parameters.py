@@ -7,20 +7,23 @@ Nothing is asked for that was not offered; and a copy that needs what was not of
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Need
 from relay.smtp.features import Features
-from relay.smtp.transaction import Transaction
+from relay.smtp.transaction import PlainTransaction, Transaction
 
 _TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
 #: RFC 3461 section 4.1: in the order in which it names them.
 _NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
 #: Of nothing, and of what a server tells of that was asked for nothing (RFC 3461 section 4.1).
 _NEVER = frozenset({Notify.NEVER})
+#: RFC 4954 section 5: we are known there, and do not vouch for who gave us the message.
+_UNVOUCHED: Final = " AUTH=<>"
 _BY_DEFAULT = frozenset({Notify.FAILURE})
 
 
@@ -37,6 +40,38 @@ class Terms:
     authenticated: bool = False
     #: Who takes the mail delivers it: whoever wants to hear of that hears it from us.
     lmtp: bool = False
+
+    # What follows from these, for what is said of nearly every message.
+
+    #: Of a sender, a size, a recipient and what is wished for it: MAIL, RCPT and DATA of a `PlainTransaction`, and of
+    #: one with 8BITMIME. "": there is no such piece.
+    plain: str = field(init=False, repr=False, eq=False)
+    plain_eight_bit: str = field(init=False, repr=False, eq=False)
+    #: The largest message that is taken.
+    largest: float = field(init=False, repr=False, eq=False)
+    #: Whether a server is told what the sender wishes.
+    wishes: bool = field(init=False, repr=False, eq=False)
+
+    @plain.default
+    def _form(self) -> str:
+        return self._with("") if self.features.pipelining else ""
+
+    @plain_eight_bit.default
+    def _form_with_eight_bit(self) -> str:
+        return self._with(" BODY=8BITMIME") if self.features.pipelining and self.features.eight_bit else ""
+
+    def _with(self, body: str) -> str:
+        size = " SIZE=%d" if self.features.sized else "%.0s"
+        auth = _UNVOUCHED if self.authenticated and self.features.authenticates else ""
+        return f"MAIL FROM:<%s>{size}{body}{auth}\r\nRCPT TO:<%s>%s\r\nDATA\r\n"
+
+    @largest.default
+    def _bound(self) -> float:
+        return self.features.size or float("inf")
+
+    @wishes.default
+    def _hears_of_wishes(self) -> bool:
+        return self.features.dsn and not self.lmtp
 
 
 def lacking(transaction: Transaction, terms: Terms) -> Need | None:
@@ -96,8 +131,7 @@ def _particulars(transaction: Transaction, terms: Terms) -> str:
         if transaction.envid:
             words += f" ENVID={transaction.envid}"
     if terms.authenticated and features.authenticates:
-        # RFC 4954 section 5: we are known there, and do not vouch for who gave us the message.
-        words += " AUTH=<>"
+        words += _UNVOUCHED
     if transaction.require_tls and features.requires_tls:
         words += " REQUIRETLS"
     if transaction.priority is not None and features.prioritizes:
@@ -119,6 +153,26 @@ def rcpt(transaction: Transaction, index: int, terms: Terms) -> str:
         unwatched = by is not None and by.mode is ByMode.NOTIFY and terms.features.deliver_by is None
         line += _wishes(wishes, delay=unwatched and transaction.reverse_path is not None)
     return line
+
+
+def plainly(transaction: PlainTransaction, terms: Terms) -> bytes:
+    """
+    MAIL, RCPT and DATA in one piece, each as it is said of any transaction, if nothing is lacking and the server wants
+    it so (RFC 2920 section 3.1). Empty if that is not certain at first sight.
+    """
+    reverse_path, size = transaction.reverse_path, transaction.size
+    form = terms.plain_eight_bit if transaction.eight_bit else terms.plain
+    if not form or not 0 < size <= terms.largest:
+        return b""
+    sender = "" if reverse_path is None else str(reverse_path)
+    recipient, words = str(transaction.recipients[0]), ""
+    if terms.wishes and transaction.wishes:
+        words = _wishes(transaction.wishes[0], delay=False)
+    texts = sender + recipient + words
+    # No octet that a command must not have, and nothing that SMTPUTF8 would be needed for.
+    if not (texts.isascii() and texts.isprintable()):
+        return b""
+    return (form % (sender, size, recipient, words)).encode()
 
 
 def _wishes(wishes: Wishes, *, delay: bool) -> str:

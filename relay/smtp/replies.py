@@ -31,6 +31,8 @@ _PLAIN = re.compile(
     rb"(?: (?:((?!3)\2\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |(?=\r)))?([ -~]{0,496}))?\r\n\Z"
 )
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
+#: A reply of one line that takes a message, and that has words beside its status.
+_PROMISE: Final = re.compile(rb"2[0-9][0-9] (?!2\.[0-9]{1,3}\.[0-9]{1,3}\r)[ -~]{1,496}\r\n\Z")
 #: RFC 2034 section 4: the status stands at the beginning of each line's text.
 _STATUS = re.compile(rb"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |\Z)")
 #: How much of what is no reply is shown to people.
@@ -79,6 +81,12 @@ class ReplyReader:
         if self._buffer or self._texts or self._nonsense is not None or len(octets) > _LINE_OCTETS:
             return None
         return _plain(octets)
+
+    def promise(self, octets: bytes) -> str:
+        """What came, as the text of a reply, if that would be one of class 2 alone and as most are. Else ""."""
+        if self._buffer or self._texts or self._nonsense is not None or _PROMISE.match(octets) is None:
+            return ""
+        return octets[:-2].decode()
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought."""

@@ -87,6 +87,38 @@ class Transaction:
     by: By | None = None
 
 
+class PlainTransaction(Transaction):
+    """
+    A transaction as nearly all are: for one recipient, its content behind DATA, and nothing asked for but, at most,
+    8BITMIME. It means what a `Transaction` with the same parts means; but nobody has to look for what it has not.
+    """
+
+    __slots__ = ()
+
+    international = False
+    binary = False
+    chunked = False
+    returns = None
+    envid = ""
+    require_tls = False
+    priority = None
+    by = None
+
+    def __init__(
+        self,
+        reverse_path: Address | None,
+        recipient: Address,
+        size: int,
+        eight_bit: bool = False,
+        wishes: tuple[Wishes, ...] = (),
+    ) -> None:
+        self.reverse_path = reverse_path
+        self.recipients = (recipient,)
+        self.size = size
+        self.eight_bit = eight_bit
+        self.wishes = wishes
+
+
 # Events: what the caller has to know or to do.
 
 

@@ -26,6 +26,7 @@ from relay.smtp.transaction import (
     By,
     Event,
     Over,
+    PlainTransaction,
     Proceed,
     Ready,
     Settled,
@@ -223,6 +224,8 @@ class Conversation:
         transaction = self.waiting.pop(0)
         if self._is(CHUNKED) and self.session.features.chunking:
             transaction = evolve(transaction, chunked=True)
+        elif transaction is KINDS[1]:
+            transaction = PlainTransaction(transaction.reverse_path, *transaction.recipients, size=100)
         self.begun.append(Course(transaction))
         self._may_begin()
         self.session.begin(self.begun[-1].transaction)

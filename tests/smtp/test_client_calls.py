@@ -11,12 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.address import Address
 from relay.mail.outcome import Carried, Peer
 from relay.smtp.client import ClientSession
-from relay.smtp.transaction import Proceed, Settled, Transaction
+from relay.smtp.transaction import PlainTransaction, Proceed, Settled, Transaction
 from tests.calls import calls_of
 
 PEER = Peer("mx.example.net", "192.0.2.9")
 SENDER, JON, ANN = (Address.parse(name) for name in ("bob@example.org", "jon@example.net", "ann@example.net"))
 ONE = Transaction(SENDER, (JON,), size=1024)
+PLAIN = PlainTransaction(SENDER, JON, 1024)
 EHLO = (b"mx.example.net", b"PIPELINING", b"SIZE 10240000", b"8BITMIME", b"DSN", b"SMTPUTF8", b"ENHANCEDSTATUSCODES")
 MESSAGES = 100
 
@@ -69,6 +70,10 @@ class CallTests(SynchronousTestCase):
     def test_a_message_costs_a_session_few_calls(self) -> None:
         calls = self.calls(lambda: self.carry(ONE))
         self.assertLessEqual(calls, 76, self.named)
+
+    def test_most_messages_cost_it_less(self) -> None:
+        calls = self.calls(lambda: self.carry(PLAIN))
+        self.assertLessEqual(calls, 47, self.named)
 
     def test_each_further_recipient_costs_less_than_a_message(self) -> None:
         many = evolve(ONE, recipients=(JON, ANN) * 25)

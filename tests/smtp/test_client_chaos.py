@@ -12,9 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.address import Address
 from relay.mail.outcome import Breakage, Carried, Peer
 from relay.smtp.client import ClientSession
-from relay.smtp.course import Course, Said
+from relay.smtp.course import Course, Due, Said, due_to_proposal
 from relay.smtp.sasl_client import Password, Token
-from relay.smtp.transaction import Approach, Over, Proceed, Ready, Settled, StartTls, Transaction, TurnedAway
+from relay.smtp.transaction import (
+    Approach,
+    Over,
+    PlainTransaction,
+    Proceed,
+    Ready,
+    Settled,
+    StartTls,
+    Transaction,
+    TurnedAway,
+)
 
 PEER = Peer("mx.example.net", "192.0.2.9")
 NAMES = tuple(Address(name, "example.net") for name in ("jon", "ann", "eve"))
@@ -36,6 +46,12 @@ OFFERS = st.lists(
     ),
     max_size=6,
 )
+
+
+def awaited(session: ClientSession) -> list[Due]:
+    """The replies that are due."""
+    proposed = session._proposed
+    return [*session._due, *(() if proposed is None else due_to_proposal(proposed))]
 
 
 class Chaos:
@@ -64,9 +80,9 @@ class Chaos:
             if self.pieces:
                 self.send_piece()
                 continue
-            if not session._due:
+            if not awaited(session):
                 break
-            said, course, index = session._due[0]
+            said, course, index = awaited(session)[0]
             code = data.draw(CODES) or RIGHT.get(said, 250)
             if course is not None:
                 self.answers[course].append((said, index, code // 100))
@@ -105,6 +121,7 @@ class Chaos:
         if not session.wants_content:
             self.pieces = 0
         session.data_to_send()
+        assert session.can_begin == session._may_begin()
         assert session.over or session.deadline is None or session.deadline > 0
 
     def begin(self) -> None:
@@ -114,14 +131,17 @@ class Chaos:
             return
         self.waiting -= 1
         chunked = session.features.chunking and self.data.draw(st.booleans())
-        transaction = Transaction(NAMES[0], NAMES[: self.data.draw(st.integers(1, 3))], chunked=chunked)
+        count = self.data.draw(st.integers(0, 3))
+        transaction = (
+            Transaction(NAMES[0], NAMES[:count], chunked=chunked) if count else PlainTransaction(NAMES[0], NAMES[0], 9)
+        )
         self.begun.append(transaction)
         session.begin(transaction)
         self.courses += [course for course in session._courses if course not in self.courses]
 
     def send_piece(self) -> None:
         if self.session.holds_content:
-            said, course, index = self.session._due[0]
+            said, course, index = awaited(self.session)[0]
             code = self.data.draw(CODES) or 250
             assert course is not None
             self.answers[course].append((said, index, code // 100))

@@ -13,12 +13,28 @@ from relay.mail.address import Address
 from relay.mail.dsn import Notify, Return, Wishes, decoded, is_xtext
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Need
+from relay.smtp.course import spoken
 from relay.smtp.features import Features
-from relay.smtp.parameters import Terms, ascii_form, lacking, mail, rcpt, xtext
-from relay.smtp.transaction import By, Transaction
+from relay.smtp.parameters import Terms, ascii_form, lacking, mail, plainly, rcpt, xtext
+from relay.smtp.transaction import By, PlainTransaction, Transaction
 
 ALL = ("SIZE", "8BITMIME", "DSN", "AUTH PLAIN", "REQUIRETLS", "MT-PRIORITY", "DELIVERBY", "CHUNKING", "BINARYMIME")
 ONE = Transaction(None, (Address("jon", "example.net"),))
+
+
+ADDRESSES = st.builds(
+    Address,
+    st.sampled_from(["jon", "ann", "J.D", "a b", "50%", "%s", "jörg", "a+b=c"]),
+    st.sampled_from(["b", "[192.0.2.1]"]),
+)
+WISHES = st.sampled_from(
+    [
+        (),
+        (Wishes(frozenset({Notify.NEVER})),),
+        (Wishes(None, "rfc822;a+2Bb@c"),),
+        (Wishes(frozenset({Notify.DELAY}), "utf-8;jörg@b"),),
+    ]
+)
 
 
 def terms(*offers: str, **more: bool) -> Terms:
@@ -125,3 +141,32 @@ class WishTests(SynchronousTestCase):
     @given(st.text())
     def test_what_is_made_of_utf8_is_ascii(self, text: str) -> None:
         self.assertTrue(ascii_form(text).isascii())
+
+
+class PlainlyTests(SynchronousTestCase):
+    @given(
+        st.builds(
+            PlainTransaction, st.none() | ADDRESSES, ADDRESSES, st.sampled_from([0, 1, 1000]), st.booleans(), WISHES
+        ),
+        st.sets(st.sampled_from([*ALL, "PIPELINING", "SIZE 999", "SMTPUTF8"])),
+        st.booleans(),
+        st.booleans(),
+    )
+    def test_in_one_piece_is_said_what_is_said_of_any_transaction_or_nothing(
+        self, transaction: PlainTransaction, offers: set[str], authenticated: bool, lmtp: bool
+    ) -> None:
+        given = terms(*sorted(offers), authenticated=authenticated, lmtp=lmtp)
+        octets = plainly(transaction, given)
+        sender = transaction.reverse_path
+        certain = transaction.size > 0 and transaction.recipients[0].ascii and (sender is None or sender.ascii)
+        self.assertEqual(bool(octets), certain and given.features.pipelining and lacking(transaction, given) is None)
+        if octets:
+            self.assertEqual(octets, spoken((mail(transaction, given), rcpt(transaction, 0, given), "DATA")))
+
+    def test_what_no_command_may_have_is_not_said(self) -> None:
+        for local in ("a\r\nRSET", "a\0", "a\x7f"):
+            odd = PlainTransaction(None, Address(local, "b"), 1)
+            self.assertEqual(plainly(odd, terms("PIPELINING")), b"")
+            self.assertEqual(
+                plainly(PlainTransaction(Address(local, "b"), ONE.recipients[0], 1), terms("PIPELINING")), b""
+            )
