@@ -16,7 +16,7 @@ from relay.mail.queue import Pending
 from relay.mail.selection import Group, Queued, Selection, State, Verb, group_of, selects
 from relay.spool import selecting
 from relay.spool.codec import Decoder, Encoder
-from relay.spool.schema import ENTRY, MIGRATIONS, RECIPIENT
+from relay.spool.schema import ENTRY, LAST, MIGRATIONS, RECIPIENT
 from relay.spool.steering import Steer, steer
 from relay.testing.spool import NOON, entry, recipient
 
@@ -39,6 +39,7 @@ def queue(rows: list[tuple[str, str, Delayed | None, str]]) -> tuple[sqlite3.Con
     for statements in MIGRATIONS.values():
         for statement in statements:
             database.execute(statement)
+    database.execute(LAST)
     encoder = Encoder()
     queued = []
     for number, (local, destination, last, how) in enumerate(rows):

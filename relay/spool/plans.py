@@ -11,7 +11,7 @@ from relay.interfaces import Claim, Enrol, GiveBack, IClock, Postpone, Renew, Se
 from relay.spool.codec import Encoder, Row
 from relay.spool.contents import Draft, FileContent
 from relay.spool.steps import claims_of, due_at, may_be_carried, tokens_of
-from relay.spool.strokes import DROP_ENTRY, KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, Stroke, give_back, postpone, renew
+from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, Stroke, give_back, postpone, renew
 
 
 class Plan:
@@ -51,15 +51,14 @@ class Planner:
         now = self._clock.now()
         strokes = plan.strokes
         #: Settlements that follow each other are carried out together.
-        settled: tuple[list[Row], list[Row]] | None = None
+        settled: list[Row] | None = None
         for step in steps:
             match step:
                 case Settle():
                     if settled is None:
-                        settled = [], []
-                        strokes.append((SETTLE, settled[0]))
-                        strokes.append((DROP_ENTRY, settled[1]))
-                    _settle(step, plan, *settled)
+                        settled = []
+                        strokes.append((SETTLE, settled))
+                    _settle(step, plan, settled)
                     continue
                 case Enrol():
                     self._enrol(step, now, plan)
@@ -105,11 +104,10 @@ class Planner:
         ]
 
 
-def _settle(step: Settle, plan: Plan, recipients: list[Row], entries: list[Row]) -> None:
+def _settle(step: Settle, plan: Plan, rows: list[Row]) -> None:
     claim = step.claim
     id, token, content = claim.entry.id, claim.token, claim.content
     for recipient, _ in step.outcomes:
-        recipients.append((id, recipient.id, token))
-    entries.append((id,))
+        rows.append((id, recipient.id, token))
     if type(content) is FileContent:
         plan.in_files.append(content.path.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from relay.interfaces import SpoolError
@@ -73,6 +73,11 @@ def look_up(database: sqlite3.Connection, decoder: Decoder, id: str) -> tuple[En
         raise SpoolError(f"{id} is set aside: {row[0]}")
     pending = database.execute(f"SELECT {PENDING} FROM recipients WHERE entry = ?", (id,))  # noqa: S608
     return decoder.entry(row[1:]), tuple(decoder.pending(row) for row in pending)
+
+
+def gone(database: sqlite3.Connection, ids: Iterable[str]) -> tuple[str, ...]:
+    """Which of these entries are no more."""
+    return tuple(id for id in ids if database.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is None)
 
 
 def census(database: sqlite3.Connection, now: float) -> Census:

@@ -74,6 +74,15 @@ ENTRY = "id, arrived, sender, envelope, head, form, size, length, content"
 RECIPIENT = "entry, id, wake, due, token, attempts, address, original, route, destination, policy, last, wishes"
 PENDING = "id, due, attempts, address, original, route, destination, policy, last, wishes"
 
+#: An entry goes with its last recipient, in the same step, but for one that is set aside. Each connection has this rule
+#: for itself, so it is no part of the format.
+LAST = """
+CREATE TEMPORARY TRIGGER last_recipient AFTER DELETE ON main.recipients BEGIN
+    DELETE FROM entries
+    WHERE id = OLD.entry AND trouble IS NULL AND NOT EXISTS (SELECT 1 FROM recipients WHERE entry = OLD.entry);
+END
+"""
+
 #: The page size takes effect in a new database only. FULL is the promise: each commit is synced. Deleted mail
 #: need not be overwritten, since a file's content is not either; some builds do it unless told.
 _SETTINGS = (
@@ -109,6 +118,7 @@ def open_database(
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             raise SpoolUnusable(f"{path}: this file system is not fit for a spool (no write-ahead log)")
         _bring_up_to_date(connection, layout, migrations)
+        connection.execute(LAST)
     except sqlite3.DatabaseError as problem:
         connection.close()
         if isinstance(problem, sqlite3.OperationalError):

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from relay.mail.selection import Act, Course, Queued, Reroute, Selection, State, Steered, Verb, course
 from relay.spool.codec import Decoder, Encoder
+from relay.spool.questions import gone
 from relay.spool.selecting import SLICE, select
-from relay.spool.strokes import DROP_ENTRY, STEERED, Stroke
+from relay.spool.strokes import STEERED, Stroke
 
 #: Recipients that one slice changes at most.
 MOST: Final = 500
@@ -47,10 +48,10 @@ def steer(
     page = select(database, decoder, asked.selection, asked.now, most, asked.after, size)
     free = [queued for queued in page.queued if queued.state is not State.ACTIVE]
     busy = len(page.queued) - len(free)
-    gone: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     if asked.act is Verb.DELETE:
         done = free
-        gone = _delete(database, done)
+        files = _delete(database, done)
     else:
         courses = [(queued, course(asked.act, queued, asked.now)) for queued in free]
         changed = [(queued, way) for queued, way in courses if way is not None]
@@ -59,7 +60,7 @@ def steer(
     (passed,) = database.execute("SELECT passed FROM probes").fetchone()
     rows = [(passed + 1,)]
     STEERED.strike(database, rows)
-    return Done(Steered(tuple(done), busy, len(free) - len(done), page.after), (STEERED, rows), gone)
+    return Done(Steered(tuple(done), busy, len(free) - len(done), page.after), (STEERED, rows), files)
 
 
 def _change(
@@ -77,13 +78,13 @@ def _change(
 
 def _delete(database: sqlite3.Connection, done: list[Queued]) -> tuple[str, ...]:
     """The ids of entries that went with their last recipient, and whose content was in a file."""
+    in_files = [
+        id
+        for id in dict.fromkeys(queued.entry for queued in done)
+        if database.execute("SELECT 1 FROM entries WHERE id = ? AND content IS NULL", (id,)).fetchone()
+    ]
     database.executemany(_DELETE, [_key(queued) for queued in done])
-    gone = []
-    for id in dict.fromkeys(queued.entry for queued in done):
-        row = database.execute("SELECT content IS NULL FROM entries WHERE id = ?", (id,)).fetchone()
-        if DROP_ENTRY.strike(database, [(id,)]) and row is not None and row[0]:
-            gone.append(id)
-    return tuple(gone)
+    return gone(database, in_files)
 
 
 def _key(queued: Queued) -> tuple[str, str]:

@@ -24,7 +24,6 @@ class Changes(Enum):
 
     EACH = "one for each of the stroke's rows"
     SOME = "at least one"
-    ANY = "as many as there are"
 
 
 @frozen(eq=False)
@@ -75,6 +74,7 @@ KEEP_RECIPIENT = Statement(
     _keeping(f"INSERT INTO recipients ({RECIPIENT}) ", marks(RECIPIENT)),
     Changes.EACH,
 )
+#: An entry goes with its last recipient (`relay.spool.schema.LAST`).
 SETTLE = Statement(
     Several(f"DELETE FROM recipients WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
     Changes.EACH,
@@ -89,14 +89,6 @@ POSTPONE = Statement(
     Changes.EACH,
     _CLAIMED,
     slice(3, 6),
-)
-DROP_ENTRY = Statement(
-    Several(
-        "DELETE FROM entries WHERE id IN (",
-        "?",
-        ") AND trouble IS NULL AND NOT EXISTS (SELECT 1 FROM recipients WHERE entry = entries.id)",
-    ).texts(),
-    Changes.ANY,
 )
 GIVE_BACK = Statement(
     Several(f"UPDATE recipients SET wake = due, token = 0 WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
@@ -121,8 +113,9 @@ STEERED = Statement(
 )
 
 #: These may be carried out for a whole batch, statement by statement in this order, instead of commit by commit. Two
-#: commits that both mean one recipient's claim show in the count of changed rows; the batch is then begun anew.
-MERGED = (KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, POSTPONE, GIVE_BACK, DROP_ENTRY)
+#: commits that both mean one recipient's claim show in the count of changed rows; the batch is then begun anew. What
+#: goes does so before what comes, which takes its place: so a third less of the database is written.
+MERGED = (SETTLE, POSTPONE, GIVE_BACK, KEEP_ENTRY, KEEP_RECIPIENT)
 
 
 def postpone(step: Postpone, encoder: Encoder) -> Stroke:

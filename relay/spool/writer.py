@@ -38,6 +38,7 @@ from relay.spool.errors import Damaged, SpoolUnusable
 from relay.spool.hastening import Hasten, hasten
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database
+from relay.spool.several import begin
 from relay.spool.steering import Steer
 from relay.spool.strokes import MERGED, Changes, Statement, Stroke
 
@@ -155,7 +156,7 @@ class Writer:
         """One transaction for all that a batch changes. Until COMMIT is said, it is certain that nothing is kept."""
         try:
             database = self._database()
-            database.execute("BEGIN IMMEDIATE")
+            begin(database)
             self._carry_out(database, batch, changes, results)
         except Exception as problem:
             self._roll_back()
@@ -166,7 +167,8 @@ class Writer:
             self._roll_back()
             return
         try:
-            database.execute("COMMIT")
+            # As `begin`, this lets go of Python's lock but once.
+            database.commit()
         except Exception as problem:
             self._find_out(batch, changes, results, problem)
         self._look_for_gone_files(batch, changes, results)
@@ -181,7 +183,7 @@ class Writer:
             # Whose fault it is shows when each is carried out by itself.
             if database.in_transaction:
                 database.execute("ROLLBACK")
-            database.execute("BEGIN IMMEDIATE")
+            begin(database)
             for at, commit in commits:
                 results[at] = _by_itself(database, partial(_strike, database, commit))
         for at in changes if len(commits) < len(changes) else ():
@@ -203,10 +205,7 @@ class Writer:
     def _gone(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Which of these entries are no more. In doubt none: a file that is left is removed by `recover`."""
         try:
-            database = self._database()
-            return tuple(
-                id for id in ids if database.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is None
-            )
+            return questions.gone(self._database(), ids)
         except (sqlite3.Error, SpoolError):
             return ()
 
@@ -348,8 +347,6 @@ def _changed_as_it_should(database: sqlite3.Connection, statement: Statement, ro
             return changed == len(rows)
         case Changes.SOME:
             return changed > 0
-        case Changes.ANY:
-            return True
 
 
 def _by_itself(database: sqlite3.Connection, work: Callable[[], object]) -> object:

@@ -111,6 +111,13 @@ class FaultyConnection(sqlite3.Connection):
             raise
         return super().execute(sql, *arguments)
 
+    def executescript(self, sql: str) -> sqlite3.Cursor:
+        self.disk.count("execute", sql)
+        return super().executescript(sql)
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
     def executemany(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
         self.disk.count("execute", sql)
         return super().executemany(sql, *arguments)
