@@ -167,7 +167,7 @@ class CallsTests(SynchronousTestCase):
         return calls
 
     def test_a_message_for_an_address_goes_through_the_dispatcher_in_few_calls(self) -> None:
-        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=0), 99, self.detail)
+        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=0), 80, self.detail)
 
     def test_so_does_one_that_has_to_wait_for_its_turn(self) -> None:
         self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=50), 92, self.detail)

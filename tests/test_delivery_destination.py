@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.delivery.destination import PLACES, Condition, Destinations, Limits, Particular
-from relay.delivery.health import Sign, Well
+from relay.delivery.health import Rate, Sign, Well
 from relay.delivery.work import Work
 from relay.interfaces import Claim
+from relay.mail.address import Address
 from tests.delivery_world import DeliveryWorld, forwarded
 from tests.test_delivery_health import BUSY, DOWN
 
@@ -432,6 +436,130 @@ class Crowd(RuleBasedStateMachine):
 
 
 CrowdTests = Crowd.TestCase
+
+
+class Played:
+    """What comes, and what becomes of it: destinations that always take turns, or that begin at once what they may."""
+
+    def __init__(self, limits: Limits, at_once: bool) -> None:
+        self.destinations = Destinations(limits)
+        self.at_once = at_once
+        self.works: dict[int, Work] = {}
+        self.under_way: list[int] = []
+        #: What has happened, as far as anybody can see.
+        self.seen: list[object] = []
+
+    def come(self, number: int, claim: Claim, name: str, now: float) -> None:
+        work = self.destinations.admit(claim, name, now, self.at_once)
+        if work is None:
+            self.seen.append(("no place", number))
+            return
+        self.works[number] = work
+        if work.put_off is not None:
+            self.seen.append(("put off", number))
+        if work.under_way:
+            self.begun(work)
+        for displaced in self.destinations.displaced():
+            self.seen.append(("displaced", self.number(displaced)))
+            self.destinations.release(displaced)
+
+    def number(self, work: Work) -> int:
+        return next(number for number, each in self.works.items() if each is work)
+
+    def begun(self, work: Work) -> None:
+        self.under_way.append(self.number(work))
+        self.seen.append(("begins", self.under_way[-1], work.era, work.own))
+
+    def go_on(self, now: float) -> None:
+        while (work := self.destinations.next(now)) is not None:
+            self.begun(work)
+        for work in self.destinations.put_off():
+            self.seen.append(("put off", self.number(work)))
+        self.seen.append((self.destinations.held, tuple(self.destinations.conditions(now))))
+
+    def trail(self, at: int, now: float) -> None:
+        if self.under_way:
+            self.seen.append(self.destinations.trails(self.works[self.under_way[at % len(self.under_way)]], now))
+
+    def end(self, at: int, sign: Sign, now: float) -> None:
+        if self.under_way:
+            work = self.works[self.under_way.pop(at % len(self.under_way))]
+            self.seen.append(self.destinations.finished(work, sign, now))
+            self.destinations.release(work)
+
+
+class AtOnceTests(SynchronousTestCase):
+    """What begins without taking a turn is what would have begun anyway."""
+
+    SENDERS = tuple(Address(name, "example.org") for name in ("ann", "bob"))
+    COMES = st.tuples(
+        st.just("come"), st.sampled_from([*"aaabc"]), st.sampled_from(SENDERS), st.sampled_from([None, None, 1, -3])
+    )
+    ENDS = st.tuples(st.just("end"), st.integers(0, 9), st.sampled_from([Well(), Well(), DOWN, BUSY, None]))
+    TRAILS = st.tuples(st.just("trail"), st.integers(0, 9))
+    PASSES = st.tuples(st.just("pass"), st.sampled_from([0.5, 5.0, 700.0]))
+    SAYS = st.tuples(st.sampled_from(["pause", "resume"]), st.sampled_from("ab"))
+    LIMITS = st.builds(
+        Limits,
+        destination=st.integers(1, 4),
+        first=st.integers(1, 4),
+        total=st.integers(1, 9),
+        held=st.sampled_from([3, 12, 40]),
+        particular=st.sampled_from([{}, {"c": Particular(rate=Rate(10, 10.0))}]),
+    )
+
+    def play(self, limits: Limits, steps: Sequence[tuple[Any, ...]], at_once: bool) -> list[object]:
+        played, now = Played(limits, at_once), 1000.0
+        for number, (what, *how) in enumerate(steps):
+            if what == "come":
+                name, sender, priority = how
+                envelope = evolve(CLAIM.entry.envelope, reverse_path=sender, priority=priority)
+                played.come(number, evolve(CLAIM, entry=evolve(CLAIM.entry, envelope=envelope)), name, now)
+            elif what == "pass":
+                now += how[0]
+            elif what in ("pause", "resume"):
+                getattr(played.destinations, what)(how[0], now)
+            else:
+                getattr(played, what)(*how, now)
+            played.go_on(now)
+        return played.seen
+
+    @given(LIMITS, st.lists(st.one_of(COMES, COMES, COMES, ENDS, ENDS, TRAILS, PASSES, SAYS), max_size=60))
+    def test_everything_happens_as_if_all_took_turns(self, limits: Limits, steps: Sequence[tuple[Any, ...]]) -> None:
+        self.assertEqual(self.play(limits, steps, True), self.play(limits, steps, False))
+
+    def test_what_may_begin_does_and_what_may_not_waits(self) -> None:
+        destinations = Destinations(Limits(destination=2))
+        works = [destinations.admit(CLAIM, "a", at_once=True) for _ in range(3)]
+        self.assertEqual([work and work.under_way for work in works], [True, True, False])
+        self.assertIsNone(destinations.next())
+
+    def test_one_destination_leaves_to_others_what_it_may_not_have_alone(self) -> None:
+        destinations = Destinations(Limits(destination=6, first=6, total=10))
+        works = [destinations.admit(CLAIM, name, at_once=True) for name in "aaaab"]
+        self.assertEqual([work and work.under_way for work in works], [True, True, True, False, False])
+
+    def test_nobody_is_overtaken(self) -> None:
+        destinations = Destinations(Limits(destination=1, first=1))
+        for name in "ab":
+            destinations.admit(CLAIM, name)
+        other = destinations.admit(CLAIM, "c", at_once=True)
+        assert other is not None
+        self.assertFalse(other.under_way)
+
+    def test_nor_is_whoever_waits_where_an_operator_has_just_permitted_more(self) -> None:
+        destinations = Destinations(Limits(destination=2, first=2))
+        begun = destinations.admit(CLAIM, "a", at_once=True)
+        other = destinations.admit(CLAIM, "a", at_once=True)
+        assert begun is not None
+        assert other is not None
+        destinations.finished(begun, DOWN)
+        waits = destinations.admit(CLAIM, "a", at_once=True)
+        destinations.resume("a", 0.0)
+        last = destinations.admit(CLAIM, "a", at_once=True)
+        assert last is not None
+        self.assertFalse(last.under_way)
+        self.assertIs(destinations.next(), waits)
 
 
 class LimitsTests(SynchronousTestCase):

@@ -15,9 +15,9 @@ class Letter:
     name: str
     priority: int = 0
 
-    @property
-    def sender(self) -> Sender:
-        return "", "", self.name
+
+def add(turns: Turns[Letter], letter: Letter) -> None:
+    turns.add(letter, ("", "", letter.name), letter.priority)
 
 
 def order(turns: Turns[Letter]) -> str:
@@ -27,7 +27,7 @@ def order(turns: Turns[Letter]) -> str:
 def waiting(names: str) -> Turns[Letter]:
     turns: Turns[Letter] = Turns()
     for name in names:
-        turns.add(Letter(name))
+        add(turns, Letter(name))
     return turns
 
 
@@ -39,14 +39,14 @@ class TurnsTests(SynchronousTestCase):
         turns = waiting("n" * 10_000)
         for _ in range(100):
             turns.take()
-        turns.add(Letter("p"))
+        add(turns, Letter("p"))
         self.assertEqual([turns.take().name for _ in range(3)], ["n", "p", "n"])
 
     def test_who_writes_one_letter_after_the_other_does_not_pass_the_rest_for_ever(self) -> None:
         turns = waiting("n" * 20)
         taken = []
         for _ in range(40):
-            turns.add(Letter("p"))
+            add(turns, Letter("p"))
             taken.append(turns.take().name)
         self.assertEqual(taken.count("n"), 20)
 
@@ -54,12 +54,12 @@ class TurnsTests(SynchronousTestCase):
         turns = waiting("a" * 50)
         order(turns)
         for name in "bbaa":
-            turns.add(Letter(name))
+            add(turns, Letter(name))
         self.assertEqual(order(turns), "baba")
 
     def test_what_is_urgent_passes(self) -> None:
         turns = waiting("aab")
-        turns.add(Letter("u", priority=1))
+        add(turns, Letter("u", priority=1))
         self.assertEqual(order(turns), "uaba")
 
     def test_whoever_has_most_makes_a_place_for_who_has_less(self) -> None:
@@ -67,7 +67,7 @@ class TurnsTests(SynchronousTestCase):
         displaced = turns.displace(("", "", "c"))
         assert displaced is not None
         self.assertEqual(displaced.name, "a")
-        turns.add(Letter("c"))
+        add(turns, Letter("c"))
         self.assertEqual(order(turns), "abcab")
 
     def test_but_not_for_itself_nor_for_who_has_as_much(self) -> None:
@@ -80,7 +80,7 @@ class TurnsTests(SynchronousTestCase):
         turns: Turns[Letter] = Turns()
         letters = [Letter("a") for _ in range(5)]
         for letter in letters:
-            turns.add(letter)
+            add(turns, letter)
         self.assertIs(turns.displace(("", "", "b")), letters[-1])
         self.assertEqual([turns.take() for _ in range(4)], letters[:-1])
 
@@ -95,7 +95,7 @@ class TurnsTests(SynchronousTestCase):
         turns = waiting("aaaabbb")
         turns.displace(("", "", "c"))
         for name in "ab":
-            turns.add(Letter(name))
+            add(turns, Letter(name))
         self.assertEqual(order(turns), "abababab")
 
     @given(st.lists(st.sampled_from([*"abcdt", "a!", "b!", "-"]), max_size=80))
@@ -111,7 +111,7 @@ class TurnsTests(SynchronousTestCase):
                     here.remove(id(gone))
             elif step not in "t-":
                 letter = Letter(step[0], 3 if "!" in step else 0)
-                turns.add(letter)
+                add(turns, letter)
                 letters.append(letter)
                 here.add(id(letter))
             self.assertEqual(len(turns), len(here))

@@ -82,12 +82,10 @@ class Attempts:
         then there is a `passing`, and when it is over the attempt is, too, unless there is more to do than to say that
         the copy was carried. All else is for `carry`, which is handed whatever this returns. Never raises.
         """
-        willing, pending = self._willing, claim.pending
-        if willing is None or len(pending) != 1:
-            return None
-        recipient, entry = pending[0].recipient, claim.entry
+        willing, pending, entry = self._willing, claim.pending, claim.entry
+        recipient = pending[0].recipient
         route = recipient.route
-        if type(route) is not Forward or entry.envelope.deliver_by is not None:
+        if willing is None or type(route) is not Forward or len(pending) != 1 or entry.envelope.deliver_by is not None:
             return None
         next_hop = route.next_hops[0]
         try:

@@ -137,27 +137,31 @@ class Conclusions:
 
     def conclude_carried(self, work: Work, facts: Sequence[Fact], now: float) -> bool:
         """
-        What `conclude` does, if this is all that was met, of one recipient: that the copy was carried, and nobody wants
-        to hear of it. `False`: there is more to it, and nothing has happened yet.
+        What `conclude` does of what was begun by `Attempts.begin`, if this is all that was met: that the copy was
+        carried, and nobody wants to hear of it. `False`: there is more to it, and nothing has happened yet.
         """
         claim = work.claim
-        if len(facts) != 1 or type(facts[0]) is not Carried or claim.entry.envelope.deliver_by is not None:
+        pending, entry = claim.pending[0], claim.entry
+        recipient = pending.recipient
+        if (
+            len(facts) != 1
+            or type(fact := facts[0]) is not Carried
+            or recipient.wishes.notify is not None
+            or entry.envelope.deliver_by is not None
+        ):
             return False
-        [pending] = claim.pending
-        if pending.recipient.wishes.notify is not None:
-            return False
-        outcome = carried(facts[0])
+        outcome = carried(fact)
         work.concluded = True
-        settle, gathering = Settle(claim, ((pending.recipient, outcome),)), self._gathering
-        if gathering is not None:
-            gathering.works.append(work)
-            gathering.settles.append(settle)
-            if len(gathering.works) == _TOGETHER:
-                self._gathering = None
-        else:
+        settle, gathering = Settle(claim, ((recipient, outcome),)), self._gathering
+        if gathering is None:
             self._gathering = gathering = _Carried(self, [work], [settle])
             self._ledger.enter(gathering)
-        self._chronicle.carried(claim.entry, pending, outcome, now)
+        else:
+            gathering.works.append(work)
+            gathering.settles.append(settle)
+            if len(gathering.settles) == _TOGETHER:
+                self._gathering = None
+        self._chronicle.carried(entry, pending, outcome, now)
         return True
 
     def no_more_for(self, gathering: _Carried) -> None:

@@ -131,34 +131,45 @@ class Destinations:
         #: As is this: those who have waited for a connection, and need not any longer.
         self.to_go_on: list[Work] = []
 
-    def admit(self, claim: Claim, name: str, now: float = 0.0) -> Work | None:
+    def admit(self, claim: Claim, name: str, now: float = 0.0, at_once: bool = False) -> Work | None:
         """
         Take this in, or `None` where there is no place for it: it is to be given back.
 
         What was taken in may turn out to be `put_off`. It may also have displaced another work: see `displaced`.
+
+        `at_once`: it may begin now, and if nobody waits whom that might concern it is `under_way` when this returns.
+        `next` would return it, but it needs no turn.
         """
-        room = self.limits.held - self.held
+        limits = self.limits
+        room = limits.held - self.held
         if room <= 0:
             return None
         destination = self._destinations.get(name)
-        sender = sender_of(claim.entry.envelope)
         if destination is None:
             destination = self._destinations[name] = Destination(name, self._health(name, now), self.under_way)
-        elif destination.waiting.count >= (room // 4 or 1):
+        waiting, health = destination.waiting, destination.health
+        if waiting.heap and len(waiting.heap) >= (room // 4 or 1):
             # It has its `share` already.
-            displaced = destination.waiting.displace(sender)
+            displaced = waiting.displace(sender_of(claim.entry.envelope))
             if displaced is None:
                 return None
             self.to_give_back.append(displaced)
         self.held += 1
-        work = Work(claim, destination, sender, claim.entry.envelope.priority or 0)
-        health = destination.health
+        work = Work(claim, destination)
         if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
             work.put_off = PutOff(health.reason(), health.until(self._random()))
-            self._forget_if_empty(destination)
+            self._forget_if_empty(destination, now)
             return work
-        destination.waiting.add(work)
-        if not destination.in_row and destination.active < health.limit:
+        active = destination.active
+        may_begin = active < health.limit
+        if may_begin and at_once and not (waiting.heap or self.row or health.manner.rate is not None):
+            free = limits.total - self.under_way.count
+            if active * 4 < free + 3 and free > 0:
+                self._begins(work)
+                return work
+        envelope = claim.entry.envelope
+        waiting.add(work, sender_of(envelope), envelope.priority or 0)
+        if may_begin and not destination.in_row:
             self._queue(destination)
         return work
 
@@ -168,15 +179,18 @@ class Destinations:
 
         Between this and `admit` is a commit, and others come meanwhile. So a destination that was full is so for those
         who come until hardly anything waits for it: what is in the spool by then comes first, in batches; but whoever
-        has less than others need not wait behind them.
+        has less than others need not wait behind them. Where the `share` of all is one, nothing new has a place.
         """
         free = self.limits.held - self.held
-        if free <= 0:
+        if free < 8:
             return False
         destination = self._destinations.get(name)
         if destination is None:
             return True
-        waiting, share = destination.waiting.count, free // 4 or 1
+        if not destination.waiting.heap:
+            destination.full = False
+            return True
+        waiting, share = len(destination.waiting.heap), free // 4
         if waiting >= share:
             destination.full = True
         elif waiting * 8 <= share:
@@ -197,26 +211,25 @@ class Destinations:
         destination = self._destinations.get(name) or Destination(
             name, Health(self.limits.manner(name)), self.under_way
         )
-        return Work(claim, destination, sender_of(claim.entry.envelope))
+        return Work(claim, destination)
 
     def next(self, now: float = 0.0) -> Work | None:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
         if self.resting:
             self._wake_rested(now)
         row = self.row
-        under_way = self.under_way
-        free = self.limits.total - under_way.active - under_way.trailing
+        free = self.limits.total - self.under_way.count
         if free <= 0:
             return None
         for _ in range(len(row)):
             destination = row[0]
-            health = destination.health
-            if not destination.waiting.count or destination.active >= health.limit:
+            health, active, waiting = destination.health, destination.active, destination.waiting
+            if active >= health.limit or not waiting.heap:
                 # Its limit has shrunk since it was queued.
                 row.popleft()
                 destination.in_row = False
                 continue
-            if destination.active * 4 >= free + 3:
+            if active * 4 >= free + 3:
                 row.rotate(-1)
                 continue
             if health.manner.rate is not None:
@@ -226,25 +239,26 @@ class Destinations:
                     self.resting[destination] = None
                     continue
                 health.begins(now)
-            return self._begin(destination)
+            work = waiting.take()
+            self._begins(work)
+            if waiting.heap and active + 1 < health.limit:
+                row.rotate(-1)
+            else:
+                row.popleft()
+                destination.in_row = False
+            return work
         return None
 
-    def _begin(self, destination: Destination) -> Work:
-        """The next work of the first in the row."""
-        work = destination.waiting.take()
-        work.era = destination.health.era
+    def _begins(self, work: Work) -> None:
+        """It is under way from now on."""
+        destination = work.destination
+        health, connections = destination.health, destination.connections
+        work.under_way, work.era = True, health.era
         destination.active += 1
-        self.under_way.active += 1
-        limit = destination.health.limit
-        if destination.connections < limit and not destination.crowd:
-            destination.connections += 1
+        self.under_way.count += 1
+        if connections < health.limit and not destination.crowd:
+            destination.connections = connections + 1
             work.own = True
-        if destination.waiting.count and destination.active < limit:
-            self.row.rotate(-1)
-        else:
-            self.row.popleft()
-            destination.in_row = False
-        return work
 
     def trails(self, work: Work, now: float = 0.0) -> bool:
         """
@@ -256,8 +270,8 @@ class Destinations:
         destination, limit = work.destination, work.destination.health.limit
         if (
             work.trailing
-            or work.ended
-            or not destination.waiting.count
+            or not work.under_way
+            or not destination.waiting.heap
             or destination.trailing >= limit
             or destination.connections > limit
             or destination.crowd
@@ -267,29 +281,25 @@ class Destinations:
         work.trailing = True
         destination.trailing += 1
         destination.active -= 1
-        self.under_way.trailing += 1
-        self.under_way.active -= 1
         if not destination.in_row:
             self._queue(destination)
         return True
 
-    def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> None:
+    def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> bool:
         """
         Its attempt is over; it is held until its outcomes are written down. If the destination is paused by what it has
-        met, all that waits for it is put off: see `put_off`. And its connection is somebody else's: see `to_go_on`.
+        met, which is what this returns, all that waits for it is put off: see `put_off`. And its connection is somebody
+        else's: see `to_go_on`.
         """
         destination = work.destination
         health = destination.health
-        health.has_met(sign, work.era, destination.active, now, self._random)
-        if now > health.used:
-            health.used = now
-        work.ended = True
+        paused = health.has_met(sign, work.era, destination.active, now, self._random)
+        work.under_way = False
+        self.under_way.count -= 1
         if work.trailing:
             destination.trailing -= 1
-            self.under_way.trailing -= 1
         else:
             destination.active -= 1
-            self.under_way.active -= 1
         if work.ahead is not None or work.follower is not None:
             work.part()
         if work.own:
@@ -297,14 +307,15 @@ class Destinations:
             destination.connections -= 1
         if destination.crowd:
             self._let_go_on(destination)
-        if destination.waiting.count:
+        if destination.waiting.heap:
             if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
                 self._put_all_off(destination)
-                self._forget_if_empty(destination)
+                self._forget_if_empty(destination, now)
             elif not destination.in_row and destination.active < health.limit:
                 self._queue(destination)
         elif not (destination.active or destination.trailing):
-            self._forget_if_empty(destination)
+            self._forget_if_empty(destination, now)
+        return paused
 
     def release(self, *works: Work) -> None:
         """Their outcomes are written down, or they were lost or given back: they are no longer held."""
@@ -340,12 +351,12 @@ class Destinations:
     @property
     def active(self) -> int:
         """How many attempts are under way, but for those that are `trailing`."""
-        return self.under_way.active
+        return sum(destination.active for destination in self._destinations.values())
 
     @property
     def trailing(self) -> int:
         """How many attempts await nothing but a final reply, and have left their place to the next."""
-        return self.under_way.trailing
+        return sum(destination.trailing for destination in self._destinations.values())
 
     @property
     def room(self) -> int:
@@ -376,12 +387,12 @@ class Destinations:
         so that what is claimed next comes in a batch.
         """
         destination = self._destinations.get(name)
-        return destination is not None and destination.waiting.count > self.share // 2
+        return destination is not None and len(destination.waiting) > self.share // 2
 
     def with_enough(self) -> frozenset[str]:
         """The names of all destinations that have enough to do."""
         most = self.share // 2
-        return frozenset(d.name for d in self._destinations.values() if d.waiting.count > most)
+        return frozenset(d.name for d in self._destinations.values() if len(d.waiting) > most)
 
     # The operator.
 
@@ -428,7 +439,7 @@ class Destinations:
             destination = self._destinations.get(each)
             if destination is not None:
                 self._put_all_off(destination)
-                self._forget_if_empty(destination)
+                self._forget_if_empty(destination, now)
 
     def resume(self, name: str, now: float) -> None:
         """Begin again, whoever has paused it; whom the name means is as in `pause`."""
@@ -470,7 +481,7 @@ class Destinations:
         """If it could begin something, it stands in the row, or rests."""
         if (
             destination.active < destination.health.limit
-            and destination.waiting.count
+            and destination.waiting.heap
             and not destination.in_row
             and destination not in self.resting
         ):
@@ -499,9 +510,11 @@ class Destinations:
         self.to_put_off += works
         self.resting.pop(destination, None)
 
-    def _forget_if_empty(self, destination: Destination) -> None:
-        if destination.active or destination.trailing or destination.waiting:
+    def _forget_if_empty(self, destination: Destination, now: float) -> None:
+        if destination.active or destination.trailing or destination.waiting.heap:
             return
+        if now > destination.health.used:
+            destination.health.used = now
         del self._destinations[destination.name]
         if destination.in_row:
             self.row.remove(destination)

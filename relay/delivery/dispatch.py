@@ -32,7 +32,7 @@ from relay.delivery.pauses import Paused
 from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
-from relay.delivery.work import Cut, PutOff, UnderWay, Work
+from relay.delivery.work import Cut, Destination, PutOff, UnderWay, Work
 from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
@@ -211,13 +211,15 @@ class Dispatcher:
         return stopped
 
     def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
-        if not self._running or self._ledger.troubled or self._destinations.share <= 1:
-            self._agenda.expect()
-            return None
-        for recipient in recipients:
-            if self._destinations.has_place(recipient.destination, envelope):
-                return self._pace.lease
-        # To claim them now would be to give them back: they are claimed with others, when there is a place.
+        destinations = self._destinations
+        if self._running and not self._ledger.troubled:
+            for recipient in recipients:
+                if destinations.has_place(recipient.destination, envelope):
+                    return self._pace.lease
+            if destinations.share > 1:
+                # To claim them now would be to give them back: they are claimed with others, when there is a place.
+                return None
+        self._agenda.expect()
         return None
 
     def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
@@ -229,6 +231,10 @@ class Dispatcher:
             return
         try:
             now = self._clock.now()
+            if len(claims) == 1 and len(claims[0].pending) == 1:
+                # As it nearly always is. Of others it depends on each other which of them begins first.
+                self._admit(claims[0], now, at_once=True)
+                claims = ()
             for claim in claims:
                 if len(claim.pending) == 1:
                     self._admit(claim, now)
@@ -282,7 +288,7 @@ class Dispatcher:
     @property
     def active(self) -> int:
         """How many attempts are under way."""
-        return self._destinations.active + self._destinations.trailing
+        return self._destinations.under_way.count
 
     @property
     def held(self) -> int:
@@ -360,7 +366,8 @@ class Dispatcher:
         self._leases.hold(work)
         self._put_off(work)
 
-    def _admit(self, claim: Claim, now: float) -> None:
+    def _admit(self, claim: Claim, now: float, at_once: bool = False) -> None:
+        """`at_once`: it may begin here. What has to wait is begun by whoever calls this."""
         if self._stopping is not None:
             self._giving_back.append(claim)
             return
@@ -368,11 +375,16 @@ class Dispatcher:
             self._has_ended(claim)
             return
         destinations = self._destinations
-        work = destinations.admit(claim, claim.pending[0].recipient.destination, now)
+        if at_once:
+            at_once = not (self._beginning or self._ledger.troubled or self._leases.in_doubt(now))
+        work = destinations.admit(claim, claim.pending[0].recipient.destination, now, at_once)
         if work is None:
             self._enter_back([claim])
             return
         self._leases.hold(work)
+        if work.under_way:
+            self._begin(now, work)
+            return
         if destinations.to_give_back:
             for displaced in destinations.displaced():
                 self._enter_back([displaced.claim])
@@ -388,20 +400,29 @@ class Dispatcher:
         self._log.warn("The claim of {id} came when its lease was over; it is claimed again", id=claim.entry.id)
         self._agenda.wake()
 
-    def _begin(self, now: float) -> None:
-        """Begin whatever may begin. A loop, since an attempt that does not wait makes room for the next at once."""
-        destinations = self._destinations
-        if self._beginning or not (destinations.row or destinations.resting):
+    def _begin(self, now: float, work: Work | None = None) -> None:
+        """
+        Begin this one, whose turn it is, and whatever else may begin. A loop, since an attempt that does not wait makes
+        room for the next at once.
+        """
+        if self._beginning:
             return
+        destinations = self._destinations
         self._beginning = True
         try:
-            # What was decided cannot be written down, or it is not certain that what we hold is ours: nothing new.
-            while not (self._ledger.troubled or self._leases.in_doubt(now)):
-                work = destinations.next(now)
+            while True:
                 if work is None:
-                    if destinations.resting or self._rested is not None:
-                        self._wait_for_rates(now)
-                    break
+                    if not (destinations.row or destinations.resting):
+                        break
+                    if self._ledger.troubled or self._leases.in_doubt(now):
+                        # What was decided cannot be written down, or it is not certain that what we hold is ours:
+                        # nothing new.
+                        break
+                    work = destinations.next(now)
+                    if work is None:
+                        if destinations.resting or self._rested is not None:
+                            self._wait_for_rates(now)
+                        break
                 work.began = now
                 begun = self._attempts.begin(work.claim, work) if work.cut is None else None
                 if begun is not None and begun.passing is not None and not begun.passing.over:
@@ -409,8 +430,7 @@ class Dispatcher:
                 else:
                     self._go_on(work, begun)
                     now = self._clock.now()
-                if not (destinations.row or destinations.resting):
-                    break
+                work = None
         finally:
             self._beginning = False
 
@@ -514,16 +534,9 @@ class Dispatcher:
         Its place is free: begin the next, and claim more if the last claim had to leave something. If the destination
         is paused by what it has met, whoever waits is put off.
         """
-        destinations, health = self._destinations, work.destination.health
-        paused = health.paused_until
-        destinations.finished(work, sign, now)
-        if health.paused_until is not None and health.paused_until != paused:
-            self._log.warn(
-                "Nothing is sent to {destination} for {seconds} s: {because}",
-                destination=work.destination.name,
-                seconds=round(health.paused_until - now),
-                because=health.last.because if health.last else "",
-            )
+        destinations = self._destinations
+        if destinations.finished(work, sign, now):
+            self._tell_of_pause(work.destination, now)
         if destinations.to_put_off:
             for other in destinations.put_off():
                 self._put_off(other)
@@ -533,11 +546,21 @@ class Dispatcher:
                     other.may_go.callback(None)
         if destinations.row or destinations.resting:
             self._begin(now)
-        name = work.destination.name
-        if name in self._agenda.excluded and not destinations.has_enough(name):
-            self._agenda.go_on()
+        if self._agenda.excluded:
+            name = work.destination.name
+            if name in self._agenda.excluded and not destinations.has_enough(name):
+                self._agenda.go_on()
         if self._stopping is not None:
             self._check_stopped()
+
+    def _tell_of_pause(self, destination: Destination, now: float) -> None:
+        health = destination.health
+        self._log.warn(
+            "Nothing is sent to {destination} for {seconds} s: {because}",
+            destination=destination.name,
+            seconds=round((health.paused_until or now) - now),
+            because=health.last.because if health.last else "",
+        )
 
     # Room, and the lack of it.
 

@@ -186,16 +186,22 @@ class Health:
 
     # What it learns.
 
-    def has_met(self, sign: Sign, era: int, active: int, now: float, random: Callable[[], float]) -> None:
-        """An attempt that began in this `era` has ended, one of `active`."""
+    def has_met(self, sign: Sign, era: int, active: int, now: float, random: Callable[[], float]) -> bool:
+        """An attempt that began in this `era` has ended, one of `active`. Whether it is paused because of that."""
         if sign is None:
-            return
+            return False
         if type(sign) is not Trouble:
-            self._is_well(active, now)
-            return
+            if (
+                active >= self.limit < self.manner.most
+                or self.failures
+                or self.probing
+                or self.paused_until is not None
+            ):
+                self._is_well(active, now)
+            # Else there is nothing to learn: as it nearly always is.
+            return False
         self.last, self.last_at = sign.met, now
-        if era == self.era:
-            self._has_trouble(bool(sign.met.diagnostic), active, now, random)
+        return era == self.era and self._has_trouble(bool(sign.met.diagnostic), active, now, random)
 
     def _is_well(self, active: int, now: float) -> None:
         self.failures, self._pause = 0, 0.0
@@ -212,18 +218,21 @@ class Health:
             most = min(self.manner.most, self._ceiling) if now < self._ceiling_until else self.manner.most
             self.limit = max(self.limit, min(self.limit + 1, most))
 
-    def _has_trouble(self, answered: bool, active: int, now: float, random: Callable[[], float]) -> None:
+    def _has_trouble(self, answered: bool, active: int, now: float, random: Callable[[], float]) -> bool:
+        """Whether it has had enough."""
         self.era += 1
         self.failures += 1
         self._growing_fast, self._successes = False, 0
         self.limit = max(1, self.limit // 2)
         if answered and active > 1:
             self._ceiling, self._ceiling_until = active - 1, now + _CEILING_SECONDS
-        if self.failures >= _PATIENCE:
-            self._pause = min(max(2 * self._pause, self.manner.pause), self.manner.longest_pause)
-            self.paused_until = now + self._pause * (1 + _SPREAD * random())
-            self.probing = False
-            self.limit = 1
+        if self.failures < _PATIENCE:
+            return False
+        self._pause = min(max(2 * self._pause, self.manner.pause), self.manner.longest_pause)
+        self.paused_until = now + self._pause * (1 + _SPREAD * random())
+        self.probing = False
+        self.limit = 1
+        return True
 
     def _begin_anew(self) -> None:
         self.paused_until, self.probing, self.failures, self._pause = None, False, 0, 0.0

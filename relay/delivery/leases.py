@@ -53,7 +53,9 @@ class Leases:
         Whether a lease may have ended: renewing failed, or the whole process stood still for so long. What we hold
         then looks free to everybody, our own agenda included.
         """
-        return bool(self._unrenewed or (now >= self._sure_until and self._held))
+        if now < self._sure_until:
+            return bool(self._unrenewed)
+        return bool(self._unrenewed or self._held)
 
     def hold(self, work: Work) -> None:
         self._held[work] = None

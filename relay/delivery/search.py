@@ -32,6 +32,8 @@ class _Kept:
     """What was found for one next hop."""
 
     until: float
+    #: It was the only peer of the first one: there are no orders to draw.
+    only: Exchangers | None
     orders: list[Exchangers] = field(factory=list)
     #: Which of them is next, counted from the first time.
     turn: int = 0
@@ -57,13 +59,12 @@ class Search:
         kept = self._kept.get(key)
         if kept is None or now >= kept.until:
             return self._find(next_hop, key, now)
+        if kept.only is not None:
+            return kept.only
         orders = kept.orders
-        kept.turn += 1
-        first = orders[0]
-        if len(first.peers) == 1:
-            return first
         if len(orders) < _ORDERS:
             return self._find(next_hop, key, now)
+        kept.turn += 1
         return orders[kept.turn % _ORDERS]
 
     async def _find(self, next_hop: NextHop, key: _Key, now: float) -> Exchangers | Unresolved:
@@ -80,6 +81,6 @@ class Search:
         if kept is None or now >= kept.until:
             if len(self._kept) >= _MOST:
                 self._kept.clear()
-            kept = self._kept[key] = _Kept(now + _FRESH)
+            kept = self._kept[key] = _Kept(now + _FRESH, found if len(found.peers) == 1 else None)
         if len(kept.orders) < _ORDERS:
             kept.orders.append(found)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from operator import attrgetter
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from attrs import define
 
@@ -37,23 +38,14 @@ def sender_of(envelope: Envelope) -> Sender:
     return user, path.domain, stem[0].lower() if stem else ""
 
 
-class Waiting(Protocol):
-    """What takes turns."""
-
-    @property
-    def sender(self) -> Sender: ...
-
-    @property
-    def priority(self) -> int: ...
+W = TypeVar("W")
 
 
-W = TypeVar("W", bound=Waiting)
-
-
-@define
+@define(eq=False)
 class _Standing:
     """A sender of whom something waits."""
 
+    sender: Sender
     #: The number of its last work.
     last: float = 0.0
     count: int = 0
@@ -63,43 +55,40 @@ class Turns(Generic[W]):
     """What waits for one destination."""
 
     def __init__(self) -> None:
-        #: By rank; of equals the one that came first.
-        self._heap: list[tuple[float, int, float, W]] = []
-        #: How many wait, for those who ask often.
-        self.count = 0
+        #: By rank; of equals the one that came first. To be looked at, by those who ask often whether anything waits.
+        self.heap: list[tuple[float, int, float, W, _Standing]] = []
         self._senders: dict[Sender, _Standing] = {}
         #: The number that is served.
         self._served = 0.0
         self._came = 0
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.heap)
 
     def __iter__(self) -> Iterator[W]:
         """In no particular order."""
-        return (work for *_, work in self._heap)
+        return (item[3] for item in self.heap)
 
-    def add(self, work: W) -> None:
-        standing = self._senders.get(work.sender)
+    def add(self, work: W, sender: Sender, priority: int = 0) -> None:
+        number = self._served
+        standing = self._senders.get(sender)
         if standing is None:
-            standing = self._senders[work.sender] = _Standing()
-        last, served = standing.last, self._served
-        standing.last = number = (last if last > served else served) + 1
+            standing = self._senders[sender] = _Standing(sender)
+        elif standing.last > number:
+            number = standing.last
+        standing.last = number = number + 1
         standing.count += 1
-        self._came += 1
-        self.count += 1
-        heappush(self._heap, (number - PLACES * work.priority, self._came, number, work))
+        self._came = came = self._came + 1
+        heappush(self.heap, (number - PLACES * priority, came, number, work, standing))
 
     def take(self) -> W:
         """The one whose turn it is."""
-        _, _, number, work = heappop(self._heap)
+        _, _, number, work, standing = heappop(self.heap)
         if number > self._served:
             self._served = number
-        self.count -= 1
-        standing = self._senders[work.sender]
-        standing.count -= 1
-        if not standing.count:
-            del self._senders[work.sender]
+        standing.count = left = standing.count - 1
+        if not left:
+            del self._senders[standing.sender]
         return work
 
     def displace(self, sender: Sender) -> W | None:
@@ -109,14 +98,13 @@ class Turns(Generic[W]):
         """
         if not self.yields_to(sender):
             return None
-        greediest = max(self._senders, key=lambda each: self._senders[each].count)
-        at = max((at for at, item in enumerate(self._heap) if item[3].sender == greediest), key=self._place)
-        work = self._heap[at][3]
-        self._heap[at] = self._heap[-1]
-        self._heap.pop()
-        heapify(self._heap)
-        self.count -= 1
-        standing = self._senders[greediest]
+        standing = max(self._senders.values(), key=attrgetter("count"))
+        heap = self.heap
+        at = max((at for at, item in enumerate(heap) if item[4] is standing), key=self._place)
+        work = heap[at][3]
+        heap[at] = heap[-1]
+        heap.pop()
+        heapify(heap)
         standing.last -= 1
         standing.count -= 1  # and more are left
         return work
@@ -133,11 +121,10 @@ class Turns(Generic[W]):
 
     def drain(self) -> list[W]:
         """All of them, in their order."""
-        works = [item[3] for item in sorted(self._heap, key=lambda item: item[:2])]
-        self._heap.clear()
+        works = [item[3] for item in sorted(self.heap, key=lambda item: item[:2])]
+        self.heap.clear()
         self._senders.clear()
-        self.count = 0
         return works
 
     def _place(self, at: int) -> tuple[float, int]:
-        return self._heap[at][:2]
+        return self.heap[at][:2]

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from relay.delivery.attempt import Begun
 from relay.delivery.health import Health
-from relay.delivery.turns import Sender, Turns
+from relay.delivery.turns import Turns
 from relay.interfaces import Claim, IPlace, ITraveller
 from relay.mail.outcome import Delayed
 
@@ -49,10 +49,9 @@ def _nothing(work: Work) -> None:
 
 @define(eq=False)
 class UnderWay:
-    """How many attempts are, for all destinations together; the numbers are as those of a `Destination`."""
+    """How many attempts are, for all destinations together."""
 
-    active: int = 0
-    trailing: int = 0
+    count: int = 0
     #: What becomes of one that has come so far: see `ITraveller`.
     sent: Callable[[Work], None] = _nothing
     arrived: Callable[[Work], None] = _nothing
@@ -91,8 +90,6 @@ class Work:
 
     claim: Claim
     destination: Destination
-    sender: Sender
-    priority: int = 0
     #: When its attempt began, by `IClock.now`.
     began: float = 0.0
     #: In which era of its destination's health that was.
@@ -103,10 +100,10 @@ class Work:
     begun: Begun | None = None
     cut: Cut | None = None
     put_off: PutOff | None = None
+    #: It takes up a place of its destination, or did so before it was `trailing`.
+    under_way: bool = False
     #: Nothing but the final reply to its content was awaited, and the next one could begin.
     trailing: bool = False
-    #: Its attempt is over.
-    ended: bool = False
     #: Its outcomes are decided, and in the ledger.
     concluded: bool = False
     #: One of its destination's connections is for it.
@@ -118,7 +115,10 @@ class Work:
     may_go: Deferred[None] | None = None
 
     def sent(self) -> None:
-        self.destination.under_way.sent(self)
+        destination = self.destination
+        if destination.waiting.heap:
+            # Else nobody is there to follow.
+            destination.under_way.sent(self)
 
     def arrived(self) -> None:
         self.destination.under_way.arrived(self)
@@ -139,12 +139,10 @@ class Work:
         self.part()
         if self.trailing:
             # Somebody else has its place: it is one of the active ones again, even if it is one too many.
-            destination, under_way = self.destination, self.destination.under_way
+            destination = self.destination
             self.trailing = False
             destination.trailing -= 1
             destination.active += 1
-            under_way.trailing -= 1
-            under_way.active += 1
 
     def part(self) -> None:
         """Nobody else has a connection together with it from now on: whoever follows keeps the one that they had."""
