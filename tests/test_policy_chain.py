@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.config.policies import When
-from relay.interfaces import IChain
+from relay.interfaces import IChain, IRoutingPolicy
 from relay.mail.decision import Accepted, Decision, Placement, Refused
 from relay.mail.routing import ABSTAIN, Discard, Forward, Hold, Inquiry, Note, Reject, Rewrite
+from relay.net.clock import ReactorClock
 from relay.net.waiting import start
+from relay.policy.asking import Station, at_work
+from relay.policy.chain import Chain
+from relay.policy.guard import Guard
+from relay.policy.looking import LOOKS, Look, note
 from relay.policy.steps import Asked, Skipped, Step
 from relay.testing.policy import inquiry
 from tests.policy.doubles import LATER, TO_JON, UNKNOWN, Does, Policies, Says, Waits
@@ -86,6 +95,30 @@ def ways(draw: st.DrawFn, answers: st.SearchStrategy[Any]) -> Any:
     answer = draw(answers)
     way = draw(st.sampled_from([lambda: answer, lambda: says(answer), lambda: succeed(answer)]))
     return answer, Does(way)
+
+
+@st.composite
+def acts(draw: st.DrawFn) -> Any:
+    """What a policy may do without any waiting, right or wrong. Often it leaves something to others."""
+    answer = draw(st.just(ABSTAIN) | st.sampled_from([*VERDICTS, Rewrite([JON]), Note({"spf": "pass"})]))
+    right = [lambda: answer, lambda: says(answer), lambda: succeed(answer)]
+    return draw(st.sampled_from(right) | st.sampled_from(list(WRONGS.values())))
+
+
+@implementer(IRoutingPolicy)
+class LooksFirst:
+    """Takes a second for each thing that it looks at, and then acts."""
+
+    def __init__(self, clock: Clock, looks: Iterable[str], act: Callable[[], Any]) -> None:
+        self._clock = clock
+        self._looks = looks
+        self._act = act
+
+    def route(self, inquiry: Inquiry) -> Any:
+        for each in self._looks:
+            self._clock.advance(1)
+            note("table", each, "found")
+        return self._act()
 
 
 class DecidingTests(SynchronousTestCase):
@@ -364,3 +397,58 @@ class ObservingTests(SynchronousTestCase):
         steps: list[Step] = []
         self.assertEqual(Policies(*chosen).decide(observe=steps.append), Policies(*chosen).decide())
         self.assertEqual([step.policy for step in steps], [f"policy-{n}" for n in range(1, len(steps) + 1)])
+
+    @given(st.data())
+    def test_the_short_way_is_told_of_as_the_long_one_is(self, data: st.DataObject) -> None:
+        """Whatever policies say, note, look at and do wrong, with a decision and without."""
+        looked = st.lists(st.sampled_from("abc"), max_size=60)
+        policies = data.draw(
+            st.lists(st.tuples(acts(), looked, st.sampled_from((None, Guard(When(authenticated=True))))))
+        )
+        told: list[list[Step]] = []
+        decisions: list[Decision] = []
+        for short in True, False:
+            clock = Clock()
+            stations = [
+                Station(str(number), LooksFirst(clock, looks, act), guard)
+                for number, (act, looks, guard) in enumerate(policies)
+            ]
+            chain = Chain(stations, ReactorClock(clock), Logger(namespace="tests", observer=lambda event: None))
+            steps: list[Step] = []
+            question = inquiry("jon@example.org")
+            ask = chain.decide if short else chain.route
+            decision = start(ask(question, steps.append))
+            assert isinstance(decision, Accepted | Refused), "something waits"
+            decisions.append(decision)
+            told.append(steps)
+            self.assertEqual((at_work(), LOOKS.get()), ("", None))
+        self.assertEqual(decisions[0], decisions[1])
+        self.assertEqual(told[0], told[1])
+        self.assertEqual([type(step) for step in told[0]], [type(step) for step in told[1]])
+
+    def test_what_is_looked_at_behind_an_answer_is_not_told_of_the_next_policy(self) -> None:
+        first: list[list[Look] | None] = []
+
+        def looks() -> Any:
+            note("dns", "before", "found")
+            first.append(LOOKS.get())
+            return ABSTAIN
+
+        def looks_for_another() -> Any:
+            assert first[0] is not None
+            first[0].append(Look("dns", "late", "found"))
+            return TO_JON
+
+        policies = Policies(Does(looks), Does(looks_for_another))
+        steps: list[Step] = []
+        start(policies.chain.decide(inquiry("jon@example.org"), steps.append))
+        self.assertEqual([[look[1] for look in step.looks] for step in steps], [["before"], []])
+
+    def test_each_policy_has_taken_its_own_time(self) -> None:
+        clock = Clock()
+        policies = [LooksFirst(clock, "ab", lambda: ABSTAIN), LooksFirst(clock, "abc", lambda: TO_JON)]
+        chain = Chain([Station("", policy) for policy in policies], ReactorClock(clock), Logger())
+        for ask in chain.decide, chain.route:
+            steps: list[Step] = []
+            start(ask(inquiry("jon@example.org"), steps.append))
+            self.assertEqual([step.milliseconds for step in steps], [2000, 3000])

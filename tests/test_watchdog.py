@@ -243,7 +243,7 @@ async def _returning(call: Any) -> None:
 
 class CulpritTests(SynchronousTestCase):
     def test_it_is_the_policy_that_is_asked(self) -> None:
-        self.patch(sys.modules["relay.policy.asking"], "_current", ["greylist"])
+        self.patch(sys.modules["relay.policy.asking"], "CURRENT", ["greylist"])
         self.assertEqual(culprit([], sys._getframe()), "greylist")
 
     def test_it_is_the_one_whose_code_goes_on_with_what_it_has_waited_for(self) -> None:

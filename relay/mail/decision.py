@@ -11,9 +11,10 @@ from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.reply import Reply
 from relay.mail.routing import Route
+from relay.mail.value import value
 
 
-@frozen
+@value
 class Placement:
     """
     One copy that will be kept, and where it goes.
@@ -36,7 +37,7 @@ class Placement:
     facts: Facts = NO_FACTS
 
 
-@frozen
+@value
 class Accepted:
     """The client hears 250. There is at least one placement: a copy for nobody would be lost mail."""
 
@@ -48,7 +49,7 @@ class Accepted:
             raise ValueError("a recipient is accepted for at least one placement")
 
 
-@frozen
+@value
 class Refused:
     """The client hears this reply, which is negative."""
 

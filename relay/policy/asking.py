@@ -39,13 +39,13 @@ Verdict: TypeAlias = Any
 #: No policy has said anything yet.
 NOTHING: Final = object()
 
-#: What is said in words, to whoever asks which policy is at work.
-_current: list[str] = [""]
+#: The name of the policy at work, which only those write who ask one.
+CURRENT: Final[list[str]] = [""]
 
 
 def at_work() -> str:
     """The name of the policy whose code runs now, or "": for whoever finds that the reactor stands still."""
-    return _current[0]
+    return CURRENT[0]
 
 
 @frozen
@@ -187,25 +187,15 @@ class Asking:
             verdict = self.at_once(inquiry, stop)
         finally:
             LOOKS.reset(token)
-        kind = type(verdict)
-        if kind not in stop.verdicts or kind is Delay:
-            # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
-            if isinstance(verdict, Deferred):
-                return Thinking(verdict, looks, began)
-            self._tell(inquiry, stop, verdict, looks, began)
-            return verdict
-        seconds = self._clock.seconds() - began
-        about = recipient_of(inquiry)
-        observe(Asked(about, stop.name, verdict, seconds, False, stop.phase.name, tuple(looks) if looks else ()))
-        return verdict
+        return self.told(inquiry, stop, verdict, looks, began, observe)
 
     async def heard(self, inquiry: Inquiry, stop: Stop, thinking: Deferred[Any] | Thinking) -> Verdict:
         """What a policy says that had to think."""
         if isinstance(thinking, Deferred):
             return await self._later(inquiry, stop, thinking)
         verdict = await self._later(inquiry, stop, thinking.verdict)
-        self._tell(inquiry, stop, verdict, thinking.looks, thinking.began)
-        return verdict
+        assert self._observe is not None, "somebody observes"
+        return self.told(inquiry, stop, verdict, thinking.looks, thinking.began, self._observe)
 
     def skip(self, inquiry: Inquiry, stop: Stop) -> bool:
         """Whether a condition says that this one is not asked. An observer hears of it."""
@@ -215,25 +205,40 @@ class Asking:
             self._observe(Skipped(recipient_of(inquiry), stop.name, guard, stop.phase.name))
         return True
 
-    def _tell(self, inquiry: Inquiry, stop: Stop, verdict: Verdict, looks: list[Look], began: float) -> None:
-        assert self._observe is not None, "somebody observes"
+    def told(
+        self,
+        inquiry: Inquiry,
+        stop: Stop,
+        verdict: Verdict | Deferred[Any],
+        looks: list[Look],
+        began: float,
+        observe: Observer,
+    ) -> Verdict | Thinking:
+        """What a policy has said, and an observer has heard it; or who it is that has to think."""
+        # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
+        if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred):
+            return Thinking(verdict, looks, began)
         seconds = self._clock.seconds() - began
         failed = type(verdict) is Delay and verdict.reply is OUR_FAULT
         about = recipient_of(inquiry)
-        self._observe(Asked(about, stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+        observe(Asked(about, stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+        return verdict
 
     def at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
         """`put` where nobody observes."""
-        _current[0] = stop.name
+        CURRENT[0] = stop.name
         try:
-            answer = stop.ask(inquiry)
-            if type(answer) in stop.verdicts and type(answer) is not Rewrite:
-                return answer
-            answer = start(answer)
+            return self.weighed(inquiry, stop, stop.ask(inquiry))
         except Exception:
-            return self._raised(inquiry, stop, Failure())
+            return self.raised(inquiry, stop, Failure())
         finally:
-            _current[0] = ""
+            CURRENT[0] = ""
+
+    def weighed(self, inquiry: Inquiry, stop: Stop, answer: Any) -> Verdict | Deferred[Any]:
+        """What an answer counts, which may have to be waited for. What it raises is for `raised`."""
+        if type(answer) in stop.verdicts and type(answer) is not Rewrite:
+            return answer
+        answer = start(answer)
         return answer if isinstance(answer, Deferred) else self._checked(inquiry, stop, answer)
 
     async def _later(self, inquiry: Inquiry, stop: Stop, awaited: Deferred[Any]) -> Verdict:
@@ -244,7 +249,7 @@ class Asking:
             case Came(answer):
                 return self._checked(inquiry, stop, answer)
             case Raised(failure):
-                return self._raised(inquiry, stop, failure)
+                return self.raised(inquiry, stop, failure)
             case Late(seconds):
                 self._log.error(
                     "policy {policy} has not answered about {about} within {seconds} seconds: 451",
@@ -272,7 +277,8 @@ class Asking:
         )
         return Delay(OUR_FAULT, f"said {said}, which is no verdict")
 
-    def _raised(self, inquiry: Inquiry, stop: Stop, failure: Failure) -> Verdict:
+    def raised(self, inquiry: Inquiry, stop: Stop, failure: Failure) -> Verdict:
+        """What it counts that a policy has raised an exception."""
         if isinstance(failure.value, Unusable):
             # A slip of the operator's in a file: where it is says all, and a traceback nothing.
             self._log.error(

@@ -14,7 +14,7 @@ from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placeme
 from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
-from relay.mail.routing import ABSTAIN, Accept, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject, Rewrite, Route
+from relay.mail.routing import ABSTAIN, Accept, Delay, Inquiry, Reject, Rewrite, Route
 from relay.policy.aside import aside
 from relay.policy.asking import COMMAND_TIMEOUT, NOTHING, POLICY_TIMEOUT, Asking, Ruling, Station, Stop, stops
 from relay.policy.contents import Content
@@ -22,12 +22,11 @@ from relay.policy.expansion import Expansion
 from relay.policy.names import about
 from relay.policy.phases import ATTEMPT, CONNECTION, CONTENT, RECIPIENT, SENDER
 from relay.policy.steps import Observer
+from relay.policy.straight import ROUTES, Straight
 from relay.smtp.answers import OUR_FAULT
 
 __all__ = ["COMMAND_TIMEOUT", "POLICY_TIMEOUT", "Chain", "Station"]
 
-#: Verdicts that say where one copy goes.
-_ROUTES: Final = frozenset({Deliver, Forward, Discard, Hold})
 #: Why nobody has decided.
 _ALL_ABSTAINED: Final = "every policy abstained"
 
@@ -60,9 +59,7 @@ class Chain:
         self._clock = clock
         self._log = log
         self._timeout = timeout
-        #: For what is said at once, which needs neither an observer nor a deadline of its own.
-        self._unobserved = self._asking(self._recipient, None)
-        self._at_once = self._unobserved.at_once
+        self._straight = Straight(self._recipient, self._asking(self._recipient, None), clock.seconds)
         self.asks_clients = bool(self._connection)
         self.asks_senders = bool(self._sender)
         self.asks_contents = bool(self._content)
@@ -99,20 +96,15 @@ class Chain:
         once what becomes of the copy. Where one waits, notes something or makes others of the recipient, it goes on
         from there in the way of all.
         """
-        asking = self._unobserved if observe is None else self._asking(self._recipient, observe)
-        put = asking.put if observe is not None else self._at_once
-        for stop in self._recipient:
-            if stop.skipped_by is not None and asking.skip(inquiry, stop):
-                continue
-            said: Any = put(inquiry, stop)
-            kind = type(said)
-            if kind in _ROUTES:
-                return _placed(inquiry, said, stop.name, inquiry.facts)
-            if kind is Reject or kind is Delay:
-                return Refused(said.reply, stop.name, said.because)
-            if said is not ABSTAIN:
-                return self._routed(self._asking(self._recipient, observe), inquiry, stop.place, said)
-        return Refused(_denied(inquiry), "", _ALL_ABSTAINED)
+        said, stop = self._straight.first(inquiry, observe)
+        kind = type(said)
+        if stop is None:
+            return Refused(_denied(inquiry), "", _ALL_ABSTAINED)
+        if kind in ROUTES:
+            return _placed(inquiry, said, stop.name, inquiry.facts)
+        if kind is Reject or kind is Delay:
+            return Refused(said.reply, stop.name, said.because)
+        return self._routed(self._asking(self._recipient, observe), inquiry, stop.place, said)
 
     async def _routed(self, asking: Asking, inquiry: Inquiry, place: int = 0, said: Any = NOTHING) -> Decision:
         verdict, policy, place, facts = await _rule(asking, inquiry, place, said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
@@ -11,7 +11,8 @@ from relay.mail.envelope import OURSELVES
 from relay.mail.routing import Inquiry
 from relay.policy.names import Mailboxes
 
-Condition: TypeAlias = Callable[[Inquiry], bool]
+#: A condition's key in the configuration if it does not hold, `None` if it does.
+Condition: TypeAlias = Callable[[Inquiry], str | None]
 
 #: The key of the one condition about what becomes known from policy to policy.
 FACTS: Final = "facts"
@@ -31,18 +32,23 @@ class Guard:
     known: where only those may relay who have said who they are, nobody far away would ever hear of a failure.
     """
 
-    __slots__ = ("_conditions", "facts")
+    __slots__ = ("_conditions", "facts", "skipped_by")
 
     def __init__(self, when: When) -> None:
-        self._conditions = tuple(_conditions(when))
+        self._be(tuple(_conditions(when)), frozenset(when.facts))
+
+    def _be(self, conditions: tuple[tuple[str, Condition], ...], facts: frozenset[str]) -> None:
+        self._conditions = conditions
         #: The names of facts without which it never holds.
-        self.facts = frozenset(when.facts)
+        self.facts = facts
+        #: The first condition that does not hold, by its key in the configuration; `None`: the policy is asked.
+        self.skipped_by: Condition = _all_of([lacks for _, lacks in conditions])
 
     def within(self, known: frozenset[str]) -> Guard:
         """The same where only these conditions can be answered: all others do not hold there."""
         if all(key in known for key, _ in self._conditions):
             return self
-        conditions = ((key, holds if key in known else _nobody_knows) for key, holds in self._conditions)
+        conditions = ((key, lacks if key in known else _unknown(key)) for key, lacks in self._conditions)
         return self._of(conditions, self.facts)
 
     @property
@@ -51,25 +57,17 @@ class Guard:
 
     def before_facts(self) -> Guard:
         """The same without what it says of facts, which may still be found out: who is skipped by it stays so."""
-        return self._of(((key, holds) for key, holds in self._conditions if key != FACTS), frozenset())
+        return self._of(((key, lacks) for key, lacks in self._conditions if key != FACTS), frozenset())
 
     @classmethod
     def _of(cls, conditions: Iterable[tuple[str, Condition]], facts: frozenset[str]) -> Guard:
         guard = cls.__new__(cls)
-        guard._conditions = tuple(conditions)
-        guard.facts = facts
+        guard._be(tuple(conditions), facts)
         return guard
 
     def __bool__(self) -> bool:
         """Whether there are any conditions."""
         return bool(self._conditions)
-
-    def skipped_by(self, inquiry: Inquiry) -> str | None:
-        """The first condition that does not hold, by its key in the configuration; `None`: the policy is asked."""
-        for key, holds in self._conditions:
-            if not holds(inquiry):
-                return key
-        return None
 
 
 def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
@@ -88,53 +86,71 @@ def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
         yield FACTS, _known(when.facts)
 
 
-def _nobody_knows(_inquiry: Inquiry) -> bool:
-    return False
+def _all_of(conditions: Sequence[Condition]) -> Condition:
+    if len(conditions) == 1:  # as nearly always, and then it needs no one who asks it
+        return conditions[0]
+
+    def lacks(inquiry: Inquiry) -> str | None:
+        for each in conditions:
+            if (key := each(inquiry)) is not None:
+                return key
+        return None
+
+    return lacks
+
+
+def _unknown(key: str) -> Condition:
+    return lambda _inquiry: key
 
 
 def _authenticated(wanted: bool) -> Condition:
-    return lambda inquiry: (inquiry.client.user is not None or inquiry.client == OURSELVES) is wanted
+    def lacks(inquiry: Inquiry) -> str | None:
+        client = inquiry.client
+        return None if (client.user is not None or client == OURSELVES) is wanted else "authenticated"
+
+    return lacks
 
 
 def _came_by(listeners: Iterable[str]) -> Condition:
     names = frozenset(listeners)
-    return lambda inquiry: inquiry.client.listener in names
+    return lambda inquiry: None if inquiry.client.listener in names else "listener"
 
 
 def _client_in(given: Iterable[IPv4Network | IPv6Network]) -> Condition:
     networks = Networks(given)
-    known = networks.known
+    known = networks.known.get
 
-    def holds(inquiry: Inquiry) -> bool:
+    def lacks(inquiry: Inquiry) -> str | None:
         address = inquiry.client.address
-        if address in known:  # and no call
-            return known[address]
-        return address in networks
+        lies_there = known(address)  # and no call of ours
+        if lies_there is None:
+            lies_there = address in networks
+        return None if lies_there else "client"
 
-    return holds
+    return lacks
 
 
 def _sent_to(given: Iterable[str]) -> Condition:
     mailboxes = Mailboxes(given)
     domains = mailboxes.domains
     if not mailboxes.addresses:
-        return lambda inquiry: inquiry.recipient.domain in domains
-    return lambda inquiry: inquiry.recipient in mailboxes
+        return lambda inquiry: None if inquiry.recipient.domain in domains else "recipient"
+    return lambda inquiry: None if inquiry.recipient in mailboxes else "recipient"
 
 
 def _sent_by(given: Iterable[str]) -> Condition:
     mailboxes = Mailboxes(given)
-    return lambda inquiry: inquiry.reverse_path in mailboxes
+    return lambda inquiry: None if inquiry.reverse_path in mailboxes else "sender"
 
 
 def _known(given: Mapping[str, Iterable[str]]) -> Condition:
     wanted = tuple((name, frozenset(values)) for name, values in given.items())
 
-    def holds(inquiry: Inquiry) -> bool:
+    def lacks(inquiry: Inquiry) -> str | None:
         facts = inquiry.facts
-        return all(facts.get(name) in values for name, values in wanted)
+        return None if all(facts.get(name) in values for name, values in wanted) else FACTS
 
-    return holds
+    return lacks
 
 
 class Networks:

@@ -7,17 +7,14 @@ What is noted belongs to the question that the policy has been put, however many
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 #: How many looks of one question are kept, and how long a text is.
 MOST: Final = 50
 _LENGTH: Final = 200
 
 
-@frozen
-class Look:
+class Look(NamedTuple):
     """One look at the outside world, in words for people."""
 
     #: `dns`, `table`, `store`, `http`.
