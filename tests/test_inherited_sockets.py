@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.net.listen import LOOK, inherit
+from relay.net.listen import LOOK, Share, inherit
 from relay.net.reactor import MonotonicReactor, RelayReactor
 
 
@@ -26,7 +26,7 @@ class InheritedSocketTests(SynchronousTestCase):
         self.addCleanup(self.socket.close)
         self.met: list[EPollReactor] = []
 
-    def process(self, kind: type[EPollReactor] = RelayReactor) -> tuple[Any, Any]:
+    def process(self, kind: type[EPollReactor] = RelayReactor, share: Share | None = None) -> tuple[Any, Any]:
         """A reactor, and its port, which accepts."""
         reactor: Any = kind()
         self.addCleanup(self.close, reactor)
@@ -39,7 +39,8 @@ class InheritedSocketTests(SynchronousTestCase):
                 met.append(reactor)
                 return Protocol()
 
-        port = inherit(reactor, self.socket.fileno(), Noting(), backlog=5)
+        shared: dict[str, Any] = {} if share is None else {"share": share}
+        port = inherit(reactor, self.socket.fileno(), Noting(), backlog=5, **shared)
         port.startReading()
         return reactor, port
 
@@ -69,6 +70,36 @@ class InheritedSocketTests(SynchronousTestCase):
             first.doIteration(10)
             second.doIteration(0)
             self.assertEqual(self.met, [first])
+
+    def test_of_many_who_have_come_at_once_each_process_takes_its_share_in_one_turn(self) -> None:
+        def share(of: EPollReactor, waiting: int) -> int:
+            asked.append(waiting)
+            return (len(self.met) + waiting) // 2 - self.met.count(of)
+
+        asked: list[int] = []
+        one, _ = self.process(share=lambda waiting: share(one, waiting))
+        other, _ = self.process(share=lambda waiting: share(other, waiting))
+        for _ in range(10):
+            self.connect()
+        one.doIteration(10)
+        self.assertEqual((self.met, asked), ([one] * 5, [10]))
+        other.doIteration(10)
+        self.assertEqual((self.met, asked), ([one] * 5 + [other] * 5, [10, 5]))
+
+    def test_who_has_too_many_takes_one_at_a_time_since_the_others_may_take_none(self) -> None:
+        reactor, _ = self.process(share=lambda waiting: -7)
+        for _ in range(3):
+            self.connect()
+        for taken in (1, 2, 3):
+            reactor.doIteration(10)
+            self.assertEqual(len(self.met), taken)
+
+    def test_who_knows_nothing_of_the_others_takes_one_at_a_time(self) -> None:
+        reactor, _ = self.process()
+        self.connect()
+        self.connect()
+        reactor.doIteration(10)
+        self.assertEqual(len(self.met), 1)
 
     def test_who_pauses_is_woken_no_more_until_it_goes_on(self) -> None:
         reactor, port = self.process()

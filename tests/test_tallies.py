@@ -72,6 +72,16 @@ class TalliesTests(TalliesCase):
         self.assertEqual(one.connections.with_mine(6), 8)
         self.assertEqual(three.connections.with_mine(0), 8)
 
+    def test_of_more_connections_each_has_the_share_that_makes_all_alike(self) -> None:
+        one, two, retired = self.memory(3).rows
+        self.assertEqual([each.connections.share(10, 2) for each in (one, two)], [5, 5])
+        one.connections.with_mine(6)
+        self.assertEqual([each.connections.share(10, 2) for each in (one, two)], [2, 8])
+        self.assertEqual([each.connections.share(1, 2) for each in (one, two)], [-3, 3])
+        # Who listens nowhere any more may still have some.
+        retired.connections.with_mine(2)
+        self.assertEqual([each.connections.share(10, 2) for each in (one, two)], [3, 9])
+
     def test_a_row_that_was_cleared_counts_for_nothing(self) -> None:
         memory = self.memory(2)
         one, dead = memory.rows

@@ -135,6 +135,17 @@ class Total:
             mine += other[0]
         return mine
 
+    def share(self, more: int, among: int) -> int:
+        """
+        How many of so many more would be ours, if each of so many processes were to have as many as any other. It is
+        less than nothing where we have too many already.
+        """
+        mine = self._mine[0]
+        everywhere = mine + more
+        for other in self._others:
+            everywhere += other[0]
+        return everywhere // among - mine
+
 
 class Present:
     """How many there are of each key at this moment."""

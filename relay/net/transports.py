@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 from zope.interface.declarations import Provides
@@ -38,6 +40,12 @@ READ: Final = 64 * 1024
 READ_CONTENT: Final = 256 * 1024
 
 _PARTED: Final = Failure(CONNECTION_DONE)
+
+#: So many connections are accepted in one turn of the reactor at most: all others have to wait for them.
+MOST_ACCEPTED: Final = 100
+
+#: Where `struct tcp_info` (tcp(7)) of a listening socket has the number of those who wait: it is called `tcpi_unacked`.
+_WAITING: Final = slice(24, 28)
 
 #: The kernel has no room now.
 _FULL: Final = frozenset({errno.EWOULDBLOCK, errno.ENOBUFS})
@@ -249,10 +257,57 @@ class PromptPort(tcp.Port):
     """Connections inherit from the listening socket that they are undelayed, so that it costs no call for each."""
 
     transport = PromptServer
+    socket: Any
+    factory: Any
+    sessionno: int
 
     def startListening(self) -> None:
         super().startListening()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def waiting(self) -> int:
+        """How many connections wait to be accepted; 0 where the kernel does not say."""
+        try:
+            info: bytes = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WAITING.stop)
+        except OSError:
+            return 0
+        return int.from_bytes(info[_WAITING], sys.byteorder)
+
+    def due(self) -> int:
+        """How many connections are accepted now, if there are so many."""
+        return max(1, min(self.waiting(), MOST_ACCEPTED))
+
+    def doRead(self) -> None:
+        """
+        Twisted's own, without what it needs only where something goes wrong. If it does, it goes wrong there once more:
+        descriptors may be used up, and Twisted keeps one for that.
+        """
+        try:
+            for _ in range(self.due()):
+                try:
+                    descriptor, peer = self.socket._accept()
+                except BlockingIOError:
+                    return
+                except OSError:
+                    super().doRead()  # type: ignore[no-untyped-call]
+                    return
+                self._begin(socket.socket(self.addressFamily, self.socketType, 0, descriptor), peer)
+        except BaseException:
+            # Whoever comes next is accepted all the same.
+            log.err()
+
+    def _begin(self, accepted: socket.socket, peer: tuple[Any, ...]) -> None:
+        if len(peer) == 4 and peer[3]:
+            # With the name of the interface: the address means something only there (RFC 4007).
+            host, _ = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+            peer = (host, *peer[1:])
+        protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[no-untyped-call]
+        if protocol is None:
+            accepted.close()
+            return
+        number = self.sessionno
+        self.sessionno = number + 1
+        protocol.makeConnection(PromptServer(accepted, protocol, peer, self, number, self.reactor))
 
 
 class PromptClient(_PromptTcp, tcp.Client):

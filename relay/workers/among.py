@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,13 @@ class Among:
 
     def bind(self, relay: Relay) -> Bound:
         backlog, sockets = relay.settings.limits.backlog, self.orders.sockets
+        tallies, count = self.tallies, self.orders.share.count
+        among: dict[str, Any] = {}
+        if tallies is not None:
+            among["share"] = partial(tallies.connections.share, among=count)
         # Where this machine has no such address the parent has none, and a retired worker is given none.
         return [
-            (each.settings, inherit(self.reactor, sockets[each.settings.name], each.factory, backlog=backlog))
+            (each.settings, inherit(self.reactor, sockets[each.settings.name], each.factory, backlog=backlog, **among))
             for each in relay.listeners
             if each.settings.name in sockets
         ]
