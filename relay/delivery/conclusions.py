@@ -6,8 +6,8 @@ Whatever happens here, what was carried is never carried again by us.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, assert_never
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import assert_never
 
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError
@@ -26,9 +26,6 @@ from relay.interfaces import Claim, Enrol, IClock, ISpool, Settle, Step
 from relay.mail.notice import Action
 from relay.mail.outcome import Carried, Fact
 from relay.mail.queue import Pending
-
-#: So many works are settled together at most.
-_TOGETHER: Final = 100
 
 
 @define(eq=False)
@@ -68,26 +65,25 @@ class _Carried(Record):
 
     #: Of whom these are conclusions.
     by: Conclusions
-    works: list[Work] = field(factory=list)
-    settles: list[Settle] = field(factory=list)
+    settled: dict[Work, Settle] = field(factory=dict)
 
     def steps(self) -> Sequence[Step]:
         self.by.no_more_for(self)
-        return self.settles
+        return [*self.settled.values()]
 
     def apart(self) -> Sequence[Record]:
-        if len(self.works) == 1:
+        if len(self.settled) == 1:
             return (self,)
         return [
-            _Carried(self.by, [work], [settle], alone=self.alone, doubtful=self.doubtful)
-            for work, settle in zip(self.works, self.settles, strict=True)
+            _Carried(self.by, {work: settle}, alone=self.alone, doubtful=self.doubtful)
+            for work, settle in self.settled.items()
         ]
 
     def written(self) -> None:
-        self.by.over(self.works)
+        self.by.over(self.settled)
 
     def lost(self) -> None:
-        for work in self.works:
+        for work in self.settled:
             self.by.refused(work, self.doubtful)
 
 
@@ -111,7 +107,7 @@ class Conclusions:
         schedules: Schedules,
         *,
         lease: Callable[[], float | None],
-        over: Callable[[Sequence[Work]], None],
+        over: Callable[[Collection[Work]], None],
         due_at: Callable[[Iterable[float]], None],
         unsure: Callable[[], None],
     ) -> None:
@@ -141,27 +137,20 @@ class Conclusions:
         carried, and nobody wants to hear of it. `False`: there is more to it, and nothing has happened yet.
         """
         claim = work.claim
-        pending, entry = claim.pending[0], claim.entry
+        pending = claim.pending[0]
         recipient = pending.recipient
-        if (
-            len(facts) != 1
-            or type(fact := facts[0]) is not Carried
-            or recipient.wishes.notify is not None
-            or entry.envelope.deliver_by is not None
-        ):
+        # It was begun only because nothing was said of a deadline, of which somebody might want to hear, too.
+        if not facts or type(facts[0]) is not Carried or recipient.wishes.notify is not None:
             return False
-        outcome = carried(fact)
+        outcome = carried(facts[0])
         work.concluded = True
         settle, gathering = Settle(claim, ((recipient, outcome),)), self._gathering
         if gathering is None:
-            self._gathering = gathering = _Carried(self, [work], [settle])
+            self._gathering = gathering = _Carried(self, {work: settle})
             self._ledger.enter(gathering)
         else:
-            gathering.works.append(work)
-            gathering.settles.append(settle)
-            if len(gathering.settles) == _TOGETHER:
-                self._gathering = None
-        self._chronicle.carried(entry, pending, outcome, now)
+            gathering.settled[work] = settle
+        self._chronicle.carried(claim.entry, pending, outcome, now)
         return True
 
     def no_more_for(self, gathering: _Carried) -> None:

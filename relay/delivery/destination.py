@@ -14,7 +14,7 @@ from typing import Final
 from attrs import field, frozen
 from attrs.validators import ge, gt
 
-from relay.delivery.health import Health, Manner, Rate, Sign
+from relay.delivery.health import WELL, Health, Manner, Rate, Sign
 from relay.delivery.pauses import Paused
 from relay.delivery.turns import PLACES as PLACES
 from relay.delivery.turns import sender_of
@@ -292,14 +292,17 @@ class Destinations:
         else's: see `to_go_on`.
         """
         destination = work.destination
-        health = destination.health
-        paused = health.has_met(sign, work.era, destination.active, now, self._random)
+        health, active = destination.health, destination.active
+        paused = False
+        if sign is not WELL or health.failures or active >= health.limit:
+            # Else it learns nothing from it.
+            paused = health.has_met(sign, work.era, active, now, self._random)
         work.under_way = False
         self.under_way.count -= 1
         if work.trailing:
             destination.trailing -= 1
         else:
-            destination.active -= 1
+            destination.active = active - 1
         if work.ahead is not None or work.follower is not None:
             work.part()
         if work.own:

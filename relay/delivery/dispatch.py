@@ -233,12 +233,10 @@ class Dispatcher:
             now = self._clock.now()
             if len(claims) == 1 and len(claims[0].pending) == 1:
                 # As it nearly always is. Of others it depends on each other which of them begins first.
-                self._admit(claims[0], now, at_once=True)
-                claims = ()
-            for claim in claims:
-                if len(claim.pending) == 1:
-                    self._admit(claim, now)
-                else:
+                if self._admit(claims[0], now, not self._beginning):
+                    return
+            else:
+                for claim in claims:
                     for part in _parts(claim, self._limits.recipients):
                         self._admit(part, now)
             if self._destinations.row or self._destinations.resting:
@@ -366,31 +364,32 @@ class Dispatcher:
         self._leases.hold(work)
         self._put_off(work)
 
-    def _admit(self, claim: Claim, now: float, at_once: bool = False) -> None:
-        """`at_once`: it may begin here. What has to wait is begun by whoever calls this."""
+    def _admit(self, claim: Claim, now: float, at_once: bool = False) -> bool:
+        """`at_once`: it may begin here, and whether it did is what this returns. Else `_begin` is to be called."""
         if self._stopping is not None:
             self._giving_back.append(claim)
-            return
+            return False
         if claim.expires <= now:
             self._has_ended(claim)
-            return
+            return False
         destinations = self._destinations
-        if at_once:
-            at_once = not (self._beginning or self._ledger.troubled or self._leases.in_doubt(now))
+        if at_once and (self._ledger.troubled or self._leases.in_doubt(now)):
+            at_once = False
         work = destinations.admit(claim, claim.pending[0].recipient.destination, now, at_once)
         if work is None:
             self._enter_back([claim])
-            return
+            return False
         self._leases.hold(work)
         if work.under_way:
             self._begin(now, work)
-            return
+            return True
         if destinations.to_give_back:
             for displaced in destinations.displaced():
                 self._enter_back([displaced.claim])
                 self._release((displaced,))
         if work.put_off is not None:
             self._put_off(work)
+        return False
 
     def _has_ended(self, claim: Claim) -> None:
         """
@@ -410,29 +409,31 @@ class Dispatcher:
         destinations = self._destinations
         self._beginning = True
         try:
-            while True:
-                if work is None:
-                    if not (destinations.row or destinations.resting):
-                        break
-                    if self._ledger.troubled or self._leases.in_doubt(now):
-                        # What was decided cannot be written down, or it is not certain that what we hold is ours:
-                        # nothing new.
-                        break
-                    work = destinations.next(now)
-                    if work is None:
-                        if destinations.resting or self._rested is not None:
-                            self._wait_for_rates(now)
-                        break
+            while work is not None or (work := self._next(now)) is not None:
                 work.began = now
                 begun = self._attempts.begin(work.claim, work) if work.cut is None else None
-                if begun is not None and begun.passing is not None and not begun.passing.over:
-                    work.attempt, work.begun = begun.passing, begun
-                else:
+                passing = None if begun is None else begun.passing
+                if passing is None or passing.over:
                     self._go_on(work, begun)
                     now = self._clock.now()
+                else:
+                    work.attempt, work.begun = passing, begun
+                if not (destinations.row or destinations.resting):
+                    break
                 work = None
         finally:
             self._beginning = False
+
+    def _next(self, now: float) -> Work | None:
+        """Whose turn it is."""
+        if self._ledger.troubled or self._leases.in_doubt(now):
+            # What was decided cannot be written down, or it is not certain that what we hold is ours: nothing new.
+            return None
+        destinations = self._destinations
+        work = destinations.next(now)
+        if work is None and (destinations.resting or self._rested is not None):
+            self._wait_for_rates(now)
+        return work
 
     def _go_on(self, work: Work, begun: Begun | None) -> None:
         """Its attempt needs a coroutine."""
@@ -443,11 +444,12 @@ class Dispatcher:
 
     def _arrived(self, work: Work) -> None:
         """What has begun in one step is over. If there is nothing but that to note, it is noted in one step, too."""
-        begun, work.attempt, work.begun = work.begun, None, None
+        passing, begun = work.attempt, work.begun
+        # They know the work, too.
+        work.attempt = work.begun = None
         now = self._clock.now()
         try:
-            passing = None if begun is None or work.cut is not None else begun.passing
-            noted = passing is not None and self._conclusions.conclude_carried(work, passing.facts, now)
+            noted = work.cut is None and self._conclusions.conclude_carried(work, passing.facts, now)
         except Exception:
             self._log.failure("An attempt could not be concluded, for {id}", id=work.claim.entry.id)
             noted = work.concluded
@@ -580,7 +582,7 @@ class Dispatcher:
         names = self._destinations.with_enough()
         return names if self._today is None or not names else names.union(self._today.former_names(names))
 
-    def _release(self, works: Sequence[Work]) -> None:
+    def _release(self, works: Collection[Work]) -> None:
         """They are settled and written down, or not ours any more."""
         self._leases.let_go(*works)
         self._destinations.release(*works)

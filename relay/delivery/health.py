@@ -97,7 +97,7 @@ class Health:
     manner: Manner
     #: How many attempts may be under way now.
     limit: int = field(init=False)
-    #: No success since so many troubles.
+    #: No success since so many troubles: none, if there was none or all is well. A pause and its probe have some.
     failures: int = 0
     #: Until when it is left alone, if it is; and whether an operator wants that, until the operator wants it no more.
     paused_until: float | None = None
@@ -180,9 +180,7 @@ class Health:
 
     def is_carefree(self, now: float) -> bool:
         """Nothing is known against sending it a message before it has judged the one ahead."""
-        if self.failures or self.probing or now < self._ceiling_until:
-            return False
-        return self.paused_until is None and not self.by_operator
+        return not (self.failures or self.by_operator or now < self._ceiling_until)
 
     # What it learns.
 
@@ -191,14 +189,8 @@ class Health:
         if sign is None:
             return False
         if type(sign) is not Trouble:
-            if (
-                active >= self.limit < self.manner.most
-                or self.failures
-                or self.probing
-                or self.paused_until is not None
-            ):
+            if self.failures or active >= self.limit:
                 self._is_well(active, now)
-            # Else there is nothing to learn: as it nearly always is.
             return False
         self.last, self.last_at = sign.met, now
         return era == self.era and self._has_trouble(bool(sign.met.diagnostic), active, now, random)
