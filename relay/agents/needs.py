@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from relay.interfaces import Consignment
@@ -16,7 +17,7 @@ from relay.mail.routing import Forward
 from relay.smtp.features import Features
 from relay.smtp.octets import plain
 from relay.smtp.parameters import xtext
-from relay.smtp.transaction import By, Transaction
+from relay.smtp.transaction import By, PlainTransaction, Transaction
 
 #: RFC 3461 section 4.2: what any server with DSN takes.
 _ORCPT: Final = 500
@@ -24,6 +25,11 @@ _ORCPT: Final = 500
 _LINE: Final = 998
 #: Members of an enumeration are looked up slowly.
 _SEVEN_BIT: Final = Body.SEVEN_BIT
+_EIGHT_BIT: Final = Body.EIGHT_BIT
+_KEPT_PLAIN: Final = Form.PLAIN
+#: What a client may have said of a message beside whose it is and what octets it has; and what most say.
+_particulars: Final = attrgetter("smtputf8", "envid", "require_tls", "returns", "priority", "deliver_by")
+_NONE: Final = (False, "", False, None, None, None)
 #: Of so many addresses it is kept how they are named.
 _KEPT: Final = 1024
 
@@ -44,28 +50,20 @@ def transaction_for(
     """
     envelope, content = consignment.entry.envelope, consignment.content
     recipients = consignment.recipients if recipients is None else recipients
-    reverse_path = envelope.reverse_path
-    if reverse_path is not None and recipients:
-        # Whoever makes consignments puts together only those whose routes say the same of it.
-        route = recipients[0].route
-        if type(route) is Forward and route.reverse_path is not None:
-            reverse_path = route.reverse_path
-    addresses = tuple([recipient.address for recipient in recipients])
-    size = len(consignment.head) + content.size
-    wishes = tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else ()
-    if envelope.body is _SEVEN_BIT and not (features.chunking and content.form is Form.PLAIN) and _is_plain(envelope):
-        return Transaction(reverse_path, addresses, size, wishes=wishes)
+    if len(recipients) == 1 and (plain := plain_transaction_for(consignment, features, recipients[0])) is not None:
+        return plain
     body = _body(envelope, consignment, features)
     return Transaction(
-        reverse_path,
-        addresses,
-        size,
+        # Whoever makes consignments puts together only those whose routes say the same of it.
+        _reverse_path(envelope, recipients[0]) if recipients else envelope.reverse_path,
+        tuple([recipient.address for recipient in recipients]),
+        len(consignment.head) + content.size,
         eight_bit=body is Body.EIGHT_BIT,
         binary=body is Body.BINARY,
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
         # As it was kept: taking dots out that DATA wants, or putting them in, costs more than anything else.
         chunked=features.chunking and (content.form is Form.PLAIN or body is Body.BINARY),
-        wishes=wishes,
+        wishes=tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else (),
         returns=envelope.returns,
         envid=envelope.envid,
         require_tls=envelope.require_tls and not clear,
@@ -74,16 +72,36 @@ def transaction_for(
     )
 
 
-def _is_plain(envelope: Envelope) -> bool:
-    """Whether its client has said no more of it than whose it is, as most do."""
-    return not (
-        envelope.smtputf8
-        or envelope.envid
-        or envelope.require_tls
-        or envelope.returns is not None
-        or envelope.priority is not None
-        or envelope.deliver_by is not None
+def plain_transaction_for(
+    consignment: Consignment, features: Features, recipient: Recipient
+) -> PlainTransaction | None:
+    """
+    What `transaction_for` says of this one of its recipients alone, if its client has said no more of the message than
+    most do, and no content need be read. Else `None`.
+    """
+    envelope, content = consignment.entry.envelope, consignment.content
+    body = envelope.body
+    if (
+        not (body is _SEVEN_BIT or (body is _EIGHT_BIT and features.eight_bit))
+        or _particulars(envelope) != _NONE
+        or (features.chunking and content.form is _KEPT_PLAIN)
+    ):
+        return None
+    return PlainTransaction(
+        _reverse_path(envelope, recipient),
+        recipient.address,
+        len(consignment.head) + content.size,
+        body is _EIGHT_BIT,
+        (_wishes(recipient),) if features.dsn else (),
     )
+
+
+def _reverse_path(envelope: Envelope, recipient: Recipient) -> Address | None:
+    """The sender, as the recipient's route has it. Who sends a notice is never another."""
+    reverse_path, route = envelope.reverse_path, recipient.route
+    if reverse_path is not None and type(route) is Forward and route.reverse_path is not None:
+        return route.reverse_path
+    return reverse_path
 
 
 def _by(deliver_by: DeliverBy, now: float) -> By:

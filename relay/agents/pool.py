@@ -107,6 +107,9 @@ class Line:
     lines: Lines | None = None
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
+    #: With so many, and at this time, it has done its duty. The pool says so.
+    enough: int = 0
+    ends: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self.most = self.connection.features.limit("MAILMAX")
@@ -117,13 +120,15 @@ class Pool:
 
     def __init__(self, clock: IClock, keeping: Keeping = NONE_KEPT) -> None:
         self._clock = clock
+        self._seconds = clock.seconds
         self._keeping = keeping
+        #: Any at all are kept.
+        self._keeps = keeping.most > 0
         #: All of them, as a set that keeps its order: the one that has waited longest is the first.
         self._kept: dict[Line, None] = {}
         #: All of which something is kept, or in use.
         self._ways: dict[Way, Lines] = {}
         self._timer: Any = None
-        self._closed = False
         #: Another message may follow on it at this very moment: it has just been asked whether one can begin.
         self._parting: Line | None = None
 
@@ -158,7 +163,7 @@ class Pool:
                     return line
                 self._dismiss(line, lines)
         if trailing:
-            now = self._clock.seconds()
+            now = self._seconds()
             for line in reversed(trailing):
                 if (
                     # A host that was quick before may not be so now, and it is unknown what it is at.
@@ -177,12 +182,13 @@ class Pool:
         The content of the message at `place` is sent: if the next one may be carried on its connection before the final
         reply comes, `sent` is called.
         """
-        now = line.sent = self._clock.seconds()
+        now = line.sent = self._seconds()
+        lines = line.lines or self._of(line)
         if line.took > QUICK or not self._is_worth_keeping(line, now):
             return
         line.trails = True
         line.ahead = place
-        (line.lines or self._of(line)).trailing.append(line)
+        lines.trailing.append(line)
         if sent is not None:
             self._parting = line
             try:
@@ -192,7 +198,7 @@ class Pool:
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
-        keeping, now = self._keeping, self._clock.seconds()
+        keeping, now = self._keeping, self._seconds()
         line.took = now - line.sent
         line.ahead = None
         line.users -= 1
@@ -215,27 +221,19 @@ class Pool:
 
     def close(self) -> None:
         """Say QUIT on all of them, and keep none from now on."""
-        self._closed = True
+        self._keeps = False
         cancel(self._timer)
         self._timer = None
         for line in tuple(self._kept):
             self._forget(line)
 
     def _is_worth_keeping(self, line: Line, now: float) -> bool:
-        keeping = self._keeping
-        return (
-            not self._closed
-            and keeping.most > 0
-            and line.transactions < keeping.transactions
-            and line.transactions != line.most
-            and now - line.made < keeping.lifetime
-            and line.connection.usable
-        )
+        return self._keeps and line.transactions < line.enough and now < line.ends and line.connection.usable
 
     def _tick(self) -> None:
         """One timer for all of them, since each is kept for the same time."""
         self._timer = None
-        now = self._clock.seconds()
+        now = self._seconds()
         for line in tuple(self._kept):
             if line.until > now:
                 self._timer = self._clock.callLater(line.until - now, self._tick)
@@ -249,6 +247,9 @@ class Pool:
             lines = self._ways[line.way] = Lines()
         lines.count += 1
         line.lines = lines
+        keeping = self._keeping
+        line.enough = keeping.transactions if line.most is None else min(keeping.transactions, line.most)
+        line.ends = line.made + keeping.lifetime
         return lines
 
     def _dismiss(self, line: Line, lines: Lines) -> None:

@@ -12,10 +12,10 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.agents.needs import transaction_for
+from relay.agents.needs import plain_transaction_for, transaction_for
 from relay.agents.pool import Line, Pool, Way
 from relay.interfaces import Consignment, Interrupted, IPassing, IPlace, ITraveller, IWillingTransmitter, Report
-from relay.mail.envelope import Form
+from relay.mail.envelope import Envelope, Form
 from relay.mail.outcome import (
     Answered,
     Broke,
@@ -40,6 +40,10 @@ from relay.smtp.transaction import Approach, Refusal, Transaction
 
 #: How a host is met of which nothing was said.
 _ANYHOW: Final = NextHop("localhost", mx=False, tls="none")
+#: Of so many pairs of a next hop and a peer it is kept what way leads there.
+_KEPT: Final = 256
+#: Members of an enumeration are looked up slowly.
+_WIRE: Final = Form.WIRE
 
 
 @implementer(IWillingTransmitter)
@@ -62,6 +66,9 @@ class SmtpTransmitter:
     logins: Logins = field(factory=Logins)
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
+    #: Ways by who they are that make them, which many messages in a row have in common; kept with both, so that these
+    #: stay who they are. It only helps where the same objects come again: they are for a second (`Exchangers`).
+    _ways: dict[tuple[int, int], tuple[NextHop, Peer, Way]] = field(factory=dict, init=False, repr=False, eq=False)
 
     def set_off(self, consignment: Consignment, peer: Peer, place: ITraveller) -> Passing | None:
         way = self._way(consignment, peer)
@@ -72,10 +79,11 @@ class SmtpTransmitter:
             return None
         passing = Passing(self.pool, line, consignment, place)
         try:
-            transaction = self._transaction(consignment, line.connection.features)
-            passing.transaction = transaction
+            connection = line.connection
+            transaction = plain_transaction_for(consignment, connection.features, consignment.recipients[0])
+            passing.transaction = transaction or self._transaction(consignment, connection.features)
             line.transactions += 1
-            line.connection.convey(transaction, passing)
+            connection.convey(passing.transaction, passing)
         except Exception as problem:
             passing.over = True
             passing.failed(problem)
@@ -120,6 +128,21 @@ class SmtpTransmitter:
     def _way(self, consignment: Consignment, peer: Peer) -> Way | Fact:
         """How the host is met, or why it cannot be."""
         hop, envelope = consignment.next_hop or _ANYHOW, consignment.entry.envelope
+        if envelope.require_tls or hop.login:
+            # What the message wants of it, and a login that may come, go or change.
+            return self._find_way(hop, envelope, peer)
+        key = id(hop), id(peer)
+        known = self._ways.get(key)
+        if known is not None:
+            return known[2]
+        way = self._find_way(hop, envelope, peer)
+        if type(way) is Way:
+            if len(self._ways) >= _KEPT:
+                self._ways.clear()
+            self._ways[key] = hop, peer, way
+        return way
+
+    def _find_way(self, hop: NextHop, envelope: Envelope, peer: Peer) -> Way | Fact:
         try:
             login = self.logins.take(hop.login) if hop.login else None
         except NoLogin as problem:
@@ -269,7 +292,7 @@ class Passing(Passage):
     def content(self) -> bytes | Iterator[bytes]:
         consignment = self._consignment
         content = consignment.content
-        if content.size >= PIECE or content.form is not Form.WIRE or self.transaction.chunked:
+        if content.size >= PIECE or content.form is not _WIRE or self.transaction.chunked:
             return _content(consignment, self.transaction)
         return in_one_piece(consignment.head, b"".join(content.blocks()))
 
