@@ -33,9 +33,9 @@ from relay.interfaces import IClock
 from relay.mail.outcome import Breakage, Fact, Peer
 from relay.mail.reply import printable
 from relay.mail.routing import UNIX
-from relay.net.timeouts import Deadline
+from relay.net.clock import cancel
 from relay.net.tls_client import PeerTls
-from relay.smtp.client import DEADLINES, ClientSession, Deadlines
+from relay.smtp.client import DEADLINES, QUIT_SECONDS, ClientSession, Deadlines
 from relay.smtp.features import Features
 from relay.smtp.transaction import (
     PLAINLY,
@@ -206,7 +206,13 @@ class Connection(Protocol):
         #: How far TLS has come: its handshake has begun; it is complete.
         self._shaking = self._shaken = False
         self._moves = self._session.moves
-        self._deadline = Deadline(dialer.clock, self._expired)
+        self._clock = dialer.clock
+        self._seconds = dialer.clock.seconds
+        self._soonest = dialer.deadlines.soonest
+        #: When the session has moved last, by the clock.
+        self._moved = 0.0
+        #: When it is seen whether that was too long ago: before any deadline could pass, see `_look`.
+        self._timer: Any = None
         self._connector: IConnector | None = None
         self._opened: Deferred[Opened] | None = None
         #: The transactions that are not settled, the oldest first.
@@ -273,6 +279,7 @@ class Connection(Protocol):
         if self._session.idle:
             self._session.quit()
             self._turn()
+            self._hurry()
         elif not self._session.leaving:
             self.abort()
 
@@ -335,7 +342,8 @@ class Connection(Protocol):
         self._connected = False
         self._session.break_off(Breakage.LOST, self._why(reason))
         self._turn()
-        self._deadline.close()
+        cancel(self._timer)
+        self._timer = None
 
     def _why(self, reason: Failure) -> str:
         """A peer that closes as it should has not said why; else there is more to say than that it is gone."""
@@ -368,16 +376,20 @@ class Connection(Protocol):
         # Commands leave before anything that follows them, such as content.
         if session.to_send:
             self.transport.write(session.data_to_send())
-        if session.events:
-            while session.events:
-                event = session.events.popleft()
+        if events := session.events:
+            while events:
+                event = events.popleft()
                 if type(event) is Settled:
                     self._settle(event.facts)
+                elif type(event) is Proceed:
+                    self._proceed()
                 else:
                     self._do(event)
             if session.to_send:
                 self.transport.write(session.data_to_send())
         if session.moves != self._moves:
+            # A deadline is for a whole command: octets that do not finish a reply do not move it.
+            self._moves = session.moves
             self._watch()
 
     def _do(self, event: Event) -> None:
@@ -393,12 +405,14 @@ class Connection(Protocol):
                 self._open(self)
             case TurnedAway(fact):
                 self._open(fact)
+                self._hurry()
             case Over(politely):
                 self._close(politely)
 
     def _settle(self, facts: tuple[Fact, ...]) -> None:
-        passage = self._carried.popleft()
-        if self._carried and self._carried[0].over:
+        carried = self._carried
+        passage = carried.popleft()
+        if carried and carried[0].over:
             self.abort("cancelled")
         if not passage.over:
             passage.over = True
@@ -481,11 +495,14 @@ class Connection(Protocol):
             self._parting = False
         if self._closing:
             return
+        if not self._session.to_send:
+            self.transport.write(piece)
+            return
         following = self._session.data_to_send()
-        if following and len(piece) <= _LITTLE:
-            piece, following = piece + following, b""
-        self.transport.write(piece)
-        if following:
+        if len(piece) <= _LITTLE:
+            self.transport.write(piece + following)
+        else:
+            self.transport.write(piece)
             self.transport.write(following)
 
     def _drop_content(self) -> None:
@@ -515,22 +532,39 @@ class Connection(Protocol):
     # Deadlines.
 
     def _watch(self) -> None:
-        """A deadline is for a whole command: octets that do not finish a reply do not move it."""
+        """
+        Whatever is waited for now has its time from now on. How long that is nobody asks before it might be over: there
+        are many moves for each time that it is.
+        """
         if self._closing or not self._connected:
             return
-        self._moves = self._session.moves
-        seconds = self._session.deadline
-        if seconds is None:
-            self._deadline.clear()
-        else:
-            self._deadline.within(seconds)
+        self._moved = self._seconds()
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._soonest, self._look)
 
-    def _expired(self) -> None:
+    def _look(self) -> None:
+        """
+        Leave a peer that has taken too long. Whatever begins to be waited for behind this look ends no earlier than the
+        next one; an idle connection needs none.
+        """
+        self._timer = None
         if self._closing:
             self.transport.abortConnection()
             return
+        seconds = self._session.deadline
+        if seconds is None:
+            return
+        left = self._moved + seconds - self._seconds()
+        if left > 0:
+            self._timer = self._clock.callLater(min(left, self._soonest), self._look)
+            return
         self._session.break_off(Breakage.TIMEOUT)
         self._turn()
+
+    def _hurry(self) -> None:
+        """For QUIT nobody waits as long as for anything else."""
+        if self._timer is not None and self._session.leaving:
+            self._timer.reset(QUIT_SECONDS)
 
     # The transport.
 

@@ -29,10 +29,16 @@ class Deadlines:
     end: float = 600.0
     #: Until the reply to each thing that is said.
     replies: Mapping[Said, float] = field(init=False, repr=False, eq=False)
+    #: The shortest of all that begin with the connection, but for that of QUIT.
+    soonest: float = field(init=False, repr=False, eq=False)
 
     @replies.default
     def _until_replies(self) -> Mapping[Said, float]:
         return {said: self.of(phase) for said, phase in PHASES.items()} | {Said.QUIT: QUIT_SECONDS}
+
+    @soonest.default
+    def _the_shortest(self) -> float:
+        return min(self.greeting, self.mail, self.rcpt, self.data, self.block, self.end)
 
     def of(self, phase: Phase) -> float:
         """The deadline of a phase of the dialogue."""
