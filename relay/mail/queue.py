@@ -25,7 +25,7 @@ EXPANSION: Final = Deliver("(expansion)")
 _Copy: TypeAlias = tuple[Address, str]
 
 
-@frozen
+@value
 class Entry:
     """One accepted message: its envelope, and where its content is found again. It never changes."""
 
@@ -39,7 +39,7 @@ class Entry:
     head: bytes
 
 
-@frozen
+@value
 class Recipient:
     """
     One accepted recipient of an entry, and where its copy goes.
@@ -70,10 +70,11 @@ def recipients(id: str, placements: Sequence[Placement]) -> tuple[Recipient, ...
     Discarded copies are not kept: the mail log has their verdict. Where a sender wants to hear of success, an alias
     that leads to several adds a recipient of its own, whose route is `EXPANSION`.
     """
-    if len(placements) == 1 and placements[0].wishes.notify is None:
+    if len(placements) == 1:
         # As it is nearly always.
         only = placements[0]
-        return () if type(only.route) is Discard else (_recipient(id, 0, only),)
+        if only.wishes.notify is None:
+            return () if type(only.route) is Discard else (_recipient(id, 0, only),)
     kept: list[Placement] = []
     wished = False
     for placement in placements:
@@ -94,9 +95,8 @@ def recipients(id: str, placements: Sequence[Placement]) -> tuple[Recipient, ...
 
 def _recipient(id: str, number: int, one: Placement) -> Recipient:
     route = one.route
-    return Recipient(
-        f"{id}.{number}", one.address, one.original, route, destination(route), one.policy, one.wishes, one.facts
-    )
+    name = route.next_hops[0].text if type(route) is Forward else destination(route)
+    return Recipient(f"{id}.{number}", one.address, one.original, route, name, one.policy, one.wishes, one.facts)
 
 
 def _as_wished(placements: Sequence[Placement]) -> Sequence[Placement]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay.mail.address import Address
-from relay.mail.decision import Refused
+from relay.mail.decision import Placement, Refused
 from relay.mail.envelope import Client
 from relay.mail.explanation import Decided
 from relay.mail.reference import referred
@@ -102,22 +102,20 @@ def refuse_each(
     return replies
 
 
-def accept(reception: Reception, transaction: Transaction, reply: Reply, id: str) -> None:
-    """The history is told how a message came to be accepted."""
-    if reception.history is not None:
-        envelope = transaction.envelope
-        placements = transaction.placements
-        only = placements[0] if len(placements) == 1 else None
-        reception.history.decided(
-            Decided(
-                transaction.steps,
-                envelope.client,
-                reply,
-                envelope.reverse_path,
-                transaction.named if only is None else (only.original,),
-                "" if only is None else only.policy,
-                "" if only is None else only.because,
-                placements,
-            ),
-            id,
+def decided(transaction: Transaction, reply: Reply, only: Placement | None) -> Decided:
+    """How a message came to be accepted. `only`: its placement, if there is one and no more."""
+    envelope, placements = transaction.envelope, transaction.placements
+    if only is None:
+        return Decided(
+            transaction.steps, envelope.client, reply, envelope.reverse_path, transaction.named, placements=placements
         )
+    return Decided(
+        transaction.steps,
+        envelope.client,
+        reply,
+        envelope.reverse_path,
+        (only.original,),
+        only.policy,
+        only.because,
+        placements,
+    )

@@ -24,37 +24,37 @@ class Inspection:
     Memory is bounded by the limit of a header section, time is linear in it.
     """
 
-    __slots__ = ("_limits", "_section", "_sought", "done", "fault", "headless", "lacking", "message_id")
+    #: All of the header section was seen.
+    done: bool = False
+    #: Why the message cannot be accepted, or `None`.
+    fault: Reply | None = None
+    #: The content has no header section, not even an empty one: it is text, as typed by hand.
+    headless: bool = False
+    #: Those that were sought, and that it has not.
+    lacking: tuple[bytes, ...] = ()
+    #: The Message-ID, or "".
+    message_id: str = ""
+    #: What has come of it so far, if more than one piece is needed.
+    _section: bytearray | None = None
 
     def __init__(self, limits: Limits, sought: tuple[bytes, ...] = ()) -> None:
         """`sought`: names of fields, in lower case, that the message should have."""
         self._limits = limits
         self._sought = sought
-        #: What has come of it so far, if more than one piece is needed.
-        self._section: bytearray | None = None
-        #: All of the header section was seen.
-        self.done = False
-        #: Why the message cannot be accepted, or `None`.
-        self.fault: Reply | None = None
-        #: The content has no header section, not even an empty one: it is text, as typed by hand.
-        self.headless = False
-        #: Those that it has not.
-        self.lacking: tuple[bytes, ...] = ()
-        #: The Message-ID, or "".
-        self.message_id = ""
 
     def take(self, octets: bytes) -> None:
         """A piece of the content in wire form."""
         if self.done:
             return
-        if self._section is None:
+        section = self._section
+        if section is None:
             # Nearly always all of it is in the first piece.
             end = octets.find(b"\r\n\r\n")
             if end >= 0 and octets[:2] != b"\r\n":
                 self._finish(octets[: end + 4])
                 return
-            self._section = bytearray()
-        section, seen = self._section, len(self._section)
+            self._section = section = bytearray()
+        seen = len(section)
         section += octets
         whole = section_end(section, seen)
         if whole is not None:
@@ -75,20 +75,30 @@ class Inspection:
     def _finish(self, section: bytes) -> None:
         self.done = True
         self._section = None
-        self.headless = not (section[:2] == b"\r\n" or _FIELD.match(section))
+        if _FIELD.match(section) is None and section[:2] != b"\r\n":
+            # Of text there is nothing to inspect.
+            self.headless = True
+            self.lacking = self._sought
+            return
         if self._sought:
-            self.lacking = tuple(name for name in self._sought if self.headless or not has_field(section, name))
-        # Of text there is nothing to inspect.
-        if not self.headless:
-            self.fault = self._judge(section)
-            self.message_id = message_id(section)
-
-    def _judge(self, section: bytes) -> Reply | None:
+            self.lacking = tuple(name for name in self._sought if not has_field(section, name))
         limits = self._limits
         octets, lines = len(section), section.count(b"\r\n")
+        # What cannot be too much by any count is not looked at closely.
+        if (
+            lines >= limits.hops
+            or lines > limits.header_fields
+            or octets > limits.header_field
+            or octets > limits.header
+        ):
+            self.fault = self._judge(section, octets, lines)
+        self.message_id = message_id(section)
+
+    def _judge(self, section: bytes, octets: int, lines: int) -> Reply | None:
+        limits = self._limits
         if octets > limits.header:
             return answers.HEADER_TOO_LARGE
-        # Folded lines are no fields of their own; what cannot be too much by any count is not looked at closely.
+        # Folded lines are no fields of their own.
         if lines > limits.header_fields or octets > limits.header_field:
             end = octets - 2 if section.endswith(b"\r\n\r\n") else octets
             starts = [0, *(match.end() for match in _NEW_FIELD.finditer(section, 0, end)), end]

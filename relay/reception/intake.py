@@ -18,7 +18,7 @@ from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
 from relay.net.waiting import start
-from relay.reception.accounts import accept, refuse, refuse_each
+from relay.reception.accounts import decided, refuse, refuse_each
 from relay.reception.examination import Examination
 from relay.reception.inspection import Inspection
 from relay.reception.reception import Reception
@@ -29,7 +29,7 @@ from relay.smtp.events import Answer, Verdicts
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
-_WORDS: Final = {Discard: "discarded", Hold: "held"}
+_WORDS: Final[dict[type, str]] = {Discard: "discarded", Hold: "held"}
 #: RFC 5322 section 3.6.
 _NEEDED: Final = (b"date", b"message-id")
 #: How many recipients the line of an accepted message names.
@@ -44,7 +44,10 @@ class Intake:
     is passed over: the client cannot be told earlier (RFC 5321 section 4.1.1.4).
     """
 
-    __slots__ = ("_draft", "_inspection", "_promising", "_reception", "examination", "fault", "form")
+    fault: Reply | None = None
+    #: Where policies have a word about the content.
+    examination: Examination | None = None
+    _promising: bool = False
 
     def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
@@ -52,10 +55,6 @@ class Intake:
         self.form = form
         self._draft: IDraft = reception.spool.begin(form)
         self._inspection = Inspection(reception.limits, _NEEDED if reception.submission else ())
-        self._promising = False
-        self.fault: Reply | None = None
-        #: Where policies have a word about the content.
-        self.examination: Examination | None = None
 
     def show(self, transaction: Transaction, screening: IScreening) -> None:
         """Let policies see the content as it comes in."""
@@ -168,13 +167,25 @@ class Intake:
 
     def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Deferred[Reply]:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
-        reception, draft = self._reception, self._draft
-        kept = recipients(draft.id, transaction.placements)
+        reception, draft, placements = self._reception, self._draft, transaction.placements
+        id = draft.id
+        kept = recipients(id, placements)
         if not kept:
             draft.abandon()
-            return self._recorded(transaction, size, judged)
-        entry = self._entry(transaction, kept, b"" if judged is None else judged.added)
-        lease = reception.dispatch.lease(entry.envelope, kept)
+            return self._accepted(transaction, size, judged)
+        clock, envelope = reception.clock, transaction.envelope
+        head = received(
+            envelope,
+            hostname=reception.hostname,
+            id=id,
+            when=clock.calendar(),
+            recipient=kept[0].original if transaction.recipients == 1 else None,
+        )
+        inspection = self._inspection
+        if inspection.lacking or inspection.headless or judged is not None:
+            head += self._more(judged)
+        entry = Entry(id, clock.now(), envelope, head)
+        lease = reception.dispatch.lease(envelope, kept)
         self._promising = True
         reception.turnstile.enter()
         claims: tuple[Claim, ...] | Deferred[tuple[Claim, ...]]
@@ -206,7 +217,7 @@ class Intake:
     ) -> Reply:
         reception = self._reception
         reception.turnstile.leave()
-        reply = self._recorded(transaction, size, judged)
+        reply = self._accepted(transaction, size, judged)
         reception.dispatch.accept(claims, () if claims else kept)
         return reply
 
@@ -222,22 +233,15 @@ class Intake:
             return answers.OUR_FAULT
         return failure
 
-    def _entry(self, transaction: Transaction, kept: tuple[Recipient, ...], added: bytes) -> Entry:
-        reception, inspection, clock, id = self._reception, self._inspection, self._reception.clock, self._draft.id
-        head = received(
-            transaction.envelope,
-            hostname=reception.hostname,
-            id=id,
-            when=clock.calendar(),
-            recipient=kept[0].original if transaction.recipients == 1 else None,
-        )
-        if inspection.lacking:
-            head += self._missing(reception)
-        head += added
-        if inspection.headless:
-            # Our field is then the header section, and this is its end (RFC 5322 section 2.1).
-            head += b"\r\n"
-        return Entry(id, clock.now(), transaction.envelope, head)
+    def _more(self, judged: Judged | None) -> bytes:
+        """What stands under our `Received`, on top of the content."""
+        more = self._missing(self._reception) if self._inspection.lacking else b""
+        if judged is not None:
+            more += judged.added
+        if self._inspection.headless:
+            # Our fields are then the header section, and this is its end (RFC 5322 section 2.1).
+            more += b"\r\n"
+        return more
 
     def _missing(self, reception: Reception) -> bytes:
         """What a message has to have and this one lacks (RFC 6409 sections 8.2 and 8.3); the rest is its author's."""
@@ -247,23 +251,19 @@ class Intake:
         }
         return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
 
-    def _recorded(self, transaction: Transaction, size: int, judged: Judged | None) -> Reply:
+    def _accepted(self, transaction: Transaction, size: int, judged: Judged | None) -> Reply:
         """The reply, once it is true; the mail log and the history are told."""
-        reply = _queued(self._draft.id)
-        self._record(transaction, size, ", ".join(judged.editors) if judged is not None else "")
-        if self._reception.history is not None:
-            accept(self._reception, transaction, reply, self._draft.id)
-        return reply
-
-    def _record(self, transaction: Transaction, size: int, editors: str) -> None:
-        id, event = self._draft.id, self._reception.maillog.event
-        placements, client = transaction.placements, transaction.envelope.client
-        event(
+        reception, id = self._reception, self._draft.id
+        placements, envelope = transaction.placements, transaction.envelope
+        client = envelope.client
+        # As it is nearly always.
+        only = placements[0] if len(placements) == 1 else None
+        reception.maillog.event(
             "accepted",
             id=id,
-            sender=transaction.envelope.reverse_path or "<>",
+            sender=envelope.reverse_path or "<>",
             recipients=transaction.recipients,
-            to=placements[0].original.text if len(placements) == 1 else _named(placements),
+            to=_named(placements) if only is None else only.original.text,
             size=size,
             message_id=self.message_id if self._inspection.lacking else self._inspection.message_id,
             client=client.address,
@@ -271,15 +271,23 @@ class Intake:
             listener=client.listener,
             user=client.user,
             tls=None if client.tls is None else client.tls.protocol,
-            edited=editors,
+            edited="" if judged is None else ", ".join(judged.editors),
         )
+        if only is None or type(only.route) in _WORDS:
+            self._tell_of_ends(placements)
+        reply = _queued(id)
+        if reception.history is not None:
+            reception.history.decided(decided(transaction, reply, only), id)
+        return reply
+
+    def _tell_of_ends(self, placements: Iterable[Placement]) -> None:
+        """Of copies that nobody will carry now the mail log hears at once."""
         for placement in placements:
-            kind = type(placement.route)
-            if kind in _WORDS:
-                word = _WORDS[kind]
-                event(
+            word = _WORDS.get(type(placement.route))
+            if word is not None:
+                self._reception.maillog.event(
                     word,
-                    id=id,
+                    id=self._draft.id,
                     recipient=placement.address,
                     original=placement.original if placement.original != placement.address else None,
                     policy=placement.policy,

@@ -38,14 +38,14 @@ class Turnstile:
 
     def enter(self) -> None:
         """A message begins to wait for its commit. Whoever says so says `leave` when it waits no longer."""
-        self._waiting += 1
-        self.crowded = self._waiting >= self._most
+        self._waiting = waiting = self._waiting + 1
+        self.crowded = waiting >= self._most
 
     def leave(self) -> None:
         """It waits no longer."""
-        self._waiting -= 1
-        self.crowded = self._waiting >= self._most
-        if self._queue or not self._waiting:
+        self._waiting = waiting = self._waiting - 1
+        self.crowded = waiting >= self._most
+        if self._queue or (self._quiet is not None and not waiting):
             self._let_in()
 
     async def quiet(self) -> None:
