@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from relay.interfaces import IAttemptScreening, IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
+from relay.mail.dsn import NO_WISHES
 from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
 from relay.mail.reply import Reply
@@ -161,7 +162,7 @@ def _denied(inquiry: Inquiry) -> Reply:
 
 
 def _placed(inquiry: Inquiry, route: Route, policy: str, facts: Facts) -> Accepted:
-    return Accepted((Placement(inquiry.recipient, inquiry.original, route, policy, route.because, facts=facts),))
+    return Accepted((Placement(inquiry.recipient, inquiry.original, route, policy, route.because, NO_WISHES, facts),))
 
 
 def _admission(ruling: Ruling) -> Admission:

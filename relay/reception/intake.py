@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -188,7 +188,8 @@ class Intake:
         lease = reception.dispatch.lease(envelope, kept)
         self._promising = True
         reception.turnstile.enter()
-        claims: tuple[Claim, ...] | Deferred[tuple[Claim, ...]]
+        # Claims, or a `Deferred` that has them.
+        claims: Any
         try:
             claims = start(reception.spool.commit((Enrol(entry, draft, kept, lease),)))
         except Exception:
@@ -199,8 +200,8 @@ class Intake:
         # To ask whether something is a `Deferred` is slow.
         if type(claims) is tuple:
             return self._kept(claims, kept, transaction, size, judged)
-        waiting = cast(Deferred[tuple[Claim, ...]], claims)
-        return waiting.addCallbacks(self._kept, self._not_kept, (kept, transaction, size, judged))
+        waiting: Deferred[Reply] = claims.addCallbacks(self._kept, self._not_kept, (kept, transaction, size, judged))
+        return waiting
 
     async def promised(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
         """`promise`, for whoever waits already."""
