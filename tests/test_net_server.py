@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -22,7 +24,7 @@ from relay.net.doorway import Arrival, Doorway
 from relay.net.listener import SmtpServerFactory
 from relay.net.server import MARGIN, SmtpServer
 from relay.smtp import answers
-from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit
+from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit, Rcpt
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.server import ServerSession
 
@@ -36,10 +38,14 @@ class Wire(StringTransport):
         super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.9", 4711))
         self.writes: list[bytes] = []
         self.aborted = False
+        #: Called at the next write.
+        self.full: Callable[[], None] = lambda: None
 
     def write(self, data: bytes) -> None:
         super().write(data)
         self.writes.append(data)
+        full, self.full = self.full, lambda: None
+        full()
 
     def abortConnection(self) -> None:
         super().abortConnection()
@@ -172,6 +178,110 @@ class DialogueTests(ServerCase):
         self.assertEqual(cancelled, [])
         commit.callback(answers.NOTHING_DONE)
         self.assertEqual(wire.said(), [250, 250, 354])
+
+
+#: What clients say, and seconds that pass.
+TALK = st.lists(
+    st.sampled_from(
+        [
+            [b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b"hello\r\n.\r\n"],
+            [b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n"],
+            [b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"],
+            *(
+                [octets]
+                for octets in (b"DATA\r\n", b"x\r\n", b"x\r\n.\r\n", b".\r\n", b"RCPT TO:<c@d>\r\n", b"RSET\r\n")
+            ),
+            *([octets] for octets in (b"NO", b"NOOP\r\n", b"DATA\r\nx", b"\r\n.\r\nQUIT\r\n", b"QUIT\r\n", b"FOO\r\n")),
+            *([seconds] for seconds in (1, 30, 59, 61, 200, 301)),
+        ]
+    ),
+    max_size=12,
+).map(lambda parts: [step for part in parts for step in part])
+#: What happens besides: the answers wait, the client does not read or is read no more, and the service stops.
+TROUBLE = st.dictionaries(
+    st.integers(0, 30), st.sampled_from(["wait", "answer", "refuse", "choke", "choke later", "read", "stop", "deaf"])
+)
+
+
+class AgreementTests(ServerCase):
+    """The straight way and the general one are the same to whoever looks from outside."""
+
+    session_limits = SessionLimits(errors_slow=3, errors=6)
+
+    @settings(max_examples=300, deadline=None)
+    @given(TALK, TROUBLE)
+    def test_a_client_cannot_tell_which_way_it_was_answered(
+        self, talk: list[bytes | int], trouble: dict[int, str]
+    ) -> None:
+        self.assertEqual(self.told(talk, trouble, straight=True), self.told(talk, trouble, straight=False))
+
+    def told(self, talk: list[bytes | int], trouble: dict[int, str], *, straight: bool) -> list[Any]:
+        """What was said after each step, and what is known of it."""
+        self.setUp()
+        server, _, wire = self.greeted()
+        server._visit = visit = Hesitant(None)
+        if not straight:
+            server._session = Deaf(server._session)  # type: ignore[assignment]
+        heard: list[Any] = []
+        for number, step in enumerate(talk):
+            match trouble.get(number) if not wire.disconnecting else "answer":
+                case "wait":
+                    visit.hesitates = True
+                case "answer" | "refuse" as how:
+                    visit.decide(answers.OUR_FAULT if how == "refuse" else answers.CONTENT_OK)
+                case "choke":
+                    server.pauseProducing()
+                case "choke later":
+                    wire.full = server.pauseProducing
+                case "read":
+                    server.resumeProducing()
+                case "stop":
+                    server.stop()
+                case "deaf":
+                    server.readConnectionLost()
+                case _:
+                    pass
+            if isinstance(step, int):
+                self.time.advance(step)
+            elif not wire.disconnecting and not wire.aborted:
+                server.dataReceived(step)
+            heard.append((wire.value(), visit.taken, wire.disconnecting, wire.aborted, wire.producerState))
+        for _ in range(8):
+            self.time.advance(59)
+            heard.append((wire.value(), wire.disconnecting, wire.aborted))
+        return heard
+
+
+class Hesitant(Scripted):
+    """Thinks about some questions when it is told to."""
+
+    hesitates = False
+    waiting: Deferred[Reply] | None = None
+
+    def answer(self, question: Question) -> Any:
+        if not self.hesitates or not isinstance(question, ContentEnded | Rcpt | Data):
+            return super().answer(question)
+        self.waiting = Deferred()
+        return self.waiting
+
+    def decide(self, reply: Reply) -> None:
+        self.hesitates = False
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(reply)
+
+
+class Deaf:
+    """A session that hears nothing straight."""
+
+    def __init__(self, session: ServerSession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def hear(self, octets: bytes) -> None:
+        """It goes the general way."""
 
 
 class TroubleTests(ServerCase):

@@ -39,6 +39,9 @@ SLOWNESS: Final = 1.0
 #: Seconds that whoever answers gets beyond its own deadlines: what comes of these has a policy's name, and a reference.
 MARGIN: Final = 5.0
 
+#: What comes is content, or more of it.
+_FLOWING: Final = frozenset({State.CONTENT, State.CHUNKS})
+
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class SmtpServer(Protocol):
@@ -113,8 +116,13 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
-        if self._owed is None and not self._choked and (question := session.hear(data)) is not None:
-            self._reply_to(question)
+        if not self._choked and (question := session.hear(data)) is not None:
+            if type(question) is ContentEnded:
+                self._visit.take(Content(data))
+                self._content_since = None
+            answer = self._ask(question)
+            if answer is not None:
+                self._say(session.send(answer))
             return
         if session.state is State.CLOSED or self._shaking:
             return
@@ -132,6 +140,7 @@ class SmtpServer(Protocol):
     def readConnectionLost(self) -> None:
         """The client has said all that it wants to (`printf ... | nc -N`): it is answered, and then we close."""
         self._heard_all = True
+        self._reading = False
         if self._shaking:
             self._abort()
         elif self._owed is None:
@@ -213,18 +222,13 @@ class SmtpServer(Protocol):
                 self._read(True)
             self._watch(answered)
 
-    def _reply_to(self, question: Question) -> None:
-        """The straight way for a command that has come alone, and is nothing but what it asks."""
-        reply = self._ask(question)
-        if reply is None:
-            self._converse(b"")
-            return
-        session = self._session
-        self.transport.write(session.send(reply))
-        if self._stopping or session.closed or not self._reading:
+    def _say(self, said: bytes) -> None:
+        """The straight way for an answer that nothing is left over behind: send it, and wait for more."""
+        self.transport.write(said)
+        if self._stopping or self._session.closed or not self._reading:
             self._converse(b"")
         else:
-            self._watch(True)
+            self._watch(answered=True)
 
     def _part(self, answered: bool) -> None:
         """The session is over, or one side wants it to be: close as soon as nothing is owed any more."""
@@ -249,6 +253,12 @@ class SmtpServer(Protocol):
                 answer = start(answer)
         except Exception:
             return self._failed(Failure(), question)
+        if type(answer) is Reply and not self._session.slow and type(question) is not Connected:
+            return answer
+        return self._owe(question, answer)
+
+    def _owe(self, question: Question, answer: Answer | Deferred[Answer]) -> Answer | None:
+        """The answer, if it may be said at once; else it is owed from now on."""
         delayed, delay = self._session.slow or type(question) is Connected, 0.0
         # `isinstance` is slow to say whether something is a Deferred.
         if type(answer) is Reply or type(answer) is Verdicts:
@@ -311,11 +321,17 @@ class SmtpServer(Protocol):
         if self._owed is None:
             return
         self._owed = None
-        if reply is not None and self._connected:
-            said = self._session.send(reply)
-            if self._session.state is State.INTRODUCED:
-                self._introduce(cast(XClient, self._asked))
-            self._converse(said)
+        if reply is None or not self._connected:
+            return
+        session = self._session
+        said = session.send(reply)
+        if session.state is State.INTRODUCED:
+            self._introduce(cast(XClient, self._asked))
+        elif session.state is State.READY and session.looked_at == session.received:
+            # As most of them, this one was about content, and the client has waited for it, too.
+            self._say(said)
+            return
+        self._converse(said)
 
     def _not_answered(self, failure: Failure) -> None:
         self._answered(self._failed(failure, self._asked))
@@ -352,12 +368,16 @@ class SmtpServer(Protocol):
         A deadline is for a whole command: octets that finish none (not `answered`) do not move it. Content has one of
         its own from its beginning on, and what comes by BDAT begins with the first chunk.
         """
-        session, limits = self._session, self._doorway.limits
-        state = session.state
-        if state is not State.CONTENT and state is not State.CHUNKS and not session.in_chunk:
+        session, doorway = self._session, self._doorway
+        limits = doorway.limits
+        if session.state not in _FLOWING and not session.in_chunk:
             self._content_since = None
             if answered:
-                self._deadline.within(limits.idle_stressed if self._doorway.admission.stressed else limits.idle)
+                idle, deadline = limits.idle_stressed if doorway.admission.stressed else limits.idle, self._deadline
+                if deadline.length == idle:
+                    deadline.since = doorway.clock.seconds()
+                else:
+                    deadline.within(idle)
             return
         pace = min(limits.progress_window, limits.content_time)
         now = self._doorway.clock.seconds()

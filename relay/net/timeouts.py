@@ -16,20 +16,27 @@ class Deadline:
     """
     One deadline of a connection, cheap to move: there is at most one timer, and moving the deadline
     forward only notes when it is. A timer that comes too early sets itself again.
+
+    Whoever finds that `length` is what it wants has only to say that it begins anew, `since` now.
     """
 
-    __slots__ = ("_at", "_call", "_clock", "_expired", "_timer_at")
+    __slots__ = ("_call", "_clock", "_expired", "_timer_at", "length", "since")
 
     def __init__(self, clock: IClock, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._expired = expired
-        self._at: float | None = None
+        #: In seconds; `None`: there is no deadline.
+        self.length: float | None = None
+        #: When it began, by the clock. It may be set to a later moment.
+        self.since = 0.0
         self._call: Any = None
         self._timer_at = 0.0
 
     def within(self, seconds: float) -> float:
         """The deadline is `seconds` from now; answers with when that is, by the clock."""
-        self._at = at = self._clock.seconds() + seconds
+        self.since = now = self._clock.seconds()
+        self.length = seconds
+        at = now + seconds
         if self._call is None:
             self._arm(at, seconds)
         elif self._timer_at > at:
@@ -39,11 +46,11 @@ class Deadline:
 
     def clear(self) -> None:
         """There is no deadline."""
-        self._at = None
+        self.length = None
 
     def close(self) -> None:
         """There will be none any more: let go of the timer."""
-        self._at = None
+        self.length = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -56,11 +63,12 @@ class Deadline:
 
     def _tick(self) -> None:
         self._call = None
-        if self._at is None:
+        if self.length is None:
             return
-        left = self._at - self._clock.seconds()
+        at = self.since + self.length
+        left = at - self._clock.seconds()
         if left > 0:
-            self._arm(self._at, left)
+            self._arm(at, left)
         else:
-            self._at = None
+            self.length = None
             self._expired()

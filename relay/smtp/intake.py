@@ -17,6 +17,7 @@ from relay.smtp.octets import is_lines
 
 #: No piece is larger: others want to be served between two.
 PIECE: Final = 256 * 1024
+_DOT: Final = ord(".")
 
 
 @define(eq=False)
@@ -40,6 +41,25 @@ def _has_longer(octets: bytes, newline: bytes, at: int, last: int, limit: int) -
             return True
         at = end + len(newline)
     return False
+
+
+def size_of_all(octets: bytes, size_limit: int, line_limit: int) -> int | None:
+    """
+    The size of a content that came in one piece, as most do: its octets in plain form, if these are all of it and
+    nothing else, no line begins with a dot but the last, and there is no fault in it; else `None`, and `Intake` is to
+    be asked, who says the same of this one.
+    """
+    end = len(octets) - 5
+    if (
+        0 <= end <= line_limit
+        and octets.find(b"\r\n.") == end
+        and octets.endswith(b"\r\n")
+        and end + 2 <= size_limit
+        and octets[0] != _DOT
+        and is_lines(octets)
+    ):
+        return end + 2
+    return None
 
 
 class Chunks:

@@ -6,11 +6,11 @@ The server's side of the dialogue: octets in, events out; replies in, octets out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final, TypeAlias
 
-from attrs import define, evolve
+from attrs import evolve, frozen
 
 from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
@@ -45,7 +45,7 @@ from relay.smtp.events import (
     XClient,
 )
 from relay.smtp.extensions import STRANGER, Standing
-from relay.smtp.intake import Chunks, Intake
+from relay.smtp.intake import Chunks, Intake, size_of_all
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.sasl_lines import Cancelled as CancelledLine
 from relay.smtp.sasl_lines import Malformed, decode
@@ -128,8 +128,6 @@ REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
     (State.EXCHANGE, Cancelled): State.READY,
 }
 
-#: In these there is no transaction.
-_IDLE: Final = frozenset({State.STRANGER, State.READY, State.EXCHANGE, State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: In these nothing more is read by this session.
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: To these a client has to hear the answer before it goes on.
@@ -143,22 +141,26 @@ _GUARDED: Final = frozenset({StartTls, Auth, Expand, TurnQueue, XClient})
 _FOR_USERS: Final = (Mail, Verify, Expand, TurnQueue)
 
 
-@define(eq=False)
-class _Transaction:
-    """What the grammar needs to know of the open transaction. It counts, and is replaced whole by each MAIL."""
-
-    smtputf8: bool = False
-    binary: bool = False
-    prdr: bool = False
-    recipients: int = 0
-
-
-#: Where there is none RCPT is not accepted, so this one never counts.
-_NO_TRANSACTION: Final = _Transaction()
-#: What a positive reply changes more by than the state (`ServerSession._agree`).
-_CONSEQUENTIAL: Final = frozenset({Mail, Data, ContentEnded, Hello, Auth, Response})
+#: Where there is no transaction nothing is asked of it, so this one is never looked at.
+_NO_MAIL: Final = Mail(None)
 _NOTHING_USUAL: Final[Mapping[bytes, Question]] = {}
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
+
+#: What a question asks too much of, if it does.
+Limit: TypeAlias = "Callable[[ServerSession, Any], Reply | None]"
+#: What a positive reply changes beside the state.
+Effect: TypeAlias = "Callable[[ServerSession, Any, Reply], None]"
+
+
+@frozen
+class Move:
+    """All that there is to know of a question in a state in which it may be asked."""
+
+    #: Where a positive reply leads, and where a negative one does.
+    accepted: State
+    refused: State
+    limit: Limit | None = None
+    effect: Effect | None = None
 
 
 class ServerSession:
@@ -184,13 +186,14 @@ class ServerSession:
         "_intake",
         "_lf_ended",
         "_limits",
+        "_mail",
         "_messages",
         "_overlong",
         "_profile",
+        "_recipients",
         "_standing",
         "_straight",
         "_swallowing",
-        "_transaction",
         "_usual",
         "_words",
         "closed",
@@ -217,13 +220,11 @@ class ServerSession:
         these are not offered. `greeted`: it follows another session, which had so many `errors`.
         """
         self._profile = profile
-        #: Something has to come before mail.
-        self._guarded = profile.requires_tls or profile.requires_auth
         self._limits = limits
         self._standing = standing
         self._words = words
         #: Nothing has to be looked at in a line but what it asks.
-        self._straight = not self._guarded and not profile.lenient and limits.command_line > KEPT_OCTETS
+        self._straight = not profile.lenient and limits.command_line > KEPT_OCTETS
         self._understand(extended=False)
         #: Where the dialogue stands. Only the session itself moves it.
         self.state = State.STRANGER if greeted else State.OPENING
@@ -231,7 +232,10 @@ class ServerSession:
         self.closed = False
         #: The question that waits for its reply.
         self._asked: Question | None = None
-        self._transaction = _NO_TRANSACTION
+        #: The transaction is what this has opened, with so many recipients. It is forgotten when the next one begins.
+        self._mail = _NO_MAIL
+        self._recipients = 0
+        #: `None`: nothing of its content has come yet, or all of it in one piece.
         self._intake: Intake | None = None
         self._chunks: Chunks | None = None
         #: The octets of a chunk are coming in.
@@ -275,23 +279,34 @@ class ServerSession:
     def hear(self, octets: bytes) -> Question | None:
         """
         The straight way for what clients say most: what the network brought is QUIT or one command of a transaction,
-        word for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
-        question, which waits for its reply. `None`: nothing has happened, and the octets are to be received
-        (`receive_data`).
+        word for word as it was heard before, or the whole of a content that has no fault; nothing is owed or left
+        over, and it may be said now. Then this is its question, which waits for its reply; if that is `ContentEnded`,
+        `octets` are the one piece of `Content` before it. `None`: nothing has happened, and the octets are to be
+        received (`receive_data`).
         """
+        if self._asked is not None or self.looked_at < self.received:
+            return None
+        state = self.state
+        if state is State.CONTENT:
+            return self._hear_content(octets)
         question = self._usual.get(octets)
-        if (
-            question is None
-            or self.looked_at < self.received
-            or self._asked is not None
-            or self.in_chunk
-            or self._swallowing
-            or (self.state, type(question)) not in MOVES
-            or self._over_a_limit(question) is not None
-        ):
+        if question is None or self.in_chunk or self._swallowing:
+            return None
+        move = _MOVES[state].get(type(question))
+        if move is None or (move.limit is not None and move.limit(self, question) is not None):
             return None
         self._asked = question
         return question
+
+    def _hear_content(self, octets: bytes) -> ContentEnded | None:
+        if self._intake is not None or self._lf_ended:
+            return None
+        limits = self._limits
+        size = size_of_all(octets, limits.message, limits.content_line)
+        if size is None:
+            return None
+        self._asked = ended = ContentEnded(size)
+        return ended
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
@@ -321,30 +336,44 @@ class ServerSession:
         if asked is None:
             raise RuntimeError("nothing was asked")
         self._asked = None
+        kind = type(asked)
         reply = answer.reply if type(answer) is Verdicts else answer
-        if self.looked_at < self.received and type(asked) in _HEARD_OUT and reply.code < 400:
+        if self.looked_at < self.received and kind in _HEARD_OUT and reply.code < 400:
             refusal = self._too_early(asked)
             if refusal is not None:  # It has come while the reply was waited for.
-                asked, reply = Misspoken(refusal, last=True), refusal
+                return self._refuse(Misspoken(refusal, last=True), refusal, refusal)
+        if reply.code >= 400 or (move := _MOVES[self.state].get(kind)) is None:
+            return self._refuse(asked, answer, reply)
+        self.state = move.accepted
+        if move.effect is not None:
+            move.effect(self, asked, reply)
+        return self._spoken(answer, reply) if kind is ContentEnded else reply.wire
+
+    def _refuse(self, asked: Question, answer: Answer, reply: Reply) -> bytes:
+        """A negative reply, which may become another one; or whatever is said of what was no question."""
         if reply.code >= 400:
             self.errors += 1
             self.slow = self.errors > self._limits.errors_slow
             if self.errors >= self._limits.errors and reply.code != 421:
                 reply = answer = answers.TOO_MANY_ERRORS
-        octets = self._spoken(answer, reply) if type(asked) is ContentEnded else reply.wire
-        self._move(asked, reply)
+        kind = type(asked)
+        octets = self._spoken(answer, reply) if kind is ContentEnded else reply.wire
+        if reply.code == 421 or (type(asked) is Misspoken and asked.last):
+            self.state = State.CLOSED
+            self.closed = True
+        elif (move := _MOVES[self.state].get(kind)) is not None:
+            self.state = move.refused
         return octets
 
     def _spoken(self, answer: Answer, reply: Reply) -> bytes:
         """The answer to the end of content: one reply, or with LMTP and PRDR one for each recipient."""
-        transaction = self._transaction
         if reply.code == 421:
             return reply.wire
         if self._profile.lmtp:
             # RFC 2033 section 4.2: one for each RCPT that was accepted, in their order, and none for all together.
-            each = answer.each if isinstance(answer, Verdicts) else (reply,) * transaction.recipients
+            each = answer.each if type(answer) is Verdicts else (reply,) * self._recipients
             return b"".join([one.wire for one in each])
-        if isinstance(answer, Verdicts) and transaction.prdr:
+        if type(answer) is Verdicts and self._mail.prdr:
             return b"".join([one.wire for one in (answers.EACH_FOLLOWS, *answer.each, reply)])
         return reply.wire
 
@@ -360,51 +389,42 @@ class ServerSession:
         self.closed = True
         return b"" if quiet else reply.wire
 
-    def _move(self, asked: Question, reply: Reply) -> None:
-        """The reply moves the state, as the tables say."""
-        kind, code, before = type(asked), reply.code, self.state
-        if code == 421 or (type(asked) is Misspoken and asked.last):
-            state = State.CLOSED
-        elif code == 334:
-            state = State.EXCHANGE
-        else:
-            state = (MOVES if code < 400 else REFUSED).get((before, kind), before)
-        if code < 400:
-            if kind is Rcpt:
-                self._transaction.recipients += 1
-            elif kind in _CONSEQUENTIAL:
-                self._agree(asked, reply)
-        if state in _IDLE:
-            self._transaction = _NO_TRANSACTION
-            self._intake = self._chunks = None
-        self.state = state
-        self.closed = state is State.CLOSED
-
     def _understand(self, *, extended: bool) -> None:
         """From now on the client may say what its standing lets it."""
-        self._grammar = grammar = self._profile.grammar(self._standing, extended=extended)
-        self._usual = grammar.usual if self._straight else _NOTHING_USUAL
+        profile, standing = self._profile, self._standing
+        #: Something has to come before mail.
+        self._guarded = (profile.requires_tls and not standing.secured) or (
+            profile.requires_auth and not standing.authenticated
+        )
+        self._grammar = grammar = profile.grammar(standing, extended=extended)
+        self._usual = grammar.usual if self._straight and not self._guarded else _NOTHING_USUAL
 
-    def _agree(self, asked: Question, reply: Reply) -> None:
-        """What a positive reply changes beside the state."""
-        match asked:
-            case Mail():
-                self._transaction = _Transaction(asked.smtputf8, asked.body is Body.BINARY, asked.prdr)
-            case Data():
-                limits = self._limits
-                self._intake = Intake(
-                    lf_ended=self._lf_ended is True, size_limit=limits.message, line_limit=limits.content_line
-                )
-            case ContentEnded():
-                self._messages += 1
-                self._idled = 0
-            case Hello(extended):
-                self._understand(extended=extended)
-            case Auth() | Response() if reply.code == 235:
-                self._standing = evolve(self._standing, authenticated=True)
-                self._understand(extended=True)
-            case _:
-                pass
+    # What a positive reply changes beside the state.
+
+    def _after_mail(self, mail: Mail, reply: Reply) -> None:
+        self._mail = mail
+        self._recipients = 0
+        self._intake = self._chunks = None
+
+    def _after_rcpt(self, rcpt: Rcpt, reply: Reply) -> None:
+        self._recipients += 1
+
+    def _after_content(self, ended: ContentEnded, reply: Reply) -> None:
+        self._messages += 1
+        self._idled = 0
+
+    def _after_hello(self, hello: Hello, reply: Reply) -> None:
+        self._understand(extended=hello.extended)
+
+    def _after_proof(self, proof: Auth | Response, reply: Reply) -> None:
+        if reply.code == 334:
+            self.state = State.EXCHANGE
+        elif reply.code == 235:
+            self._standing = evolve(self._standing, authenticated=True)
+            self._understand(extended=True)
+
+    def _after_quit(self, quit: Quit, reply: Reply) -> None:
+        self.closed = True
 
     def _ask(self, question: Question) -> Question:
         self._asked = question
@@ -414,13 +434,15 @@ class ServerSession:
 
     def _next_of_content(self) -> Event | None:
         intake = self._intake
-        if intake is None:
-            raise RuntimeError("there is content without a transaction")
-        if intake.ended:
-            self._asked = ended = ContentEnded(intake.size, intake.fault)
-            return ended
+        if intake is not None and intake.ended:
+            return self._ask(ContentEnded(intake.size, intake.fault))
         if self.looked_at >= self.received:
             return None
+        if intake is None:
+            limits = self._limits
+            self._intake = intake = Intake(
+                lf_ended=self._lf_ended is True, size_limit=limits.message, line_limit=limits.content_line
+            )
         piece = intake.take(self._input, self.looked_at)
         if not piece.used:
             return None
@@ -432,7 +454,7 @@ class ServerSession:
     def _begin_chunk(self, bdat: Bdat) -> Event | None:
         """The announced octets come now, and are taken even if the chunk is refused (RFC 3030 section 2)."""
         chunks = self._chunks or Chunks(
-            size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._transaction.binary
+            size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._mail.body is Body.BINARY
         )
         refusal: Reply | None = None
         if self.state not in _CHUNKED:
@@ -528,19 +550,19 @@ class ServerSession:
 
     def _consider(self, question: Question) -> Question:
         """The question, if it may be asked now; else a `Misspoken` with what is to be said."""
-        kind, state = type(question), self.state
-        if (state, kind) in MOVES and not self._guarded and kind not in _GUARDED:
-            refusal = self._over_a_limit(question)
-        elif type(question) is Misspoken:
-            # Parameters are not offered before EHLO; that it is missing is the better answer.
-            early = state is State.STRANGER and question.reply.code == 555
-            return Misspoken(self._hello_first) if early else question
-        else:
-            refusal = self._missing(question) if self._guarded or kind in _GUARDED else None
-            if refusal is None and (state, kind) not in MOVES:
+        kind = type(question)
+        move = _MOVES[self.state].get(kind)
+        refusal: Reply | None = None
+        if self._guarded or kind in _GUARDED or move is None:
+            if type(question) is Misspoken:
+                # Parameters are not offered before EHLO; that it is missing is the better answer.
+                early = self.state is State.STRANGER and question.reply.code == 555
+                return Misspoken(self._hello_first) if early else question
+            refusal = self._missing(question)
+            if refusal is None and move is None:
                 refusal = self._out_of_order(question)
-            if refusal is None:
-                refusal = self._over_a_limit(question)
+        if refusal is None and move is not None and move.limit is not None:
+            refusal = move.limit(self, question)
         if refusal is not None:
             return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
         if type(question) is Hello and question.extended:
@@ -574,35 +596,34 @@ class ServerSession:
             case _:
                 return None
 
-    def _over_a_limit(self, question: Question) -> Reply | None:
-        """What this question asks too much of."""
-        limits, transaction = self._limits, self._transaction
-        match question:
-            case Rcpt():
-                if transaction.recipients >= limits.recipients:
-                    return answers.TOO_MANY_RECIPIENTS
-                if question.international and not transaction.smtputf8:
-                    return answers.RECIPIENT_NEEDS_SMTPUTF8
-            case Mail():
-                if limits.messages is not None and self._messages >= limits.messages:
-                    return answers.TOO_MANY_MESSAGES
-                if question.international and not question.smtputf8:
-                    return answers.SENDER_NEEDS_SMTPUTF8
-                if question.size is not None and question.size > limits.message:
-                    return answers.MESSAGE_TOO_LARGE
-            case Data():
-                if transaction.binary:
-                    return answers.ONLY_BDAT
-                return self._too_early(question) if limits.in_turn else None
-            case StartTls():
-                return self._too_early(question)
-            case _ if type(question) in _IDLING:
-                self._idled += 1
-                if limits.idle_commands is not None and self._idled > limits.idle_commands:
-                    return answers.TOO_MUCH_IDLING
-            case _:
-                pass
+    # What a question asks too much of.
+
+    def _limit_of_mail(self, mail: Mail) -> Reply | None:
+        limits = self._limits
+        if limits.messages is not None and self._messages >= limits.messages:
+            return answers.TOO_MANY_MESSAGES
+        if mail.international and not mail.smtputf8:
+            return answers.SENDER_NEEDS_SMTPUTF8
+        if mail.size is not None and mail.size > limits.message:
+            return answers.MESSAGE_TOO_LARGE
         return None
+
+    def _limit_of_rcpt(self, rcpt: Rcpt) -> Reply | None:
+        if self._recipients >= self._limits.recipients:
+            return answers.TOO_MANY_RECIPIENTS
+        if rcpt.international and not self._mail.smtputf8:
+            return answers.RECIPIENT_NEEDS_SMTPUTF8
+        return None
+
+    def _limit_of_data(self, data: Data) -> Reply | None:
+        if self._mail.body is Body.BINARY:
+            return answers.ONLY_BDAT
+        return answers.OUT_OF_TURN if self._out_of_turn else None
+
+    def _limit_of_idling(self, question: Question) -> Reply | None:
+        most = self._limits.idle_commands
+        self._idled += 1
+        return answers.TOO_MUCH_IDLING if most is not None and self._idled > most else None
 
     def _too_early(self, question: Question) -> Reply | None:
         """What stands behind this, and has not waited for its reply (RFC 2920 section 3.1)."""
@@ -636,3 +657,30 @@ def _response(line: bytes) -> Response | Cancelled:
             return Cancelled(sasl.MALFORMED)
         case _:
             return Response(octets)
+
+
+_LIMITS: Final[Mapping[type[Any], Limit]] = {
+    Mail: ServerSession._limit_of_mail,
+    Rcpt: ServerSession._limit_of_rcpt,
+    Data: ServerSession._limit_of_data,
+    StartTls: ServerSession._too_early,
+    **dict.fromkeys(_IDLING, ServerSession._limit_of_idling),
+}
+_EFFECTS: Final[Mapping[type[Any], Effect]] = {
+    Mail: ServerSession._after_mail,
+    Rcpt: ServerSession._after_rcpt,
+    ContentEnded: ServerSession._after_content,
+    Hello: ServerSession._after_hello,
+    Auth: ServerSession._after_proof,
+    Response: ServerSession._after_proof,
+    Quit: ServerSession._after_quit,
+}
+#: The law, as it is asked for: by state, and then by what was said.
+_MOVES: Final[Mapping[State, Mapping[type[Any], Move]]] = {
+    state: {
+        kind: Move(accepted, REFUSED.get((state, kind), state), _LIMITS.get(kind), _EFFECTS.get(kind))
+        for (where, kind), accepted in MOVES.items()
+        if where is state
+    }
+    for state in State
+}

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.reply import Reply
 from relay.smtp import answers
-from relay.smtp.intake import Chunks, Intake
+from relay.smtp.intake import Chunks, Intake, size_of_all
 from relay.smtp.octets import plain
 from tests.smtp.test_octets import CUTS, MESSAGES, as_rfc_5321_says, cut
 
@@ -58,6 +58,38 @@ class IntakeTests(SynchronousTestCase):
             self.assertIn(intake.fault, {answers.BARE_NEWLINE, answers.CONTENT_LINE_TOO_LONG})
         elif line_limit > len(sent):
             self.assertIsNone(intake.fault)
+
+    @given(MESSAGES, st.sampled_from([b"", b".", b"\r\n.\r\n", b"QUIT\r\n"]), st.integers(0, 30), st.integers(1, 30))
+    def test_content_in_one_piece_is_seen_at_once_to_be_what_it_is(
+        self, message: bytes, behind: bytes, size_limit: int, line_limit: int
+    ) -> None:
+        sent = as_rfc_5321_says(message)
+        for octets in (sent + behind, sent[:-1], message + b"\r\n.\r\n" + behind, message):
+            size = size_of_all(octets, size_limit, line_limit)
+            if size is not None:
+                intake, taken, rest = take([octets], size_limit=size_limit, line_limit=line_limit)
+                self.assertEqual((taken, rest, intake.ended, intake.fault), (octets, b"", True, None))
+                self.assertEqual(intake.size, size)
+
+    def test_content_in_one_piece_without_faults_and_dots_is_what_is_seen_at_once(self) -> None:
+        for octets, size in (
+            (b"x\r\n.\r\n", 3),
+            (b"\r\n.\r\n", 2),
+            (b"a.b.\r\nc\r\n.\r\n", 9),
+            (b"x" * 20 + b"\r\n.\r\n", 22),
+            (b"x" * 21 + b"\r\n.\r\n", None),
+            (b".\r\n", None),
+            (b"ab\r\n", None),
+            (b"", None),
+            (b"..\r\n.\r\n", None),
+            (b"x\r\n..\r\n.\r\n", None),
+            (b"x\r\n.\r\n.\r\n", None),
+            (b"x\r\n.\r\n\r\n.\r\n", None),
+            (b"x\n\r\n.\r\n", None),
+            (b"x\r\r\n.\r\n", None),
+            (b"x\r\n.\n", None),
+        ):
+            self.assertEqual(size_of_all(octets, 22, 20), size, octets)
 
     def test_content_ends_where_it_ends_first_whatever_stands_behind_it(self) -> None:
         for behind in (b"", b"QUIT\r\n", b".\r\n", b"\r\n.\r\n", b"MAIL FROM:<a@b>\r\n.\r\n"):

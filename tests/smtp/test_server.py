@@ -102,6 +102,8 @@ def listen(
     said: list[int] = []
     for piece in pieces:
         if straight and (question := session.hear(piece)) is not None:
+            if isinstance(question, ContentEnded):
+                heard.append(Content(piece))
             heard.append(question)
             said.append(int(session.send(answer(question))[:3]))
             continue
@@ -175,12 +177,36 @@ USUAL = st.sampled_from(
         b"RCPT TO:<c@d.test>\r\n",
         b"DATA\r\n",
         b"x\r\n.\r\n",
+        b".\r\n",
+        b"x\r\n..\r\n.\r\n",
+        b"x\n\r\n.\r\n",
+        b"x" * 70 + b"\r\n.\r\n",
+        b"x\r\n.\r\nMAIL FROM:<a@b.test>\r\n",
+        b"x\r\n",
+        b"MAIL FROM:<a@b.test> SIZE=70\r\n",
+        "MAIL FROM:<ä@b.test> SMTPUTF8\r\n".encode(),
+        "RCPT TO:<ä@b.test>\r\n".encode(),
         b"BDAT 20\r\n",
         b"RSET\r\n",
         b"QUIT\r\n",
     ]
 )
-LIMITS = st.sampled_from([SessionLimits(), SessionLimits(recipients=2, messages=2, in_turn=True, idle_commands=3)])
+#: Segments of clients, some of whom come as far as to content.
+SEGMENTS = st.lists(
+    st.one_of(
+        USUAL.map(lambda octets: [octets]),
+        st.tuples(USUAL, USUAL, USUAL).map(lambda more: [*KNOWN[1:4], *more]),
+        st.deferred(lambda: WORDS).map(lambda octets: [octets]),
+    ),
+    max_size=10,
+).map(lambda parts: [octets for part in parts for octets in part])
+LIMITS = st.sampled_from(
+    [
+        SessionLimits(),
+        SessionLimits(recipients=2, messages=2, in_turn=True, idle_commands=3),
+        SessionLimits(message=60, content_line=50, errors_slow=3, errors=6),
+    ]
+)
 #: What any session has heard.
 KNOWN = [b"EHLO c\r\n", b"MAIL FROM:<a@b.test>\r\n", b"RCPT TO:<c@d.test>\r\n", b"DATA\r\n", b"x\r\n.\r\n"]
 
@@ -228,13 +254,53 @@ class ServerSessionTests(SynchronousTestCase):
         self.assertEqual(len(said), sum(not isinstance(event, Content) for event in heard))
 
     @settings(max_examples=300)
-    @given(st.lists(st.one_of(USUAL, WORDS), max_size=30), PROFILES, STANDINGS, LIMITS)
+    @given(SEGMENTS, PROFILES, STANDINGS, LIMITS, st.booleans())
     def test_the_straight_way_leads_where_the_other_one_does(
-        self, pieces: list[bytes], profile: Profile, standing: Standing, limits: SessionLimits
+        self, pieces: list[bytes], profile: Profile, standing: Standing, limits: SessionLimits, introduced: bool
     ) -> None:
-        listen(KNOWN, profile=profile, standing=standing)
-        straight = listen(pieces, profile=profile, standing=standing, limits=limits, straight=True)
-        self.assertEqual(straight, listen(pieces, profile=profile, standing=standing, limits=limits))
+        hello = [b"LHLO c\r\n" if profile.lmtp else b"EHLO c\r\n"] if introduced else []
+        listen([*hello, *KNOWN[1:]], profile=profile, standing=standing)
+        straight = listen([*hello, *pieces], profile=profile, standing=standing, limits=limits, straight=True)
+        self.assertEqual(straight, listen([*hello, *pieces], profile=profile, standing=standing, limits=limits))
+
+    def test_who_has_done_what_a_listener_requires_is_heard_straight_like_others(self) -> None:
+        profile = evolve(_EVERYTHING, requires_tls=True, requires_auth=True)
+        for secured, authenticated in ((False, False), (True, False), (False, True), (True, True)):
+            for before in (KNOWN, KNOWN[:1]):
+                session = ServerSession(profile, SessionLimits(), Standing(secured, authenticated), MECHANISMS)
+                for piece in (b"", *before):
+                    session.receive_data(piece)
+                    while (event := session.next_event()) is not None:
+                        if not isinstance(event, Content):
+                            session.send(agree(event))
+            self.assertEqual(session.hear(KNOWN[1]) is not None, secured and authenticated)
+
+    def test_a_whole_content_is_heard_straight_in_its_place_alone(self) -> None:
+        whole = b"x\r\n.\r\n"
+        for before, expected in (
+            ([], None),
+            (KNOWN[1:3], None),
+            (KNOWN[1:4], ContentEnded(3)),
+            ([*KNOWN[1:4], b"y"], None),
+            ([*KNOWN[1:4], b"\r"], None),
+            ([*KNOWN[1:3], b"BDAT 20\r\n"], None),
+        ):
+            session = ServerSession(_EVERYTHING, SessionLimits())
+            for piece in (b"", *KNOWN, *before):
+                session.receive_data(piece)
+                while (event := session.next_event()) is not None:
+                    if not isinstance(event, Content):
+                        session.send(agree(event))
+            self.assertEqual(session.hear(whole), expected, before)
+
+    def test_where_lines_end_with_lf_a_whole_content_is_heard_as_such_lines(self) -> None:
+        session = ServerSession(evolve(_EVERYTHING, lenient=True), SessionLimits())
+        for piece in (b"", *(octets.replace(b"\r\n", b"\n") for octets in KNOWN[:4])):
+            session.receive_data(piece)
+            while (event := session.next_event()) is not None:
+                session.send(agree(event))  # type: ignore[arg-type]  # there is no content yet
+        self.assertTrue(session.receiving)
+        self.assertIsNone(session.hear(b"x\r\n.\r\n"))
 
     def test_what_was_heard_before_is_heard_straight_in_its_place_alone(self) -> None:
         """In content and in chunks commands are octets, and a line that is not whole is none yet."""
@@ -357,6 +423,11 @@ class ChunkTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(said, [250] * 7)
+
+    def test_a_message_in_chunks_is_not_counted_to_the_one_before_it(self) -> None:
+        for end in (b"BDAT 5 LAST\r\nabc\r\n", b"RSET\r\n"):
+            heard, _ = listen([ENVELOPE + b"BDAT 5\r\nabc\r\n" + end + ENVELOPE + b"BDAT 5 LAST\r\nabc\r\n"])
+            self.assertEqual(heard[-1], ContentEnded(5))
 
     def test_a_message_may_be_one_chunk_or_no_octet(self) -> None:
         heard, said = listen([self.HEAD + b"BDAT 0 LAST\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 3 LAST\r\nx\r\n"])
