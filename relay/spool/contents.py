@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from zope.interface import implementer
 
 from relay.interfaces import IContent, IDraft, SpoolError
@@ -17,6 +18,8 @@ from relay.mail.envelope import Form
 from relay.net.disk import Disk, opened, sync_directory, write_all
 from relay.spool.disk import create, remove
 from relay.spool.layout import Layout
+
+_WIRE = Form.WIRE
 
 #: What `IContent.blocks` may hand out at once.
 BLOCK = 256 * 1024
@@ -34,11 +37,14 @@ class Budget:
 
     def take(self, octets: int) -> bool:
         """Whether so many more may be kept; then they are counted until they are given back."""
-        while self._returned:
-            self._left += self._returned.popleft()
-        if octets > self._left:
+        left = self._left - octets
+        returned = self._returned
+        while returned:
+            left += returned.popleft()
+        if left < 0:
+            self._left = left + octets
             return False
-        self._left -= octets
+        self._left = left
         return True
 
     @property
@@ -50,33 +56,68 @@ class Budget:
 _CHUNKS = 256
 
 
+@implementer(IContent)
+class MemoryContent:
+    """Content that is in memory: octets that come from a row."""
+
+    __slots__ = ("_octets", "form", "size")
+
+    def __init__(self, form: Form, size: int, octets: bytes) -> None:
+        self.form = form
+        self.size = size
+        self._octets = octets
+
+    def blocks(self) -> Iterator[bytes]:
+        return in_blocks(self._octets)
+
+
+def in_blocks(octets: bytes) -> Iterator[bytes]:
+    if len(octets) <= BLOCK:
+        return iter((octets,))
+    return (octets[at : at + BLOCK] for at in range(0, len(octets), BLOCK))
+
+
+@implementer(IContent)
 class Octets:
-    """Octets in memory, counted by a budget for as long as anybody has them."""
+    """
+    Content in memory as a draft collects it, counted by a budget for as long as anybody has it.
 
-    __slots__ = ("_budget", "chunks", "length")
+    Its size is known when all of it is there.
+    """
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self.chunks: list[bytes] = []
+    __slots__ = ("_budget", "_chunks", "form", "length", "size")
+
+    def __init__(self, form: Form, budget: Budget) -> None:
+        self.form = form
+        self.size = 0
+        #: In its own form.
         self.length = 0
+        self._chunks: list[bytes] = []
+        self._budget = budget
 
-    def append(self, octets: bytes, length: int) -> bool:
-        """Take these too, which are so many; false, and nothing taken, where there is no room."""
-        if not self._budget.take(length):
+    def append(self, octets: bytes, most: int) -> bool:
+        """Take these too; false, and nothing taken, where that is more than `most` together, or more than is left."""
+        length = len(octets)
+        together = self.length + length
+        if together > most or not self._budget.take(length):
             return False
-        chunks = self.chunks
+        self.length = together
+        chunks = self._chunks
         chunks.append(octets)
-        self.length += length
         if len(chunks) > _CHUNKS:
             # Somebody sends a few octets at a time, and each piece costs more than it holds.
             self.joined()
         return True
 
     def joined(self) -> bytes:
-        chunks = self.chunks
+        chunks = self._chunks
         if len(chunks) != 1:
             chunks[:] = [b"".join(chunks)]
         return chunks[0]
+
+    def blocks(self) -> Iterator[bytes]:
+        octets = self.joined()
+        return in_blocks(octets) if len(octets) > BLOCK else iter((octets,))
 
     def __del__(self) -> None:
         self._budget.give_back(self.length)
@@ -89,11 +130,10 @@ def plain_size(form: Form, octets: bytes) -> int:
     In wire form each line that begins with a dot has one octet too many. The last such line is the terminator, which
     has two more (`relay.smtp.octets` un-stuffs; this only counts).
     """
-    if form is Form.PLAIN:
-        return len(octets)
-    size = len(octets) - octets.count(b"\r\n.") - 2
-    if octets[:1] == b".":
-        size -= 1
+    size = len(octets)
+    if form is not _WIRE:
+        return size
+    size -= octets.count(b"\r\n.") + (3 if octets.startswith(b".") else 2)
     return size if size > 0 else 0
 
 
@@ -121,24 +161,6 @@ class PlainSize:
     @property
     def size(self) -> int:
         return max(self.length - self._stuffed - 2, 0) if self._wire else self.length
-
-
-@implementer(IContent)
-class MemoryContent:
-    """Content that is in memory."""
-
-    __slots__ = ("_octets", "form", "size")
-
-    def __init__(self, form: Form, size: int, octets: Octets | bytes) -> None:
-        self.form = form
-        self.size = size
-        self._octets = octets
-
-    def blocks(self) -> Iterator[bytes]:
-        octets = self._octets if isinstance(self._octets, bytes) else self._octets.joined()
-        if len(octets) <= BLOCK:
-            return iter((octets,))
-        return (octets[at : at + BLOCK] for at in range(0, len(octets), BLOCK))
 
 
 @implementer(IContent)
@@ -177,16 +199,60 @@ class Shelving:
     open: set[str] = field(factory=set)
 
 
-@define(eq=False)
-class Kept:
-    """A draft's content as a commit takes it over."""
+#: A draft's content as a commit takes it over: how long it is in its own form, and its octets for the row, or `None` and
+#: the file that must be made durable before the row is written; who takes that over closes it.
+Kept: TypeAlias = tuple[IContent, int, bytes | None, int | None]
 
-    content: MemoryContent | FileContent
-    length: int
-    #: For the row, or `None` where a file has it.
-    octets: bytes | None
-    #: The file that must be made durable before the row is written; who takes it over closes it.
-    file: int | None
+
+class DraftFile:
+    """The file of a draft, which is made at once, and written as octets arrive."""
+
+    def __init__(self, id: str, form: Form, shelving: Shelving) -> None:
+        """Raises `OSError`; then there is no file of ours."""
+        self._disk = shelving.disk
+        self._path = shelving.layout.file(id)
+        self._measure = PlainSize(form)
+        self._form = form
+        #: `None` when it is closed, or has been taken over.
+        self._file: int | None = create(self._disk, self._path)
+
+    def append(self, octets: bytes) -> None:
+        file = self._file
+        if file is None:
+            raise self.lost()
+        try:
+            write_all(self._disk, file, octets)
+        except OSError:
+            # A part of it may be there: what follows must not be taken for its continuation.
+            self.close()
+            raise
+        self._measure.take(octets)
+
+    def content(self) -> FileContent:
+        """What was written so far. Raises `OSError` behind an error."""
+        if self._file is None:
+            raise self.lost()
+        measure = self._measure
+        return FileContent(self._form, measure.size, measure.length, self._path, self._disk)
+
+    def take_over(self) -> int:
+        """The open file; who calls closes it."""
+        file, self._file = self._file, None
+        if file is None:
+            raise self.lost()
+        return file
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                self._disk.close(file)
+
+    def remove(self) -> None:
+        remove(self._disk, self._path)
+
+    def lost(self) -> OSError:
+        return OSError(errno.EIO, "the draft could not be written before", self._path.name)
 
 
 @implementer(IDraft)
@@ -196,56 +262,53 @@ class Draft:
     on it is in its file, which is made in that moment and written as octets arrive.
     """
 
-    __slots__ = ("_file", "_made_file", "_measure", "_memory", "_shelving", "_used", "form", "id")
+    __slots__ = ("_file", "_memory", "_shelving", "_used", "form", "id")
 
     def __init__(self, id: str, form: Form, shelving: Shelving) -> None:
         self.id = id
         self.form = form
         self._shelving = shelving
-        #: Of what is in the file.
-        self._measure: PlainSize | None = None
-        #: `None` once there is a file, or the draft is used up.
-        self._memory: Octets | None = Octets(shelving.budget)
-        self._file: int | None = None
-        self._made_file = False
+        #: `None` once there is a file, or should be, or the draft is used up.
+        self._memory: Octets | None = Octets(form, shelving.budget)
+        self._file: DraftFile | None = None
         self._used = False
         shelving.open.add(id)
 
     def write(self, octets: bytes) -> None:
-        if self._used:
-            raise ValueError(f"the draft {self.id} is committed or abandoned: nothing can be written to it")
         memory = self._memory
-        if memory is not None:
-            length = len(octets)
-            if memory.length + length <= self._shelving.in_row and memory.append(octets, length):
-                return
-            self._move_to_file(memory)
-        self._append(octets)
+        if memory is None:
+            self._check_unused("be written to")
+            self._in_file().append(octets)
+        elif not memory.append(octets, self._shelving.in_row):
+            self._memory = None
+            file = self._file = DraftFile(self.id, self.form, self._shelving)
+            if memory.length:
+                file.append(memory.joined())
+            file.append(octets)
 
     def blocks(self) -> Iterator[bytes]:
-        if self._memory is not None:
-            return MemoryContent(self.form, 0, self._memory).blocks() if self._memory.chunks else iter(())
-        if self._file is None or self._measure is None:
-            raise OSError(errno.EIO, "the draft could not be written before", self.id)
-        path = self._shelving.layout.file(self.id)
-        return FileContent(self.form, 0, self._measure.length, path, self._shelving.disk).blocks()
+        memory = self._memory
+        if memory is not None:
+            return memory.blocks() if memory.length else iter(())
+        return self._in_file().content().blocks()
 
     def replace(self, length: int, octets: bytes) -> None:
-        if self._used:
-            raise ValueError(f"the draft {self.id} is committed or abandoned: nothing can be replaced in it")
+        self._check_unused("have anything replaced in it")
         rest = _without(self.blocks(), length)
         if self._memory is not None:
-            self._memory = Octets(self._shelving.budget)
+            self._memory = Octets(self.form, self._shelving.budget)
             self.write(octets + b"".join(rest))
             return
         # The old file has no name from now on, and is read to its end: a draft that is half a copy is nobody's.
         first = next(rest, b"")
-        self._let_go()
-        remove(self._shelving.disk, self._shelving.layout.file(self.id))
-        self._begin_file()
-        self._append(octets + first)
+        old = self._in_file()
+        old.close()
+        old.remove()
+        self._file = None
+        file = self._file = DraftFile(self.id, self.form, self._shelving)
+        file.append(octets + first)
         for block in rest:
-            self._append(block)
+            file.append(block)
 
     def abandon(self) -> None:
         if not self._used:
@@ -259,57 +322,38 @@ class Draft:
             raise ValueError(f"the draft {self.id} was used before")
         self._used = True
         self._shelving.open.discard(self.id)
-        memory, self._memory = self._memory, None
+        memory = self._memory
         if memory is not None:
-            octets = memory.chunks[0] if len(memory.chunks) == 1 else memory.joined()
-            form = self.form
-            return Kept(MemoryContent(form, plain_size(form, octets), memory), memory.length, octets, None)
-        file, self._file = self._file, None
-        measure = self._measure
-        if file is None or measure is None:
-            raise SpoolError(f"the draft {self.id} could not be written")
-        path = self._shelving.layout.file(self.id)
-        content = FileContent(self.form, measure.size, measure.length, path, self._shelving.disk)
-        return Kept(content, measure.length, None, file)
+            self._memory = None
+            octets = memory.joined()
+            memory.size = plain_size(memory.form, octets)
+            return memory, memory.length, octets, None
+        try:
+            file = self._in_file()
+            content = file.content()
+            return content, content.length, None, file.take_over()
+        except OSError as problem:
+            raise SpoolError(f"the draft {self.id} could not be written") from problem
 
     def destroy(self) -> None:
         """Whatever it has is of no use any more: it was abandoned, or its commit has proved not to have happened."""
         self._memory = None
-        self._let_go()
-        if self._made_file:
-            self._made_file = False
-            # What cannot be removed now is when the spool recovers.
-            with suppress(OSError):
-                remove(self._shelving.disk, self._shelving.layout.file(self.id))
-
-    def _move_to_file(self, memory: Octets) -> None:
-        self._memory = None
-        self._begin_file()
-        if memory.length:
-            self._append(memory.joined())
-
-    def _begin_file(self) -> None:
-        self._file = create(self._shelving.disk, self._shelving.layout.file(self.id))
-        self._made_file = True
-        self._measure = PlainSize(self.form)
-
-    def _append(self, octets: bytes) -> None:
-        file, measure = self._file, self._measure
-        if file is None or measure is None:
-            raise OSError(errno.EIO, "the draft could not be written before", self.id)
-        try:
-            write_all(self._shelving.disk, file, octets)
-        except OSError:
-            # A part of it may be there: what follows must not be taken for its continuation.
-            self._let_go()
-            raise
-        measure.take(octets)
-
-    def _let_go(self) -> None:
         file, self._file = self._file, None
         if file is not None:
+            file.close()
+            # What cannot be removed now is when the spool recovers.
             with suppress(OSError):
-                self._shelving.disk.close(file)
+                file.remove()
+
+    def _check_unused(self, what: str) -> None:
+        if self._used:
+            raise ValueError(f"the draft {self.id} is committed or abandoned: it cannot {what}")
+
+    def _in_file(self) -> DraftFile:
+        """The file that has what is not in memory. Raises `OSError`: it could not be made."""
+        if self._file is None:
+            raise OSError(errno.EIO, "the draft could not be written before", self.id)
+        return self._file
 
 
 def _without(blocks: Iterator[bytes], length: int) -> Iterator[bytes]:

@@ -76,11 +76,10 @@ class Planner:
         draft, entry, recipients = step.draft, step.entry, step.recipients
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
-        kept = draft.keep()
-        content = kept.content
+        content, length, octets, file = draft.keep()
         plan.drafts.append(draft)
-        if kept.file is not None:
-            plan.syncing.append(self._sync(draft.id, kept.file))
+        if file is not None:
+            plan.syncing.append(self._sync(draft.id, file))
         wake = due = now if entry.envelope.release is None else due_at(entry, now)
         claims: tuple[Claim, ...] = ()
         if step.lease is not None and due <= now:
@@ -92,7 +91,7 @@ class Planner:
             rows = (self._encoder.recipient(entry.id, recipients[0], wake, due, claims[0].token),)
         else:
             rows = self._rows(step, wake, due, tokens_of(claims))
-        row = self._encoder.entry(entry, content.form, content.size, kept.length, kept.octets)
+        row = self._encoder.entry(entry, content.form, content.size, length, octets)
         plan.strokes.append((KEEP_ENTRY, (row,)))
         plan.strokes.append((KEEP_RECIPIENT, rows))
 
