@@ -41,6 +41,8 @@ _PORT = len('{"client":{')
 #: How a next hop is spoken to.
 _HOW = tuple(each for each in attrs.fields(NextHop)[3:] if each.init)
 
+#: What clients' texts are remembered by.
+_same = attrgetter("address", "helo", "extended", "listener", "user", "tls", "lmtp")
 #: What few messages have in their envelope, and what all the others have in its place.
 _rare = attrgetter("returns", "envid", "require_tls", "priority", "deliver_by", "release", "hold_for")
 _NOTHING_RARE = _rare(Envelope(None))
@@ -65,17 +67,7 @@ class Encoder:
         """The columns of `relay.spool.schema.ENTRY`, in order."""
         envelope = entry.envelope
         client = envelope.client
-        key = (
-            client.address,
-            client.helo,
-            client.extended,
-            client.listener,
-            client.user,
-            client.tls,
-            client.lmtp,
-            id(envelope.body),
-            envelope.smtputf8,
-        )
+        key = _same(client), id(envelope.body), envelope.smtputf8
         text = self._envelopes.get(key)
         if text is None:
             text = _dumps(_envelope(envelope))
@@ -122,14 +114,20 @@ class Encoder:
     def route(self, route: Route) -> str:
         # A policy's routes are mostly made once, and are then found without being compared. The route stands beside
         # the text: while it lives no other has its id. What an agent is to know may change, so its value counts.
-        key: Hashable = id(route)
-        if type(route) is Deliver:
-            key = (route.agent, tuple(route.parameters.items()), route.because)
-        known = self._routes.get(key)
-        if known is None:
-            known = _dumps(_route(route)), route
-            _remember(self._routes, key, known)
+        known = self._routes.get(id(route)) or self._route(route)
         return known[0]
+
+    def _route(self, route: Route) -> tuple[str, Route]:
+        if type(route) is not Deliver:
+            known = _dumps(_route(route)), route
+            _remember(self._routes, id(route), known)
+            return known
+        key = (route.agent, tuple(route.parameters.items()), route.because)
+        if (same := self._routes.get(key)) is not None:
+            return same
+        known = _dumps(_route(route)), route
+        _remember(self._routes, key, known)
+        return known
 
     def delayed(self, delayed: Delayed) -> str:
         return _dumps([delayed.status, delayed.because, delayed.diagnostic, delayed.peer])

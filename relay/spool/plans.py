@@ -7,28 +7,54 @@ from typing import assert_never
 
 from twisted.internet.defer import Deferred
 
-from relay.interfaces import Claim, Enrol, GiveBack, IClock, Postpone, Renew, Settle, Step
+from relay.interfaces import Claim, Enrol, GiveBack, IClock, Postpone, Renew, Settle, SpoolError, Step
+from relay.spool.batches import Waiting
 from relay.spool.codec import Encoder, Row
 from relay.spool.contents import Draft, FileContent
-from relay.spool.steps import claims_of, due_at, may_be_carried, tokens_of
+from relay.spool.steps import check_enrolment, check_step, claims_of, due_at, may_be_carried, tokens_of
 from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, Stroke, give_back, postpone, renew
+from relay.spool.writer import Commit
 
 
-class Plan:
-    """A commit on its way to the writer."""
+class Plan(Waiting):
+    """
+    A commit on its way to the writer, and whoever waits for it.
 
-    __slots__ = ("claims", "drafts", "in_files", "strokes", "syncing")
+    `remove` is called with the name of each file that is of no use any more.
+    """
 
-    def __init__(self) -> None:
-        self.strokes: list[Stroke] = []
-        #: What the commit returns.
-        self.claims: tuple[Claim, ...] = ()
-        #: Those that it has taken over.
-        self.drafts: list[Draft] = []
-        #: Their files, as far as they have any.
-        self.syncing: list[Deferred[Exception | None]] = []
-        #: Settled entries whose content is in a file.
-        self.in_files: list[str] = []
+    request: Commit
+    remove: Callable[[str], object]
+    #: What the commit returns.
+    claims: tuple[Claim, ...] = ()
+    #: Those that it has taken over.
+    drafts: tuple[Draft, ...] = ()
+    #: Their files, as far as they have any.
+    syncing: tuple[Deferred[Exception | None], ...] = ()
+
+    def answered(self, result: Exception | Sequence[str]) -> None:
+        """It has failed, or happened; then these are files whose entries have gone with it."""
+        if result:
+            try:
+                self._conclude(result)
+            except Exception:
+                self.errback()
+                return
+        self.callback(self.claims)
+
+    def _conclude(self, result: Exception | Sequence[str]) -> None:
+        if isinstance(result, Exception):
+            # An outcome that is unknown leaves the drafts' files: their rows may be there.
+            if isinstance(result, SpoolError):
+                self.destroy_drafts()
+            raise result
+        for name in result:
+            self.remove(name)
+
+    def cancel(self) -> None:
+        if self.batches.withdraw(self):
+            self.destroy_drafts()
+            Deferred.cancel(self)
 
     def destroy_drafts(self) -> None:
         for draft in self.drafts:
@@ -36,20 +62,31 @@ class Plan:
 
 
 class Planner:
-    """Turns steps into strokes. `sync` begins to make a draft's file durable, and has it from then on."""
+    """
+    Turns steps into strokes. `sync` begins to make a draft's file durable, and has it from then on; `remove` removes
+    the file of an entry that is settled.
+    """
 
     def __init__(
-        self, clock: IClock, token: Callable[[], int], sync: Callable[[str, int], Deferred[Exception | None]]
+        self,
+        clock: IClock,
+        token: Callable[[], int],
+        sync: Callable[[str, int], Deferred[Exception | None]],
+        remove: Callable[[str], object],
     ) -> None:
         self._clock = clock
         self._token = token
         self._sync = sync
+        self._remove = remove
         self._encoder = Encoder()
 
     def plan(self, steps: Sequence[Step], plan: Plan) -> None:
-        """Add what these steps mean. From here on their drafts are the plan's, also if this raises."""
-        now = self._clock.now()
-        strokes = plan.strokes
+        """
+        Make the request that has these steps happen. From here on their drafts are the plan's, also if this raises: a
+        `ValueError` for steps that mean nothing.
+        """
+        strokes: list[Stroke] = []
+        plan.request = Commit(strokes)
         #: Settlements that follow each other are carried out together.
         settled: list[Row] | None = None
         for step in steps:
@@ -58,42 +95,59 @@ class Planner:
                     if settled is None:
                         settled = []
                         strokes.append((SETTLE, settled))
-                    _settle(step, plan, settled)
+                    self._settle(step, plan, settled)
                     continue
                 case Enrol():
-                    self._enrol(step, now, plan)
+                    self._enrol(step, plan, strokes)
                 case Postpone():
+                    check_step(step)
                     strokes.append(postpone(step, self._encoder))
                 case GiveBack():
+                    check_step(step)
                     strokes.append(give_back(step))
                 case Renew():
-                    strokes.append(renew(step, now + step.lease))
+                    strokes.append(renew(step, self._clock.now() + step.lease))
                 case _:
                     assert_never(step)
             settled = None
 
-    def _enrol(self, step: Enrol, now: float, plan: Plan) -> None:
+    def _settle(self, step: Settle, plan: Plan, rows: list[Row]) -> None:
+        claim, outcomes = step.claim, step.outcomes
+        if len(outcomes) == 1 and (recipient := outcomes[0][0]) is claim.pending[0].recipient:
+            # As it nearly always is: of what is claimed, surely.
+            rows.append((claim.entry.id, recipient.id, claim.token))
+        else:
+            check_step(step)
+            rows.extend([(claim.entry.id, recipient.id, claim.token) for recipient, _ in outcomes])
+        content = claim.content
+        if type(content) is FileContent:
+            plan.remove = self._remove
+            plan.request.in_files += (content.path.name,)
+
+    def _enrol(self, step: Enrol, plan: Plan, strokes: list[Stroke]) -> None:
+        check_enrolment(step)
         draft, entry, recipients = step.draft, step.entry, step.recipients
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
         content, length, octets, file = draft.keep()
-        plan.drafts.append(draft)
+        plan.drafts += (draft,)
         if file is not None:
-            plan.syncing.append(self._sync(draft.id, file))
+            plan.syncing += (self._sync(draft.id, file),)
+        now = self._clock.now()
         wake = due = now if entry.envelope.release is None else due_at(entry, now)
         claims: tuple[Claim, ...] = ()
         if step.lease is not None and due <= now:
             wake = now + step.lease
             claims = claims_of(step, content, now, wake, self._token)
             plan.claims += claims
+        encoder = self._encoder
         rows: Sequence[Row]
         if len(recipients) == 1 and claims:
-            rows = (self._encoder.recipient(entry.id, recipients[0], wake, due, claims[0].token),)
+            rows = (encoder.recipient(entry.id, recipients[0], wake, due, claims[0].token),)
         else:
             rows = self._rows(step, wake, due, tokens_of(claims))
-        row = self._encoder.entry(entry, content.form, content.size, length, octets)
-        plan.strokes.append((KEEP_ENTRY, (row,)))
-        plan.strokes.append((KEEP_RECIPIENT, rows))
+        strokes.append((KEEP_ENTRY, (encoder.entry(entry, content.form, content.size, length, octets),)))
+        strokes.append((KEEP_RECIPIENT, rows))
 
     def _rows(self, step: Enrol, wake: float, due: float, tokens: Mapping[str, int]) -> list[Row]:
         encode, id = self._encoder.recipient, step.entry.id
@@ -101,12 +155,3 @@ class Planner:
             encode(id, recipient, wake if may_be_carried(recipient) else None, due, tokens.get(recipient.id, 0))
             for recipient in step.recipients
         ]
-
-
-def _settle(step: Settle, plan: Plan, rows: list[Row]) -> None:
-    claim = step.claim
-    id, token, content = claim.entry.id, claim.token, claim.content
-    for recipient, _ in step.outcomes:
-        rows.append((id, recipient.id, token))
-    if type(content) is FileContent:
-        plan.in_files.append(content.path.name)

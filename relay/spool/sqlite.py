@@ -23,7 +23,7 @@ from relay.interfaces import (
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
-from relay.spool.batches import Batches, Patience, Waiting
+from relay.spool.batches import Batches, Patience
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.contents import Budget, Draft, Shelving, make_durable
 from relay.spool.disk import SpoolDisk, remove
@@ -32,9 +32,8 @@ from relay.spool.identity import Identities
 from relay.spool.layout import Layout
 from relay.spool.plans import Plan, Planner
 from relay.spool.steering import Done, Steer
-from relay.spool.steps import check
 from relay.spool.workers import IsWorkers, Workers
-from relay.spool.writer import Commit, Errand, Request, Writer
+from relay.spool.writer import Errand, Request, Writer
 
 _CLOSED = "the spool is closed"
 _NOT_ACCEPTING = "after an error the spool waits until writing works again"
@@ -53,28 +52,6 @@ class Limits:
     in_memory: int = 64 * 1024 * 1024
     #: Free space that is left for notices and for our own records.
     reserve: int = 64 * 1024 * 1024
-
-
-class _Committing(Waiting):
-    """Who waits for a commit."""
-
-    plan: Plan
-    #: What is to be done about a result that is not simply that it has happened. It may raise.
-    conclude: Callable[[Plan, Exception | Sequence[str]], None]
-
-    def answered(self, result: Exception | Sequence[str]) -> None:
-        if result:
-            try:
-                self.conclude(self.plan, result)
-            except Exception:
-                self.errback()
-                return
-        self.callback(self.plan.claims)
-
-    def cancel(self) -> None:
-        if self.batches.withdraw(self):
-            self.plan.destroy_drafts()
-            Deferred.cancel(self)
 
 
 @implementer(ISpool)
@@ -112,7 +89,7 @@ class SqliteSpool:
         self._disk = disk
         self._layout = Layout(Path(path))
         self._identities = Identities(clock.now, random)
-        self._planner = Planner(clock, self._identities.token, self._sync)
+        self._planner = Planner(clock, self._identities.token, self._sync, self._remove)
         self._shelving = Shelving(self._layout, disk, Budget(limits.in_memory), limits.in_row)
         # The writer's thread draws its own tokens: a source is for one thread.
         self._writer = Writer(self._layout, disk, Identities(clock.now, random).token)
@@ -120,8 +97,9 @@ class SqliteSpool:
         self._open_calls = 0
         self._idle: Deferred[None] | None = None
         self._closed = False
+        #: Octets that may still come, and until when (by the clock's `seconds`) that counts.
         self._free = -1
-        self._free_asked = float("-inf")
+        self._free_until = float("-inf")
         self._probe_delay = PROBE_FIRST
         self._next_probe: Any = None
 
@@ -154,19 +132,21 @@ class SqliteSpool:
         return Draft(self._identities.queue_id(), form, self._shelving)
 
     def room(self, octets: int) -> bool:
-        now = self._clock.seconds()
-        if now - self._free_asked >= 1.0:
-            self._free_asked = now
-            try:
-                space = self._disk.space(str(self._layout.path))
-            except OSError as problem:
-                self.log.error("{path}: free space is unknown: {problem}", path=self._layout.path, problem=problem)
-                self._free = -1
-            else:
-                self._free = space.f_bavail * space.f_frsize
-                if space.f_files and not space.f_favail:
-                    self._free = -1
-        return octets + self._limits.reserve <= self._free
+        if self._clock.seconds() >= self._free_until:
+            self._free_until = self._clock.seconds() + 1.0
+            self._free = self._space()
+        return octets <= self._free
+
+    def _space(self) -> int:
+        """Octets that there is room for."""
+        try:
+            space = self._disk.space(str(self._layout.path))
+        except OSError as problem:
+            self.log.error("{path}: free space is unknown: {problem}", path=self._layout.path, problem=problem)
+            return -1
+        if space.f_files and not space.f_favail:
+            return -1
+        return space.f_bavail * space.f_frsize - self._limits.reserve
 
     @property
     def waiting(self) -> int:
@@ -182,7 +162,6 @@ class SqliteSpool:
                 raise SpoolError(_CLOSED)
             if not steps:
                 return succeed(())
-            check(steps)
             self._planner.plan(steps, plan)
             if plan.drafts and not self.accepting:
                 raise SpoolError(_NOT_ACCEPTING)
@@ -191,25 +170,12 @@ class SqliteSpool:
             return fail()
         if plan.syncing:
             return Deferred.fromCoroutine(self._commit_synced(plan))
-        return self._request(plan)
+        self._request(plan)
+        return plan
 
-    def _request(self, plan: Plan) -> Deferred[tuple[Claim, ...]]:
-        committing = _Committing()
-        committing.plan = plan
-        committing.conclude = self._conclude
+    def _request(self, plan: Plan) -> None:
         # Who sends mail waits for what is enrolled; for what became of it nobody does.
-        self._batches.add(Commit(plan.strokes, plan.in_files), committing, patient=not plan.drafts)
-        return committing
-
-    def _conclude(self, plan: Plan, gone: Exception | Sequence[str]) -> None:
-        """A commit has failed, or has settled entries whose content is in files."""
-        if isinstance(gone, Exception):
-            # An outcome that is unknown leaves the drafts' files: their rows may be there.
-            if isinstance(gone, SpoolError):
-                plan.destroy_drafts()
-            raise gone
-        for name in gone:
-            self._remove(name)
+        self._batches.add(plan.request, plan, patient=not plan.drafts)
 
     async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
         claimed: Claimed = await self._ask(Wanted(now, most, now + lease, frozenset(excluding)))
@@ -294,13 +260,14 @@ class SqliteSpool:
                     why = f"the content could not be made durable: {problem}"
                     self._refuse(why)
                     raise SpoolError(why) from problem
-            committing = self._request(plan)
+            self._request(plan)
         except BaseException:
             plan.destroy_drafts()
             raise
         finally:
             self._call_ended()
-        return await committing
+        claims: tuple[Claim, ...] = await plan
+        return claims
 
     def _remove(self, name: str) -> None:
         path, disk = self._layout.file(name), self._disk

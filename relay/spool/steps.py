@@ -12,20 +12,22 @@ from relay.mail.routing import Discard, Hold
 def check(steps: Sequence[Step]) -> None:
     """Raise `ValueError` for steps that mean nothing; whoever made them is at fault, and nothing has happened."""
     for step in steps:
-        match step:
-            case Settle():
-                # Nearly always all that is claimed, and nearly always one.
-                pending, outcomes = step.claim.pending, step.outcomes
-                if len(pending) != 1 or len(outcomes) != 1 or outcomes[0][0] is not pending[0].recipient:
-                    _check_claimed(step.claim, [recipient for recipient, _ in outcomes])
-            case Enrol():
-                _check_enrolment(step)
-            case Postpone():
-                _check_claimed(step.claim, [recipient for recipient, _, _ in step.delays])
-            case GiveBack():
-                _check_claimed(step.claim, step.recipients)
-            case Renew():
-                pass
+        check_step(step)
+
+
+def check_step(step: Step) -> None:
+    """`check`, for one."""
+    match step:
+        case Settle():
+            _check_claimed(step.claim, [recipient for recipient, _ in step.outcomes])
+        case Enrol():
+            check_enrolment(step)
+        case Postpone():
+            _check_claimed(step.claim, [recipient for recipient, _, _ in step.delays])
+        case GiveBack():
+            _check_claimed(step.claim, step.recipients)
+        case Renew():
+            pass
 
 
 def may_be_carried(recipient: Recipient) -> bool:
@@ -61,17 +63,19 @@ def tokens_of(claims: Iterable[Claim]) -> Mapping[str, int]:
     return {pending.recipient.id: claim.token for claim in claims for pending in claim.pending}
 
 
-def _check_enrolment(enrol: Enrol) -> None:
+def check_enrolment(enrol: Enrol) -> None:
+    """`check`, for one of these."""
     id, recipients = enrol.entry.id, enrol.recipients
     if enrol.draft.id != id:
         raise ValueError(f"the draft {enrol.draft.id} is not the content of {id}")
-    if not recipients:
-        raise ValueError(f"{id} has no recipient, so nothing would ever become of it")
     for recipient in recipients:
         if type(recipient.route) is Discard:
             raise ValueError(f"{recipient.id} is discarded, so there is nothing to keep")
-    if len(recipients) > 1 and len({recipient.id for recipient in recipients}) < len(recipients):
-        raise ValueError(f"two recipients of {id} have one identity")
+    if len(recipients) != 1:
+        if not recipients:
+            raise ValueError(f"{id} has no recipient, so nothing would ever become of it")
+        if len({recipient.id for recipient in recipients}) < len(recipients):
+            raise ValueError(f"two recipients of {id} have one identity")
 
 
 def _check_claimed(claim: Claim, recipients: Sequence[Recipient]) -> None:

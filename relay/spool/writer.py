@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from itertools import chain
+from operator import attrgetter
+from typing import Any, TypeAlias, cast
 
 from attrs import define, frozen
 
@@ -48,7 +50,7 @@ class Commit:
     """A commit's steps. The result: which of `in_files` have gone with it, so that their files are of no use."""
 
     strokes: Sequence[Stroke]
-    in_files: Sequence[str] = ()
+    in_files: tuple[str, ...] = ()
 
 
 @define(eq=False)
@@ -68,6 +70,9 @@ class Done:
     results: Sequence[Any]
     #: Why nothing can be written any more until a probe has passed, or "".
     refusing: str = ""
+
+
+_strokes = attrgetter("strokes")
 
 
 class _Disagreement(Exception):
@@ -90,14 +95,27 @@ class Writer:
 
     def run(self, batch: Sequence[Request]) -> Done:
         """Carry out these requests. Returns when what they changed survives a power cut."""
-        results: list[Any] = [None] * len(batch)
-        changes = [at for at, request in enumerate(batch) if type(request) is not Errand]
-        if changes:
-            self._change(batch, changes, results)
-        if len(changes) < len(batch):
-            for at, request in enumerate(batch):
-                if type(request) is Errand:
-                    results[at] = self._errand(request)
+        # A commit that has nothing else to say says this.
+        results: list[Any] = [()] * len(batch)
+        if set(map(type, batch)) == {Commit}:
+            # As it is nearly always.
+            self._change(batch, dict(enumerate(cast(Sequence[Commit], batch))), {}, results)
+            return Done(results, self._refusing)
+        commits: dict[int, Commit] = {}
+        others: dict[int, Wanted | Hasten | Steer] = {}
+        errands: dict[int, Errand] = {}
+        for at, request in enumerate(batch):
+            match request:
+                case Commit():
+                    commits[at] = request
+                case Errand():
+                    errands[at] = request
+                case _:
+                    others[at] = request
+        if commits or others:
+            self._change(batch, commits, others, results)
+        for at, errand in errands.items():
+            results[at] = self._errand(errand)
         return Done(results, self._refusing)
 
     # Errands.
@@ -152,12 +170,24 @@ class Writer:
 
     # Changes.
 
-    def _change(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
-        """One transaction for all that a batch changes. Until COMMIT is said, it is certain that nothing is kept."""
+    def _change(
+        self,
+        batch: Sequence[Request],
+        commits: Mapping[int, Commit],
+        others: Mapping[int, Wanted | Hasten | Steer],
+        results: list[Any],
+    ) -> None:
+        """
+        One transaction for all that a batch changes: its commits, by their places in it, then the others. Until COMMIT is
+        said, it is certain that nothing is kept.
+        """
+        changes = (*commits, *others)
         try:
             database = self._database()
             begin(database)
-            self._carry_out(database, batch, changes, results)
+            self._commit(database, commits, results)
+            for at, request in others.items():
+                results[at] = _by_itself(database, partial(self._carry_out, database, request))
         except Exception as problem:
             self._roll_back()
             for at in changes:
@@ -171,36 +201,29 @@ class Writer:
             database.commit()
         except Exception as problem:
             self._find_out(batch, changes, results, problem)
-        self._look_for_gone_files(batch, changes, results)
+        for at, commit in commits.items():
+            if commit.in_files and results[at] == ():
+                results[at] = self._gone(commit.in_files)
 
-    def _carry_out(
-        self, database: sqlite3.Connection, batch: Sequence[Request], changes: list[int], results: list[Any]
-    ) -> None:
-        commits = [(at, request) for at in changes if type(request := batch[at]) is Commit]
+    def _commit(self, database: sqlite3.Connection, commits: Mapping[int, Commit], results: list[Any]) -> None:
         try:
-            _all_in_one([commit for _, commit in commits], database)
+            _all_in_one(commits.values(), database)
         except Exception:
             # Whose fault it is shows when each is carried out by itself.
             if database.in_transaction:
                 database.execute("ROLLBACK")
             begin(database)
-            for at, commit in commits:
+            for at, commit in commits.items():
                 results[at] = _by_itself(database, partial(_strike, database, commit))
-        for at in changes if len(commits) < len(changes) else ():
-            request = batch[at]
-            if isinstance(request, Wanted):
-                results[at] = _by_itself(database, partial(self._shelves.claim, database, request))
-            elif isinstance(request, Hasten):
-                results[at] = _by_itself(database, partial(hasten, database, request))
-            elif isinstance(request, Steer):
-                act = partial(steering.steer, database, self._shelves.decoder, self._encoder, request)
-                results[at] = _by_itself(database, act)
 
-    def _look_for_gone_files(self, batch: Sequence[Request], changes: list[int], results: list[Any]) -> None:
-        for at in changes:
-            request = batch[at]
-            if type(request) is Commit and results[at] is None:
-                results[at] = self._gone(request.in_files) if request.in_files else ()
+    def _carry_out(self, database: sqlite3.Connection, request: Wanted | Hasten | Steer) -> object:
+        match request:
+            case Wanted():
+                return self._shelves.claim(database, request)
+            case Hasten():
+                return hasten(database, request)
+            case Steer():
+                return steering.steer(database, self._shelves.decoder, self._encoder, request)
 
     def _gone(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Which of these entries are no more. In doubt none: a file that is left is removed by `recover`."""
@@ -211,7 +234,9 @@ class Writer:
 
     # An error from COMMIT.
 
-    def _find_out(self, batch: Sequence[Request], changes: list[int], results: list[Any], problem: Exception) -> None:
+    def _find_out(
+        self, batch: Sequence[Request], changes: Sequence[int], results: list[Any], problem: Exception
+    ) -> None:
         """
         COMMIT has failed, and may have happened. Open the database anew and see, by a commit that succeeds.
 
@@ -317,27 +342,30 @@ class Writer:
         self._lock = file
 
 
-def _all_in_one(commits: Sequence[Commit], database: sqlite3.Connection) -> None:
+def _all_in_one(commits: Iterable[Commit], database: sqlite3.Connection) -> None:
     """
     All commits statement by statement, without a savepoint. Raises unless each row changed what it should.
 
     This is how nearly every batch goes; one that raises is rolled back and carried out commit by commit.
     """
     together: dict[Statement, list[Row]] = {statement: [] for statement in MERGED}
-    for commit in commits:
-        for statement, rows in commit.strokes:
-            if statement not in together:
-                raise _Disagreement
-            together[statement].extend(rows)
+    try:
+        for statement, rows in chain.from_iterable(map(_strokes, commits)):
+            together[statement] += rows
+    except KeyError:
+        # One that means what it finds, and in its turn.
+        raise _Disagreement from None
     for statement, rows in together.items():
         if rows and not _changed_as_it_should(database, statement, rows):
             raise _Disagreement
 
 
-def _strike(database: sqlite3.Connection, commit: Commit) -> None:
+def _strike(database: sqlite3.Connection, commit: Commit) -> tuple[()]:
+    """All that it has to say when it succeeds."""
     for statement, rows in commit.strokes:
         if rows and not _changed_as_it_should(database, statement, rows):
             raise ClaimLost("another holder has these recipients now, or they are settled")
+    return ()
 
 
 def _changed_as_it_should(database: sqlite3.Connection, statement: Statement, rows: Sequence[Row]) -> bool:
