@@ -199,8 +199,8 @@ class Shelving:
     open: set[str] = field(factory=set)
 
 
-#: A draft's content as a commit takes it over: how long it is in its own form; its octets for the row, or `None` and the
-#: file that must be made durable before the row is written, which whoever takes it over closes.
+#: A draft's content as a commit takes it over: how long it is in its own form; its octets for the row, or `None` and
+#: the file that must be made durable before the row is written, which whoever takes it over closes.
 Kept: TypeAlias = tuple[IContent, int, bytes | None, int | None]
 
 

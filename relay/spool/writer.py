@@ -178,8 +178,8 @@ class Writer:
         results: list[Any],
     ) -> None:
         """
-        One transaction for all that a batch changes: its commits, by their places in it, then the others. Until COMMIT is
-        said, it is certain that nothing is kept.
+        One transaction for all that a batch changes: its commits, by their places in it, then the others. Until COMMIT
+        is said, it is certain that nothing is kept.
         """
         changes = (*commits, *others)
         try:
