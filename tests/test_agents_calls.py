@@ -39,10 +39,6 @@ class Prompt(Connection):
     #: How much of each message was sent, if it was in one piece.
     sent: list[int]
 
-    @property
-    def usable(self) -> bool:
-        return True
-
     def carry(
         self, transaction: Transaction, content: Iterator[bytes], sent: Sent | None = None
     ) -> Deferred[tuple[Fact, ...]]:
@@ -86,6 +82,7 @@ class Nearby(Dialer):
     def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
         connection = Prompt(peer, self, approach, tls)
         connection.features = OFFERED
+        connection.session.can_begin = True
         connection.sent = []
         self.dialled.append(connection)
         return succeed(connection)

@@ -93,7 +93,7 @@ class FollowingTests(NetTestCase):
         second: list[Deferred[tuple[Fact, ...]]] = []
 
         def begin() -> None:
-            self.assertTrue(connection.usable)
+            self.assertTrue(connection.session.can_begin)
             second.append(connection.carry(self.SECOND, iter([b"two\r\n.\r\n"])))
 
         first = connection.carry(TRANSACTION, iter(pieces or (MESSAGE + b".\r\n",)), begin)
@@ -269,9 +269,9 @@ class CarryTests(NetTestCase):
     def test_an_idle_connection_has_no_deadline_and_carries_the_next_message(self) -> None:
         connection = self.connection()
         for _ in range(3):
-            self.assertTrue(connection.usable)
+            self.assertTrue(connection.session.can_begin)
             facts = connection.carry(TRANSACTION, iter([MESSAGE + b".\r\n"]))
-            self.assertFalse(connection.usable)
+            self.assertFalse(connection.session.can_begin)
             self.clock.advance(0)
             self.successResultOf(facts)
             self.clock.advance(10000)
@@ -285,7 +285,7 @@ class CarryTests(NetTestCase):
         connection = self.connection()
         self.internet.connections[0].other.loseConnection()
         self.clock.advance(0)
-        self.assertFalse(connection.usable)
+        self.assertFalse(connection.session.can_begin)
         facts = self.successResultOf(connection.carry(TRANSACTION, iter([])))
         self.assertEqual(facts, (Broke(Breakage.LOST, Phase.MAIL, PEER),) * 2)
 

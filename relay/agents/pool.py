@@ -129,8 +129,6 @@ class Pool:
         #: All of which something is kept, or in use.
         self._ways: dict[Way, Lines] = {}
         self._timer: Any = None
-        #: Another message may follow on it at this very moment: it has just been asked whether one can begin.
-        self._parting: Line | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -158,7 +156,7 @@ class Pool:
             while idle:
                 line = idle.pop()
                 del self._kept[line]
-                if line.connection.usable:
+                if line.connection.session.can_begin:
                     line.users = 1
                     return line
                 self._dismiss(line, lines)
@@ -168,7 +166,7 @@ class Pool:
                 if (
                     # A host that was quick before may not be so now, and it is unknown what it is at.
                     now - line.sent <= QUICK
-                    and (line is self._parting or line.connection.usable)
+                    and line.connection.session.can_begin
                     and (place is None or (place.own if line.ahead is None else place.follow(line.ahead)))
                 ):
                     line.trails = False
@@ -190,19 +188,15 @@ class Pool:
         line.ahead = place
         lines.trailing.append(line)
         if sent is not None:
-            self._parting = line
-            try:
-                sent()
-            finally:
-                self._parting = None
+            sent()
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
         keeping, now = self._keeping, self._seconds()
         line.took = now - line.sent
         line.ahead = None
-        line.users -= 1
-        if line.users:
+        line.users = users = line.users - 1
+        if users:
             return
         lines = line.lines or self._of(line)
         if line.trails:
@@ -228,7 +222,7 @@ class Pool:
             self._forget(line)
 
     def _is_worth_keeping(self, line: Line, now: float) -> bool:
-        return self._keeps and line.transactions < line.enough and now < line.ends and line.connection.usable
+        return self._keeps and line.transactions < line.enough and now < line.ends and line.connection.session.can_begin
 
     def _tick(self) -> None:
         """One timer for all of them, since each is kept for the same time."""

@@ -303,16 +303,13 @@ class Passing(Passage):
 
     def settled(self, facts: tuple[Fact, ...]) -> None:
         self.facts = facts
-        self._end()
-
-    def failed(self, problem: BaseException) -> None:
-        self.problem = problem
-        self._end()
-
-    def _end(self) -> None:
         self._pool.give_back(self._line)
         if self.under_way:
             self._place.arrived()
+
+    def failed(self, problem: BaseException) -> None:
+        self.problem = problem
+        self.settled(())
 
 
 def _over(first: Fact) -> Fact | None:

@@ -199,13 +199,14 @@ class Connection(Protocol):
     transport: Any
 
     def __init__(self, peer: Peer, dialer: Dialer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> None:
-        self._session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
+        #: The dialogue. Whoever lends the connection looks there whether a transaction can begin.
+        self.session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
         #: What the server offers, once a transaction can begin.
         self.features = Features()
         self._tls = tls
         #: How far TLS has come: its handshake has begun; it is complete.
         self._shaking = self._shaken = False
-        self._moves = self._session.moves
+        self._moves = self.session.moves
         self._clock = dialer.clock
         self._seconds = dialer.clock.seconds
         self._soonest = dialer.deadlines.soonest
@@ -229,11 +230,6 @@ class Connection(Protocol):
 
     # What the agent asks.
 
-    @property
-    def usable(self) -> bool:
-        """Whether another transaction can begin."""
-        return self._session.can_begin
-
     def carry(
         self, transaction: Transaction, content: Iterator[bytes], sent: Sent | None = None
     ) -> Deferred[tuple[Fact, ...]]:
@@ -255,7 +251,7 @@ class Connection(Protocol):
 
     def convey(self, transaction: Transaction, passage: Passage) -> None:
         """As `carry`, where nobody needs a `Deferred`."""
-        self._session.begin(transaction)
+        self.session.begin(transaction)
         self._carried.append(passage)
         if not self._parting:
             self._turn()
@@ -276,16 +272,16 @@ class Connection(Protocol):
         There is nothing more to carry: say QUIT and close, without keeping anybody waiting. Amid a transaction, or
         before one could begin, it just closes. May be called at any time and again.
         """
-        if self._session.idle:
-            self._session.quit()
+        if self.session.idle:
+            self.session.quit()
             self._turn()
             self._hurry()
-        elif not self._session.leaving:
+        elif not self.session.leaving:
             self.abort()
 
     def abort(self, text: str = "") -> None:
         """Close at once, whatever is under way."""
-        self._session.break_off(Breakage.LOST, text)
+        self.session.break_off(Breakage.LOST, text)
         self._turn()
 
     def opened(self) -> Deferred[Opened]:
@@ -306,22 +302,22 @@ class Connection(Protocol):
     def not_connected(self, reason: Failure) -> None:
         """Connecting has failed."""
         breakage = next((breakage for kind, breakage in _FAILURES if reason.check(kind)), Breakage.UNREACHABLE)
-        self._session.break_off(breakage, _text(reason))
+        self.session.break_off(breakage, _text(reason))
         self._turn()
 
     def connectionMade(self) -> None:
         self._connected = True
-        if self._session.over:
+        if self.session.over:
             # It was cancelled at the same moment.
             self._close(politely=False)
             return
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-        self._session.connected()
+        self.session.connected()
         self._turn()
 
     def dataReceived(self, data: bytes) -> None:
-        self._session.receive_data(data)
+        self.session.receive_data(data)
         self._turn()
         if self._content is not None:
             # A chunk was answered: the next one may follow, or none.
@@ -330,17 +326,17 @@ class Connection(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS is there."""
-        if self._tls is None or self._session.over:
+        if self._tls is None or self.session.over:
             return
         self._shaken = True
         made = self._tls.handshake()
         tls = f"{made.protocol}:{made.cipher}"
-        self._session.secured(f"{tls}:verified" if made.verified else tls, verified=made.verified)
+        self.session.secured(f"{tls}:verified" if made.verified else tls, verified=made.verified)
         self._turn()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
-        self._session.break_off(Breakage.LOST, self._why(reason))
+        self.session.break_off(Breakage.LOST, self._why(reason))
         self._turn()
         cancel(self._timer)
         self._timer = None
@@ -372,7 +368,7 @@ class Connection(Protocol):
 
     def _turn(self) -> None:
         """Do all that is to be done now. What is called from here may call us again."""
-        session = self._session
+        session = self.session
         # Commands leave before anything that follows them, such as content.
         if session.to_send:
             self.transport.write(session.data_to_send())
@@ -401,7 +397,7 @@ class Connection(Protocol):
             case StartTls():
                 self._start_tls()
             case Ready():
-                self.features = self._session.features
+                self.features = self.session.features
                 self._open(self)
             case TurnedAway(fact):
                 self._open(fact)
@@ -425,7 +421,7 @@ class Connection(Protocol):
             self._fail(problem)
             return
         if type(content) is bytes:
-            self._session.content_sent()
+            self.session.content_sent()
             self._part(content)
         else:
             self._content = cast(Iterator[bytes], content)
@@ -464,7 +460,7 @@ class Connection(Protocol):
         One piece is drawn ahead, so that we know the last one when it is written: its reply may come before we are
         told that it has left.
         """
-        session = self._session
+        session = self.session
         while self._piece is not None and not self._paused and session.wants_content and not session.holds_content:
             piece = self._piece
             self._draw()
@@ -495,10 +491,10 @@ class Connection(Protocol):
             self._parting = False
         if self._closing:
             return
-        if not self._session.to_send:
+        if not self.session.to_send:
             self.transport.write(piece)
             return
-        following = self._session.data_to_send()
+        following = self.session.data_to_send()
         if len(piece) <= _LITTLE:
             self.transport.write(piece + following)
         else:
@@ -551,19 +547,19 @@ class Connection(Protocol):
         if self._closing:
             self.transport.abortConnection()
             return
-        seconds = self._session.deadline
+        seconds = self.session.deadline
         if seconds is None:
             return
         left = self._moved + seconds - self._seconds()
         if left > 0:
             self._timer = self._clock.callLater(min(left, self._soonest), self._look)
             return
-        self._session.break_off(Breakage.TIMEOUT)
+        self.session.break_off(Breakage.TIMEOUT)
         self._turn()
 
     def _hurry(self) -> None:
         """For QUIT nobody waits as long as for anything else."""
-        if self._timer is not None and self._session.leaving:
+        if self._timer is not None and self.session.leaving:
             self._timer.reset(QUIT_SECONDS)
 
     # The transport.

@@ -33,7 +33,7 @@ from relay.smtp.features import Features
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
 from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
-from relay.smtp.replies import Nonsense, ReplyReader
+from relay.smtp.replies import Nonsense, ReplyReader, promise
 from relay.smtp.transaction import (
     PLAINLY,
     Approach,
@@ -43,6 +43,7 @@ from relay.smtp.transaction import (
     Proceed,
     Ready,
     Refusal,
+    Settled,
     StartTls,
     Transaction,
     TurnedAway,
@@ -74,6 +75,8 @@ class Stage(Enum):
     OVER = auto()
 
 
+_OPEN: Final = Stage.OPEN
+
 #: How a conversation ended: the fact about a recipient, given how far its transaction had come.
 _Ending: TypeAlias = Callable[[Phase], Refusal]
 
@@ -92,6 +95,7 @@ class ClientSession:
     """
 
     __slots__ = (
+        "_amid",
         "_approach",
         "_by",
         "_content",
@@ -134,6 +138,8 @@ class ClientSession:
         self.can_begin = False
         self._stage = Stage.CONNECTING
         self._reader = ReplyReader()
+        #: It has a reply that is not whole yet.
+        self._amid = False
         #: What was heard when a proposal for one recipient was accepted, all of it in one piece: most servers say the
         #: same each time.
         self._usual = b""
@@ -243,11 +249,12 @@ class ClientSession:
         with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
         comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
-        if self._proposed is not None and self._hear_the_usual(octets):
-            return
-        if len(self._due) == 1 and self._hear_promise(octets):
+        if not self._amid and (
+            (self._proposed is not None and self._hear_the_usual(octets)) or self._hear_promise(octets)
+        ):
             return
         self._hear(octets)
+        self._amid = not self._reader.empty
         self.can_begin = self._may_begin()
 
     def _hear(self, octets: bytes) -> None:
@@ -259,7 +266,7 @@ class ClientSession:
             return
         proposed = self._proposed
         if proposed is not None:
-            if self._due or not self._reader.empty:
+            if self._due or self._amid:
                 proposed = None
             self._spell_out()
         elif len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
@@ -294,11 +301,10 @@ class ClientSession:
         usual, course = self._usual, self._proposed
         if not usual or course is None or not octets.endswith(usual):
             return False
-        ahead = len(octets) - len(usual)
-        if ahead:
-            if len(self._due) != 1 or not self._hear_promise(octets[:ahead]):
+        if self._due:
+            if not self._hear_promise(octets[: -len(usual)]):
                 return False
-        elif self._due or not self._reader.empty:
+        elif len(octets) != len(usual):
             return False
         self._proposed = None
         self._content = course
@@ -309,15 +315,19 @@ class ClientSession:
 
     def _hear_promise(self, octets: bytes) -> bool:
         """The last reply that is due to a message, in one step, if it takes it. `False`: nothing has happened yet."""
-        said, _, index = self._due[0]
-        if said is not _CONTENT:
+        due = self._due
+        if len(due) != 1 or due[0][0] is not _CONTENT:
             return False
-        words = self._reader.promise(octets)
+        words = promise(octets)
         if not words:
             return False
-        self._due.clear()
+        _, course, index = due.popleft()
+        assert course is not None  # of content it never is
         self.moves += 1
-        self._be_promised(words, index)
+        if course.unsettled == 1 == len(course.facts):
+            self._settle_oldest(Settled((self._carried(words),)))
+        else:
+            self._answer_content(index, self._carried(words))
         if not self._courses:
             self.can_begin = True
         return True
@@ -348,7 +358,7 @@ class ClientSession:
             return
         if (
             type(transaction) is PlainTransaction
-            and self._stage is Stage.OPEN
+            and self._stage is _OPEN
             and (proposal := plainly(transaction, self._terms))
         ):
             self.to_send += proposal
@@ -382,10 +392,10 @@ class ClientSession:
 
     def content_sent(self) -> None:
         """All of the content has been given to the network: its terminator, or its last chunk."""
-        course, self._content = self._content, None
+        course, due = self._content, self._due
         if course is None:
             raise RuntimeError("no content was asked for")
-        due = self._due
+        self._content = None
         if self._approach.lmtp:
             # RFC 2033 section 4.2: a reply for each recipient that was accepted, in their order.
             due.extend([(_CONTENT, course, index) for index in course.accepted])
@@ -545,6 +555,7 @@ class ClientSession:
         self.events.extend(wanted)
         # What else has been heard already means nothing.
         self._reader = ReplyReader()
+        self._amid = False
         self._due.clear()
         self._proposed = None
         self._unsaid.clear()
@@ -560,9 +571,14 @@ class ClientSession:
         return Phase.END if Phase.END in phases else phases[0] if phases else Phase.MAIL
 
     def _finish(self) -> None:
-        """The oldest transaction is settled, and with it those behind it that need nothing to be said."""
+        """The oldest transaction is settled."""
+        self._settle_oldest(self._courses[0].settled())
+
+    def _settle_oldest(self, settled: Settled) -> None:
+        """So it is settled, and with it those behind it that need nothing to be said."""
         courses = self._courses
-        self.events.append(courses.popleft().settled())
+        courses.popleft()
+        self.events.append(settled)
         while courses and not courses[0].unsettled:
             self.events.append(courses.popleft().settled())
 
@@ -648,11 +664,11 @@ class ClientSession:
             self._abandon()
 
     def _accept_content(self, reply: Reply, index: int) -> None:
-        self._be_promised(str(reply)[:_TEXT], index)
+        self._answer_content(index, self._carried(str(reply)[:_TEXT]))
 
-    def _be_promised(self, words: str, index: int) -> None:
+    def _carried(self, words: str) -> Carried:
         onward, told, tls, timed = self._promise
-        self._answer_content(index, Carried(onward, self._by, words, told, tls, timed))
+        return Carried(onward, self._by, words, told, tls, timed)
 
     def _refuse_content(self, reply: Reply, index: int) -> None:
         phase = Phase.END if index < 0 else Phase.COPY

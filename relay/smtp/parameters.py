@@ -162,10 +162,10 @@ def plainly(transaction: PlainTransaction, terms: Terms) -> bytes:
     """
     reverse_path, size = transaction.reverse_path, transaction.size
     form = terms.plain_eight_bit if transaction.eight_bit else terms.plain
-    if not form or not 0 < size <= terms.largest:
+    if not form or not size or size > terms.largest:
         return b""
-    sender = "" if reverse_path is None else str(reverse_path)
-    recipient, words = str(transaction.recipients[0]), ""
+    sender = "" if reverse_path is None else reverse_path.text
+    recipient, words = transaction.recipients[0].text, ""
     if terms.wishes and transaction.wishes:
         words = _wishes(transaction.wishes[0], delay=False)
     texts = sender + recipient + words

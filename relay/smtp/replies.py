@@ -82,12 +82,6 @@ class ReplyReader:
             return None
         return _plain(octets)
 
-    def promise(self, octets: bytes) -> str:
-        """What came, as the text of a reply, if that would be one of class 2 alone and as most are. Else ""."""
-        if self._buffer or self._texts or self._nonsense is not None or _PROMISE.match(octets) is None:
-            return ""
-        return octets[:-2].decode()
-
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought."""
         if self._nonsense is None:
@@ -149,6 +143,11 @@ class ReplyReader:
         self._buffer = b""
         self._texts.clear()
         return self._nonsense
+
+
+def promise(octets: bytes) -> str:
+    """The text of a reply of class 2, if that is all, and it is as most are: of one line, and with words. Else ""."""
+    return octets[:-2].decode() if _PROMISE.match(octets) is not None else ""
 
 
 @lru_cache(maxsize=_REMEMBERED)
