@@ -78,8 +78,8 @@ class Lines:
     idle: list[Line] = field(factory=list)
     #: Another message may follow on them already.
     trailing: list[Line] = field(factory=list)
-    #: How many there are, with those that nobody may take.
-    count: int = 0
+    #: All there are, with those that nobody may take.
+    every: set[Line] = field(factory=set)
 
 
 @define(eq=False)
@@ -107,12 +107,16 @@ class Line:
     lines: Lines | None = None
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
-    #: With so many, and at this time, it has done its duty. The pool says so.
+    #: With so many, and at this time, it has done its duty. The pool says so; one that keeps none says 0.
     enough: int = 0
     ends: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self.most = self.connection.features.limit("MAILMAX")
+
+    def is_worth_keeping(self, now: float) -> bool:
+        """Whether another message may have it."""
+        return self.transactions < self.enough and now < self.ends and self.connection.session.can_begin
 
 
 class Pool:
@@ -122,8 +126,7 @@ class Pool:
         self._clock = clock
         self._seconds = clock.seconds
         self._keeping = keeping
-        #: Any at all are kept.
-        self._keeps = keeping.most > 0
+        self._closed = False
         #: All of them, as a set that keeps its order: the one that has waited longest is the first.
         self._kept: dict[Line, None] = {}
         #: All of which something is kept, or in use.
@@ -182,7 +185,7 @@ class Pool:
         """
         now = line.sent = self._seconds()
         lines = line.lines or self._of(line)
-        if line.took > QUICK or not self._is_worth_keeping(line, now):
+        if line.took > QUICK or not line.is_worth_keeping(now):
             return
         line.trails = True
         line.ahead = place
@@ -202,7 +205,7 @@ class Pool:
         if line.trails:
             line.trails = False
             lines.trailing.remove(line)
-        if not self._is_worth_keeping(line, now) or len(lines.idle) >= keeping.of_host:
+        if not line.is_worth_keeping(now) or len(lines.idle) >= keeping.of_host:
             self._dismiss(line, lines)
             return
         if len(self._kept) >= keeping.most:
@@ -215,14 +218,14 @@ class Pool:
 
     def close(self) -> None:
         """Say QUIT on all of them, and keep none from now on."""
-        self._keeps = False
+        self._closed = True
+        for lines in self._ways.values():
+            for line in lines.every:
+                line.enough = 0
         cancel(self._timer)
         self._timer = None
         for line in tuple(self._kept):
             self._forget(line)
-
-    def _is_worth_keeping(self, line: Line, now: float) -> bool:
-        return self._keeps and line.transactions < line.enough and now < line.ends and line.connection.session.can_begin
 
     def _tick(self) -> None:
         """One timer for all of them, since each is kept for the same time."""
@@ -239,17 +242,18 @@ class Pool:
         lines = self._ways.get(line.way)
         if lines is None:
             lines = self._ways[line.way] = Lines()
-        lines.count += 1
+        lines.every.add(line)
         line.lines = lines
         keeping = self._keeping
-        line.enough = keeping.transactions if line.most is None else min(keeping.transactions, line.most)
-        line.ends = line.made + keeping.lifetime
+        if keeping.most > 0 and not self._closed:
+            line.enough = keeping.transactions if line.most is None else min(keeping.transactions, line.most)
+            line.ends = line.made + keeping.lifetime
         return lines
 
     def _dismiss(self, line: Line, lines: Lines) -> None:
         """Nobody takes it any more."""
-        lines.count -= 1
-        if not lines.count:
+        lines.every.discard(line)
+        if not lines.every:
             del self._ways[line.way]
         line.lines = None
         line.connection.quit()

@@ -39,6 +39,7 @@ from relay.smtp.client import DEADLINES, QUIT_SECONDS, ClientSession, Deadlines
 from relay.smtp.features import Features
 from relay.smtp.transaction import (
     PLAINLY,
+    PROCEED,
     Approach,
     Event,
     Over,
@@ -370,23 +371,27 @@ class Connection(Protocol):
         """Do all that is to be done now. What is called from here may call us again."""
         session = self.session
         # Commands leave before anything that follows them, such as content.
-        if session.to_send:
-            self.transport.write(session.data_to_send())
+        if octets := session.to_send:
+            session.to_send = b""
+            self.transport.write(octets)
         if events := session.events:
             while events:
                 event = events.popleft()
                 if type(event) is Settled:
                     self._settle(event.facts)
-                elif type(event) is Proceed:
+                elif event is PROCEED:
                     self._proceed()
                 else:
                     self._do(event)
-            if session.to_send:
-                self.transport.write(session.data_to_send())
+            if octets := session.to_send:
+                session.to_send = b""
+                self.transport.write(octets)
         if session.moves != self._moves:
             # A deadline is for a whole command: octets that do not finish a reply do not move it.
             self._moves = session.moves
-            self._watch()
+            self._moved = self._seconds()
+            if self._timer is None:
+                self._watch()
 
     def _do(self, event: Event) -> None:
         match event:
@@ -491,11 +496,10 @@ class Connection(Protocol):
             self._parting = False
         if self._closing:
             return
-        if not self.session.to_send:
-            self.transport.write(piece)
-            return
         following = self.session.data_to_send()
-        if len(piece) <= _LITTLE:
+        if not following:
+            self.transport.write(piece)
+        elif len(piece) <= _LITTLE:
             self.transport.write(piece + following)
         else:
             self.transport.write(piece)
@@ -532,10 +536,8 @@ class Connection(Protocol):
         Whatever is waited for now has its time from now on. How long that is nobody asks before it might be over: there
         are many moves for each time that it is.
         """
-        if self._closing or not self._connected:
-            return
         self._moved = self._seconds()
-        if self._timer is None:
+        if self._timer is None and self._connected and not self._closing:
             self._timer = self._clock.callLater(self._soonest, self._look)
 
     def _look(self) -> None:

@@ -36,6 +36,7 @@ from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
 from relay.smtp.replies import Nonsense, ReplyReader, promise
 from relay.smtp.transaction import (
     PLAINLY,
+    PROCEED,
     Approach,
     Event,
     Over,
@@ -53,7 +54,6 @@ from relay.smtp.transaction import (
 _TEXT = 500
 #: How long a usual answer is at most, three lines of it as RFC 5321 section 4.5.3.1.5 has them.
 _USUAL = 3 * 512
-_PROCEED: Final = Proceed()
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
 
@@ -310,7 +310,7 @@ class ClientSession:
         self._content = course
         course.accepted.append(0)
         self.moves += 1
-        self.events.append(_PROCEED)
+        self.events.append(PROCEED)
         return True
 
     def _hear_promise(self, octets: bytes) -> bool:
@@ -322,12 +322,13 @@ class ClientSession:
         if not words:
             return False
         _, course, index = due.popleft()
-        assert course is not None  # of content it never is
         self.moves += 1
-        if course.unsettled == 1 == len(course.facts):
-            self._settle_oldest(Settled((self._carried(words),)))
+        onward, told, tls, timed = self._promise
+        fact = Carried(onward, self._by, words, told, tls, timed)
+        if course is not None and len(course.facts) == 1 and course.unsettled:
+            self._settle_oldest(Settled((fact,)))
         else:
-            self._answer_content(index, self._carried(words))
+            self._answer_content(index, fact)
         if not self._courses:
             self.can_begin = True
         return True
@@ -349,7 +350,7 @@ class ClientSession:
 
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
-        course = Course(transaction)
+        course = Course(len(transaction.recipients), transaction.chunked)
         if not self.can_begin:
             if not self.over:
                 raise RuntimeError("the last transaction is not over")
@@ -622,7 +623,7 @@ class ClientSession:
         """
         if course.unsettled:
             self._content = course
-            self.events.append(_PROCEED)
+            self.events.append(PROCEED)
         else:
             self._abandon()
 
@@ -638,7 +639,7 @@ class ClientSession:
         course = self._courses[0]
         if course.unsettled:
             self._content = course
-            self.events.append(_PROCEED)
+            self.events.append(PROCEED)
         elif course.accepted:
             self._nonsense("354 to a transaction whose sender was refused")
         elif self._approach.lmtp:
@@ -664,11 +665,8 @@ class ClientSession:
             self._abandon()
 
     def _accept_content(self, reply: Reply, index: int) -> None:
-        self._answer_content(index, self._carried(str(reply)[:_TEXT]))
-
-    def _carried(self, words: str) -> Carried:
         onward, told, tls, timed = self._promise
-        return Carried(onward, self._by, words, told, tls, timed)
+        self._answer_content(index, Carried(onward, self._by, str(reply)[:_TEXT], told, tls, timed))
 
     def _refuse_content(self, reply: Reply, index: int) -> None:
         phase = Phase.END if index < 0 else Phase.COPY

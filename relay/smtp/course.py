@@ -7,7 +7,7 @@ from enum import IntEnum, auto
 from typing import Final, TypeAlias
 
 from relay.mail.outcome import Fact, Phase
-from relay.smtp.transaction import Settled, Transaction
+from relay.smtp.transaction import Settled
 
 
 class Said(IntEnum):
@@ -58,10 +58,10 @@ class Course:
 
     __slots__ = ("accepted", "chunked", "facts", "unanswered", "unsettled")
 
-    def __init__(self, transaction: Transaction) -> None:
-        #: Its content goes in chunks.
-        self.chunked = transaction.chunked
-        self.unsettled = count = len(transaction.recipients)
+    def __init__(self, count: int, chunked: bool) -> None:
+        """With so many recipients, and its content in chunks or not."""
+        self.chunked = chunked
+        self.unsettled = count
         self.facts: list[Fact | None] = [None] * count
         #: The recipients that the server has accepted, by their places.
         self.accepted: list[int] = []

@@ -21,8 +21,9 @@ PIECE: Final = 64 * 1024
 CHUNK: Final = 256 * 1024
 
 _END: Final = CRLF + TERMINATOR
+_ENDING: Final = len(_END)
 #: So many octets of it may stand in the block before the one where it ends.
-_BEFORE: Final = len(_END) - 1
+_BEFORE: Final = _ENDING - 1
 
 
 class ContentDamaged(ValueError):
@@ -46,7 +47,7 @@ def in_one_piece(head: bytes, content: bytes) -> bytes:
     # The terminator stands where the content ends, and not before that; an empty message is nothing else.
     dot = content.find(b".")
     at = content.find(_END, dot - 2 if dot > 2 else 0)
-    if (at < 0 or at + 5 != len(content) or content.startswith(TERMINATOR)) and content != TERMINATOR:
+    if (at + _ENDING != len(content) or at < 0 or content[:3] == TERMINATOR) and content != TERMINATOR:
         raise ContentDamaged("the content has no terminator, or there is something behind it")
     if b"\n." in head or head[:1] == b".":
         head = _stuffed(head)

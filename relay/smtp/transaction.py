@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import define, frozen
 
@@ -151,6 +151,10 @@ class Proceed:
     Send the content: all of it with its terminator behind a 354, or in chunks. For each piece but the last
     `piece_sent` is called, then `content_sent`; no more of it when `wants_content` is false.
     """
+
+
+#: There is one for all.
+PROCEED: Final = Proceed()
 
 
 @define
