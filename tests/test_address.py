@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.mail.address import Address, AddressError, canonical_domain, parse_address
+from relay.mail.address import Address, AddressError, _parsed_by_parts, canonical_domain, parse_address
 
 CANONICAL = [
     ("jon@frogbog", Address("jon", "frogbog"), "jon@frogbog"),
@@ -70,6 +72,23 @@ LOCALS = st.one_of(
 DOMAINS = st.lists(st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True), min_size=1, max_size=4).map(
     ".".join
 )
+#: Near what a usual address is: in any letter case, and about as long as its parts may be.
+NEARLY_USUAL = st.builds(
+    "{}@{}".format,
+    LOCALS | st.text("aZ.", min_size=62, max_size=66) | st.text("aZ._-@ \n\u00f6", max_size=6),
+    st.lists(
+        st.from_regex(r"[A-Za-z0-9_-]{1,6}", fullmatch=True) | st.text("bY-", min_size=60, max_size=65), max_size=5
+    ).map(".".join)
+    | st.text("bY0._-@ \n\u00fc[", max_size=6),
+)
+
+
+def told(read: Callable[[str], Address], text: str) -> tuple[Address | str, ...]:
+    try:
+        address = read(text)
+    except AddressError as problem:
+        return (str(problem),)
+    return address, address.text, address.ascii
 
 
 class AddressTests(SynchronousTestCase):
@@ -110,3 +129,11 @@ class AddressTests(SynchronousTestCase):
         self.assertNotIn("\r", str(address))
         self.assertNotIn("\n", str(address))
         self.assertEqual(parse_address(str(address)), address)
+
+    @given(NEARLY_USUAL)
+    def test_a_usual_address_is_read_at_once_and_as_any_other(self, text: str) -> None:
+        self.assertEqual(told(parse_address, text), told(_parsed_by_parts, text))
+
+    def test_it_is_told_as_it_is_now_and_not_as_what_it_was_made_of(self) -> None:
+        changed = evolve(parse_address("jon@frogbog"), local="jön the frog")
+        self.assertEqual((changed.text, changed.ascii), ('"jön the frog"@frogbog', False))

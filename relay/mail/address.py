@@ -9,17 +9,24 @@ from functools import lru_cache
 from typing import Final
 
 import idna
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 
 #: RFC 5321 section 4.5.3.1: octets, not characters.
 LOCAL_PART_OCTETS = 64
 DOMAIN_OCTETS = 255
 PATH_OCTETS = 256
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #: RFC 5321 section 4.1.2, `Dot-string`, all of it ASCII.
-_ATOMS_AND_DOTS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
+_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*\Z")
+_ATOMS_AND_DOTS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]\Z")
 #: RFC 5321 section 4.1.2, `Domain`; underscores are tolerated, since names with them receive mail.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+#: An address as nearly all are: a dot-string, and labels in any letter case.
+_USUAL = re.compile(
+    rf"({_ATOM}(?:\.{_ATOM})*)@([A-Za-z0-9_](?:[A-Za-z0-9_-]{{0,61}}[A-Za-z0-9_])?"
+    r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*)\Z"
+)
 _PLAIN_DOMAIN = re.compile(r"[a-z0-9._-]+\Z")
 
 #: How many addresses, and how many domains, that were read lately are kept: the same ones come again and again, and
@@ -36,7 +43,11 @@ class AddressError(ValueError):
     """
 
 
-@frozen(order=True)
+#: How a frozen value gets its fields.
+_set = object.__setattr__
+
+
+@frozen(order=True, init=False)
 class Address:
     """
     A mailbox of RFC 5321 section 4.1.2, in canonical form.
@@ -50,16 +61,16 @@ class Address:
     #: Lower case with A-labels (RFC 5891), or an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
     domain: str
     #: Whether a next hop without SMTPUTF8 can be told this address (RFC 6531).
-    ascii: bool = field(
-        default=Factory(lambda self: self.local.isascii(), takes_self=True), init=False, eq=False, repr=False
-    )
+    ascii: bool = field(init=False, eq=False, repr=False)
     #: As it is written in a path. Asked for so often that it is made once.
-    text: str = field(
-        default=Factory(lambda self: f"{quote_local(self.local)}@{self.domain}", takes_self=True),
-        init=False,
-        eq=False,
-        repr=False,
-    )
+    text: str = field(init=False, eq=False, repr=False)
+
+    def __init__(self, local: str, domain: str, _text: str = "") -> None:
+        """`_text`: for who has just read it. It takes as long to find out as all the rest."""
+        _set(self, "local", local)
+        _set(self, "domain", domain)
+        _set(self, "ascii", local.isascii())
+        _set(self, "text", _text or f"{quote_local(local)}@{domain}")
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -94,6 +105,17 @@ def parse_address(text: str) -> Address:
 
 @lru_cache(_KEPT)
 def _parsed(text: str) -> Address:
+    usual = _USUAL.match(text) if len(text) <= PATH_OCTETS - 2 else None
+    if usual is not None:
+        local, domain = usual.groups()
+        if len(local) <= LOCAL_PART_OCTETS:
+            domain = domain.lower()
+            return Address(local, domain, f"{local}@{domain}")
+    return _parsed_by_parts(text)
+
+
+def _parsed_by_parts(text: str) -> Address:
+    """What any text is, and why one is no address."""
     local, domain = split_address(text)
     address = Address(local, canonical_domain(domain))
     # A-labels are longer than what they stand for, and a path has to hold them.
@@ -211,12 +233,12 @@ def _may_stand_in_quotes(character: str) -> bool:
 
 
 def _is_dot_string(local: str) -> bool:
-    if not local or local[0] == "." or local[-1] == "." or ".." in local:
-        return False
-    if _ATOMS_AND_DOTS.match(local):
+    if _DOT_STRING.match(local):
         return True
     # RFC 6531 section 3.3: `atext` grows by every UTF-8 character that is not ASCII; ours must be printable.
-    return not local.isascii() and all(_ATOMS_AND_DOTS.match(c) if c.isascii() else _printable(c) for c in local)
+    if local.isascii() or local[0] == "." or local[-1] == "." or ".." in local:
+        return False
+    return all(_ATOMS_AND_DOTS.match(c) if c.isascii() else _printable(c) for c in local)
 
 
 def _printable(character: str) -> bool:

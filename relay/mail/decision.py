@@ -41,11 +41,10 @@ class Placement:
 class Accepted:
     """The client hears 250. There is at least one placement: a copy for nobody would be lost mail."""
 
-    placements: tuple[Placement, ...] = field()
+    placements: tuple[Placement, ...]
 
-    @placements.validator
-    def _has_one(self, _attribute: object, placements: tuple[Placement, ...]) -> None:
-        if not placements:
+    def __attrs_post_init__(self) -> None:
+        if not self.placements:
             raise ValueError("a recipient is accepted for at least one placement")
 
 
