@@ -69,36 +69,33 @@ def plain_text_lines() -> Together:
 
     def lines(events: Iterable[Event]) -> bytes | None:
         made: list[str] = []
-        marks = ""
+        quotes = 0
         last, time = -1.0, ""
         for when, what, fields in events:
             if when != last:
                 last, time = when, stamp(when)
             line = f"{time} {what}"
             for name, value in fields.items():
-                kind = type(value)
-                if kind is str:
-                    text: str = value  # type: ignore[assignment]  # mypy does not know that this narrows it
-                elif value is None:
-                    continue
-                elif kind is Address:
-                    text = f"<{value}>"
-                elif kind is int:
-                    text = f"{value}"
-                elif kind is float:
-                    text = f"{value:.3f}".rstrip("0").rstrip(".")
-                else:
-                    text = _text(value)
+                text: Any = value
+                kind = type(text)
+                if kind is not str:
+                    if text is None:
+                        continue
+                    if kind is Address:
+                        text = f"<{text.text}>"
+                    elif kind is int:
+                        text = str(text)
+                    else:
+                        text = _text(text)
                 if " " in text:
-                    line += f' {name}="{text}"'
-                    marks += '""'
+                    line = f'{line} {name}="{text}"'
+                    quotes += 2
                 elif text:
-                    line += f" {name}={text}"
+                    line = f"{line} {name}={text}"
             if len(line) > LONGEST:
                 return None
-            marks += "\n"
             made.append(line)
-        return _if_harmless(made, marks)
+        return _if_harmless(made, quotes)
 
     return lines
 
@@ -121,44 +118,43 @@ def plain_json_lines() -> Together:
 
     def lines(events: Iterable[Event]) -> bytes | None:
         made: list[str] = []
-        marks = ""
+        quotes = 0
         last, time = -1.0, ""
         for when, what, fields in events:
             if when != last:
                 last, time = when, stamp(when)
             line = f'{{"time":"{time}","event":"{what}"'
-            marks += '""""""""'
+            quotes += 8
             for name, value in fields.items():
                 kind = type(value)
                 if kind is str or kind is Address:
-                    text = f"{value}"
+                    text = str(value)
                     if text:
-                        line += f',"{name}":"{text}"'
-                        marks += '""""'
+                        line = f'{line},"{name}":"{text}"'
+                        quotes += 4
                 elif value is None:
                     continue
                 elif kind is int or (kind is float and -_FINITE < value < _FINITE):  # type: ignore[operator]
-                    line += f',"{name}":{value!r}'
-                    marks += '""'
+                    line = f'{line},"{name}":{value!r}'
+                    quotes += 2
                 else:
                     return None
             if len(line) > LONGEST:
                 return None
-            marks += "\n"
             made.append(f"{line}}}")
-        return _if_harmless(made, marks)
+        return _if_harmless(made, quotes)
 
     return lines
 
 
-def _if_harmless(lines: list[str], marks: str) -> bytes | None:
+def _if_harmless(lines: list[str], quotes: int) -> bytes | None:
     """
-    The lines, if nothing in them but `marks` means anything: the quotes and line ends that were put there by whoever
-    has made them, in their order. What does no harm is taken out, and whatever a value has brought in besides is left.
+    The lines, if nothing in them means anything but so many quotes, and their ends: those were put there by whoever has
+    made the lines. What does no harm is taken out, and if more than that is left, a value has brought it in.
     """
     lines.append("")
     octets = "\n".join(lines).encode("utf-8", "backslashreplace")
-    return octets if octets.translate(None, _HARMLESS) == marks.encode("ascii") else None
+    return octets if len(octets.translate(None, _HARMLESS)) == quotes + len(lines) - 1 else None
 
 
 def _says_something(value: object) -> bool:

@@ -169,10 +169,10 @@ class MailLog:
             return None  # whichever it is, it is found and said
 
     def _each_line(self, events: list[Event], room: int) -> bytes:
-        """As many of them as there is room for."""
+        """As many of them as there is room for: one of which something has to be escaped makes no other one costly."""
         lines = []
         for event in events:
-            line = self._formatted(*event)
+            line = self._all_lines([event]) or self._formatted(*event)
             room -= len(line)
             if room < 0:
                 self._dropped += 1
