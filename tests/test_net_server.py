@@ -283,6 +283,8 @@ class Deaf:
     def hear(self, octets: bytes) -> None:
         """It goes the general way."""
 
+    hear_content = hear
+
 
 class TroubleTests(ServerCase):
     def test_an_exception_of_ours_is_451_and_a_traceback_in_the_log(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,6 +16,8 @@ from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.policy.chain import Chain, Station
 from relay.policy.watched import watched
+from relay.reception import visit
+from relay.smtp.events import Question
 from relay.testing.policy import FakeWorld, inquiry
 from tests.stage import Client, StagedWorld, Users
 
@@ -121,3 +123,8 @@ class AsideTests(SynchronousTestCase):
         self.successResultOf(asked)
         self.successResultOf(mail)
         self.assertEqual(self.all_kept(), [[("count", "8"), ("new", "1")]] * 2)
+
+
+class VisitTests(SynchronousTestCase):
+    def test_there_is_an_answer_to_each_question(self) -> None:
+        self.assertEqual(set(visit._ANSWERS), set(get_args(Question)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, final
 
 from attrs import field, frozen
 
@@ -38,6 +38,7 @@ def _before(code: int, status: str | None) -> str:
     return before
 
 
+@final
 @frozen
 class Reply:
     """

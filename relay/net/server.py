@@ -41,6 +41,8 @@ MARGIN: Final = 5.0
 
 #: What comes is content, or more of it.
 _FLOWING: Final = frozenset({State.CONTENT, State.CHUNKS})
+#: Nothing but a command is waited for, and nothing but a command was waited for before.
+_CALM: Final = frozenset({State.SENDER, State.RECIPIENTS})
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -116,14 +118,18 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
-        if not self._choked and (question := session.hear(data)) is not None:
-            if type(question) is ContentEnded:
+        if not self._choked:
+            question: Question | None
+            if self._content_since is None:
+                question = session.hear(data)
+            elif (question := session.hear_content(data)) is not None:
                 self._visit.take(Content(data))
                 self._content_since = None
-            answer = self._ask(question)
-            if answer is not None:
-                self._say(session.send(answer))
-            return
+            if question is not None:
+                answer = self._ask(question)
+                if answer is not None:
+                    self._say(session.send(answer))
+                return
         if session.state is State.CLOSED or self._shaking:
             return
         session.receive_data(data)
@@ -225,7 +231,12 @@ class SmtpServer(Protocol):
     def _say(self, said: bytes) -> None:
         """The straight way for an answer that nothing is left over behind: send it, and wait for more."""
         self.transport.write(said)
-        if self._stopping or self._session.closed or not self._reading:
+        session = self._session
+        if self._stopping or not self._reading:
+            self._converse(b"")
+        elif session.state in _CALM:
+            self._watch_commands()
+        elif session.closed:
             self._converse(b"")
         else:
             self._watch(answered=True)
@@ -251,10 +262,10 @@ class SmtpServer(Protocol):
             answer = self._visit.answer(question)
             if type(answer) is not Reply:
                 answer = start(answer)
+            elif not self._session.slow and type(question) is not Connected:
+                return answer
         except Exception:
             return self._failed(Failure(), question)
-        if type(answer) is Reply and not self._session.slow and type(question) is not Connected:
-            return answer
         return self._owe(question, answer)
 
     def _owe(self, question: Question, answer: Answer | Deferred[Answer]) -> Answer | None:
@@ -268,7 +279,7 @@ class SmtpServer(Protocol):
                 return answer
             owed = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
         else:
-            owed = cast(Deferred[Answer], answer)
+            owed = answer
             if delayed:
                 owed.addCallback(self._kept_back, question, self._doorway.clock.seconds())
                 delay = self._doorway.greeting_delay if type(question) is Connected else SLOWNESS
@@ -368,16 +379,11 @@ class SmtpServer(Protocol):
         A deadline is for a whole command: octets that finish none (not `answered`) do not move it. Content has one of
         its own from its beginning on, and what comes by BDAT begins with the first chunk.
         """
-        session, doorway = self._session, self._doorway
-        limits = doorway.limits
+        session, limits = self._session, self._doorway.limits
         if session.state not in _FLOWING and not session.in_chunk:
             self._content_since = None
             if answered:
-                idle, deadline = limits.idle_stressed if doorway.admission.stressed else limits.idle, self._deadline
-                if deadline.length == idle:
-                    deadline.since = doorway.clock.seconds()
-                else:
-                    deadline.within(idle)
+                self._watch_commands()
             return
         pace = min(limits.progress_window, limits.content_time)
         now = self._doorway.clock.seconds()
@@ -388,6 +394,15 @@ class SmtpServer(Protocol):
         elif answered:
             # A reply to a chunk does not put off the next look at how fast the content comes.
             self._deadline.within(max(0.0, self._looked + pace - now))
+
+    def _watch_commands(self) -> None:
+        """What comes next is a command."""
+        doorway, deadline = self._doorway, self._deadline
+        idle = doorway.limits.idle_stressed if doorway.admission.stressed else doorway.limits.idle
+        if deadline.length == idle:
+            deadline.since = doorway.clock.seconds()
+        else:
+            deadline.within(idle)
 
     def _expired(self) -> None:
         if self._choked or self._session.closed or self._shaking:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
@@ -56,6 +56,7 @@ from relay.smtp.help import explain
 
 #: How much of its own name a client is shown: the line has a limit, and it knows the rest.
 _SHOWN: Final = 128
+_DECIDED: Final = (Accepted, Refused)
 
 
 @lru_cache(maxsize=1000)
@@ -111,53 +112,7 @@ class Visit:
             self.known = NOBODY
 
     def answer(self, question: Question) -> Answer | Awaitable[Answer]:
-        match question:
-            case Rcpt():
-                return self._rcpt(question)
-            case ContentEnded():
-                return self._content_ended(question.size, question.fault)
-            case Mail():
-                return self._mail(question)
-            case Data():
-                return self._data()
-            case ChunkEnded(size, fault):
-                return self._chunk_ended(size, fault)
-            case Hello():
-                return self._hello(question)
-            case Connected():
-                return self._connected()
-            case Reset():
-                self._forget()
-                return answers.FLUSHED
-            case Misspoken(reply):
-                self._log_refusal(reply)
-                return reply
-            case Quit():
-                return self._reception.parts
-            case Noop():
-                return answers.NOTHING_DONE
-            case Verify(text):
-                if self._reception.verifies and self._client.user is not None:
-                    return inquiries.verify(text, self._client, self._reception)
-                return answers.CANNOT_VERIFY
-            case Help(topic, commands):
-                return explain(topic, commands)
-            case StartTls():
-                return answers.GO_AHEAD
-            case Auth() | Response():
-                return self._authenticate(question)
-            case Cancelled(reply):
-                if self._authentication is not None:
-                    self._authentication.cancel()
-                return reply
-            case Expand(text):
-                return inquiries.expand(text, self._client, self._reception)
-            case TurnQueue():
-                return inquiries.turn_queue(question, self._reception)
-            case XClient():
-                return self._greeting
-            case _:
-                assert_never(question)
+        return _ANSWERS[type(question)](self, question)
 
     def take(self, content: Content) -> None:
         intake = self._intake
@@ -182,7 +137,7 @@ class Visit:
         if intake is not None:
             intake.abandon()
 
-    def _connected(self) -> Reply | Awaitable[Reply]:
+    def _connected(self, connected: Connected) -> Reply | Awaitable[Reply]:
         if self._refusal is not None:
             self._log_refusal(self._refusal)
             return self._refusal
@@ -216,6 +171,45 @@ class Visit:
         self._client = Client(old.address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp)
         return _welcome(reception.hostname, name, old.address, hello.keywords)
 
+    def _reset(self, reset: Reset) -> Reply:
+        self._forget()
+        return answers.FLUSHED
+
+    def _misspoken(self, misspoken: Misspoken) -> Reply:
+        self._log_refusal(misspoken.reply)
+        return misspoken.reply
+
+    def _quit(self, quit: Quit) -> Reply:
+        return self._reception.parts
+
+    def _noop(self, noop: Noop) -> Reply:
+        return answers.NOTHING_DONE
+
+    def _verify(self, verify: Verify) -> Reply | Awaitable[Reply]:
+        if self._reception.verifies and self._client.user is not None:
+            return inquiries.verify(verify.text, self._client, self._reception)
+        return answers.CANNOT_VERIFY
+
+    def _expand(self, expand: Expand) -> Reply | Awaitable[Reply]:
+        return inquiries.expand(expand.text, self._client, self._reception)
+
+    def _turn_queue(self, turn: TurnQueue) -> Reply | Awaitable[Reply]:
+        return inquiries.turn_queue(turn, self._reception)
+
+    def _help(self, help: Help) -> Reply:
+        return explain(help.topic, help.commands)
+
+    def _start_tls(self, start_tls: StartTls) -> Reply:
+        return answers.GO_AHEAD
+
+    def _introduced(self, introduction: XClient) -> Reply:
+        return self._greeting
+
+    def _cancelled(self, cancelled: Cancelled) -> Reply:
+        if self._authentication is not None:
+            self._authentication.cancel()
+        return cancelled.reply
+
     async def _authenticate(self, question: Auth | Response) -> Reply:
         authentication = self._authentication
         if authentication is None:
@@ -248,16 +242,16 @@ class Visit:
         reception = self._reception
         said = envelope(mail, self._client, reception.clock, reception.limits.hold)
         known, screening = self.known, reception.screening
-        match said:
-            case Reply():
-                return said
-            case _ if screening is not None and (known is None or screening.asks_senders):
-                return self._screened(mail, said, screening)
-            case _:
-                known = known or NOBODY
-                each = mail.prdr or self._client.lmtp
-                self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
-                return answers.SENDER_OK
+        if type(said) is Reply:
+            return said
+        if screening is not None and (known is None or screening.asks_senders):
+            return self._screened(mail, said, screening)
+        self._begin(mail, said, known or NOBODY)
+        return answers.SENDER_OK
+
+    def _begin(self, mail: Mail, said: Envelope, known: Known) -> None:
+        each = mail.prdr or self._client.lmtp
+        self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
 
     async def _screened(self, mail: Mail, said: Envelope, screening: IScreening) -> Reply:
         """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
@@ -272,8 +266,7 @@ class Visit:
             known = await consider(mail, self._client, known, reception, screening, until)
             if known.refused is not None:
                 return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
-        each = mail.prdr or self._client.lmtp
-        self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
+        self._begin(mail, said, known)
         return answers.SENDER_OK
 
     def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
@@ -286,11 +279,9 @@ class Visit:
             decision = reception.decide(inquiry)
         else:
             decision = reception.decide(inquiry, steps.append)
-        match decision:
-            case Accepted() | Refused():
-                return self._decided(transaction, rcpt, inquiry, decision, steps)
-            case _:
-                return self._rcpt_later(transaction, rcpt, inquiry, decision, steps)
+        if isinstance(decision, _DECIDED):
+            return self._decided(transaction, rcpt, inquiry, decision, steps)
+        return self._rcpt_later(transaction, rcpt, inquiry, decision, steps)
 
     async def _rcpt_later(
         self, transaction: Transaction, rcpt: Rcpt, inquiry: Inquiry, deciding: Awaitable[Decision], steps: list[Any]
@@ -300,24 +291,20 @@ class Visit:
     def _decided(
         self, transaction: Transaction, rcpt: Rcpt, inquiry: Inquiry, decision: Decision, steps: list[Any]
     ) -> Reply:
-        match decision:
-            case Accepted(placements):
-                screening = self._reception.screening
-                if screening is None or not screening.asks_contents:
-                    self._transaction = transaction.accept(placements, rcpt.wishes, steps)
-                    return answers.RECIPIENT_OK
-                return self._with_content_policies(transaction, rcpt, inquiry, placements, steps, screening)
-            case Refused():
-                return refuse(
-                    self._reception,
-                    self._client,
-                    decision,
-                    (*transaction.steps, *steps),
-                    sender=transaction.envelope.reverse_path,
-                    recipients=(rcpt.recipient,),
-                )
-            case _:
-                assert_never(decision)
+        if isinstance(decision, Refused):
+            return refuse(
+                self._reception,
+                self._client,
+                decision,
+                (*transaction.steps, *steps),
+                sender=transaction.envelope.reverse_path,
+                recipients=(rcpt.recipient,),
+            )
+        screening = self._reception.screening
+        if screening is None or not screening.asks_contents:
+            self._transaction = transaction.accept(decision.placements, rcpt.wishes, steps)
+            return answers.RECIPIENT_OK
+        return self._with_content_policies(transaction, rcpt, inquiry, decision.placements, steps, screening)
 
     def _with_content_policies(
         self,
@@ -346,7 +333,7 @@ class Visit:
         self._transaction = transaction.accept(placements, rcpt.wishes, steps, (inquiry,))
         return answers.RECIPIENT_OK
 
-    def _data(self) -> Reply | Awaitable[Reply]:
+    def _data(self, data: Data) -> Reply | Awaitable[Reply]:
         if self._reception.turnstile.crowded:
             return self._data_in_turn()
         return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
@@ -370,8 +357,9 @@ class Visit:
             self._intake.show(transaction, reception.screening)
         return None
 
-    def _chunk_ended(self, size: int, fault: Reply | None) -> Reply:
+    def _chunk_ended(self, ended: ChunkEnded) -> Reply:
         """A chunk that is not the last: one that is refused ends the transaction (RFC 3030 section 2)."""
+        size, fault = ended.size, ended.fault
         if self._intake is None and self._no_place is None:  # chunks of no octets
             self._no_place = self._begin_intake(Form.PLAIN)
         fault = fault or self._no_place or (self._intake.fault if self._intake is not None else None)
@@ -382,8 +370,8 @@ class Visit:
         self._forget()
         return fault
 
-    def _content_ended(self, size: int, fault: Reply | None) -> Answer | Awaitable[Answer]:
-        transaction = self._transaction or self._open_transaction()
+    def _content_ended(self, ended: ContentEnded) -> Answer | Awaitable[Answer]:
+        size, fault, transaction = ended.size, ended.fault, self._transaction or self._open_transaction()
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
         intake, no_place = self._intake, self._no_place
@@ -448,3 +436,28 @@ class Visit:
             listener=client.listener,
             **fields,
         )
+
+
+#: Who answers what. It is asked for each command, and to compare them one by one took longer than many an answer.
+_ANSWERS: Final[Mapping[type[Any], Callable[[Visit, Any], Answer | Awaitable[Answer]]]] = {
+    Connected: Visit._connected,
+    Hello: Visit._hello,
+    StartTls: Visit._start_tls,
+    Auth: Visit._authenticate,
+    Response: Visit._authenticate,
+    Cancelled: Visit._cancelled,
+    Mail: Visit._mail,
+    Rcpt: Visit._rcpt,
+    Data: Visit._data,
+    ChunkEnded: Visit._chunk_ended,
+    ContentEnded: Visit._content_ended,
+    Reset: Visit._reset,
+    Noop: Visit._noop,
+    Help: Visit._help,
+    Verify: Visit._verify,
+    Expand: Visit._expand,
+    TurnQueue: Visit._turn_queue,
+    XClient: Visit._introduced,
+    Quit: Visit._quit,
+    Misspoken: Visit._misspoken,
+}

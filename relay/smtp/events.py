@@ -261,6 +261,14 @@ class Verdicts:
     each: tuple[Reply, ...]
     reply: Reply
 
+    @property
+    def code(self) -> int:
+        return self.reply.code
+
+    @property
+    def wire(self) -> bytes:
+        return self.reply.wire
+
 
 Answer: TypeAlias = Reply | Verdicts
 Event: TypeAlias = Question | Content

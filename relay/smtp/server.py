@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -146,10 +146,11 @@ _NO_MAIL: Final = Mail(None)
 _NOTHING_USUAL: Final[Mapping[bytes, Question]] = {}
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
+Q = TypeVar("Q", bound=Question)
 #: What a question asks too much of, if it does.
 Limit: TypeAlias = "Callable[[ServerSession, Any], Reply | None]"
 #: What a positive reply changes beside the state.
-Effect: TypeAlias = "Callable[[ServerSession, Any, Reply], None]"
+Effect: TypeAlias = "Callable[[ServerSession, Any, Answer], None]"
 
 
 @frozen
@@ -159,8 +160,12 @@ class Move:
     #: Where a positive reply leads, and where a negative one does.
     accepted: State
     refused: State
-    limit: Limit | None = None
-    effect: Effect | None = None
+    limit: Limit | None
+    effect: Effect | None
+    #: It is the end of content: the answer may be one about each recipient.
+    concludes: bool
+    #: The client has to hear the answer before it goes on.
+    heard_out: bool
 
 
 class ServerSession:
@@ -188,6 +193,7 @@ class ServerSession:
         "_limits",
         "_mail",
         "_messages",
+        "_move",
         "_overlong",
         "_profile",
         "_recipients",
@@ -230,8 +236,9 @@ class ServerSession:
         self.state = State.STRANGER if greeted else State.OPENING
         #: It stands at its end: nothing more will be said.
         self.closed = False
-        #: The question that waits for its reply.
+        #: The question that waits for its reply, and what that will do; `None` if it is none that a client may ask.
         self._asked: Question | None = None
+        self._move: Move | None = None
         #: The transaction is what this has opened, with so many recipients. It is forgotten when the next one begins.
         self._mail = _NO_MAIL
         self._recipients = 0
@@ -279,34 +286,37 @@ class ServerSession:
     def hear(self, octets: bytes) -> Question | None:
         """
         The straight way for what clients say most: what the network brought is QUIT or one command of a transaction,
-        word for word as it was heard before, or the whole of a content that has no fault; nothing is owed or left
-        over, and it may be said now. Then this is its question, which waits for its reply; if that is `ContentEnded`,
-        `octets` are the one piece of `Content` before it. `None`: nothing has happened, and the octets are to be
-        received (`receive_data`).
+        word for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
+        question, which waits for its reply. `None`: nothing has happened, and the octets are to be received
+        (`receive_data`).
         """
         if self._asked is not None or self.looked_at < self.received:
             return None
-        state = self.state
-        if state is State.CONTENT:
-            return self._hear_content(octets)
         question = self._usual.get(octets)
         if question is None or self.in_chunk or self._swallowing:
             return None
-        move = _MOVES[state].get(type(question))
+        move = _MOVES[self.state].get(type(question))
         if move is None or (move.limit is not None and move.limit(self, question) is not None):
             return None
-        self._asked = question
+        self._asked, self._move = question, move
         return question
 
-    def _hear_content(self, octets: bytes) -> ContentEnded | None:
-        if self._intake is not None or self._lf_ended:
+    def hear_content(self, octets: bytes) -> ContentEnded | None:
+        """
+        The straight way for content: what the network brought is the whole of it, without a fault, and nothing else.
+        Then `octets` are all of the `Content` before this question. `None` is as in `hear`.
+        """
+        if (
+            self.state is not State.CONTENT
+            or self._intake is not None
+            or self._asked is not None
+            or self.looked_at < self.received
+            or self._lf_ended
+        ):
             return None
         limits = self._limits
         size = size_of_all(octets, limits.message, limits.content_line)
-        if size is None:
-            return None
-        self._asked = ended = ContentEnded(size)
-        return ended
+        return None if size is None else self._ask(ContentEnded(size))
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
@@ -332,50 +342,45 @@ class ServerSession:
 
         The reply may become another one: after too many errors the answer is 421, whatever it would have been.
         """
-        asked = self._asked
+        asked, move = self._asked, self._move
         if asked is None:
             raise RuntimeError("nothing was asked")
         self._asked = None
-        kind = type(asked)
-        reply = answer.reply if type(answer) is Verdicts else answer
-        if self.looked_at < self.received and kind in _HEARD_OUT and reply.code < 400:
+        if answer.code >= 400 or move is None:
+            return self._refuse(asked, answer, move)
+        if self.looked_at < self.received and move.heard_out:
             refusal = self._too_early(asked)
             if refusal is not None:  # It has come while the reply was waited for.
-                return self._refuse(Misspoken(refusal, last=True), refusal, refusal)
-        if reply.code >= 400 or (move := _MOVES[self.state].get(kind)) is None:
-            return self._refuse(asked, answer, reply)
+                return self._refuse(Misspoken(refusal, last=True), refusal, None)
         self.state = move.accepted
         if move.effect is not None:
-            move.effect(self, asked, reply)
-        return self._spoken(answer, reply) if kind is ContentEnded else reply.wire
+            move.effect(self, asked, answer)
+        return self._spoken(answer) if move.concludes else answer.wire
 
-    def _refuse(self, asked: Question, answer: Answer, reply: Reply) -> bytes:
-        """A negative reply, which may become another one; or whatever is said of what was no question."""
-        if reply.code >= 400:
+    def _refuse(self, asked: Question, answer: Answer, move: Move | None) -> bytes:
+        """A negative reply, which may become another one; or whatever is said to what was no question."""
+        if answer.code >= 400:
             self.errors += 1
             self.slow = self.errors > self._limits.errors_slow
-            if self.errors >= self._limits.errors and reply.code != 421:
-                reply = answer = answers.TOO_MANY_ERRORS
-        kind = type(asked)
-        octets = self._spoken(answer, reply) if kind is ContentEnded else reply.wire
-        if reply.code == 421 or (type(asked) is Misspoken and asked.last):
+            if self.errors >= self._limits.errors and answer.code != 421:
+                answer = answers.TOO_MANY_ERRORS
+        code = answer.code
+        if code == 421 or (type(asked) is Misspoken and asked.last):
             self.state = State.CLOSED
             self.closed = True
-        elif (move := _MOVES[self.state].get(kind)) is not None:
+        elif move is not None:
             self.state = move.refused
-        return octets
+        return self._spoken(answer) if move is not None and move.concludes and code != 421 else answer.wire
 
-    def _spoken(self, answer: Answer, reply: Reply) -> bytes:
+    def _spoken(self, answer: Answer) -> bytes:
         """The answer to the end of content: one reply, or with LMTP and PRDR one for each recipient."""
-        if reply.code == 421:
-            return reply.wire
         if self._profile.lmtp:
             # RFC 2033 section 4.2: one for each RCPT that was accepted, in their order, and none for all together.
-            each = answer.each if type(answer) is Verdicts else (reply,) * self._recipients
+            each = answer.each if type(answer) is Verdicts else (answer,) * self._recipients
             return b"".join([one.wire for one in each])
         if type(answer) is Verdicts and self._mail.prdr:
-            return b"".join([one.wire for one in (answers.EACH_FOLLOWS, *answer.each, reply)])
-        return reply.wire
+            return b"".join([one.wire for one in (answers.EACH_FOLLOWS, *answer.each, answer.reply)])
+        return answer.wire
 
     def farewell(self, reply: Reply) -> bytes:
         """
@@ -401,33 +406,33 @@ class ServerSession:
 
     # What a positive reply changes beside the state.
 
-    def _after_mail(self, mail: Mail, reply: Reply) -> None:
+    def _after_mail(self, mail: Mail, answer: Answer) -> None:
         self._mail = mail
         self._recipients = 0
         self._intake = self._chunks = None
 
-    def _after_rcpt(self, rcpt: Rcpt, reply: Reply) -> None:
+    def _after_rcpt(self, rcpt: Rcpt, answer: Answer) -> None:
         self._recipients += 1
 
-    def _after_content(self, ended: ContentEnded, reply: Reply) -> None:
+    def _after_content(self, ended: ContentEnded, answer: Answer) -> None:
         self._messages += 1
         self._idled = 0
 
-    def _after_hello(self, hello: Hello, reply: Reply) -> None:
+    def _after_hello(self, hello: Hello, answer: Answer) -> None:
         self._understand(extended=hello.extended)
 
-    def _after_proof(self, proof: Auth | Response, reply: Reply) -> None:
-        if reply.code == 334:
+    def _after_proof(self, proof: Auth | Response, answer: Answer) -> None:
+        if answer.code == 334:
             self.state = State.EXCHANGE
-        elif reply.code == 235:
+        elif answer.code == 235:
             self._standing = evolve(self._standing, authenticated=True)
             self._understand(extended=True)
 
-    def _after_quit(self, quit: Quit, reply: Reply) -> None:
+    def _after_quit(self, quit: Quit, answer: Answer) -> None:
         self.closed = True
 
-    def _ask(self, question: Question) -> Question:
-        self._asked = question
+    def _ask(self, question: Q) -> Q:
+        self._asked, self._move = question, _MOVES[self.state].get(type(question))
         return question
 
     # Content.
@@ -549,10 +554,11 @@ class ServerSession:
         return Misspoken(answers.LINE_TOO_LONG if self._overlong == 1 else answers.LINES_TOO_LONG)
 
     def _consider(self, question: Question) -> Question:
-        """The question, if it may be asked now; else a `Misspoken` with what is to be said."""
+        """The question, if it may be asked now, as `_ask` would; else a `Misspoken` with what is to be said."""
         kind = type(question)
         move = _MOVES[self.state].get(kind)
         refusal: Reply | None = None
+        self._move = None
         if self._guarded or kind in _GUARDED or move is None:
             if type(question) is Misspoken:
                 # Parameters are not offered before EHLO; that it is missing is the better answer.
@@ -565,6 +571,7 @@ class ServerSession:
             refusal = move.limit(self, question)
         if refusal is not None:
             return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
+        self._move = move
         if type(question) is Hello and question.extended:
             return Hello(True, question.name, self._profile.keywords(self._standing, self._words))
         return question
@@ -678,7 +685,14 @@ _EFFECTS: Final[Mapping[type[Any], Effect]] = {
 #: The law, as it is asked for: by state, and then by what was said.
 _MOVES: Final[Mapping[State, Mapping[type[Any], Move]]] = {
     state: {
-        kind: Move(accepted, REFUSED.get((state, kind), state), _LIMITS.get(kind), _EFFECTS.get(kind))
+        kind: Move(
+            accepted,
+            REFUSED.get((state, kind), state),
+            _LIMITS.get(kind),
+            _EFFECTS.get(kind),
+            concludes=kind is ContentEnded,
+            heard_out=kind in _HEARD_OUT,
+        )
         for (where, kind), accepted in MOVES.items()
         if where is state
     }

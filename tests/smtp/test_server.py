@@ -101,7 +101,7 @@ def listen(
     heard: list[Event] = []
     said: list[int] = []
     for piece in pieces:
-        if straight and (question := session.hear(piece)) is not None:
+        if straight and (question := session.hear(piece) or session.hear_content(piece)) is not None:
             if isinstance(question, ContentEnded):
                 heard.append(Content(piece))
             heard.append(question)
@@ -291,7 +291,9 @@ class ServerSessionTests(SynchronousTestCase):
                 while (event := session.next_event()) is not None:
                     if not isinstance(event, Content):
                         session.send(agree(event))
-            self.assertEqual(session.hear(whole), expected, before)
+            self.assertIsNone(session.hear(whole))
+            self.assertEqual(session.hear_content(whole), expected, before)
+            self.assertIsNone(session.hear_content(whole))
 
     def test_where_lines_end_with_lf_a_whole_content_is_heard_as_such_lines(self) -> None:
         session = ServerSession(evolve(_EVERYTHING, lenient=True), SessionLimits())
@@ -300,7 +302,7 @@ class ServerSessionTests(SynchronousTestCase):
             while (event := session.next_event()) is not None:
                 session.send(agree(event))  # type: ignore[arg-type]  # there is no content yet
         self.assertTrue(session.receiving)
-        self.assertIsNone(session.hear(b"x\r\n.\r\n"))
+        self.assertIsNone(session.hear_content(b"x\r\n.\r\n"))
 
     def test_what_was_heard_before_is_heard_straight_in_its_place_alone(self) -> None:
         """In content and in chunks commands are octets, and a line that is not whole is none yet."""
