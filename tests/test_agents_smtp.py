@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import asdict, evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,15 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.agents.needs import transaction_for
+from relay.agents.needs import plain_transaction_for, transaction_for
 from relay.agents.smtp import SmtpTransmitter
 from relay.interfaces import Consignment, IContent, ITransmitter, Report
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Envelope, Form
+from relay.mail.dsn import NO_WISHES, Notify, Return, Wishes
+from relay.mail.envelope import Body, ByMode, DeliverBy, Envelope, Form
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Need, Peer, Phase, Unsuitable
 from relay.mail.queue import Entry, Recipient
 from relay.mail.reply import Reply
-from relay.mail.routing import Forward
+from relay.mail.routing import Forward, NextHop
 from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
 from relay.smtp.features import Features
@@ -247,6 +248,68 @@ class NeedTests(TransmitTestCase):
             for at in ((), range(60), range(0, 60, 2), range(1, 60, 3)):
                 sent = consignment(kept(plain, at=at), smtputf8=True, head=head)
                 self.assertEqual(transaction_for(sent, Features()).international, international, (plain, at))
+
+    @given(
+        st.builds(
+            Envelope,
+            reverse_path=st.sampled_from([SENDER, None, JÖRG]),
+            body=st.sampled_from(Body),
+            smtputf8=st.booleans(),
+            returns=st.sampled_from([None, None, Return.HEADERS]),
+            envid=st.sampled_from(["", "", "QQ"]),
+            require_tls=st.booleans(),
+            priority=st.sampled_from([None, None, 0]),
+            deliver_by=st.sampled_from([None, None, DeliverBy(9.0, ByMode.NOTIFY)]),
+        )
+        | st.builds(Envelope, st.sampled_from([SENDER, None]), st.sampled_from(Body)),
+        st.builds(
+            Recipient,
+            st.just("R1"),
+            st.sampled_from([JON, JÖRG]),
+            st.sampled_from([JON, JÖRG, Address("a+b=c d", "example.net"), Address("x" * 64, "y" * 440)]),
+            st.sampled_from([Forward("example.net"), Forward("example.net", reverse_path=ANN)]),
+            st.just("example.net"),
+            wishes=st.sampled_from([NO_WISHES, Wishes(None, "rfc822;x@y"), Wishes(frozenset({Notify.NEVER}))]),
+        ),
+        st.sampled_from(Form),
+        st.sets(st.sampled_from(["DSN", "8BITMIME", "CHUNKING", "BINARYMIME", "SMTPUTF8"])),
+    )
+    def test_what_needs_no_closer_look_is_what_a_closer_look_finds(
+        self, envelope: Envelope, recipient: Recipient, form: Form, offers: set[str]
+    ) -> None:
+        features = Features.offered(("mx", *offers))
+        sent = evolve(
+            consignment(kept(self.EIGHT, form)),
+            entry=Entry("Q1", 0.0, envelope, HEAD),
+            recipients=(recipient,),
+        )
+        plain = plain_transaction_for(sent, features, recipient)
+        if plain is not None:
+            found = transaction_for(sent, features)
+            parts = {name: getattr(plain, name) for name in asdict(found, recurse=False)}
+            if found.wishes == (NO_WISHES,):
+                found = evolve(found, wishes=())
+            self.assertEqual(parts, asdict(found, recurse=False))
+        elif envelope == Envelope(envelope.reverse_path) and recipient.wishes is NO_WISHES:
+            self.assertTrue(features.chunking and form is Form.PLAIN)
+
+    def test_messages_that_go_another_way_are_not_met_on_the_way_that_is_known(self) -> None:
+        hop = NextHop(PEER.address, mx=False, tls="may")
+        for _ in range(2):
+            in_clear, guarded = (
+                evolve(consignment(), entry=Entry("Q1", 0.0, envelope, HEAD), next_hop=hop)
+                for envelope in (Envelope(SENDER), Envelope(SENDER, require_tls=True))
+            )
+            self.assertIsInstance(self.transmit(in_clear)[0], Carried)
+            self.assertEqual(self.transmit(guarded)[0], Unsuitable(Need.REQUIRE_TLS, PEER))
+            self.assertIsInstance(self.transmit(evolve(in_clear, next_hop=evolve(hop, tls="none")))[0], Carried)
+
+    def test_what_is_known_of_ways_is_bounded(self) -> None:
+        self.internet.add(PEER.address, self.exchange)
+        for _ in range(600):
+            hop = NextHop(PEER.address, mx=False, tls="none")
+            self.assertIsInstance(self.transmit(evolve(consignment(), next_hop=hop))[0], Carried)
+        self.assertLess(len(self.transmitter._ways), 300)
 
     def test_a_message_larger_than_the_host_takes_stays_here(self) -> None:
         size = len(HEAD + MESSAGE)

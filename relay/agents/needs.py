@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from typing import Final
 
 from relay.interfaces import Consignment
 from relay.mail.address import Address
-from relay.mail.dsn import NO_WISHES, Wishes
+from relay.mail.dsn import Wishes
 from relay.mail.envelope import Body, DeliverBy, Envelope, Form
 from relay.mail.queue import Recipient
 from relay.mail.routing import Forward
@@ -30,8 +29,6 @@ _KEPT_PLAIN: Final = Form.PLAIN
 #: What a client may have said of a message beside whose it is and what octets it has; and what most say.
 _particulars: Final = attrgetter("smtputf8", "envid", "require_tls", "returns", "priority", "deliver_by")
 _NONE: Final = (False, "", False, None, None, None)
-#: Of so many addresses it is kept how they are named.
-_KEPT: Final = 1024
 
 
 def transaction_for(
@@ -50,8 +47,6 @@ def transaction_for(
     """
     envelope, content = consignment.entry.envelope, consignment.content
     recipients = consignment.recipients if recipients is None else recipients
-    if len(recipients) == 1 and (plain := plain_transaction_for(consignment, features, recipients[0])) is not None:
-        return plain
     body = _body(envelope, consignment, features)
     return Transaction(
         # Whoever makes consignments puts together only those whose routes say the same of it.
@@ -63,7 +58,7 @@ def transaction_for(
         international=envelope.smtputf8 and not _has_ascii_header(consignment),
         # As it was kept: taking dots out that DATA wants, or putting them in, costs more than anything else.
         chunked=features.chunking and (content.form is Form.PLAIN or body is Body.BINARY),
-        wishes=tuple([_wishes(recipient) for recipient in recipients]) if features.dsn else (),
+        wishes=tuple([Wishes(each.wishes.notify, _orcpt(each)) for each in recipients]) if features.dsn else (),
         returns=envelope.returns,
         envid=envelope.envid,
         require_tls=envelope.require_tls and not clear,
@@ -85,6 +80,7 @@ def plain_transaction_for(
         not (body is _SEVEN_BIT or (body is _EIGHT_BIT and features.eight_bit))
         or _particulars(envelope) != _NONE
         or (features.chunking and content.form is _KEPT_PLAIN)
+        or (features.dsn and recipient.wishes.notify is not None)
     ):
         return None
     return PlainTransaction(
@@ -92,7 +88,7 @@ def plain_transaction_for(
         recipient.address,
         len(consignment.head) + content.size,
         body is _EIGHT_BIT,
-        (_wishes(recipient),) if features.dsn else (),
+        _orcpt(recipient) if features.dsn else "",
     )
 
 
@@ -110,27 +106,17 @@ def _by(deliver_by: DeliverBy, now: float) -> By:
     return By(seconds, deliver_by.mode, deliver_by.trace)
 
 
-def _wishes(recipient: Recipient) -> Wishes:
+def _orcpt(recipient: Recipient) -> str:
     """
-    What was said of a recipient, and the address that its sender wrote: where nobody has named that in ORCPT, we know
-    it best (RFC 3461 section 5.2.1).
+    The address that the sender wrote: where nobody has named that in ORCPT, we know it best (RFC 3461 section 5.2.1).
+    One that is not ASCII has another type (RFC 6533 section 3), which who asked in ASCII cannot want.
     """
-    wishes = recipient.wishes
-    if wishes is NO_WISHES:
-        return _named(recipient.original)
-    if wishes.orcpt:
-        return wishes
-    return Wishes(wishes.notify, _named(recipient.original).orcpt)
-
-
-@lru_cache(_KEPT)
-def _named(address: Address) -> Wishes:
-    """
-    Nothing is wished but to know of whom one hears. An address that is not ASCII has another type (RFC 6533 section 3),
-    which who asked in ASCII cannot want.
-    """
-    orcpt = f"rfc822;{xtext(str(address))}" if address.ascii else ""
-    return Wishes(None, orcpt) if orcpt and len(orcpt) <= _ORCPT else NO_WISHES
+    orcpt = recipient.wishes.orcpt
+    if orcpt:
+        return orcpt
+    original = recipient.original
+    orcpt = "rfc822;" + xtext(original.text)
+    return orcpt if original.ascii and len(orcpt) <= _ORCPT else ""
 
 
 def _body(envelope: Envelope, consignment: Consignment, features: Features) -> Body:

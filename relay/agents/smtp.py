@@ -243,10 +243,15 @@ class SmtpTransmitter:
         self, consignment: Consignment, features: Features, part: Sequence[Recipient] | None = None
     ) -> Transaction:
         envelope, hop = consignment.entry.envelope, consignment.next_hop
+        recipients = consignment.recipients if part is None else part
+        if len(recipients) == 1:
+            plain = plain_transaction_for(consignment, features, recipients[0])
+            if plain is not None:
+                return plain
         return transaction_for(
             consignment,
             features,
-            part,
+            recipients,
             now=0.0 if envelope.deliver_by is None else self.dialer.clock.now(),
             clear=envelope.require_tls and hop is not None and bool(hop.unix),
         )

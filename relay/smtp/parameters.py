@@ -18,6 +18,8 @@ from relay.smtp.features import Features
 from relay.smtp.transaction import PlainTransaction, Transaction
 
 _TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
+#: The same of ASCII, for what is said with nearly every message.
+_ENCODED: Final = {ord(each): f"+{ord(each):02X}" for each in map(chr, range(128)) if _TO_ENCODE.match(each)}
 #: RFC 3461 section 4.1: in the order in which it names them.
 _NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
 #: Of nothing, and of what a server tells of that was asked for nothing (RFC 3461 section 4.1).
@@ -166,8 +168,8 @@ def plainly(transaction: PlainTransaction, terms: Terms) -> bytes:
         return b""
     sender = "" if reverse_path is None else reverse_path.text
     recipient, words = transaction.recipients[0].text, ""
-    if terms.wishes and transaction.wishes:
-        words = _wishes(transaction.wishes[0], delay=False)
+    if terms.wishes and transaction.orcpt:
+        words = " ORCPT=" + transaction.orcpt
     texts = sender + recipient + words
     # No octet that a command must not have, and nothing that SMTPUTF8 would be needed for.
     if not (texts.isascii() and texts.isprintable()):
@@ -191,7 +193,9 @@ def _wishes(wishes: Wishes, *, delay: bool) -> str:
 
 def xtext(text: str) -> str:
     """ASCII in xtext (RFC 3461 section 4)."""
-    return text if text.isalnum() else _TO_ENCODE.sub(lambda found: f"+{ord(found[0]):02X}", text)
+    if text.isascii():
+        return text.translate(_ENCODED)
+    return _TO_ENCODE.sub(lambda found: f"+{ord(found[0]):02X}", text)
 
 
 def ascii_form(orcpt: str) -> str:

@@ -89,11 +89,12 @@ class Transaction:
 
 class PlainTransaction(Transaction):
     """
-    A transaction as nearly all are: for one recipient, its content behind DATA, and nothing asked for but, at most,
-    8BITMIME. It means what a `Transaction` with the same parts means; but nobody has to look for what it has not.
+    A transaction as nearly all are: for one recipient, its content behind DATA, nothing asked for but, at most,
+    8BITMIME, and nothing wished but that a notice names whom the sender wrote to. It means what a `Transaction` with
+    the same parts means; but nobody has to look for what it has not.
     """
 
-    __slots__ = ()
+    __slots__ = ("orcpt",)
 
     international = False
     binary = False
@@ -110,13 +111,18 @@ class PlainTransaction(Transaction):
         recipient: Address,
         size: int,
         eight_bit: bool = False,
-        wishes: tuple[Wishes, ...] = (),
+        orcpt: str = "",
     ) -> None:
         self.reverse_path = reverse_path
         self.recipients = (recipient,)
         self.size = size
         self.eight_bit = eight_bit
-        self.wishes = wishes
+        #: As in `Wishes`.
+        self.orcpt = orcpt
+
+    @property
+    def wishes(self) -> tuple[Wishes, ...]:  # type: ignore[override]  # nobody changes it
+        return (Wishes(None, self.orcpt),) if self.orcpt else ()
 
 
 # Events: what the caller has to know or to do.
