@@ -16,6 +16,11 @@ def constant(octet: int) -> Callable[[int], bytes]:
     return lambda wanted: bytes([octet]) * wanted
 
 
+def number(id: str) -> int:
+    """What an id stands for."""
+    return int(id.translate(_AS_BASE_32), 32)
+
+
 class QueueIdTests(SynchronousTestCase):
     def test_an_id_is_fourteen_characters_that_can_be_read_out(self) -> None:
         id = Identities(lambda: NOON).queue_id()
@@ -36,6 +41,14 @@ class QueueIdTests(SynchronousTestCase):
         ids = [identities.queue_id() for _ in range(3000)]
         self.assertEqual(len(set(ids)), 3000)
         self.assertEqual(sorted(ids), ids)
+
+    @given(st.integers(0, 2**16 - 1), st.integers(2, 200))
+    def test_ids_of_one_second_are_steps_of_one_number(self, step: int, count: int) -> None:
+        """Also where more than the last letters of an id have to change."""
+        identities = Identities(lambda: NOON, lambda wanted: step.to_bytes(8, "little") * (wanted // 8))
+        ids = [number(identities.queue_id()) for _ in range(count)]
+        self.assertEqual(ids, [ids[0] + (step + 1) * times for times in range(count)])
+        self.assertEqual(ids[0], (int(NOON) & (2**30 - 1)) << 40 | step)
 
     @given(st.lists(st.integers(2**30, 2**31 - 1), min_size=2, max_size=50), st.sampled_from([0, 1, 255]))
     def test_a_clock_that_goes_back_repeats_no_id(self, seconds: list[int], octet: int) -> None:

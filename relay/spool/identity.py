@@ -18,6 +18,7 @@ _SECONDS = (1 << 30) - 1
 _RANDOM = (1 << 40) - 1
 _STEP = (1 << 16) - 1
 _WHOLE = (1 << 70) - 1
+_REST = (1 << 20) - 1
 _PAGE = struct.Struct("<512Q")
 
 
@@ -38,27 +39,30 @@ class Identities:
         #: Random numbers of 64 bits, each used once.
         self._numbers: list[int] = []
         self._second = -1
-        self._last = 0
+        #: The last id: the first ten letters, as a number too, and the number that the other four stand for.
+        self._begun = 0
+        self._beginning = ""
+        self._rest = 0
 
     def queue_id(self) -> str:
         """An id that no entry has had: 14 letters and digits."""
-        numbers = self._numbers or self._draw()
-        second = int(self._now())
+        rest = self._rest + 1 + ((self._numbers or self._draw()).pop() & _STEP)
+        now = self._now()
+        if rest > _REST or now >= self._second + 1:
+            rest = self._begin(int(now), rest)
+        self._rest = rest
+        return f"{self._beginning}{_PAIRS[rest >> 10]}{_PAIRS[rest & 1023]}"
+
+    def _begin(self, second: int, rest: int) -> int:
+        """Another beginning: that of a new second, or of the next id where `rest` is too large for four letters."""
         if second > self._second:
             self._second = second
-            self._last = last = (second & _SECONDS) << 40 | numbers.pop() & _RANDOM
+            id = (second & _SECONDS) << 40 | (self._numbers or self._draw()).pop() & _RANDOM
         else:
-            self._last = last = (self._last + 1 + (numbers.pop() & _STEP)) & _WHOLE
-        pairs = _PAIRS
-        return (
-            pairs[last >> 60]
-            + pairs[last >> 50 & 1023]
-            + pairs[last >> 40 & 1023]
-            + pairs[last >> 30 & 1023]
-            + pairs[last >> 20 & 1023]
-            + pairs[last >> 10 & 1023]
-            + pairs[last & 1023]
-        )
+            id = ((self._begun << 20) + rest) & _WHOLE
+        self._begun = begun = id >> 20
+        self._beginning = "".join(_PAIRS[begun >> shift & 1023] for shift in (40, 30, 20, 10, 0))
+        return id & _REST
 
     def token(self) -> int:
         """The fence of a claim: a positive number that no other claim has, in 63 bits."""
