@@ -87,16 +87,13 @@ def _conditions(when: When) -> Iterable[tuple[str, Condition]]:
 
 
 def _all_of(conditions: Sequence[Condition]) -> Condition:
-    if len(conditions) == 1:  # as nearly always, and then it needs no one who asks it
-        return conditions[0]
-
-    def lacks(inquiry: Inquiry) -> str | None:
-        for each in conditions:
-            if (key := each(inquiry)) is not None:
-                return key
-        return None
-
-    return lacks
+    if not conditions:
+        return lambda _inquiry: None
+    first, *rest = conditions
+    if not rest:
+        return first
+    others = _all_of(rest)
+    return lambda inquiry: first(inquiry) or others(inquiry)
 
 
 def _unknown(key: str) -> Condition:
