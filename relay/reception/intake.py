@@ -44,6 +44,9 @@ class Intake:
     is passed over: the client cannot be told earlier (RFC 5321 section 4.1.1.4).
     """
 
+    # What most messages never have is the class's, and costs nothing to begin with.
+
+    #: What went wrong, if something has.
     fault: Reply | None = None
     #: Where policies have a word about the content.
     examination: Examination | None = None
