@@ -10,7 +10,7 @@ from typing import Final
 _FIELD: Final = re.compile(
     rb"\r\n[Mm][Ee][Ss][Ss][Aa][Gg][Ee]-[Ii][Dd][ \t]*+:[ \t]*+(?:\r\n[ \t]++)?+(<[^\s<>]{1,990}>)",
 )
-_NAME: Final = b"message-id"
+_FIRST: Final = b"Mm"
 
 
 def message_id(section: bytes | bytearray) -> str:
@@ -19,6 +19,6 @@ def message_id(section: bytes | bytearray) -> str:
 
     One that is no `<` name `>` is none: nobody could find it. Time is linear in the section.
     """
-    found = _FIELD.match(b"\r\n" + section) if section[: len(_NAME)].lower() == _NAME else None
+    found = _FIELD.match(b"\r\n" + section) if section and section[0] in _FIRST else None
     found = found or _FIELD.search(section)
     return "" if found is None else found[1].decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from relay.mail.address import Address
-from relay.mail.envelope import Client, Envelope
+from relay.mail.envelope import Envelope
 from relay.mail.reply import printable
 
 
@@ -22,22 +22,35 @@ def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipie
     """
     client, smtputf8 = envelope.client, envelope.smtputf8
     tls = None if client.tls is None else (client.tls.protocol, client.tls.cipher)
-    came = _how_it_came(client.address, client.helo, tls, hostname, _protocol(client, smtputf8))
-    whom = "" if recipient is None else f"\r\n\tfor <{recipient}>"
+    came = _how_it_came(
+        client.address, client.helo, tls, hostname, client.lmtp, client.extended, bool(client.user), smtputf8
+    )
+    whom = "" if recipient is None else f"\r\n\tfor <{recipient.text}>"
     text = f"{came} id {id}{whom};\r\n\t{_date(int(when))}\r\n"
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")
 
 
 @lru_cache(maxsize=1024)
-def _how_it_came(address: str | None, helo: str, tls: tuple[str, str] | None, hostname: str, protocol: str) -> str:
+def _how_it_came(
+    address: str | None,
+    helo: str,
+    tls: tuple[str, str] | None,
+    hostname: str,
+    lmtp: bool,
+    extended: bool,
+    authenticated: bool,
+    smtputf8: bool,
+) -> str:
     """What is the same for all messages of a session, and of the next one from there."""
+    # Who came by a Unix socket is known by the kernel's word, and not by AUTH.
+    letters = f"{'S' if tls else ''}{'A' if authenticated and address else ''}"
     source = _literal(address) if address else "localhost"
     helo = _helo_as_text(helo)
     lines = [f"Received: from {helo} ({source})" if helo else f"Received: from {source}"]
     if tls is not None:
         # What people look for here. RFC 8314 section 4.3 has a clause for it, which knows IANA's names only.
         lines.append(f"\t(using {tls[0]} with cipher {tls[1]})")
-    lines.append(f"\tby {hostname} (relay) with {protocol}")
+    lines.append(f"\tby {hostname} (relay) with {_protocol(lmtp, extended, letters, smtputf8)}")
     return "\r\n".join(lines)
 
 
@@ -67,13 +80,10 @@ def _helo_as_text(helo: str) -> str:
     return "".join("?" if character in '();<>,"\\ ' else character for character in shown)[:255]
 
 
-def _protocol(client: Client, smtputf8: bool) -> str:
+def _protocol(lmtp: bool, extended: bool, letters: str, smtputf8: bool) -> str:
     """RFC 3848, RFC 6531 section 4.3: S for TLS and A for AUTH, which only the extended protocols have names for."""
-    # Who came by a Unix socket is known by the kernel's word, and not by AUTH.
-    by_auth = client.user and client.address
-    letters = f"{'S' if client.tls else ''}{'A' if by_auth else ''}"
-    if client.lmtp:
+    if lmtp:
         return f"{'UTF8LMTP' if smtputf8 else 'LMTP'}{letters}"
     if smtputf8:
         return f"UTF8SMTP{letters}"
-    return f"ESMTP{letters}" if client.extended or letters else "SMTP"
+    return f"ESMTP{letters}" if extended or letters else "SMTP"
