@@ -150,6 +150,22 @@ class DestinationsTests(SynchronousTestCase):
                 for _ in range(min(destinations.room, destinations.portion)):
                     self.assertIsNotNone(destinations.admit(CLAIM, name))
 
+    def test_another_limit_for_all_counts_what_is_under_way_already(self) -> None:
+        destinations = Destinations(Limits(destination=9, first=9, total=4))
+        for name in "abcdefgh":
+            destinations.admit(CLAIM, name)
+        begun = [destinations.next() for _ in range(4)]
+        self.assertIsNone(destinations.next())
+        destinations.adopt(Limits(destination=9, first=9, total=5), 0.0)
+        self.assertEqual(len(self.take_all(destinations)), 1)
+        destinations.adopt(Limits(destination=9, first=9, total=3), 0.0)
+        counts = []
+        for work in begun:
+            assert work is not None
+            destinations.finished(work)
+            counts.append(len(self.take_all(destinations)))
+        self.assertEqual(counts, [0, 0, 1, 1])
+
     def test_what_is_drained_does_not_begin(self) -> None:
         destinations = Destinations(Limits(destination=1))
         for name in "aab":
@@ -426,6 +442,7 @@ class Crowd(RuleBasedStateMachine):
         under_way = [*self.active, *self.trailing]
         assert self.destinations.active == len(self.active)
         assert self.destinations.trailing == len(self.trailing)
+        assert self.destinations.free == self.limits.total - len(under_way)
         assert len(under_way) <= self.limits.total
         assert self.destinations.held == len(self.waiting) + len(under_way) + len(self.finished) <= self.limits.held
         for name in "abcde":

@@ -116,6 +116,8 @@ class Destinations:
         self._random = random
         self.under_way = under_way or UnderWay()
         self.held = 0
+        #: How many attempts more may be under way, for all destinations together.
+        self.free = limits.total
         self._destinations: dict[str, Destination] = {}
         #: Those that could begin something, in the order of their turns.
         self.row: deque[Destination] = deque()
@@ -163,14 +165,15 @@ class Destinations:
         active = destination.active
         may_begin = active < health.limit
         if may_begin and at_once and not (waiting.heap or self.row or health.manner.rate is not None):
-            free = limits.total - self.under_way.count
+            free = self.free
             if active * 4 < free + 3 and free > 0:
                 self._begins(work)
                 return work
         envelope = claim.entry.envelope
         waiting.add(work, sender_of(envelope), envelope.priority or 0)
         if may_begin and not destination.in_row:
-            self._queue(destination)
+            destination.in_row = True
+            self.row.append(destination)
         return work
 
     def has_place(self, name: str, envelope: Envelope) -> bool:
@@ -217,11 +220,11 @@ class Destinations:
         """The work whose turn it is, now under way; `None` if nothing may begin."""
         if self.resting:
             self._wake_rested(now)
-        row = self.row
-        free = self.limits.total - self.under_way.count
+        row, free = self.row, self.free
         if free <= 0:
             return None
-        for _ in range(len(row)):
+        passed = 0
+        while passed < len(row):
             destination = row[0]
             health, active, waiting = destination.health, destination.active, destination.waiting
             if active >= health.limit or not waiting.heap:
@@ -230,13 +233,12 @@ class Destinations:
                 destination.in_row = False
                 continue
             if active * 4 >= free + 3:
+                passed += 1
                 row.rotate(-1)
                 continue
             if health.manner.rate is not None:
                 if health.may_begin_at(now) > now:
-                    row.popleft()
-                    destination.in_row = False
-                    self.resting[destination] = None
+                    self.resting[row.popleft()] = None
                     continue
                 health.begins(now)
             work = waiting.take()
@@ -255,7 +257,7 @@ class Destinations:
         health, connections = destination.health, destination.connections
         work.under_way, work.era = True, health.era
         destination.active += 1
-        self.under_way.count += 1
+        self.free -= 1
         if connections < health.limit and not destination.crowd:
             destination.connections = connections + 1
             work.own = True
@@ -280,9 +282,10 @@ class Destinations:
             return False
         work.trailing = True
         destination.trailing += 1
-        destination.active -= 1
-        if not destination.in_row:
-            self._queue(destination)
+        destination.active = active = destination.active - 1
+        if active < limit and not destination.in_row:
+            destination.in_row = True
+            self.row.append(destination)
         return True
 
     def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> bool:
@@ -294,11 +297,11 @@ class Destinations:
         destination = work.destination
         health, active = destination.health, destination.active
         paused = False
-        if sign is not WELL or health.failures or active >= health.limit:
-            # Else it learns nothing from it.
+        if sign is not WELL or health.failures or active >= health.limit < health.manner.most:
+            # Else there is nothing to learn.
             paused = health.has_met(sign, work.era, active, now, self._random)
         work.under_way = False
-        self.under_way.count -= 1
+        self.free += 1
         if work.trailing:
             destination.trailing -= 1
         else:
@@ -314,8 +317,9 @@ class Destinations:
             if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
                 self._put_all_off(destination)
                 self._forget_if_empty(destination, now)
-            elif not destination.in_row and destination.active < health.limit:
-                self._queue(destination)
+            elif destination.active < health.limit and not destination.in_row:
+                destination.in_row = True
+                self.row.append(destination)
         elif not (destination.active or destination.trailing):
             self._forget_if_empty(destination, now)
         return paused
@@ -401,13 +405,14 @@ class Destinations:
 
     def adopt(self, limits: Limits, now: float) -> None:
         """From now on these limits count. What is under way beyond them comes to its end."""
+        self.free += limits.total - self.limits.total
         self.limits = limits
         for name, health in self._known.items():
             health.treat(limits.manner(name), now)
         for destination in self._destinations.values():
             destination.health.treat(limits.manner(destination.name), now)
             # A rate that is gone forbids nothing any more, and a limit that has grown permits more.
-            self.resting.pop(destination, None)
+            self._rest_no_more(destination)
             self._queue(destination)
 
     def conditions(self, now: float) -> Iterator[Condition]:
@@ -482,14 +487,14 @@ class Destinations:
 
     def _queue(self, destination: Destination) -> None:
         """If it could begin something, it stands in the row, or rests."""
-        if (
-            destination.active < destination.health.limit
-            and destination.waiting.heap
-            and not destination.in_row
-            and destination not in self.resting
-        ):
+        if destination.active < destination.health.limit and destination.waiting.heap and not destination.in_row:
             destination.in_row = True
             self.row.append(destination)
+
+    def _rest_no_more(self, destination: Destination) -> None:
+        if destination in self.resting:
+            del self.resting[destination]
+            destination.in_row = False
 
     def _let_go_on(self, destination: Destination) -> None:
         """Who has begun already comes before who has not."""
@@ -502,7 +507,7 @@ class Destinations:
     def _wake_rested(self, now: float) -> None:
         for destination in list(self.resting):
             if destination.health.may_begin_at(now) <= now:
-                del self.resting[destination]
+                self._rest_no_more(destination)
                 self._queue(destination)
 
     def _put_all_off(self, destination: Destination) -> None:
@@ -511,7 +516,7 @@ class Destinations:
             # Not all of them at once when the pause is over.
             work.put_off = PutOff(because, destination.health.until(at / len(works)))
         self.to_put_off += works
-        self.resting.pop(destination, None)
+        self._rest_no_more(destination)
 
     def _forget_if_empty(self, destination: Destination, now: float) -> None:
         if destination.active or destination.trailing or destination.waiting.heap:
@@ -519,6 +524,8 @@ class Destinations:
         if now > destination.health.used:
             destination.health.used = now
         del self._destinations[destination.name]
+        if destination.in_row:
+            self._rest_no_more(destination)
         if destination.in_row:
             self.row.remove(destination)
             destination.in_row = False

@@ -286,7 +286,7 @@ class Dispatcher:
     @property
     def active(self) -> int:
         """How many attempts are under way."""
-        return self._destinations.under_way.count
+        return self._destinations.active + self._destinations.trailing
 
     @property
     def held(self) -> int:
@@ -372,14 +372,14 @@ class Dispatcher:
         if claim.expires <= now:
             self._has_ended(claim)
             return False
-        destinations = self._destinations
-        if at_once and (self._ledger.troubled or self._leases.in_doubt(now)):
+        destinations, leases = self._destinations, self._leases
+        if self._ledger.troubled or (now >= leases.sure_until and leases.in_doubt(now)):
             at_once = False
         work = destinations.admit(claim, claim.pending[0].recipient.destination, now, at_once)
         if work is None:
             self._enter_back([claim])
             return False
-        self._leases.hold(work)
+        leases.hold(work)
         if work.under_way:
             self._begin(now, work)
             return True
@@ -406,10 +406,20 @@ class Dispatcher:
         """
         if self._beginning:
             return
-        destinations = self._destinations
+        destinations, leases = self._destinations, self._leases
         self._beginning = True
         try:
-            while work is not None or (work := self._next(now)) is not None:
+            while True:
+                if work is None:
+                    if self._ledger.troubled or (now >= leases.sure_until and leases.in_doubt(now)):
+                        # What was decided cannot be written down, or it is not certain that what we hold is ours:
+                        # nothing new.
+                        break
+                    work = destinations.next(now)
+                    if work is None:
+                        if destinations.resting or self._rested is not None:
+                            self._wait_for_rates(now)
+                        break
                 work.began = now
                 begun = self._attempts.begin(work.claim, work) if work.cut is None else None
                 passing = None if begun is None else begun.passing
@@ -423,17 +433,6 @@ class Dispatcher:
                 work = None
         finally:
             self._beginning = False
-
-    def _next(self, now: float) -> Work | None:
-        """Whose turn it is."""
-        if self._ledger.troubled or self._leases.in_doubt(now):
-            # What was decided cannot be written down, or it is not certain that what we hold is ours: nothing new.
-            return None
-        destinations = self._destinations
-        work = destinations.next(now)
-        if work is None and (destinations.resting or self._rested is not None):
-            self._wait_for_rates(now)
-        return work
 
     def _go_on(self, work: Work, begun: Begun | None) -> None:
         """Its attempt needs a coroutine."""

@@ -45,7 +45,9 @@ class Leases:
         self._held: dict[Work, None] = {}
         self._unrenewed: set[Work] = set()
         #: Until when no lease ends, unless a renewal fails: what a tick leaves out has so much left.
-        self._sure_until = 0.0
+        self._lasts_until = 0.0
+        #: The same, or 0 while one has to be renewed: before that nothing is `in_doubt`, for those who ask often.
+        self.sure_until = 0.0
         self._timer: Any = None
 
     def in_doubt(self, now: float) -> bool:
@@ -53,9 +55,7 @@ class Leases:
         Whether a lease may have ended: renewing failed, or the whole process stood still for so long. What we hold
         then looks free to everybody, our own agenda included.
         """
-        if now < self._sure_until:
-            return bool(self._unrenewed)
-        return bool(self._unrenewed or self._held)
+        return now >= self.sure_until and bool(self._held)
 
     def hold(self, work: Work) -> None:
         self._held[work] = None
@@ -76,7 +76,8 @@ class Leases:
         cancel(self._timer)
 
     def _wait(self) -> None:
-        self._sure_until = self._clock.now() + self._lease * 2 / 3
+        self._lasts_until = self._clock.now() + self._lease * 2 / 3
+        self.sure_until = 0.0 if self._unrenewed else self._lasts_until
         self._timer = self._clock.callLater(self._lease / 3, self._tick)
 
     def _tick(self) -> None:
@@ -121,4 +122,5 @@ class Leases:
         if self._unrenewed:
             self._unrenewed.difference_update(works)
             if not self._unrenewed:
+                self.sure_until = self._lasts_until
                 self._eased()

@@ -49,10 +49,8 @@ def _nothing(work: Work) -> None:
 
 @define(eq=False)
 class UnderWay:
-    """How many attempts are, for all destinations together."""
+    """What becomes of an attempt that has come so far: see `ITraveller`."""
 
-    count: int = 0
-    #: What becomes of one that has come so far: see `ITraveller`.
     sent: Callable[[Work], None] = _nothing
     arrived: Callable[[Work], None] = _nothing
 
@@ -74,7 +72,7 @@ class Destination:
     waiting: Turns[Work] = field(factory=Turns)
     #: More came for it than may wait, and much of that still does: see `Destinations.has_place`.
     full: bool = False
-    #: Whether it stands in the row of those that could begin something.
+    #: Whether it stands in the row of those that could begin something, or rests.
     in_row: bool = False
 
     @property
