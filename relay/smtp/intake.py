@@ -52,10 +52,11 @@ def size_of_all(octets: bytes, size_limit: int, line_limit: int) -> int | None:
     end = len(octets) - 5
     if (
         0 <= end <= line_limit
-        and octets.find(b"\r\n.") == end
-        and octets.endswith(b"\r\n")
         and end + 2 <= size_limit
+        and octets.endswith(b"\r\n.\r\n")
         and octets[0] != _DOT
+        # From behind it is found in half the time.
+        and octets.rfind(b"\n.", 0, end + 2) < 0
         and is_lines(octets)
     ):
         return end + 2

@@ -26,8 +26,8 @@ def is_lines(octets: bytes) -> bool:
     Python's own text files ask which kinds of newlines there are, in one pass; to take CRLF out and to search what is
     left takes two or three times as long.
     """
-    seen = IncrementalNewlineDecoder(None, translate=False)
-    seen.decode(octets.decode("latin-1"), final=True)
+    seen = IncrementalNewlineDecoder(None, False)
+    seen.decode(octets.decode("latin-1"), True)
     return seen.newlines in _WHOLE
 
 
