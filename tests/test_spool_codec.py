@@ -19,6 +19,7 @@ from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject,
 from relay.mail.tls import Subject, TlsFacts
 from relay.spool.codec import Decoder, Encoder, Row
 from relay.spool.errors import Damaged
+from relay.spool.schema import OPTIONAL, RECIPIENT
 from relay.testing.spool import NOON, entry, recipient
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -89,7 +90,9 @@ def entry_columns(row: Row) -> Row:
 
 def pending_columns(row: Row) -> Row:
     """Of RECIPIENT (entry, id, wake, due, token, attempts, ...) those of PENDING."""
-    return (row[1], row[3], *row[5:])
+    columns = zip(RECIPIENT.split(", "), row, strict=True)
+    kept = [None if name in OPTIONAL and value == 0 else value for name, value in columns]
+    return (kept[1], kept[3], *kept[5:])
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -168,8 +171,8 @@ class RoundTripTests(SynchronousTestCase):
     def test_nothing_is_written_of_what_was_not_said(self) -> None:
         row = self.encoder.entry(entry("id", client=Client("192.0.2.1")), Form.PLAIN, 1, 1, b"")
         self.assertEqual(row[3], '{"client":{"address":"192.0.2.1"}}')
-        self.assertIsNone(self.encoder.recipient("id", recipient("id.0"), 1.0, 1.0, 0)[-1])
-        self.assertIsNone(self.encoder.recipient("id", recipient("id.0", wishes=Wishes(None)), 1.0, 1.0, 0)[-1])
+        self.assertEqual(self.encoder.recipient("id", recipient("id.0"), 1.0, 1.0, 0)[-1], 0)
+        self.assertEqual(self.encoder.recipient("id", recipient("id.0", wishes=Wishes(None)), 1.0, 1.0, 0)[-1], 0)
         by = DeliverBy(NOON + 60, ByMode.RETURN)
         row = self.encoder.entry(
             entry("id", client=Client("192.0.2.1"), priority=0, deliver_by=by), Form.PLAIN, 1, 1, b""

@@ -12,7 +12,8 @@ from relay.mail.envelope import Form
 from relay.spool import hastening
 from relay.spool.codec import Encoder
 from relay.spool.hastening import Hasten, hasten
-from relay.spool.schema import ENTRY, MIGRATIONS, RECIPIENT
+from relay.spool.schema import ENTRY, MIGRATIONS
+from relay.spool.strokes import KEEP_RECIPIENT
 from relay.testing.spool import NOON, entry, recipient
 
 DOMAINS = st.sampled_from(["x.example", "a.x.example", "y.example"])
@@ -32,7 +33,7 @@ def queue(*domains: str, later: frozenset[int] = frozenset()) -> sqlite3.Connect
             row = encoder.entry(kept, Form.PLAIN, 1, 1, b"x")
             database.execute(f"INSERT INTO entries ({ENTRY}) VALUES ({', '.join('?' * len(row))})", row)
         row = encoder.recipient(id, recipient(f"{id}.{number}", f"u@{domain}"), NOON + 100, NOON + 100, 0)
-        database.execute(f"INSERT INTO recipients ({RECIPIENT}) VALUES ({', '.join('?' * len(row))})", row)
+        KEEP_RECIPIENT.strike(database, [row])
     return database
 
 

@@ -16,8 +16,9 @@ from relay.mail.queue import Pending
 from relay.mail.selection import Group, Queued, Selection, State, Verb, group_of, selects
 from relay.spool import selecting
 from relay.spool.codec import Decoder, Encoder
-from relay.spool.schema import ENTRY, LAST, MIGRATIONS, RECIPIENT
+from relay.spool.schema import ENTRY, LAST, MIGRATIONS
 from relay.spool.steering import Steer, steer
+from relay.spool.strokes import KEEP_RECIPIENT
 from relay.testing.spool import NOON, entry, recipient
 
 TRICKY = st.text(alphabet="aAkK%_*\\[]?.\"' \n(|ſKé", max_size=5)
@@ -54,7 +55,7 @@ def queue(rows: list[tuple[str, str, Delayed | None, str]]) -> tuple[sqlite3.Con
         wake = None if how == "held" else NOON + 100
         columns = [*encoder.recipient(id, one, wake, NOON + 100, 7 if how == "claimed" else 0)]
         columns[5], columns[11] = int(last is not None), last and encoder.delayed(last)
-        database.execute(f"INSERT INTO recipients ({RECIPIENT}) VALUES ({', '.join('?' * len(columns))})", columns)
+        KEEP_RECIPIENT.strike(database, [tuple(columns)])
         if how == "held":
             database.execute("UPDATE recipients SET held = 1 WHERE id = ?", (one.id,))
         waiting = State.WAITING if last is None else State.DEFERRED

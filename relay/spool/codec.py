@@ -92,7 +92,7 @@ class Encoder:
         )
 
     def recipient(self, entry_id: str, recipient: Recipient, wake: float | None, due: float, token: int) -> Row:
-        """The columns of `relay.spool.schema.RECIPIENT`, in order."""
+        """The columns of `relay.spool.schema.RECIPIENT`, in order; 0 is for nothing in one of its `OPTIONAL` ones."""
         original = recipient.original
         address = recipient.address
         return (
@@ -103,12 +103,12 @@ class Encoder:
             token,
             0,
             f"{address.local}@{address.domain}",
-            None if original is address or original == address else address_text(original),
+            0 if original is address or original == address else address_text(original),
             self.route(recipient.route),
             recipient.destination,
             recipient.policy,
-            None,
-            None if recipient.wishes is NO_WISHES and recipient.facts is NO_FACTS else _rest_text(recipient),
+            0,
+            0 if recipient.wishes is NO_WISHES and recipient.facts is NO_FACTS else _rest_text(recipient) or 0,
         )
 
     def route(self, route: Route) -> str:

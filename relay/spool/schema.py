@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from typing import Final
 
 from relay.net.disk import sync_directory
 from relay.spool.disk import SpoolDisk, create
@@ -72,6 +73,8 @@ FORMAT = max(MIGRATIONS)
 
 ENTRY = "id, arrived, sender, envelope, head, form, size, length, content"
 RECIPIENT = "entry, id, wake, due, token, attempts, address, original, route, destination, policy, last, wishes"
+#: What most recipients have nothing of.
+OPTIONAL: Final = frozenset({"original", "last", "wishes"})
 PENDING = "id, due, attempts, address, original, route, destination, policy, last, wishes"
 
 #: An entry goes with its last recipient, in the same step, but for one that is set aside. Each connection has this rule

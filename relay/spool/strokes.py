@@ -15,7 +15,7 @@ from attrs import frozen
 
 from relay.interfaces import GiveBack, Postpone, Renew
 from relay.spool.codec import Encoder, Row
-from relay.spool.schema import ENTRY, RECIPIENT
+from relay.spool.schema import ENTRY, OPTIONAL, RECIPIENT
 from relay.spool.several import Several, change, marks
 
 
@@ -58,8 +58,8 @@ _CLAIMED = "SELECT 1 FROM recipients WHERE entry = ? AND id = ? AND token = ?"
 
 
 def _keeping(insert: str, row: str) -> tuple[str, ...]:
-    """The first column is the entry's id, which is never NULL."""
-    several = Several(f"{insert}SELECT * FROM (VALUES ", row, ") WHERE column1 IS NOT NULL").texts()  # noqa: S608
+    """The first column is the entry's id, which is never 0."""
+    several = Several(f"{insert}SELECT * FROM (VALUES ", row, ") WHERE column1 <> 0").texts()  # noqa: S608
     return f"{insert}VALUES {row}", *several[1:]
 
 
@@ -71,7 +71,7 @@ KEEP_ENTRY = Statement(
     present=True,
 )
 KEEP_RECIPIENT = Statement(
-    _keeping(f"INSERT INTO recipients ({RECIPIENT}) ", marks(RECIPIENT)),
+    _keeping(f"INSERT INTO recipients ({RECIPIENT}) ", marks(RECIPIENT, OPTIONAL)),
     Changes.EACH,
 )
 #: An entry goes with its last recipient (`relay.spool.schema.LAST`).
