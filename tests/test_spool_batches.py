@@ -51,7 +51,8 @@ class PatienceTests(SynchronousTestCase):
 
     def ask(self, name: str, *, patient: bool = False) -> Waiting:
         answer = Answer()
-        self.batches.add(Commit((), (name,)), answer, patient=patient)
+        answer.request = Commit((), (name,))
+        self.batches.add(answer, patient=patient)
         return answer
 
     def at_hand(self) -> list[str]:

@@ -99,12 +99,12 @@ class Batches:
     def request(self, request: Request) -> Deferred[Any]:
         """The result of this request, or an exception as its result, from the batch that it will be in."""
         waiting = Waiting()
-        self.add(request, waiting)
+        waiting.request = request
+        self.add(waiting)
         return waiting
 
-    def add(self, request: Request, waiting: Waiting, *, patient: bool = False) -> None:
-        """`request`, with somebody who waits for it already."""
-        waiting.request = request
+    def add(self, waiting: Waiting, *, patient: bool = False) -> None:
+        """Somebody who waits for a request already."""
         waiting.batches = self
         self._waiting.append(waiting)
         if not patient:

@@ -60,6 +60,7 @@ class Encoder:
     """
 
     def __init__(self) -> None:
+        #: With a place for the port.
         self._envelopes: dict[Hashable, str] = {}
         self._routes: dict[Hashable, tuple[str, Route]] = {}
 
@@ -70,10 +71,11 @@ class Encoder:
         key = _same(client), id(envelope.body), envelope.smtputf8
         text = self._envelopes.get(key)
         if text is None:
-            text = _dumps(_envelope(envelope))
+            text = _dumps(_envelope(envelope)).replace("%", "%%")
+            text = f"{text[:_PORT]}%s{text[_PORT:]}"
             _remember(self._envelopes, key, text)
-        if client.port:
-            text = f'{text[:_PORT]}"port":{client.port},{text[_PORT:]}'
+        port = client.port
+        text %= f'"port":{port},' if port else ""
         if _rare(envelope) != _NOTHING_RARE:
             # An ENVID is another one in each message: not worth remembering.
             text = f"{text[:-1]},{_dumps(_rarely(envelope))[1:]}"

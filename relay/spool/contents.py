@@ -116,8 +116,9 @@ class Octets:
         return chunks[0]
 
     def blocks(self) -> Iterator[bytes]:
-        octets = self.joined()
-        return in_blocks(octets) if len(octets) > BLOCK else iter((octets,))
+        if self.length > BLOCK or len(self._chunks) != 1:
+            return in_blocks(self.joined())
+        return iter((self._chunks[0],))
 
     def __del__(self) -> None:
         self._budget.give_back(self.length)

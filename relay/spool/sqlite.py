@@ -170,12 +170,9 @@ class SqliteSpool:
             return fail()
         if plan.syncing:
             return Deferred.fromCoroutine(self._commit_synced(plan))
-        self._request(plan)
-        return plan
-
-    def _request(self, plan: Plan) -> None:
         # Who sends mail waits for what is enrolled; for what became of it nobody does.
-        self._batches.add(plan.request, plan, patient=not plan.drafts)
+        self._batches.add(plan, patient=not plan.drafts)
+        return plan
 
     async def claim(self, now: float, most: int, lease: float, excluding: Collection[str] = ()) -> Sequence[Claim]:
         claimed: Claimed = await self._ask(Wanted(now, most, now + lease, frozenset(excluding)))
@@ -260,7 +257,7 @@ class SqliteSpool:
                     why = f"the content could not be made durable: {problem}"
                     self._refuse(why)
                     raise SpoolError(why) from problem
-            self._request(plan)
+            self._batches.add(plan)
         except BaseException:
             plan.destroy_drafts()
             raise
