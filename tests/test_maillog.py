@@ -126,6 +126,19 @@ class TogetherTests(SynchronousTestCase):
         for all_at_once, _ in WAYS:
             self.assertIsNotNone(all_at_once()(events))
 
+    def test_whatever_else_a_value_is_the_lines_are_the_same(self) -> None:
+        class Word(str):
+            def __str__(self) -> str:
+                return "two words"
+
+        odd = [True, False, 0, 0.0, -0.0, 2.0005, 1e30, float("inf"), [], ["a", Address("b", "x")], ["a b"], Word("x")]
+        for all_at_once, each in WAYS:
+            for value in odd:
+                event: Event = (NOW, "accepted", {"id": "4Q2x7", "helo": value, "text": "last one"})
+                made = all_at_once()([event])
+                if made is not None:
+                    self.assertEqual(made.decode(), each()(*event), value)
+
     def test_what_has_to_be_escaped_or_cut_is_made_by_itself(self) -> None:
         for value in 'a"b', 'a" b', "a\\b", "a\nb", "a\nb c", "é", "\x7f", "x" * LONGEST, Address("a b", "x"):
             for all_at_once, _ in WAYS:

@@ -65,6 +65,8 @@ def plain_text_lines() -> Together:
 
     That is what nearly all are, and it is looked at once for all of them (`_if_harmless`).
     """
+    # One template for each shape of an event, chosen by the names and the classes of its fields and filled in by `%`,
+    # takes a third of the instructions and half as much time again: what chooses it has to look at each value, too.
     stamp = Stamps()
 
     def lines(events: Iterable[Event]) -> bytes | None:

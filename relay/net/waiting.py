@@ -24,7 +24,7 @@ def start(answer: T | Awaitable[T]) -> T | Deferred[T]:
     # The types of asynchronous things are abstract, and to ask `isinstance` about them is slow: so last, and seldom.
     if type(answer) is not CoroutineType:
         if isinstance(answer, Deferred):
-            return settled(answer)
+            return settled(answer) if answer.called else answer
         if not hasattr(answer, "__await__"):
             return answer
     if type(answer) is CoroutineType or isinstance(answer, Coroutine):
