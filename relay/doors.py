@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from attrs import evolve, frozen
@@ -34,6 +35,9 @@ from relay.smtp.xclient import ATTRIBUTES as XCLIENT_ATTRIBUTES
 
 #: The address of a client of whom nobody knows where it is: that of no host (RFC 1122 section 3.2.1.3).
 _UNKNOWN: Final = "0.0.0.0"  # noqa: S104, nothing is bound here
+
+#: There are thirty-two, and all of their kind have the same one: what is kept for it is found without comparing fields.
+_standing: Final = lru_cache(Standing)
 
 
 @frozen
@@ -68,12 +72,12 @@ class Doors:
         def admit(arrival: Arrival) -> tuple[ServerSession, Visit]:
             client, secured = client_of(arrival, listener.name, lmtp=profile.lmtp), arrival.secured
             trusted = admission.is_trusted(client.address)
-            standing = Standing(
-                secured=secured is not None,
-                authenticated=client.user is not None,
-                trusted=trusted,
-                introducing=_may_introduce(arrival, listener),
-                introduced=bool(arrival.introduced),
+            standing = _standing(
+                secured is not None,
+                client.user is not None,
+                trusted,
+                _may_introduce(arrival, listener),
+                bool(arrival.introduced),
             )
             words, offer = {}, None
             if users is not None and secured is not None:
@@ -187,7 +191,9 @@ def _may_introduce(arrival: Arrival, listener: ListenerSettings) -> bool:
     Whether XCLIENT is for it. Once the host has said for whom it speaks it may pass on what that one says, and that
     one must not become somebody else by it.
     """
-    if arrival.address is None or any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
+    if not listener.xclient or arrival.address is None:
+        return False
+    if any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
         return False
     return is_within(arrival.address, listener.xclient)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -158,6 +160,20 @@ class DialogueTests(ServerCase):
         self.assertTrue(wire.disconnecting)
         server.dataReceived(b"NOOP\r\n")
         self.assertEqual(wire.said(), [])
+
+    def test_of_a_connection_that_is_over_nothing_is_left_to_the_collector_of_garbage(self) -> None:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            server, _, wire = self.greeted()
+            server.dataReceived(b"QUIT\r\n")
+            server.connectionLost()
+            there = weakref.ref(server)
+            del server, wire
+            self.assertIsNone(there())
+        finally:
+            if collects:
+                gc.enable()
 
     def test_an_answer_for_a_client_that_has_gone_is_nobodys(self) -> None:
         server, visit, wire = self.greeted()

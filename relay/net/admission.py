@@ -53,10 +53,6 @@ class Admission:
     def __init__(
         self, limits: Limits, trusted: Sequence[Network], clock: IClock, tallies: Tallies | None = None
     ) -> None:
-        self._limits = limits
-        self._trusted = tuple(trusted)
-        #: The answer for addresses that were asked about lately; reading an address takes longer than all the rest.
-        self._within = lru_cache(4096)(partial(is_within, networks=self._trusted))
         self._clock = clock
         self._tallies = tallies
         #: Connections here, and everywhere.
@@ -69,12 +65,14 @@ class Admission:
         self._at_once: dict[str, int] = {}
         self._recent: dict[str, deque[float]] = {}
         self._swept = clock.seconds()
+        self.adopt(limits, trusted)
 
     def adopt(self, limits: Limits, trusted: Sequence[Network]) -> None:
         """From now on these limits count. Who is connected stays, and stays counted."""
         self._limits = limits
-        self._trusted = tuple(trusted)
-        self._within = lru_cache(4096)(partial(is_within, networks=self._trusted))
+        #: The answer for addresses that were asked about lately; reading an address takes longer than all the rest.
+        self._within = lru_cache(4096)(partial(is_within, networks=tuple(trusted)))
+        self._crowd, self._stress = limits.connections / 2, limits.connections * 3 / 4
         self._count(0)
 
     def is_trusted(self, address: str | None) -> bool:
@@ -135,8 +133,8 @@ class Admission:
         if self._tallies is not None:
             connected = self._tallies.connections.with_mine(connected)
         self._in_all = connected
-        most = self._limits.connections
-        self.crowded, self.stressed = connected * 2 >= most, connected * 4 >= most * 3
+        self.crowded = connected >= self._crowd
+        self.stressed = connected >= self._stress
 
     def _sweep(self, now: float) -> None:
         """Forget addresses that have not connected for a minute, once a minute: memory follows the last one."""

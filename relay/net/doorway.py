@@ -13,6 +13,7 @@ from relay.config.limits import Limits
 from relay.interfaces import IClock, IVisit
 from relay.mail.reply import Reply
 from relay.mail.tls import TlsFacts
+from relay.mail.value import value
 from relay.net.admission import Admission, Network
 from relay.smtp.server import ServerSession
 
@@ -26,7 +27,7 @@ class Secured:
     bindings: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False)
 
 
-@frozen
+@value
 class Arrival:
     """How a client has come: what a session begins with."""
 

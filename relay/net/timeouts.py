@@ -12,6 +12,10 @@ from relay.interfaces import IClock
 _SOON: Final = 60.0
 
 
+def _nobody() -> None:
+    """Is told of a deadline that there is no more."""
+
+
 class Deadline:
     """
     One deadline of a connection, cheap to move: there is at most one timer, and moving the deadline
@@ -49,8 +53,12 @@ class Deadline:
         self.length = None
 
     def close(self) -> None:
-        """There will be none any more: let go of the timer."""
+        """
+        There will be none any more: let go of the timer, and of whoever would have been told. That one has this here,
+        and both would be left to the collector of garbage, with all that they know.
+        """
         self.length = None
+        self._expired = _nobody
         if self._call is not None:
             self._call.cancel()
             self._call = None

@@ -16,7 +16,7 @@ from relay.smtp import esmtp
 from relay.smtp.esmtp import Reader
 
 
-@frozen
+@frozen(cache_hash=True)
 class Standing:
     """What a client has shown of itself so far, as far as it decides what it is offered."""
 
