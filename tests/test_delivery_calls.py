@@ -170,7 +170,7 @@ class CallsTests(SynchronousTestCase):
         self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=0), 80, self.detail)
 
     def test_so_does_one_that_has_to_wait_for_its_turn(self) -> None:
-        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=50), 92, self.detail)
+        self.assertLessEqual(self.calls_per_message(SMARTHOST, waiting=50), 87, self.detail)
 
     def test_one_for_which_there_is_no_place_goes_back_in_few_calls_and_nobody_looks_for_it(self) -> None:
         for _ in range(500):
@@ -186,4 +186,4 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(self.dispatcher.held, held)
 
     def test_so_does_one_by_mx_where_the_dns_has_just_been_asked(self) -> None:
-        self.assertLessEqual(self.calls_per_message(BY_MX, waiting=50), 92, self.detail)
+        self.assertLessEqual(self.calls_per_message(BY_MX, waiting=50), 87, self.detail)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
+from attrs import evolve, frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -19,7 +22,19 @@ from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
 from relay.delivery.retry import Schedules
-from relay.interfaces import Consignment, Enrol, IAttemptScreening, IPassing, IPlace, OutcomeUnknown, Report
+from relay.delivery.work import Work
+from relay.interfaces import (
+    Claim,
+    Consignment,
+    Enrol,
+    IAttemptScreening,
+    IPassing,
+    IPlace,
+    ITransmitter,
+    OutcomeUnknown,
+    Report,
+)
+from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
 from relay.mail.outcome import Failed, Peer, Relayed
@@ -31,7 +46,7 @@ from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.testing.internet import FakeInternet
-from relay.testing.peers import Drop, FakeExchange, Say, Slow, Stall
+from relay.testing.peers import Drop, FakeExchange, Moment, Say, Slow, Stall
 from tests.delivery_world import JON, Log, Policies, RecordingSpool
 
 PEERS = (Peer("mx1.b.example", "192.0.2.1"), Peer("mx2.b.example", "192.0.2.2"))
@@ -96,18 +111,24 @@ class StraightTestCase(SynchronousTestCase):
         self.transmitter.called.clear()
 
     def accept(
-        self, content: bytes = b"Subject: hello\r\n\r\nhello\r\n.\r\n", wishes: Wishes = NO_WISHES, **more: Any
+        self,
+        content: bytes = b"Subject: hello\r\n\r\nhello\r\n.\r\n",
+        wishes: Wishes = NO_WISHES,
+        to: Address = JON,
+        turns: bool = True,
+        **more: Any,
     ) -> str:
-        """A message comes; its recipient's id."""
+        """A message comes; its recipient's id. `turns`: of the reactor, before the next one does."""
         draft = self.spool.begin(Form.WIRE)
         draft.write(content)
         entry = Entry(
             draft.id, self.clock.now(), Envelope(JON, client=Client("192.0.2.99"), **more), b"Received: here\r\n"
         )
-        recipient = Recipient(f"{draft.id}.0", JON, JON, ROUTE, destination(ROUTE), "p", wishes)
+        recipient = Recipient(f"{draft.id}.0", to, to, ROUTE, destination(ROUTE), "p", wishes)
         claims: Any = start(self.spool.commit([Enrol(entry, draft, (recipient,), 300.0)]))
         self.dispatcher.accept(claims)
-        self.pass_time(0.1)
+        if turns:
+            self.pass_time(0.1)
         return recipient.id
 
     def pass_time(self, seconds: float) -> None:
@@ -273,3 +294,91 @@ class StraightTests(StraightTestCase):
             self.pass_time(1.0)
         self.flushLoggedErrors(OutcomeUnknown)
         self.assertEqual((self.waits, self.dispatcher.held, len(self.host.messages)), (0, 0, 5))
+
+
+@implementer(ITransmitter)
+@frozen
+class Reluctant:
+    """Not willing to do anything without a coroutine."""
+
+    transmitter: SmtpTransmitter
+
+    def transmit(self, *more: Any) -> Awaitable[Sequence[Report]]:
+        return self.transmitter.transmit(*more)
+
+
+class Way(StraightTestCase):
+    """One of the ways on which the same mail may go."""
+
+    def runTest(self) -> None:
+        """It is played."""
+
+    def wait_for_turns(self) -> None:
+        """Nothing begins at once from now on."""
+        admit = self.dispatcher._destinations.admit
+
+        def admit_to_wait(claim: Claim, name: str, now: float, at_once: bool = False) -> Work | None:
+            return admit(claim, name, now)
+
+        self.dispatcher._destinations.admit = admit_to_wait  # type: ignore[method-assign]
+
+    def need_coroutines(self) -> None:
+        attempts = self.dispatcher._attempts
+        assert isinstance(attempts, Attempts)
+        self.dispatcher._attempts = evolve(attempts, transmitter=Reluctant(self.transmitter))
+
+    def play(self, steps: Sequence[_Step]) -> None:
+        for number, (together, moment, fault, seconds) in enumerate(steps):
+            address = Address(f"u{number}", "b.example")
+            if fault is not None:
+                self.host.at(moment, fault, times=1, about=str(address) if moment == "RCPT" else "")
+            self.accept(to=address, turns=not together)
+            if seconds:
+                self.pass_time(seconds)
+        for _ in range(5):
+            self.pass_time(1000.0)
+
+    def came_to(self) -> dict[str, list[object]]:
+        """What became of each recipient: the words of the mail log, but for ids and times."""
+        told: dict[str, list[object]] = {}
+        for what, fields in self.log.events:
+            said = {name: value for name, value in fields.items() if name not in ("id", "notice", "age", "again_in")}
+            told.setdefault(str(fields.get("recipient")), []).append((what, said))
+        return told
+
+
+#: Whether the next one comes in the same turn of the reactor; at which moment the host does what; seconds.
+_Step: TypeAlias = tuple[bool, Moment, Any, float]
+
+
+class AgreementTests(SynchronousTestCase):
+    """A message that begins at once, and one that goes without a coroutine, comes to what it would come to anyway."""
+
+    MOMENTS = st.sampled_from(["MAIL", "RCPT", "DATA", "END"])
+    FAULTS = st.sampled_from([None, None, None, NO, Say("450 4.7.1 Later"), CLOSING, Drop(), Slow(1.0)])
+    PAUSES = st.sampled_from([0.0, 0.0, 0.5, 5.0])
+
+    def played(self, steps: Sequence[_Step], *changes: Callable[[Way], None]) -> Way:
+        way = Way()
+        way.setUp()
+        for change in changes:
+            change(way)
+        way.play(steps)
+        return way
+
+    @given(st.lists(st.tuples(st.booleans(), MOMENTS, FAULTS, PAUSES), min_size=1, max_size=12))
+    def test_to_begin_at_once_changes_nothing(self, steps: Sequence[_Step]) -> None:
+        at_once, in_turn = self.played(steps), self.played(steps, Way.wait_for_turns)
+        self.assertEqual(at_once.came_to(), in_turn.came_to())
+        for one, other in (at_once.host, in_turn.host), (at_once.other, in_turn.other):
+            self.assertEqual(
+                [message.recipients for message in one.messages], [message.recipients for message in other.messages]
+            )
+            self.assertEqual(one.connections, other.connections)
+
+    @given(st.lists(st.tuples(st.booleans(), st.just("RCPT"), FAULTS, PAUSES), min_size=1, max_size=12))
+    def test_to_need_no_coroutine_changes_nothing_for_any_recipient(self, steps: Sequence[_Step]) -> None:
+        straight, general = self.played(steps), self.played(steps, Way.need_coroutines)
+        self.assertEqual(straight.came_to(), general.came_to())
+        self.assertEqual(general.transmitter.begun, [])
+        self.assertEqual(straight.waits, general.waits)

@@ -25,8 +25,8 @@ PLACES: Final = 20
 #: Who takes turns: a user, a domain, and the stem of a local part.
 Sender: TypeAlias = tuple[str, str, str]
 
-#: Of `bounce-0815-bob=example.org`, which is another one for each recipient, what is the same for all of them.
-_STEM: Final = re.compile(r"[^+=0-9]*")
+#: Of `bounce-0815-bob=example.org`, which is another one for each recipient, what is before this is the same for all.
+_VARIES: Final = re.compile(r"[+=0-9]")
 
 
 def sender_of(envelope: Envelope) -> Sender:
@@ -34,8 +34,11 @@ def sender_of(envelope: Envelope) -> Sender:
     user, path = envelope.client.user or "", envelope.reverse_path
     if path is None:
         return user, "", ""
-    stem = _STEM.match(path.local)
-    return user, path.domain, stem[0].lower() if stem else ""
+    stem = path.local
+    varies = _VARIES.search(stem)
+    if varies is not None:
+        stem = stem[: varies.start()]
+    return user, path.domain, stem.lower()
 
 
 W = TypeVar("W")
