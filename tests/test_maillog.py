@@ -402,6 +402,17 @@ class FullDiskTests(MailLogCase):
         self.turn()
         self.assertEqual(self.lines(), ["accepted id=a"] * 5 + ["dropped lines=3"])
 
+    def test_events_that_wait_for_the_log_to_be_opened_are_bounded_over_all_turns(self) -> None:
+        self.patch(maillog, "MOST_EVENTS", 5)
+        log = MailLog(self.clock, self.file)
+        for id in "aabbccdd":
+            log.event("accepted", id=id)
+            if id in "bd":
+                self.turn()
+        log.start()
+        self.addCleanup(log.close)
+        self.assertEqual(self.lines(), [f"accepted id={id}" for id in "aabbc"] + ["dropped lines=3"])
+
     def test_a_pipe_that_nobody_reads_stops_nobody(self) -> None:
         pipe = self.root / "pipe"
         os.mkfifo(pipe)

@@ -97,8 +97,8 @@ class MailLog:
         self._fd = _CLOSED
         self._may_wait = False
         self._events: list[Event] = []
-        #: How many more events may wait.
-        self._places = MOST_EVENTS
+        #: How many more events this turn may have. None, where none has begun.
+        self._places = 0
         #: When this turn's first event was.
         self._when = 0.0
         self._unwritten = b""
@@ -138,22 +138,28 @@ class MailLog:
         self.note(what, fields)
 
     def note(self, what: str, fields: Mapping[str, object]) -> None:
-        if self._turn is None:
-            self._turn = self._reactor.callLater(0, self.flush)
-            self._when = self._calendar()
-        if self._places:
+        if self._places or self._begin_turn():
             self._places -= 1
             self._events.append((self._when, what, fields))
         else:
             self._dropped += 1
 
+    def _begin_turn(self) -> int:
+        """If none has begun. How many events it may have."""
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self.flush)
+            self._when = self._calendar()
+            self._places = MOST_EVENTS - len(self._events)
+        return self._places
+
     def flush(self) -> None:
         """Write all events of this turn."""
         cancel(self._turn)
         self._turn = None
+        self._places = 0
         if self._fd == _CLOSED:
             return
-        events, self._events, self._places = self._events, [], MOST_EVENTS
+        events, self._events = self._events, []
         room = MOST_OCTETS - len(self._unwritten)
         lines = self._all_lines(events)
         if lines is None or len(lines) > room:
