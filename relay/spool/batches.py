@@ -1,7 +1,7 @@
 """
 Group commit: what arrives while the writer's thread is busy crosses to it together, as its next batch.
 
-Each batch costs a sync of the disk, and some twenty times in which the reactor's thread and the writer's take Python's
+Each batch costs a sync of the disk, and some ten times in which the reactor's thread and the writer's take Python's
 lock from each other: so it pays to wait for those who are about to come. How long anybody waits for company is bounded
 by `Patience`; who is alone never does. When a batch is done, the next one is on its way before the first answer is
 given.

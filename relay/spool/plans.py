@@ -8,6 +8,8 @@ from typing import assert_never
 from twisted.internet.defer import Deferred
 
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, Postpone, Renew, Settle, SpoolError, Step
+from relay.mail.queue import Pending
+from relay.mail.routing import Hold
 from relay.spool.batches import Waiting
 from relay.spool.codec import Encoder, Row
 from relay.spool.contents import Draft, FileContent
@@ -133,19 +135,21 @@ class Planner:
         plan.drafts += (draft,)
         if file is not None:
             plan.syncing += (self._sync(draft.id, file),)
-        now = self._clock.now()
-        wake = due = now if entry.envelope.release is None else due_at(entry, now)
-        claims: tuple[Claim, ...] = ()
-        if step.lease is not None and due <= now:
-            wake = now + step.lease
-            claims = claims_of(step, content, now, wake, self._token)
-            plan.claims += claims
-        encoder = self._encoder
+        encoder, now = self._encoder, self._clock.now()
+        due = now if entry.envelope.release is None else due_at(entry, now)
         rows: Sequence[Row]
-        if len(recipients) == 1 and claims:
-            rows = (encoder.recipient(entry.id, recipients[0], wake, due, claims[0].token),)
+        if step.lease is None or due > now:
+            rows = self._rows(step, due, due, {})
+        elif len(recipients) == 1 and type((one := recipients[0]).route) is not Hold:
+            # As it nearly always is, and as the general way has it.
+            expires, token = now + step.lease, self._token()
+            plan.claims += (Claim(token, expires, entry, (Pending(one, 0, now),), content),)
+            rows = (encoder.recipient(entry.id, one, expires, now, token),)
         else:
-            rows = self._rows(step, wake, due, tokens_of(claims))
+            expires = now + step.lease
+            claims = claims_of(step, content, now, expires, self._token)
+            plan.claims += claims
+            rows = self._rows(step, expires, due, tokens_of(claims))
         strokes.append((KEEP_ENTRY, (encoder.entry(entry, content.form, content.size, length, octets),)))
         strokes.append((KEEP_RECIPIENT, rows))
 

@@ -48,11 +48,9 @@ def claims_of(
     What an `Enrol` with a lease hands over at once, if it is due: one claim for each destination, in order of
     appearance.
     """
-    entry, recipients = enrol.entry, enrol.recipients
-    if len(recipients) == 1 and type(recipients[0].route) is not Hold:
-        return (Claim(token(), expires, entry, (Pending(recipients[0], 0, due),), content),)
+    entry = enrol.entry
     by_destination: dict[str, list[Pending]] = {}
-    for recipient in recipients:
+    for recipient in enrol.recipients:
         if may_be_carried(recipient):
             by_destination.setdefault(recipient.destination, []).append(Pending(recipient, due=due))
     return tuple(Claim(token(), expires, entry, tuple(pending), content) for pending in by_destination.values())
