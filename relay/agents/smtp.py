@@ -128,21 +128,20 @@ class SmtpTransmitter:
     def _way(self, consignment: Consignment, peer: Peer) -> Way | Fact:
         """How the host is met, or why it cannot be."""
         hop, envelope = consignment.next_hop or _ANYHOW, consignment.entry.envelope
-        if envelope.require_tls or hop.login:
-            # What the message wants of it, and a login that may come, go or change.
-            return self._find_way(hop, envelope, peer)
         key = id(hop), id(peer)
         known = self._ways.get(key)
-        if known is not None:
+        if known is not None and not envelope.require_tls:
             return known[2]
         way = self._find_way(hop, envelope, peer)
-        if type(way) is Way:
+        # Not what the message alone wants of it, nor a login, which may come, go or change.
+        if type(way) is Way and not (envelope.require_tls or hop.login):
             if len(self._ways) >= _KEPT:
                 self._ways.clear()
             self._ways[key] = hop, peer, way
         return way
 
     def _find_way(self, hop: NextHop, envelope: Envelope, peer: Peer) -> Way | Fact:
+        """As `_way`, of what nothing is known yet."""
         try:
             login = self.logins.take(hop.login) if hop.login else None
         except NoLogin as problem:

@@ -33,7 +33,7 @@ from relay.smtp.features import Features
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
 from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
-from relay.smtp.replies import Nonsense, ReplyReader, promise
+from relay.smtp.replies import GO_AHEAD, TAKEN, Nonsense, ReplyReader
 from relay.smtp.transaction import (
     PLAINLY,
     PROCEED,
@@ -52,8 +52,6 @@ from relay.smtp.transaction import (
 
 #: How much of a reply is kept in a fact's text.
 _TEXT = 500
-#: How long a usual answer is at most, three lines of it as RFC 5321 section 4.5.3.1.5 has them.
-_USUAL = 3 * 512
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
 
@@ -111,7 +109,6 @@ class ClientSession:
         "_terms",
         "_unproved",
         "_unsaid",
-        "_usual",
         "can_begin",
         "deadlines",
         "events",
@@ -140,15 +137,12 @@ class ClientSession:
         self._reader = ReplyReader()
         #: It has a reply that is not whole yet.
         self._amid = False
-        #: What was heard when a proposal for one recipient was accepted, all of it in one piece: most servers say the
-        #: same each time.
-        self._usual = b""
         #: TLS is there, and nothing was heard by it yet.
         self._unproved = False
         #: Replies that are due, in the order in which they have to come.
         self._due: deque[Due] = deque()
-        #: Behind these, three to a transaction that was proposed for one recipient in one piece, as long as nothing has
-        #: come but what is usual.
+        #: Behind these, three to a transaction that was proposed for one recipient in one piece: as long as none of
+        #: them has come without the others.
         self._proposed: Course | None = None
         #: What is to be said next, each with what will be due for it.
         self._unsaid: deque[tuple[bytes, Due]] = deque()
@@ -249,9 +243,7 @@ class ClientSession:
         with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
         comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
-        if not self._amid and (
-            (self._proposed is not None and self._hear_the_usual(octets)) or self._hear_promise(octets)
-        ):
+        if not self._amid and self._hear_at_once(octets):
             return
         self._hear(octets)
         self._amid = not self._reader.empty
@@ -264,10 +256,7 @@ class ClientSession:
         if self._stage is Stage.SHAKING:
             self._nonsense("something was said in clear when TLS had begun")
             return
-        proposed = self._proposed
-        if proposed is not None:
-            if self._due or self._amid:
-                proposed = None
+        if self._proposed is not None:
             self._spell_out()
         elif len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
             self._take(alone)
@@ -283,8 +272,6 @@ class ClientSession:
                 self._take(reply)
             else:
                 self._unasked(reply)
-        if proposed is not None and proposed is self._content and self._reader.empty and len(octets) <= _USUAL:
-            self._usual = octets
 
     def _spell_out(self) -> None:
         """The replies to a proposal are heard one by one."""
@@ -292,45 +279,42 @@ class ClientSession:
             self._due.extend(due_to_proposal(self._proposed))
             self._proposed = None
 
-    def _hear_the_usual(self, octets: bytes) -> bool:
+    def _hear_at_once(self, octets: bytes) -> bool:
         """
-        What ends with the usual answer to a proposal, in one step, if there is a proposal: to the same octets in the
-        same state the rows would say the same again. What takes the message ahead may come before it. `False` if it is
-        anything else; then nothing has happened yet.
+        What most servers say of most messages, in one step: that one is taken, or that the content of the one that was
+        proposed may come, or both. It means what the rows would say of it one by one. `False` if it is anything else;
+        then nothing has happened yet.
         """
-        usual, course = self._usual, self._proposed
-        if not usual or course is None or not octets.endswith(usual):
-            return False
-        if self._due:
-            if not self._hear_promise(octets[: -len(usual)]):
+        due, proposed = self._due, self._proposed
+        if due:
+            said, course, index = due[0]
+            if said is not _CONTENT or len(due) != 1:
                 return False
-        elif len(octets) != len(usual):
+            heard = TAKEN.match(octets)
+            if heard is None:
+                return False
+            words, behind = heard.groups()
+            if behind is not None and proposed is None:
+                return False
+            due.clear()
+            self.moves += 1
+            onward, told, tls, timed = self._promise
+            fact = Carried(onward, self._by, words.decode(), told, tls, timed)
+            if course is not None and len(course.facts) == 1 and course.unsettled:
+                self._settle_oldest(Settled((fact,)))
+            else:
+                self._answer_content(index, fact)
+            if behind is None or proposed is None:
+                if not self._courses:
+                    self.can_begin = True
+                return True
+        elif proposed is None or GO_AHEAD.match(octets) is None:
             return False
         self._proposed = None
-        self._content = course
-        course.accepted.append(0)
+        self._content = proposed
+        proposed.accepted.append(0)
         self.moves += 1
         self.events.append(PROCEED)
-        return True
-
-    def _hear_promise(self, octets: bytes) -> bool:
-        """The last reply that is due to a message, in one step, if it takes it. `False`: nothing has happened yet."""
-        due = self._due
-        if len(due) != 1 or due[0][0] is not _CONTENT:
-            return False
-        words = promise(octets)
-        if not words:
-            return False
-        _, course, index = due.popleft()
-        self.moves += 1
-        onward, told, tls, timed = self._promise
-        fact = Carried(onward, self._by, words, told, tls, timed)
-        if course is not None and len(course.facts) == 1 and course.unsettled:
-            self._settle_oldest(Settled((fact,)))
-        else:
-            self._answer_content(index, fact)
-        if not self._courses:
-            self.can_begin = True
         return True
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
@@ -350,23 +334,24 @@ class ClientSession:
 
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
+        if (
+            type(transaction) is PlainTransaction
+            and self.can_begin
+            and self._stage is _OPEN
+            and (proposal := plainly(transaction, self._terms))
+        ):
+            self.to_send += proposal
+            self._proposed = course = Course(1, False)
+            self._courses.append(course)
+            self.can_begin = False
+            self.moves += 1
+            return
         course = Course(len(transaction.recipients), transaction.chunked)
         if not self.can_begin:
             if not self.over:
                 raise RuntimeError("the last transaction is not over")
             course.settle_rest(self._ending(Phase.MAIL))
             self.events.append(course.settled())
-            return
-        if (
-            type(transaction) is PlainTransaction
-            and self._stage is _OPEN
-            and (proposal := plainly(transaction, self._terms))
-        ):
-            self.to_send += proposal
-            self._courses.append(course)
-            self._proposed = course
-            self.can_begin = False
-            self.moves += 1
             return
         need = lacking(transaction, self._terms)
         if need is not None:

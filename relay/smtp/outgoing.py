@@ -47,11 +47,9 @@ def in_one_piece(head: bytes, content: bytes) -> bytes:
     # The terminator stands where the content ends, and not before that; an empty message is nothing else.
     dot = content.find(b".")
     at = content.find(_END, dot - 2 if dot > 2 else 0)
-    if (at + _ENDING != len(content) or at < 0 or content[:3] == TERMINATOR) and content != TERMINATOR:
+    if (at < 0 or at + _ENDING != len(content) or (not dot and content[:3] == TERMINATOR)) and content != TERMINATOR:
         raise ContentDamaged("the content has no terminator, or there is something behind it")
-    if b"\n." in head or head[:1] == b".":
-        head = _stuffed(head)
-    return head + content
+    return _stuffed(head) + content
 
 
 def _stuffed(head: bytes) -> bytes:

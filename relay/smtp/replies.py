@@ -31,8 +31,12 @@ _PLAIN = re.compile(
     rb"(?: (?:((?!3)\2\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |(?=\r)))?([ -~]{0,496}))?\r\n\Z"
 )
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
-#: A reply of one line that takes a message, and that has words beside its status.
-_PROMISE: Final = re.compile(rb"2[0-9][0-9] (?!2\.[0-9]{1,3}\.[0-9]{1,3}\r)[ -~]{1,496}\r\n\Z")
+#: What most servers say of most messages, in replies of one line each, printable and whole. To MAIL, RCPT and DATA that
+#: were said in one piece: the content may come.
+_ALL_WELL: Final = rb"2[0-9][0-9](?: [ -~]*)?\r\n2[0-9][0-9](?: [ -~]*)?\r\n3[0-9][0-9](?: [ -~]*)?\r\n"
+GO_AHEAD: Final = re.compile(_ALL_WELL + rb"\Z")
+#: To content: it is taken, in words which are the reply's text as it stands; and behind that perhaps the other.
+TAKEN: Final = re.compile(rb"(2[0-9][0-9] (?!2\.[0-9]{1,3}\.[0-9]{1,3}\r)[ -~]{1,496})\r\n(" + _ALL_WELL + rb")?\Z")
 #: RFC 2034 section 4: the status stands at the beginning of each line's text.
 _STATUS = re.compile(rb"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |\Z)")
 #: How much of what is no reply is shown to people.
@@ -143,11 +147,6 @@ class ReplyReader:
         self._buffer = b""
         self._texts.clear()
         return self._nonsense
-
-
-def promise(octets: bytes) -> str:
-    """The text of a reply of class 2, if that is all, and it is as most are: of one line, and with words. Else ""."""
-    return octets[:-2].decode() if _PROMISE.match(octets) is not None else ""
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -84,6 +84,24 @@ class Listener:
         return self.events, self.said, session.over, session.phase, session.deadline, session.can_begin, session.idle
 
 
+#: What goes well in other words, or in several, or not quite; to MAIL and RCPT, and to DATA.
+WELL = st.sampled_from(
+    [
+        YES,
+        b"250 2.1.5 <jon@example.net> 4711-x\r\n",
+        b"251\r\n",
+        b"250 \r\n",
+        SEVERAL,
+        b"250 O\tk\r\n",
+        b"250\tOk\r\n",
+        b"250 Ok\r\r\n",
+        b"250 Ok\n",
+        b"250Ok\r\n",
+        b"250 " + b"x" * 600 + b"\r\n",
+    ]
+)
+MORES = st.sampled_from([MORE, b"354\r\n", b"399 \r\n", b"354-Go\r\n354 ahead\r\n", b"354 Go ahead\n", MORE + b"250"])
+
 REPLIES = st.sampled_from([YES] * 6 + [MORE, NO, BYE, SEVERAL, b"250 Ok\n", b"25"])
 SEGMENTS = st.lists(
     st.tuples(
@@ -91,7 +109,7 @@ SEGMENTS = st.lists(
             st.sampled_from([(), (), (KEPT,), (KEPT,), (NO,), (BYE,), (SEVERAL,), (YES, YES)]),
             st.tuples(st.sampled_from(TAKING)),
         ),
-        st.one_of(*[st.just(USUAL)] * 4, st.lists(REPLIES, max_size=4)),
+        st.one_of(*[st.just(USUAL)] * 4, st.tuples(WELL, WELL, MORES), st.lists(REPLIES, max_size=4)),
         st.integers(0, 2),
         st.booleans(),
     ),
