@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import asdict, evolve, frozen
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -12,6 +12,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from relay.agents.needs import plain_transaction_for, transaction_for
+from relay.agents.pool import Way
 from relay.agents.smtp import SmtpTransmitter
 from relay.interfaces import Consignment, IContent, ITransmitter, Report
 from relay.mail.address import Address
@@ -274,6 +275,16 @@ class NeedTests(TransmitTestCase):
         st.sampled_from(Form),
         st.sets(st.sampled_from(["DSN", "8BITMIME", "CHUNKING", "BINARYMIME", "SMTPUTF8"])),
     )
+    @example(
+        Envelope(SENDER),
+        Recipient("R1", JON, JON, Forward("example.net"), "example.net", wishes=Wishes(frozenset({Notify.NEVER}))),
+        Form.WIRE,
+        {"DSN"},
+    )
+    @example(
+        Envelope(SENDER, Body.EIGHT_BIT), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.WIRE, {"DSN", "8BITMIME"}
+    )
+    @example(Envelope(SENDER), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.PLAIN, {"CHUNKING"})
     def test_what_needs_no_closer_look_is_what_a_closer_look_finds(
         self, envelope: Envelope, recipient: Recipient, form: Form, offers: set[str]
     ) -> None:
@@ -303,6 +314,17 @@ class NeedTests(TransmitTestCase):
             self.assertIsInstance(self.transmit(in_clear)[0], Carried)
             self.assertEqual(self.transmit(guarded)[0], Unsuitable(Need.REQUIRE_TLS, PEER))
             self.assertIsInstance(self.transmit(evolve(in_clear, next_hop=evolve(hop, tls="none")))[0], Carried)
+
+    def test_a_message_that_must_not_travel_in_clear_goes_its_own_way(self) -> None:
+        peer, hop = evolve(PEER, assured=True), NextHop(PEER.address, mx=False, tls="may")
+        levels = []
+        for envelope in (Envelope(SENDER), Envelope(SENDER, require_tls=True)) * 2:
+            way = self.transmitter._way(
+                evolve(consignment(), entry=Entry("Q1", 0.0, envelope, HEAD), next_hop=hop), peer
+            )
+            assert isinstance(way, Way)
+            levels.append(way.tls)
+        self.assertEqual(levels, ["may", "verify"] * 2)
 
     def test_what_is_known_of_ways_is_bounded(self) -> None:
         self.internet.add(PEER.address, self.exchange)

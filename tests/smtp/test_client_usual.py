@@ -106,10 +106,12 @@ REPLIES = st.sampled_from([YES] * 6 + [MORE, NO, BYE, SEVERAL, b"250 Ok\n", b"25
 SEGMENTS = st.lists(
     st.tuples(
         st.one_of(
-            st.sampled_from([(), (), (KEPT,), (KEPT,), (NO,), (BYE,), (SEVERAL,), (YES, YES)]),
+            st.sampled_from([(), (), (KEPT,), (KEPT,), (KEPT, KEPT), (NO,), (BYE,), (SEVERAL,), (YES, YES)]),
             st.tuples(st.sampled_from(TAKING)),
         ),
-        st.one_of(*[st.just(USUAL)] * 4, st.tuples(WELL, WELL, MORES), st.lists(REPLIES, max_size=4)),
+        st.one_of(
+            *[st.just(USUAL)] * 4, st.just((YES, *USUAL)), st.tuples(WELL, WELL, MORES), st.lists(REPLIES, max_size=4)
+        ),
         st.integers(0, 2),
         st.booleans(),
     ),
@@ -119,6 +121,10 @@ SEGMENTS = st.lists(
 
 class UsualTests(SynchronousTestCase):
     @given(SEGMENTS, st.booleans())
+    @example([((), USUAL, 1, True), ((KEPT,), USUAL, 0, True)], False)
+    @example([((), (YES, *USUAL), 2, True), ((KEPT,), (), 0, True), ((KEPT,), USUAL, 1, True)], True)
+    @example([((), (YES, *USUAL), 2, True), ((), (), 1, True), ((KEPT, KEPT), USUAL, 1, True)], True)
+    @example([((), USUAL, 1, True), ((KEPT,), (), 1, True), ((), USUAL, 0, True)], False)
     @example([((), USUAL, 1, True), ((KEPT,), USUAL, 1, True), ((BYE,), USUAL, 1, True)], False)
     @example([((), USUAL, 1, True), ((NO,), USUAL, 1, True), ((KEPT,), (YES, NO, MORE), 1, True)], False)
     @example([((), USUAL, 1, True), ((), USUAL, 2, True), ((KEPT, YES), USUAL, 1, False)], True)
@@ -128,7 +134,8 @@ class UsualTests(SynchronousTestCase):
         both = Listener(lmtp=lmtp, whole=True), Listener(lmtp=lmtp, whole=False)
         for ahead, replies, count, sends in segments:
             for each in both:
-                each.begin(count or 1)
+                if count:
+                    each.begin(count)
                 each.hear(b"".join((*ahead, *replies)))
                 if sends:
                     each.send()
