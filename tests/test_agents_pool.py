@@ -201,6 +201,16 @@ class BoundTests(PoolTestCase):
         self.carry()
         self.assertEqual(self.exchange.open, 0)
 
+    def test_a_pool_that_is_closed_keeps_nothing_that_was_under_way(self) -> None:
+        self.carry()
+        self.exchange.clock = self.clock
+        self.exchange.at("END", Slow(1))
+        sent = self.begin(consignment())
+        self.pool.close()
+        self.clock.pump([0, 1, 0])
+        self.assertIsInstance(self.successResultOf(sent)[0].fact, Carried)
+        self.assertEqual((self.exchange.connections, self.exchange.open, len(self.pool)), (1, 0, 0))
+
 
 class FollowingTests(PoolTestCase):
     """A message may follow on a connection whose host still has to say what becomes of the one ahead."""

@@ -281,6 +281,18 @@ class CarryTests(NetTestCase):
         self.clock.advance(0)
         self.assertGone()
 
+    def test_behind_a_long_wait_a_short_one_is_as_short_as_ever(self) -> None:
+        self.exchange.at("END", Slow(150), number=1).at("MAIL", Stall(), number=2)
+        connection = self.connection()
+        facts = connection.carry(TRANSACTION, iter([MESSAGE + b".\r\n"]))
+        self.clock.pump([0] + [1] * 150)
+        self.assertIsInstance(self.successResultOf(facts)[0], Carried)
+        stalled = connection.carry(TRANSACTION, iter([MESSAGE + b".\r\n"]))
+        self.clock.pump([0] + [1] * 199)
+        self.assertNoResult(stalled)
+        self.clock.pump([1, 0])
+        self.assertEqual(self.successResultOf(stalled)[0], Broke(Breakage.TIMEOUT, Phase.MAIL, PEER))
+
     def test_a_connection_that_was_lost_while_idle_says_so_to_the_next_message(self) -> None:
         connection = self.connection()
         self.internet.connections[0].other.loseConnection()
