@@ -115,7 +115,8 @@ class Destinations:
         self.limits = limits
         self._random = random
         self.under_way = under_way or UnderWay()
-        self.held = 0
+        #: How many more works can be held; less than none, where the limit has shrunk.
+        self.room = limits.held
         #: How many attempts more may be under way, for all destinations together.
         self.free = limits.total
         self._destinations: dict[str, Destination] = {}
@@ -142,8 +143,7 @@ class Destinations:
         `at_once`: it may begin now, and if nobody waits whom that might concern it is `under_way` when this returns.
         `next` would return it, but it needs no turn.
         """
-        limits = self.limits
-        room = limits.held - self.held
+        room = self.room
         if room <= 0:
             return None
         destination = self._destinations.get(name)
@@ -156,7 +156,7 @@ class Destinations:
             if displaced is None:
                 return None
             self.to_give_back.append(displaced)
-        self.held += 1
+        self.room = room - 1
         work = Work(claim, destination)
         if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
             work.put_off = PutOff(health.reason(), health.until(self._random()))
@@ -184,8 +184,8 @@ class Destinations:
         who come until hardly anything waits for it: what is in the spool by then comes first, in batches; but whoever
         has less than others need not wait behind them. Where the `share` of all is one, nothing new has a place.
         """
-        free = self.limits.held - self.held
-        if free < 8:
+        room = self.room
+        if room < 8:
             return False
         destination = self._destinations.get(name)
         if destination is None:
@@ -193,7 +193,7 @@ class Destinations:
         if not destination.waiting.heap:
             destination.full = False
             return True
-        waiting, share = len(destination.waiting.heap), free // 4
+        waiting, share = len(destination.waiting.heap), room // 4
         if waiting >= share:
             destination.full = True
         elif waiting * 8 <= share:
@@ -202,9 +202,9 @@ class Destinations:
 
     def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
         """Take this in, to be settled without an attempt; `None` as from `admit`."""
-        if self.held >= self.limits.held:
+        if self.room <= 0:
             return None
-        self.held += 1
+        self.room -= 1
         work = self.unplaced(claim, name)
         work.put_off = put_off
         return work
@@ -326,7 +326,7 @@ class Destinations:
 
     def release(self, *works: Work) -> None:
         """Their outcomes are written down, or they were lost or given back: they are no longer held."""
-        self.held -= len(works)
+        self.room += len(works)
 
     def displaced(self) -> list[Work]:
         """What had to make a place for somebody who had less. It stays held until it is released."""
@@ -366,15 +366,14 @@ class Destinations:
         return sum(destination.trailing for destination in self._destinations.values())
 
     @property
-    def room(self) -> int:
-        """How many more works can be held."""
-        return max(0, self.limits.held - self.held)
+    def held(self) -> int:
+        """How many works are held."""
+        return self.limits.held - self.room
 
     @property
     def share(self) -> int:
         """How many may wait for one destination."""
-        free = self.limits.held - self.held
-        return free // 4 if free >= 4 else 1
+        return self.room // 4 if self.room >= 4 else 1
 
     @property
     def portion(self) -> int:
@@ -406,6 +405,7 @@ class Destinations:
     def adopt(self, limits: Limits, now: float) -> None:
         """From now on these limits count. What is under way beyond them comes to its end."""
         self.free += limits.total - self.limits.total
+        self.room += limits.held - self.limits.held
         self.limits = limits
         for name, health in self._known.items():
             health.treat(limits.manner(name), now)

@@ -230,6 +230,10 @@ class Dispatcher:
                 self._agenda.wake()
             return
         try:
+            if self._stopping is not None:
+                self._giving_back += claims
+                self._check_stopped()
+                return
             now = self._clock.now()
             if len(claims) == 1 and len(claims[0].pending) == 1:
                 # As it nearly always is. Of others it depends on each other which of them begins first.
@@ -241,8 +245,6 @@ class Dispatcher:
                         self._admit(part, now)
             if self._destinations.row or self._destinations.resting:
                 self._begin(now)
-            if self._stopping is not None:
-                self._check_stopped()
         except Exception:
             self._log.failure("What was claimed could not be begun; it is tried again when its lease has ended")
 
@@ -366,9 +368,6 @@ class Dispatcher:
 
     def _admit(self, claim: Claim, now: float, at_once: bool = False) -> bool:
         """`at_once`: it may begin here, and whether it did is what this returns. Else `_begin` is to be called."""
-        if self._stopping is not None:
-            self._giving_back.append(claim)
-            return False
         if claim.expires <= now:
             self._has_ended(claim)
             return False
