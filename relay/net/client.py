@@ -36,7 +36,7 @@ from relay.mail.routing import UNIX
 from relay.net.clock import cancel
 from relay.net.tls_client import PeerTls
 from relay.smtp.client import DEADLINES, QUIT_SECONDS, ClientSession, Deadlines
-from relay.smtp.features import Features
+from relay.smtp.features import NOTHING_OFFERED
 from relay.smtp.transaction import (
     PLAINLY,
     PROCEED,
@@ -203,7 +203,7 @@ class Connection(Protocol):
         #: The dialogue. Whoever lends the connection looks there whether a transaction can begin.
         self.session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
         #: What the server offers, once a transaction can begin.
-        self.features = Features()
+        self.features = NOTHING_OFFERED
         self._tls = tls
         #: How far TLS has come: its handshake has begun; it is complete.
         self._shaking = self._shaken = False

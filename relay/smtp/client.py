@@ -29,7 +29,7 @@ from relay.smtp.course import PHASES, Course, Due, Said, due_to_proposal, spoken
 from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
-from relay.smtp.features import Features
+from relay.smtp.features import NOTHING_OFFERED
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
 from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
@@ -54,6 +54,7 @@ from relay.smtp.transaction import (
 _TEXT = 500
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
+_NO_TERMS: Final = Terms(NOTHING_OFFERED)
 
 
 class Stage(Enum):
@@ -127,8 +128,8 @@ class ClientSession:
         #: How often a reply or a call has moved the session.
         self.moves = 0
         #: What the server offers; nothing before `Ready`.
-        self.features = Features()
-        self._terms = Terms(self.features)
+        self.features = NOTHING_OFFERED
+        self._terms = _NO_TERMS
         #: What a message that is taken means beside the server's words: a `Carried` without them.
         self._promise = True, False, "", False
         #: Whether a transaction may begin now. `_may_begin` says when that is so.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from attrs import field, frozen
 
@@ -125,3 +126,7 @@ def _limits(parameters: str) -> Mapping[str, int]:
 def _size(parameters: str) -> int:
     """RFC 1870 section 4: up to 20 digits. What is malformed is no limit: the server will say what is too much."""
     return int(parameters) if parameters.isascii() and parameters.isdigit() and len(parameters) <= 20 else 0
+
+
+#: What is known before a server has said anything, and of one that only knows HELO.
+NOTHING_OFFERED: Final = Features()

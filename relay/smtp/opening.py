@@ -14,7 +14,7 @@ from attrs import frozen
 from relay.mail.outcome import Answered, Peer, TlsTrouble, Unauthenticated, Unencrypted
 from relay.mail.reply import Reply
 from relay.smtp.course import PHASES, Said, speakable
-from relay.smtp.features import Features
+from relay.smtp.features import NOTHING_OFFERED, Features
 from relay.smtp.sasl_client import Exchange, Refused
 from relay.smtp.sasl_lines import decode_challenge, encode
 from relay.smtp.transaction import Approach, Ready, Refusal, StartTls
@@ -65,7 +65,7 @@ class Opening:
         self._hello = speakable(hello)
         self._peer = peer
         self._approach = approach
-        self.features = Features()
+        self.features = NOTHING_OFFERED
         self.tls = ""
         self.verified = False
         self.authenticated = False
@@ -89,7 +89,7 @@ class Opening:
         return self._introduce()
 
     def _introduce(self) -> Step:
-        self.features = Features()
+        self.features = NOTHING_OFFERED
         said = Said.LHLO if self._approach.lmtp else Said.EHLO
         return Say(f"{said.name} {self._hello}", said)
 
@@ -115,7 +115,7 @@ class Opening:
         return Leave(Unencrypted(TlsTrouble.NOT_OFFERED, self._peer))
 
     def _start_tls(self, said: Said, reply: Reply) -> Step:
-        self.features = Features()
+        self.features = NOTHING_OFFERED
         return StartTls()
 
     def _stay_in_clear(self, said: Said, reply: Reply) -> Step:
