@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -21,11 +20,13 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from relay.history import records
+from relay.history import shelf
+from relay.history.block import Block
 from relay.history.database import APPLICATION, FORMAT, set_aside
-from relay.history.keys import LONGEST, keys, plain, row
+from relay.history.keys import UNREADABLE
 from relay.history.memory import MemoryHistory
-from relay.history.records import HALF, Bounds
+from relay.history.records import Bounds
+from relay.history.search import HALF
 from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
 from relay.history.telling import sentence, tell_why
@@ -155,7 +156,8 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertFalse(self.path.exists())
         self.time.advance(DELAY)
         with sqlite3.connect(self.path) as other:
-            self.assertEqual(other.execute("SELECT what FROM events").fetchall(), [("accepted",), ("delivered",)])
+            ((told,),) = other.execute("SELECT told FROM blocks").fetchall()
+            self.assertEqual([each.what for each in Block(told).happenings(ID)], ["accepted", "delivered"])
         other.close()
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o640 & ~_umask())
 
@@ -245,7 +247,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         with sqlite3.connect(self.path) as other:
             counts = [other.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES]
         other.close()
-        self.assertEqual(counts, [0, 0, 0])
+        self.assertEqual(counts, [0, 0])
 
     def test_something_that_happens_to_a_life_that_has_gone_begins_it_anew(self) -> None:
         history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
@@ -258,7 +260,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.lives(history, "bob@example.net"), [ID])
 
     def test_its_size_is_bounded_and_the_newest_stay(self) -> None:
-        size = 2_000_000
+        size = 400_000
         history = self.opened(self.scribe, bounds=Bounds(size=size, reserve=0))
         for number in range(12_000):
             self.accept(history, f"NG79W8{number:08}", message_id=f"<{number}@example.org>")
@@ -270,6 +272,10 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(ids, [f"NG79W8{number:08}" for number in range(11_999, 10_999, -1)])
         self.assertEqual(self.lives(history, "NG79W800000000"), [])
         self.assertEqual(self.lives(history, "0@example.org"), [])
+        with closing(sqlite3.connect(self.path)) as other:
+            # What leads to nothing any more is bounded, too.
+            ((least,),) = other.execute("SELECT min(block) - (SELECT min(volume) FROM blocks) FROM found_by").fetchall()
+        self.assertGreaterEqual(least, 0)
 
     # Trouble.
 
@@ -307,7 +313,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         assert kept._connection is not None
         kept._connection.execute("PRAGMA max_page_count = 1")  # a disk of SQLite's that is full
         for number in range(100):
-            self.accept(history, OTHER, message_id=f"<{number}-{'x' * 400}@example.org>")
+            self.accept(history, OTHER, message_id=f"<{os.urandom(200).hex()}-{number}@example.org>")
         self.time.advance(DELAY)
         self.assertIn("full", self.said[0])
         self.assertEqual(self.lives(history), [ID])
@@ -350,34 +356,36 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.lives(history), [ID])
         self.assertEqual(len(self.said), 1)
 
-    def test_an_octet_that_the_disk_has_changed_spoils_no_more_than_what_it_is_in(self) -> None:
+    def test_an_octet_that_the_disk_has_changed_spoils_no_more_than_the_block_it_is_in(self) -> None:
         history = self.opened(self.scribe)
-        decision = Decided((), CLIENT, Reply.of(550, "5.7.1", "no zzzzzzzz"), ANN, (BOB,))
-        for ref in ("7K3QX2", "7K3QX3"):
-            history.decided(decision, ref=ref)
-        self.accept(history)
-        history.event("relayed", id=ID, recipient="bob@example.net", text="zzzzzzzz")
-        history.event("delivered", id=ID, recipient="bob@example.net")
+        for id in (ID, OTHER, "NG79W8MRZZZZZZ"):
+            self.accept(history, id)
+            self.decide(history, id, reply=Reply.of(250, "2.0.0", "queued"))
+            self.time.advance(DELAY)
+        history.event("relayed", id=OTHER, recipient=BOB)
         self.close(history)
-        whole = self.path.read_bytes()
-        for octets, spoilt in (
-            (whole.replace(b"zzzzzzzz", b"zzz\xffzzzz"), 0),
-            (whole.replace(b'"reply":"550', b'"reply"x"550', 1).replace(b'"text":"zz', b'"text"x"zz'), 2),
-        ):
-            self.said.clear()
-            self.path.write_bytes(octets)
-            history = self.opened(self.scribe)
-            accounts = self.successResultOf(Deferred.fromCoroutine(history.why(str(ANN)))).accounts
-            (life,) = self.found(history, ID).lives
-            self.close(history)
-            self.assertEqual({account.ref for account in accounts}, {"7K3QX2", "7K3QX3"})
-            self.assertEqual([account.explanation.reply for account in accounts].count(""), spoilt // 2)
-            told = [sentence(happening) for happening in life.happenings]
-            self.assertEqual(sum("cannot be read" in each for each in told), spoilt // 2)
-            self.assertEqual((len(told), len(self.said)), (3, spoilt))
-            lines = "\n".join(tell_why(Accounts(tuple(accounts)), "it"))
-            self.assertEqual(lines.count("how it came about cannot be read"), spoilt // 2)
-            self.assertNotIn("Unix", lines)
+        with closing(sqlite3.connect(self.path)) as database:
+            told = [told for (told,) in database.execute("SELECT told FROM blocks ORDER BY number")]
+        self.assertEqual(len(told), 4)
+        whole, spoilt = self.path.read_bytes(), bytearray(told[1])
+        spoilt[-20] ^= 1
+        self.path.write_bytes(whole.replace(told[1], bytes(spoilt)))
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), ["NG79W8MRZZZZZZ", "", ID])
+        self.assertEqual(len(self.said), 1)
+        self.assertIn("1 of the rows", self.said[0])
+        lives = self.found(history, OTHER).lives
+        self.assertEqual([[each.what for each in life.happenings] for life in lives], [["relayed"], [UNREADABLE]])
+        self.assertEqual([life.happenings[-1].at for life in lives], [NOON + 3 * DELAY, NOON + DELAY])
+        self.assertIn("cannot be read", sentence(lives[1].happenings[0]))
+        accounts = self.successResultOf(Deferred.fromCoroutine(history.why(str(ANN))))
+        self.assertEqual([account.id for account in accounts.accounts], ["NG79W8MRZZZZZZ", "", ID])
+        lines = "\n".join(tell_why(accounts, "it"))
+        self.assertEqual(lines.count("how it came about cannot be read"), 1)
+        self.assertNotIn("Unix", lines)
+        # It goes when its time has come, as others do.
+        self.time.advance(BOUNDS.age + 1)
+        self.assertEqual((self.lives(history), self.lives(history, OTHER)), ([], []))
 
     def mark(self, *statements: str) -> None:
         """Keep one message, and then do this to the file."""
@@ -397,19 +405,21 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertIn("format 99", self.said[0])
 
     def test_a_history_that_does_not_say_that_it_is_one_is_known_by_its_tables(self) -> None:
-        for version in (0, 1):
+        for version in (0, 2):
             self.mark("PRAGMA application_id = 0", f"PRAGMA user_version = {version}")
-            history = self.opened(self.scribe)
-            self.assertEqual(self.lives(history), [ID])
-            self.close(history)
-            with sqlite3.connect(self.path) as other:
-                said = [other.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-            other.close()
-            self.assertEqual(said, [APPLICATION, FORMAT])
+            self.assert_gone_on_with()
             self.path.unlink()
-        self.assertEqual(self.said, [])
 
-    def test_why_goes_with_the_life_it_is_of(self) -> None:
+    def assert_gone_on_with(self) -> None:
+        history = self.opened(self.scribe)
+        self.assertEqual(self.lives(history), [ID])
+        self.close(history)
+        with sqlite3.connect(self.path) as other:
+            said = [other.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        other.close()
+        self.assertEqual((said, self.said), ([APPLICATION, FORMAT], []))
+
+    def test_why_goes_when_it_is_too_old(self) -> None:
         history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
         self.accept(history)
         self.decide(history, ID, reply=Reply.of(250, "2.0.0", "queued"))
@@ -420,19 +430,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.whys_of(history, "bob@example.net"), ["AAAAAA"])
         self.close(history)
         with closing(sqlite3.connect(self.path)) as database:
-            self.assertEqual(database.execute("SELECT count(*) FROM decisions").fetchone(), (1,))
-
-    def test_the_file_of_an_early_relay_is_gone_on_with_and_keeps_reasons_too(self) -> None:
-        history = self.opened(self.scribe)
-        self.accept(history)
-        self.close(history)
-        with closing(sqlite3.connect(self.path)) as database:
-            database.execute("DROP TABLE decisions")
-        history = self.opened(self.scribe)
-        self.assertEqual(self.lives(history), [ID])
-        self.decide(history, ref="7K3QX2")
-        self.assertEqual(self.whys_of(history, "7K3QX2"), ["7K3QX2"])
-        self.assertEqual(self.said, [])
+            self.assertEqual(database.execute("SELECT count(*) FROM blocks").fetchone(), (1,))
 
     def whys_of(self, history: SqliteHistory, text: str) -> list[str]:
         return [each.ref for each in self.successResultOf(Deferred.fromCoroutine(history.why(text))).accounts]
@@ -503,19 +501,24 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.accept(history)
         self.assertEqual((self.lives(history), self.said), ([ID], []))
 
-    def test_a_look_at_the_file_that_fails_gives_no_message_a_second_life(self) -> None:
-        self.mark()
+    def test_what_cannot_be_kept_gives_no_message_a_second_life(self) -> None:
         history = self.opened(self.scribe)
-        self.assertEqual(self.lives(history), [ID])
-        patch = self.patch(records, "_KNOWN", "SELECT id, number FROM nowhere")
-        history.event("delayed", id=ID, recipient=BOB)
+        self.accept(history, OTHER)
+        self.time.advance(DELAY)
+        patch = self.patch(shelf, "_NOTE", "INSERT INTO nowhere VALUES (?, ?, ?)")
+        self.accept(history)
+        history.event("relayed", id=OTHER, recipient=BOB)
         self.time.advance(DELAY)
         patch.restore()
-        self.assertEqual(history.dropped, 1)
+        self.assertEqual(history.dropped, 2)
         history.event("relayed", id=ID, recipient=BOB)
         self.time.advance(PAUSE)
-        (life,) = self.found(history, ID).lives
-        self.assertEqual([each.what for each in life.happenings], ["accepted", "relayed"])
+        history.event("delayed", id=OTHER, recipient=BOB)
+        self.assertEqual([each.what for each in self.found(history, ID).lives[0].happenings], ["relayed"])
+        self.assertEqual(
+            [each.what for each in self.found(history, OTHER).lives[0].happenings], ["accepted", "delayed"]
+        )
+        self.assertEqual(self.lives(history, "bob@example.net"), [ID, OTHER])
 
     def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
         history = self.opened(self.scribe)
@@ -625,46 +628,7 @@ class AgreementTests(SynchronousTestCase):
             self.successResultOf(Deferred.fromCoroutine(disk.close()))
 
 
-TABLES = ("lives", "events", "keys")
-
-
-#: Values as events have them, and as peers would like them to be.
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(),
-    st.text(st.sampled_from('aB "\\\n<>é@,\x7f')),
-    st.just("<>"),
-    st.builds(Address, st.text(st.sampled_from('aB "\\'), min_size=1), st.just("example.org")),
-    st.lists(st.sampled_from(["a", 'd"'])),
-    st.just("x" * (LONGEST + 1)),
-)
-NAMES = ["id", "sender", "recipient", "user", "to", "message_id", "client", "size", "because"]
-
-
-class RowTests(SynchronousTestCase):
-    @given(st.sampled_from(["accepted", "refused"]), st.dictionaries(st.sampled_from(NAMES), VALUES))
-    def test_what_is_made_in_one_go_is_what_is_made_piece_by_piece(self, what: str, fields: dict[str, object]) -> None:
-        made = row(what, fields)
-        if made is not None:
-            told = plain(fields)
-            self.assertEqual(json.loads(made[0]), told)
-            self.assertEqual(list(json.loads(made[0])), list(told))
-            self.assertEqual(sorted(made[1]), sorted(keys(what, fields, told)))
-
-    def test_usual_events_are_made_in_one_go(self) -> None:
-        fields = {
-            "id": ID,
-            "sender": ANN,
-            "to": "bob@example.net",
-            "size": 5,
-            "age": 0.1,
-            "text": "250 Ok",
-            "tls": None,
-        }
-        self.assertIsNotNone(row("accepted", fields))
+TABLES = ("blocks", "found_by")
 
 
 class TeedTests(SynchronousTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -123,12 +124,23 @@ class RemovingTests(SynchronousTestCase):
 
     def test_one_with_a_history_stays_where_there_is_a_history(self) -> None:
         connection = open_database(self.shard / "history.db")
-        connection.execute("INSERT INTO lives (began, id) VALUES (1.0, 'x')")
+        connection.execute("INSERT INTO blocks VALUES (1, 1, 1.0, 1.0, '{}', 'x')")
         connection.commit()
         connection.close()
         self.assertTrue(remembers(self.shard))
         self.stays()
         self.assertTrue(remove(self.shard, history=False))
+
+    def test_one_with_the_history_of_an_earlier_relay_stays_too(self) -> None:
+        with closing(sqlite3.connect(self.shard / "history.db")) as connection:
+            connection.execute("CREATE TABLE lives (id TEXT)")
+            connection.execute("CREATE TABLE blocks (number INTEGER PRIMARY KEY)")
+            connection.execute("INSERT INTO lives VALUES ('x')")
+            connection.commit()
+            self.stays()
+            connection.execute("DELETE FROM lives")
+            connection.commit()
+        self.assertFalse(remembers(self.shard))
 
     def test_one_that_was_never_a_shard_stays(self) -> None:
         self.layout.lock.unlink()

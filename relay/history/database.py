@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,47 @@ from typing import Final
 USUAL_NAME: Final = "history.db"
 #: Says in the database's header that it is a history of ours: "RLAH".
 APPLICATION: Final = 0x524C4148
-FORMAT: Final = 1
+FORMAT: Final = 2
+#: That of a relay that had rows for each event (`relay.history.earlier`).
+EARLIER: Final = 1
 
-#: Why something was decided, of which a life may have some. An early relay's file has none, and gets them.
+#: Blocks are numbered as time goes. `found_by` has the checksums of what they are found by (`relay.history.shelf`).
+_TABLES: Final = (
+    """
+    CREATE TABLE blocks (
+        number  INTEGER PRIMARY KEY,
+        volume  INTEGER NOT NULL,
+        began   REAL NOT NULL,
+        ended   REAL NOT NULL,
+        earlier TEXT NOT NULL,
+        told    BLOB NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE found_by (
+        volume INTEGER NOT NULL,
+        key    INTEGER NOT NULL,
+        block  INTEGER NOT NULL,
+        PRIMARY KEY (volume, key, block)
+    ) WITHOUT ROWID
+    """,
+)
+
+#: What an earlier relay had, as it said it.
+_EARLIER_TABLES: Final = (
+    "CREATE TABLE lives (number INTEGER PRIMARY KEY, began REAL NOT NULL, id TEXT NOT NULL)",
+    """
+    CREATE TABLE events (
+        number INTEGER PRIMARY KEY,
+        life   INTEGER NOT NULL,
+        at     REAL NOT NULL,
+        what   TEXT NOT NULL,
+        fields TEXT NOT NULL
+    )
+    """,
+    "CREATE TABLE keys (key TEXT NOT NULL, life INTEGER NOT NULL, PRIMARY KEY (key, life)) WITHOUT ROWID",
+)
+#: ... and the earliest had not.
 _DECISIONS: Final = (
     """
     CREATE TABLE IF NOT EXISTS decisions (
@@ -28,26 +67,8 @@ _DECISIONS: Final = (
     "CREATE INDEX IF NOT EXISTS decisions_by_life ON decisions (life)",
 )
 
-#: Numbers grow with time. A life is a message, by its queue id, or one refusal of something that was none yet.
-_TABLES: Final = (
-    "CREATE TABLE lives (number INTEGER PRIMARY KEY, began REAL NOT NULL, id TEXT NOT NULL)",
-    "CREATE INDEX lives_by_id ON lives (id) WHERE id <> ''",
-    """
-    CREATE TABLE events (
-        number INTEGER PRIMARY KEY,
-        life   INTEGER NOT NULL,
-        at     REAL NOT NULL,
-        what   TEXT NOT NULL,
-        fields TEXT NOT NULL
-    )
-    """,
-    "CREATE INDEX events_by_life ON events (life)",
-    "CREATE TABLE keys (key TEXT NOT NULL, life INTEGER NOT NULL, PRIMARY KEY (key, life)) WITHOUT ROWID",
-    "CREATE INDEX keys_by_life ON keys (life)",
-    *_DECISIONS,
-    f"PRAGMA application_id = {APPLICATION}",
-    f"PRAGMA user_version = {FORMAT}",
-)
+#: What says in the file whose it is.
+_MARKS: Final = (f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {FORMAT}")
 
 #: NORMAL: a power cut may take the last seconds, and nothing else. Nobody was promised them.
 _SETTINGS: Final = (
@@ -116,21 +137,12 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    statements: tuple[str, ...] = _TABLES
-    if not _is_empty(connection):
-        application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-        if version not in (0, FORMAT) or (application and not version):
-            raise Damaged(f"it has format {version}, and this relay knows format {FORMAT}")
-        statements = _DECISIONS
-        if not (application and version):
-            statements += tuple(each for each in _TABLES if each.startswith("PRAGMA"))
-        elif _has_decisions(connection):
-            return
-    connection.execute("BEGIN EXCLUSIVE")
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """All of what is done within, or nothing."""
+    connection.execute(begin)
     try:
-        for statement in statements:
-            connection.execute(statement)
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -138,20 +150,40 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise
 
 
+def has_earlier(connection: sqlite3.Connection) -> bool:
+    """Whether there is something of a relay that had rows for each event."""
+    return set(map(str.strip, _EARLIER_TABLES)) <= _tables(connection)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    statements: tuple[str, ...] = (*_TABLES, *_MARKS)
+    if not _is_empty(connection):
+        application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+        if version not in (0, EARLIER, FORMAT) or (application and not version):
+            raise Damaged(f"it has format {version}, and this relay knows format {FORMAT}")
+        if application and version == FORMAT:
+            return
+        tables = _tables(connection)
+        statements = (*(each for each in _TABLES if each.strip() not in tables), *_MARKS)
+        if has_earlier(connection):
+            statements = (*_DECISIONS, *statements)
+    with transaction(connection, "BEGIN EXCLUSIVE"):
+        for statement in statements:
+            connection.execute(statement)
+
+
 def _is_history(connection: sqlite3.Connection) -> bool:
     """Whether it says so, or says nothing and has our tables, as one that was made by hand or by an early relay."""
     application = _pragma(connection, "application_id")
     if application:
         return application == APPLICATION
-    ours = {each.strip() for each in _TABLES if each.strip().startswith("CREATE TABLE") and each not in _DECISIONS}
+    return has_earlier(connection) or set(map(str.strip, _TABLES)) <= _tables(connection)
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    """Each as it was made."""
     with closing(connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")) as tables:
-        return {sql for (sql,) in tables} >= ours
-
-
-def _has_decisions(connection: sqlite3.Connection) -> bool:
-    asked = "SELECT count(*) FROM sqlite_master WHERE name IN ('decisions', 'decisions_by_life')"
-    with closing(connection.execute(asked)) as counted:
-        return int(counted.fetchone()[0]) == len(_DECISIONS)
+        return {str(sql).strip() for (sql,) in tables}
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

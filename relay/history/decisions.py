@@ -1,40 +1,47 @@
-"""What a decision is kept as, and by which words it is found again."""
+"""
+What decisions are kept as, and by which words they are found again.
+
+Each message has one, so those of messages that were accepted are kept together, many at a time (`in_columns`): the
+values on the way to an `Explanation` would cost as much as a whole session. What that is cut at is cut when it is read.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain, repeat
+from operator import attrgetter, methodcaller, mul
+from typing import Any, Final
 
 from attrs import evolve
 
-from relay.history.keys import key
-from relay.history.shorthand import Shorthand
-from relay.mail.explanation import Decided, Explanation
+from relay.history.keys import key, texts
+from relay.mail.envelope import Client
+from relay.mail.explanation import MOST, Decided, Explanation, Mail, Step, Way, bounded, destination
 from relay.mail.reference import read_reference
+from relay.mail.verdict import cut, words
 
 #: Octets of one explanation. Usual ones have a few hundred; in one that has more, looks are left out first.
 LONGEST: Final = 64 * 1024
 #: Steps and ways of one that is too long without its looks.
 _FEW: Final = 20
 
-#: With escapes for all but ASCII, so that what is no text in UTF-8 does no harm.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+#: The parts of decisions, of steps and of placements, each in the order in which they are kept.
+_DECIDED: Final = attrgetter("reply", "sender", "recipients", "policy", "because", "client", "steps", "placements")
+_BRIEF: Final = methodcaller("brief")
+_CODE: Final = attrgetter("reply.code")
+_PARTS: Final = attrgetter("steps", "recipients", "placements")
+_PLACED: Final = attrgetter("address", "policy", "because", "route")
 
 
 def kept(decision: Decided) -> Explanation:
     """The explanation, with as much of it as is kept."""
-    return row(decision)[1]
-
-
-def row(decision: Decided) -> tuple[str, Explanation]:
-    """The explanation in JSON, and as it is. Never too long."""
     explanation = decision.explanation()
-    text = _encode(explanation.to_json())
-    if len(text) > LONGEST:
+    if _length(explanation) > LONGEST:
         explanation = evolve(explanation, steps=tuple(evolve(step, looks=()) for step in explanation.steps))
-        text = _encode(explanation.to_json())
-    if len(text) > LONGEST:
+    if _length(explanation) > LONGEST:
         mail, steps, ways = explanation.mail, explanation.steps, explanation.ways
         explanation = evolve(
             explanation,
@@ -43,30 +50,19 @@ def row(decision: Decided) -> tuple[str, Explanation]:
             ways=ways[:_FEW],
             left_out=explanation.left_out + sum(max(0, len(each) - _FEW) for each in (mail.recipients, steps, ways)),
         )
-        text = _encode(explanation.to_json())
-    return text, explanation
+    return explanation
 
 
-def kept_at_once(decision: Decided, shorthand: Shorthand) -> str | None:
-    """The explanation in JSON, if it is one of those of which nothing has to be left out and nothing is found by."""
-    if decision.reply.code >= 300:
-        return None
-    text = shorthand.of(decision)
-    return text if text is not None and len(text) <= LONGEST else None
-
-
-def keys_of(explanation: Explanation, ref: str) -> Iterator[str]:
+def keys_of(explanation: Explanation, ref: str) -> set[str]:
     """
     By what it is found, besides the queue id. A message that was accepted is found by what happened to it, so that
     nothing needs to be noted twice.
     """
-    if ref:
-        yield _key_of(ref)
+    found = {_key_of(ref)} if ref else set()
     if not explanation.reply.startswith("2"):
         mail = explanation.mail
-        for name in (mail.sender, *mail.recipients, mail.user, mail.client):
-            if name and name != "<>":
-                yield key(name)
+        found |= {key(name) for name in (mail.sender, *mail.recipients, mail.user, mail.client) if name != "<>"}
+    return found - {""}
 
 
 def asked_by(text: str) -> frozenset[str]:
@@ -74,6 +70,125 @@ def asked_by(text: str) -> frozenset[str]:
     ref = read_reference(text)
     wanted = {key(text), _key_of(ref) if ref else ""}
     return frozenset(wanted - {""})
+
+
+def are_usual(decisions: Sequence[Decided]) -> bool:
+    """Whether nothing of them has to be left out and nothing is found by them: `in_columns` is for such."""
+    parts = chain.from_iterable(map(_PARTS, decisions))
+    return max(map(_CODE, decisions)) < 300 and max(map(len, parts)) <= MOST
+
+
+def in_columns(decisions: Sequence[Decided]) -> dict[str, Any]:
+    """
+    What these decisions say, for an encoder of JSON that turns into text what it does not know. Raises `TypeError` for
+    a step that cannot be told at once. `InColumns` reads it.
+
+    Lists of equal length: of the decisions, of all steps in them, of all placements. What many have in common, a
+    client or a verdict, is said once and then by its number.
+    """
+    reply, sender, *said, known, steps, placements = zip(*map(_DECIDED, decisions), strict=True)
+    phase, policy, recipient, guard, given, because, looks, milliseconds = _columns(
+        map(_BRIEF, chain.from_iterable(steps)), 8
+    )
+    address, *placed, taken = _columns(map(_PLACED, chain.from_iterable(placements)), 4)
+    client, clients = _numbered(known)
+    verdict, verdicts = _numbered(given)
+    route, routes = _numbered(taken)
+    thousandths = list(map(round, map(mul, milliseconds, repeat(1000))))
+    return {
+        "said": [reply, texts(sender), *said, client, _ends(steps), _ends(placements)],
+        "steps": [phase, policy, texts(recipient), guard, verdict, because, looks, thousandths],
+        "ways": [texts(address), *placed, route],
+        "clients": [_client(each) for each in clients],
+        "verdicts": ["" if each is None else words(each) for each in verdicts],
+        "routes": [destination(each) for each in routes],
+    }
+
+
+class InColumns:
+    """What `in_columns` has made. Whatever it raises where that is something else is no reason to fail for anybody."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self._told = told
+
+    def explanation(self, number: int) -> Explanation:
+        """As `Decided.explanation` of the one with this number."""
+        told = self._told
+        said = [column[number] for column in told["said"]]
+        reply, sender, recipients, policy, because, client, steps, ways = said
+        address, helo, user, listener, tls = told["clients"][client]
+        return Explanation(
+            Mail(
+                "<>" if sender is None else sender,
+                tuple(recipients),
+                address or "",
+                cut(helo),
+                cut(user or ""),
+                listener,
+                tls or "",
+            ),
+            bounded([self._step(*row) for row in self._rows("steps", number, 6, steps)]),
+            reply,
+            policy,
+            cut(because),
+            tuple([self._way(*row) for row in self._rows("ways", number, 7, ways)]),
+        )
+
+    def _rows(self, name: str, number: int, ends: int, end: int) -> Iterable[tuple[Any, ...]]:
+        begin = self._told["said"][ends][number - 1] if number else 0
+        return zip(*[column[begin:end] for column in self._told[name]], strict=True)
+
+    def _step(
+        self,
+        phase: str,
+        policy: str,
+        recipient: str | None,
+        guard: str,
+        verdict: int,
+        because: str,
+        looks: Sequence[Sequence[str]],
+        thousandths: int,
+    ) -> Step:
+        return Step(
+            phase,
+            policy,
+            recipient or "",
+            guard,
+            self._told["verdicts"][verdict],
+            cut(because),
+            looks=tuple((str(where), str(what), str(found)) for where, what, found in looks),
+            milliseconds=thousandths / 1000,
+        )
+
+    def _way(self, address: str, policy: str, because: str, route: int) -> Way:
+        to, tls = self._told["routes"][route]
+        return Way(address, to, tls, policy, cut(because))
+
+
+def _client(client: Client) -> tuple[str | None, ...]:
+    return client.address, client.helo, client.user, client.listener, client.tls.protocol if client.tls else None
+
+
+def _columns(rows: Iterable[Iterable[Any]], width: int) -> Sequence[Sequence[Any]]:
+    """What is said in rows, by columns. There may be no row."""
+    return tuple(zip(*rows, strict=True)) or ((),) * width
+
+
+def _numbered(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
+    """The number of each value among those that are different ones, and these."""
+    which = list(map(id, values))
+    different = dict(zip(which, values, strict=True))
+    numbers = dict(zip(different, range(len(different)), strict=True))
+    return list(map(numbers.__getitem__, which)), list(different.values())
+
+
+def _ends(each: Iterable[Sequence[Any]]) -> list[int]:
+    """How many there are up to the end of each of these."""
+    return list(accumulate(map(len, each)))
+
+
+def _length(explanation: Explanation) -> int:
+    return len(_encode(explanation.to_json()))
 
 
 def _key_of(ref: str) -> str:

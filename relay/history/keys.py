@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from relay.mail.address import Address, AddressError, parse_address
 from relay.mail.history import Plain
@@ -21,8 +22,7 @@ UNREADABLE: Final = "(unreadable)"
 _NAMES: Final = ("sender", "recipient", "original", "user", "notice")
 #: All fields by which events are found.
 _FOUND_BY: Final = frozenset({*_NAMES, "to", "message_id", "client"})
-#: Neither what is no number nor what is infinite.
-_EXACT: Final = 1e300
+_WRITTEN: Final = attrgetter("text")
 #: The addresses in `to`, which has been made of addresses in canonical form.
 _ADDRESSES: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s",@]+)@[^\s,]+').findall
 
@@ -41,66 +41,43 @@ def key(text: str) -> str:
     return text.casefold()[:_LONGEST_KEY]
 
 
-def keys(what: str, fields: Mapping[str, object], told: Mapping[str, Plain]) -> Iterator[str]:
-    """By what this event is found, besides its queue id. Some may come twice. `told` is `plain(fields)`."""
-    for name in _NAMES:
-        if name in told:
-            value = str(told[name])
-            if value != "<>":
-                yield value.casefold()[:_LONGEST_KEY]
-    if "to" in told:
-        # As it was before it was cut.
-        to = str(fields["to"])
-        for address in _ADDRESSES(to if to.isascii() else to.encode("utf-8", "replace").decode("utf-8")):
-            yield address.casefold()
-    if "message_id" in told:
-        yield key(str(told["message_id"]))
+def fields_asked_for(what: str, names: Iterable[str]) -> frozenset[str]:
+    """The fields by which an event is found, besides its queue id, of those that it has."""
+    found = _FOUND_BY.intersection(names)
     # A client whose mail is accepted day by day is no question: those whom it was for are.
-    if "client" in told and (what == "refused" or "id" not in fields):
-        yield str(told["client"]).casefold()
+    return found - {"client"} if what != "refused" and "client" in found and "id" in names else found
 
 
-def row(what: str, fields: Mapping[str, object]) -> tuple[str, list[str]] | None:
-    """
-    `plain(fields)` in JSON and `keys(what, fields, plain(fields))`, made in one go; `None`: not in this way.
+def keys_in(name: str, texts: Collection[str]) -> set[str]:
+    """By what events are found in whose field `name` these texts stand: of one event, or of a thousand at once."""
+    if name == "to":
+        return _addresses(texts)
+    if name == "message_id":
+        return set(map(key, texts))
+    found = set(map(str.casefold, texts))
+    if found and max(map(len, found)) > _LONGEST_KEY:
+        found = {each[:_LONGEST_KEY] for each in found}
+    found.discard("<>")
+    return found
 
-    It is for what happens to nearly every message. Whether anything in it has to be cut or escaped is looked at once,
-    in what comes out; if so, or where a value is a list, both are made in the general way.
-    """
-    text, quotes = "", 0
-    found: list[str] = []
-    for name, value in fields.items():
-        kind = type(value)
-        if kind is str or kind is Address:
-            word = f"{value}"
-            if not word or name == "id":
-                continue
-            text += f'"{name}":"{word}",'
-            quotes += 4
-            if name in _NAMES:
-                if word != "<>":
-                    found.append(word.casefold()[:_LONGEST_KEY])
-            elif name == "to":
-                found += [address.casefold() for address in _ADDRESSES(word)]
-            elif name == "message_id":
-                found.append(key(word))
-            elif name == "client" and (what == "refused" or "id" not in fields):
-                found.append(word.casefold())
-        elif value is None:
-            continue
-        elif name in _FOUND_BY:
-            return None
-        elif kind is int:
-            text += f'"{name}":{value},'
-            quotes += 2
-        elif kind is float and -_EXACT < value < _EXACT:  # type: ignore[operator]  # it is a number
-            text += f'"{name}":{value!r},'
-            quotes += 2
-        else:
-            return None
-    if len(text) > LONGEST or not (text.isascii() and text.isprintable()):
-        return None
-    return None if "\\" in text or text.count('"') != quotes else (f"{{{text[:-1]}}}", found)
+
+def keys(what: str, fields: Mapping[str, object], told: Mapping[str, Plain]) -> set[str]:
+    """By what this event is found, besides its queue id. `told` is `plain(fields)`."""
+    found: set[str] = set()
+    for name in fields_asked_for(what, fields):
+        if name in told:
+            # As it was before it was cut.
+            text = legible(str(fields[name])) if name == "to" else str(told[name])
+            found |= keys_in(name, (text,))
+    return found
+
+
+def _addresses(texts: Collection[str]) -> set[str]:
+    written = " ".join(texts).casefold()
+    if '"' in written:
+        return {address for text in texts for address in _ADDRESSES(text.casefold())}
+    # Without quotes there is neither a comma nor a space in one.
+    return {word for word in written.replace(",", " ").split() if "@" in word}
 
 
 def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
@@ -121,8 +98,16 @@ def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
     return told
 
 
-def _text(text: str) -> str:
-    """As much of it as is kept, in characters that UTF-8 has."""
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]}..."
+def texts(column: Sequence[Any]) -> Sequence[Any]:
+    """The same with addresses as texts, if all are addresses."""
+    return list(map(_WRITTEN, column)) if set(map(type, column)) == {Address} else column
+
+
+def legible(text: str) -> str:
+    """In characters that UTF-8 has."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text(text: str) -> str:
+    """As much of it as is kept."""
+    return legible(f"{text[:LONGEST]}..." if len(text) > LONGEST else text)

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.history.records import BOUNDS, DECIDED, Bounds, Records, Told, free_space
+from relay.history.block import DECIDED, Told
+from relay.history.records import BOUNDS, Bounds, Records, free_space
 from relay.interfaces import HistoryUnavailable, IClock, IHistory, ITakesNote
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
@@ -57,6 +58,8 @@ class SqliteHistory:
         self._scribe = scribe
         self._records = Records(path, bounds, free)
         self._most_waiting = most_waiting
+        #: How many events may wait: none behind the end.
+        self._room = most_waiting
         self._waiting: list[Told] = []
         #: When they are handed over, if that is arranged.
         self._next: Any = None
@@ -88,11 +91,13 @@ class SqliteHistory:
 
     def note(self, what: str, fields: Mapping[str, object]) -> None:
         waiting = self._waiting
-        if len(waiting) >= self._most_waiting or self._closed:
+        number = len(waiting)
+        if number >= self._room:
             self._drop(1)
             return
         waiting.append((self._calendar(), what, fields))
-        if self._next is None and not self._under_way:
+        # Whatever waits is handed over some time: by a call that is arranged, or when what is under way is done.
+        if not number and self._next is None and not self._under_way:
             self._next = self._clock.callLater(DELAY, self._hand_over)
 
     def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
@@ -120,7 +125,7 @@ class SqliteHistory:
     async def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._room = True, 0
         cancel(self._next)
         cancel(self._next_round)
         waiting, self._waiting = self._waiting, []

@@ -256,7 +256,7 @@ class Decided:
                 client.listener,
                 client.tls.protocol if client.tls else "",
             ),
-            _bounded([step.told() for step in steps[:MOST]]),
+            bounded([step.told() for step in steps[:MOST]]),
             str(self.reply),
             self.policy,
             cut(self.because),
@@ -265,7 +265,7 @@ class Decided:
         )
 
 
-def _bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
+def bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
     """With no more than `MOST` looks in all."""
     left = MOST
     kept: list[Step] = []
@@ -282,7 +282,7 @@ def way(placement: Placement, hosts: Sequence[Peer] = (), trouble: str = "") -> 
     """Where a copy goes, and what was found there."""
     return Way(
         str(placement.address),
-        *_to(placement.route),
+        *destination(placement.route),
         placement.policy,
         cut(placement.because),
         tuple([str(peer) for peer in hosts]),
@@ -290,8 +290,8 @@ def way(placement: Placement, hosts: Sequence[Peer] = (), trouble: str = "") -> 
     )
 
 
-def _to(route: Route) -> tuple[str, str]:
-    """In words, and the level of TLS."""
+def destination(route: Route) -> tuple[str, str]:
+    """Where a copy goes, in words, and the level of TLS."""
     match route:
         case Deliver():
             # All of what it is told may be a command with a password in it.

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -57,7 +56,7 @@ class Retirement:
 
 def remembers(shard: Path) -> bool:
     """Whether the history in this shard has anything to tell, as far as can be known."""
-    return _any_in(shard / HISTORY, "lives")
+    return _any_in(shard / HISTORY, "blocks", "lives")
 
 
 def remove(shard: Path, *, history: bool) -> bool:
@@ -88,13 +87,15 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _any_in(database: Path, table: str) -> bool:
-    """Whether there is a row. What cannot be read may have any."""
+def _any_in(database: Path, *tables: str) -> bool:
+    """Whether there is a row in one of these tables, of which it has one at least. What cannot be read may have any."""
     if not database.exists():
         return False
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-            found: Any = connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()  # noqa: S608
+            named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            there = {name for (name,) in named}.intersection(tables)
+            found = [connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in there]  # noqa: S608
     except sqlite3.Error:
         return True
-    return bool(found[0])
+    return not there or any(found)
