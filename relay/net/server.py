@@ -97,7 +97,7 @@ class SmtpServer(Protocol):
         elif self._doorway.implicit:
             self._shake_hands()
         else:
-            self._converse(b"")
+            self._greet()
 
     def handshakeCompleted(self) -> None:
         """
@@ -192,6 +192,13 @@ class SmtpServer(Protocol):
 
     # The dialogue.
 
+    def _greet(self) -> None:
+        """Answer the first question, which the connection itself is: nothing has been read yet."""
+        session = self._session
+        reply = self._ask(session.next_event())  # type: ignore[arg-type]  # as in `_converse`
+        if reply is not None:
+            self._say(session.send(reply))
+
     def _converse(self, said: bytes) -> None:
         """Answer all that can be answered now, and send it in one write, together with what is `said` already."""
         session, visit = self._session, self._visit
@@ -237,7 +244,7 @@ class SmtpServer(Protocol):
         elif session.state in _CALM:
             self._watch_commands()
         elif session.closed:
-            self._converse(b"")
+            self._close()
         else:
             self._watch(answered=True)
 
@@ -262,7 +269,7 @@ class SmtpServer(Protocol):
             answer = self._visit.answer(question)
             if type(answer) is not Reply:
                 answer = start(answer)
-            elif not self._session.slow and type(question) is not Connected:
+            elif not self._session.slow and (type(question) is not Connected or not self._doorway.greeting_delay):
                 return answer
         except Exception:
             return self._failed(Failure(), question)
