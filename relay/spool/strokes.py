@@ -114,7 +114,7 @@ STEERED = Statement(
 
 #: These may be carried out for a whole batch, statement by statement in this order, instead of commit by commit. Two
 #: commits that both mean one recipient's claim show in the count of changed rows; the batch is then begun anew. What
-#: goes does so before what comes, which takes its place: so a third less of the database is written.
+#: goes does so before what comes, which can take its place in the same transaction.
 MERGED = (SETTLE, POSTPONE, GIVE_BACK, KEEP_ENTRY, KEEP_RECIPIENT)
 
 
