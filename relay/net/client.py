@@ -153,7 +153,7 @@ class Passage:
         raise NotImplementedError
 
     def sent(self) -> None:
-        """The last of the content leaves. If the connection is `usable` now, another transaction may follow."""
+        """The last of the content leaves. If another transaction can begin now, it may follow."""
 
     def settled(self, facts: tuple[Fact, ...]) -> None:
         """It is over: a fact for each of its recipients, in their order."""
@@ -243,7 +243,7 @@ class Connection(Protocol):
         but not before the final reply to the transaction ahead of it is there, since only that tells what has become of
         it.
 
-        `sent` is called when the last of the content leaves. If the connection is `usable` by then, the next
+        `sent` is called when the last of the content leaves. If the `session` lets another one begin by then, the next
         transaction may be carried already: its first words leave in the same write (RFC 2920 section 3.1).
         """
         passage = _Awaited(self, content, sent)
