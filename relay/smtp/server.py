@@ -348,7 +348,7 @@ class ServerSession:
         self._asked = None
         if answer.code >= 400 or move is None:
             return self._refuse(asked, answer, move)
-        if self.looked_at < self.received and move.heard_out:
+        if move.heard_out and self.looked_at < self.received:
             refusal = self._too_early(asked)
             if refusal is not None:  # It has come while the reply was waited for.
                 return self._refuse(Misspoken(refusal, last=True), refusal, None)
