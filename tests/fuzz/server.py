@@ -90,6 +90,8 @@ _TYPES: Final[dict[bytes, type[Question]]] = {
     b"ETRN": TurnQueue,
     b"XCLIENT": XClient,
 }
+#: As a client sends it that does not pipeline: a command, or the whole of a content.
+_SEGMENTS: Final = re.compile(rb"(?<=DATA\r\n)(?s:.*?)\r\n\.\r\n|[^\n]*\n|[^\n]+")
 _YES, _NO = answers.NOTHING_DONE, answers.OUR_FAULT
 
 #: What happened, with the code of the answer to it; content has none, and is in one piece.
@@ -101,6 +103,8 @@ def check(data: bytes) -> None:
     setting = Setting(given)
     whole = Dialogue(setting).follow([setting.octets])
     _agree("cut", setting, Dialogue(setting).follow(list(given.cut(setting.octets))), whole)
+    straight = Dialogue(setting, straight=True).follow(_SEGMENTS.findall(setting.octets))
+    _agree("heard straight", setting, straight, whole)
     late = Dialogue(setting, late=True).follow(list(given.cut(setting.octets)))
     if not given.has(IN_TURN):
         _agree("answered late", setting, late, whole)
@@ -145,8 +149,9 @@ class Setting:
 class Dialogue:
     """Sessions of one client, and whoever answers."""
 
-    def __init__(self, setting: Setting, *, late: bool = False) -> None:
+    def __init__(self, setting: Setting, *, late: bool = False, straight: bool = False) -> None:
         self.setting = setting
+        self.straight = straight
         self.given = setting.given
         self.late = late
         self.limits = setting.limits
@@ -161,6 +166,8 @@ class Dialogue:
         """All that happens. Where answers are late, each comes when the client has said something more."""
         self._go_on()
         for piece in pieces:
+            if self.straight and self._go_straight(piece):
+                continue
             self.session.receive_data(piece)
             if self.asked is not None:
                 assert self.session.next_event() is None, "there is an event while an answer is owed"
@@ -180,6 +187,20 @@ class Dialogue:
         session.farewell(answers.IDLE)
         assert session.closed
         return self.steps
+
+    def _go_straight(self, piece: bytes) -> bool:
+        """Whether there was a straight way for it."""
+        question = self.session.hear(piece) or self.session.hear_content(piece)
+        if question is None:
+            return False
+        if isinstance(question, ContentEnded):
+            self._keep(Content(piece))
+        assert (self.session.state, type(question)) in MOVES
+        self._may(question)
+        self.asked = question
+        self._answer()
+        self._go_on()
+        return True
 
     def _go_on(self) -> None:
         while self.asked is None and (event := self.session.next_event()) is not None:
