@@ -263,10 +263,12 @@ class Verdicts:
 
     @property
     def code(self) -> int:
+        """What moves the session's state."""
         return self.reply.code
 
     @property
     def wire(self) -> bytes:
+        """For who knows of nothing else."""
         return self.reply.wire
 
 

@@ -59,13 +59,13 @@ class SessionCallsTests(SynchronousTestCase):
         said = converse(session, segments)
         self.assertEqual(said, [reply.wire for _, reply in segments])
         # Of this, 5 are those of `converse`.
-        self.assertLess(calls_of(lambda: converse(session, segments)), 83)
+        self.assertLess(calls_of(lambda: converse(session, segments)), 79)
 
     def test_a_message_from_and_to_strangers_costs_some_more(self) -> None:
         session = greeted()
         converse(session, message(b"bob@client.test", b"all@sink.test", b" SIZE=1"))
         segments = message(b"ann@client.test", b"eve@sink.test", b" SIZE=1035 BODY=8BITMIME")
-        self.assertLess(calls_of(lambda: converse(session, segments)), 168)
+        self.assertLess(calls_of(lambda: converse(session, segments)), 158)
         self.assertIs(session.state, State.READY)
 
     def test_a_hundred_recipients_cost_a_hundred_times_as_much_as_one_and_no_more(self) -> None:
