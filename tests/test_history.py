@@ -258,6 +258,9 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         history.event("failed", id=ID, recipient=BOB)
         self.assertEqual([each.what for each in self.found(history, ID).lives[0].happenings], ["failed"])
         self.assertEqual(self.lives(history, "bob@example.net"), [ID])
+        with closing(sqlite3.connect(self.path)) as database:
+            # And not in a block that has gone.
+            self.assertEqual(database.execute("SELECT earlier FROM blocks").fetchall(), [(f'{{"{ID}": null}}',)])
 
     def test_its_size_is_bounded_and_the_newest_stay(self) -> None:
         size = 400_000

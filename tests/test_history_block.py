@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history import block
 from relay.history.block import DECIDED, Block, Told, write
+from relay.history.columns import packed, unpacked
 from relay.history.decisions import LONGEST as LONGEST_DECISION
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
 from relay.history.keys import LONGEST, keys, legible, plain
@@ -76,6 +77,17 @@ def decisions(steps: st.SearchStrategy[Any]) -> st.SearchStrategy[Decided]:
 
 def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
+
+
+class PackedTests(SynchronousTestCase):
+    @given(st.lists(st.none() | st.booleans() | st.sampled_from([0, 1, 1.0, "", "a", ["a"]]), min_size=1, max_size=3))
+    def test_it_is_what_it_was(self, column: list[Any]) -> None:
+        again = unpacked(packed(column), len(column))
+        self.assertEqual([(type(each), each) for each in again], [(type(each), each) for each in column])
+
+    def test_what_stands_everywhere_is_said_once(self) -> None:
+        for text in ("a", "", None):
+            self.assertEqual(packed([text] * 600), [text])
 
 
 class InColumnsTests(SynchronousTestCase):

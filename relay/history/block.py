@@ -19,8 +19,9 @@ from typing import Any, Final, TypeAlias
 
 from attrs import Factory, define, frozen
 
+from relay.history.columns import packed, texts, unpacked
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
-from relay.history.keys import LONGEST, fields_asked_for, keys, keys_in, legible, plain, texts
+from relay.history.keys import LONGEST, fields_asked_for, keys, keys_in, legible, plain
 from relay.mail.address import Address
 from relay.mail.explanation import Decided, Explanation
 from relay.mail.history import Account, Happening
@@ -137,11 +138,12 @@ def _at_once(whats: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> _Cont
         if what == DECIDED:
             _decide(content, positions, **columns)
             continue
-        for name in fields_asked_for(what, names):
-            columns[name] = column = _texts(columns[name])
-            content.keys |= keys_in(name, set(filter(None, column)))
-        for column in columns.values():
-            _check(column)
+        asked_for = fields_asked_for(what, names)
+        for name, column in columns.items():
+            columns[name] = said = packed(_texts(column) if name in asked_for else column)
+            _check(said)
+        for name in asked_for:
+            content.keys |= keys_in(name, set(filter(None, columns[name])))
         content.alike.append((what, names, positions, list(columns.values())))
     return content
 
@@ -223,7 +225,9 @@ class Block:
         self._accounts: dict[int, tuple[Any, ...]] = {}
         for group in alike:
             what, names, positions, columns = group
-            group[3] = columns = dict(zip([name for name in names if name != "id"], columns, strict=True))
+            kept_names = [name for name in names if name != "id"]
+            columns = [unpacked(column, len(positions)) for column in columns]
+            group[3] = columns = dict(zip(kept_names, columns, strict=True))
             for number, position in enumerate(positions):
                 self._happenings[position] = what, columns, number
         for position, what, fields, _ in self._odd:

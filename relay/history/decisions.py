@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from operator import attrgetter, methodcaller, mul
 from typing import Any, Final
 
 from attrs import evolve
 
-from relay.history.keys import key, texts
+from relay.history.columns import packed, texts, unpacked
+from relay.history.keys import key
 from relay.mail.envelope import Client
 from relay.mail.explanation import MOST, Decided, Explanation, Mail, Step, Way, bounded, destination
 from relay.mail.reference import read_reference
@@ -83,7 +84,7 @@ def in_columns(decisions: Sequence[Decided]) -> dict[str, Any]:
     What these decisions say, for an encoder of JSON that turns into text what it does not know. Raises `TypeError` for
     a step that cannot be told at once. `InColumns` reads it.
 
-    Lists of equal length: of the decisions, of all steps in them, of all placements. What many have in common, a
+    Columns, each `packed`: of the decisions, of all steps in them, of all placements. What many have in common, a
     client or a verdict, is said once and then by its number.
     """
     reply, sender, *said, known, steps, placements = zip(*map(_DECIDED, decisions), strict=True)
@@ -95,10 +96,12 @@ def in_columns(decisions: Sequence[Decided]) -> dict[str, Any]:
     verdict, verdicts = _numbered(given)
     route, routes = _numbered(taken)
     thousandths = list(map(round, map(mul, milliseconds, repeat(1000))))
+    each = [reply, texts(sender), *said, client, _ends(steps), _ends(placements)]
+    step = [phase, policy, texts(recipient), guard, verdict, because, looks, thousandths]
     return {
-        "said": [reply, texts(sender), *said, client, _ends(steps), _ends(placements)],
-        "steps": [phase, policy, texts(recipient), guard, verdict, because, looks, thousandths],
-        "ways": [texts(address), *placed, route],
+        "said": list(map(packed, each)),
+        "steps": list(map(packed, step)),
+        "ways": list(map(packed, [texts(address), *placed, route])),
         "clients": [_client(each) for each in clients],
         "verdicts": ["" if each is None else words(each) for each in verdicts],
         "routes": [destination(each) for each in routes],
@@ -109,14 +112,19 @@ class InColumns:
     """What `in_columns` has made. Whatever it raises where that is something else is no reason to fail for anybody."""
 
     def __init__(self, told: Mapping[str, Any]) -> None:
+        *_, steps, ways = told["said"]
         self._told = told
+        self._said = [unpacked(column, len(steps)) for column in told["said"]]
+        self._steps = [unpacked(column, steps[-1]) for column in told["steps"]]
+        self._ways = [unpacked(column, ways[-1]) for column in told["ways"]]
+        #: Where those of each decision begin and end.
+        self._bounds = [list(pairwise([0, *ends])) for ends in (steps, ways)]
 
     def explanation(self, number: int) -> Explanation:
         """As `Decided.explanation` of the one with this number."""
-        told = self._told
-        said = [column[number] for column in told["said"]]
-        reply, sender, recipients, policy, because, client, steps, ways = said
-        address, helo, user, listener, tls = told["clients"][client]
+        reply, sender, recipients, policy, because, client, *_ = [column[number] for column in self._said]
+        address, helo, user, listener, tls = self._told["clients"][client]
+        steps, ways = (slice(*bounds[number]) for bounds in self._bounds)
         return Explanation(
             Mail(
                 "<>" if sender is None else sender,
@@ -127,16 +135,12 @@ class InColumns:
                 listener,
                 tls or "",
             ),
-            bounded([self._step(*row) for row in self._rows("steps", number, 6, steps)]),
+            bounded([self._step(*row) for row in zip(*[column[steps] for column in self._steps], strict=True)]),
             reply,
             policy,
             cut(because),
-            tuple([self._way(*row) for row in self._rows("ways", number, 7, ways)]),
+            tuple([self._way(*row) for row in zip(*[column[ways] for column in self._ways], strict=True)]),
         )
-
-    def _rows(self, name: str, number: int, ends: int, end: int) -> Iterable[tuple[Any, ...]]:
-        begin = self._told["said"][ends][number - 1] if number else 0
-        return zip(*[column[begin:end] for column in self._told[name]], strict=True)
 
     def _step(
         self,

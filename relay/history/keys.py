@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
-from relay.mail.address import Address, AddressError, parse_address
+from relay.mail.address import AddressError, parse_address
 from relay.mail.history import Plain
 
 #: Characters of a value that are kept, and of a key: a peer's reply may have 64 KiB.
@@ -22,7 +21,6 @@ UNREADABLE: Final = "(unreadable)"
 _NAMES: Final = ("sender", "recipient", "original", "user", "notice")
 #: All fields by which events are found.
 _FOUND_BY: Final = frozenset({*_NAMES, "to", "message_id", "client"})
-_WRITTEN: Final = attrgetter("text")
 #: The addresses in `to`, which has been made of addresses in canonical form.
 _ADDRESSES: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s",@]+)@[^\s,]+').findall
 
@@ -96,11 +94,6 @@ def plain(fields: Mapping[str, object]) -> dict[str, Plain]:
         elif value is not None and name != "id":
             told[name] = _text(str(value))
     return told
-
-
-def texts(column: Sequence[Any]) -> Sequence[Any]:
-    """The same with addresses as texts, if all are addresses."""
-    return list(map(_WRITTEN, column)) if set(map(type, column)) == {Address} else column
 
 
 def legible(text: str) -> str:

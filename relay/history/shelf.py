@@ -143,7 +143,7 @@ class Shelf:
     @property
     def first(self) -> int:
         """The number of the oldest block; of what is before it nothing is known any more."""
-        return self._number("SELECT min(number) FROM blocks")
+        return self._number("SELECT min(number) FROM blocks") or self._next
 
     def remove(self, too_old: float, excess: int) -> bool:
         """Remove a portion of what ended before `too_old` and, `excess` octets, of the oldest. Whether anything was."""
