@@ -47,8 +47,9 @@ _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KEPT: Final = 1024
 KEPT_OCTETS: Final = 256
 _KEPT_KINDS: Final = frozenset({Hello, Mail, Rcpt, Data, Reset, Quit})
-#: Of which there is nothing to count and nothing to add: those of transactions, and the last one.
-_USUAL: Final = frozenset({Mail, Rcpt, Data, Quit})
+_ENVELOPES: Final = frozenset({b"MAIL", b"RCPT"})
+#: What is always the same, and may be said by everybody.
+_ALWAYS: Final[Mapping[bytes, Question]] = {b"DATA\r\n": Data(), b"QUIT\r\n": Quit()}
 #: No chunk is longer than a message may be, and that is no number of so many digits.
 _BDAT_DIGITS = 15
 #: RFC 5321 section 4.1.2, `esmtp-keyword` and `esmtp-value`; the latter wide open for RFC 6531.
@@ -80,8 +81,8 @@ class Grammar:
     ) -> None:
         #: A question is a value, so the same line always asks the same one.
         self._heard: dict[bytes, Question | Bdat] = {}
-        #: Of these the usual ones, each with its CRLF.
-        self.usual: dict[bytes, Question] = {}
+        #: Those that came alone, each with its CRLF: the commands of transactions, and QUIT.
+        self.usual: dict[bytes, Question] = dict(_ALWAYS)
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
@@ -131,6 +132,22 @@ class Grammar:
             **known,
         }
 
+    def read_alone(self, octets: bytes) -> Question | None:
+        """
+        What MAIL or RCPT asks that came as one line with its CRLF, and nothing else; `None`: it is something else, or
+        cannot be read so. Nothing but who has sent it says whether such a line comes again, so it is kept by itself.
+        """
+        if octets[:4].upper() not in _ENVELOPES or len(octets) > KEPT_OCTETS or octets.find(b"\n") != len(octets) - 1:
+            return None
+        question = self._read(octets[:-2]) if octets[-2:] == b"\r\n" else None
+        if type(question) is not Mail and type(question) is not Rcpt:
+            return None
+        if len(self.usual) >= _KEPT:
+            self.usual.clear()
+            self.usual.update(_ALWAYS)
+        self.usual[octets] = question
+        return question
+
     def read(self, line: bytes) -> Question | Bdat:
         """
         The question that this line asks; `line` comes without its end.
@@ -143,10 +160,7 @@ class Grammar:
             if type(question) in _KEPT_KINDS and len(line) <= KEPT_OCTETS:
                 if len(self._heard) >= _KEPT:
                     self._heard.clear()
-                    self.usual.clear()
                 self._heard[line] = question
-                if type(question) in _USUAL:
-                    self.usual[line + b"\r\n"] = question  # type: ignore[assignment]  # it is a question
         return question
 
     def _read(self, line: bytes) -> Question | Bdat:

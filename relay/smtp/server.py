@@ -130,6 +130,8 @@ REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
 
 #: In these nothing more is read by this session.
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
+#: In these MAIL or RCPT may come.
+_ENVELOPING: Final = frozenset({State.READY, State.SENDER, State.RECIPIENTS})
 #: To these a client has to hear the answer before it goes on.
 _HEARD_OUT: Final = frozenset({Connected, Data, StartTls})
 _CR: Final = ord("\r")
@@ -285,16 +287,20 @@ class ServerSession:
 
     def hear(self, octets: bytes) -> Question | None:
         """
-        The straight way for what clients say most: what the network brought is QUIT or one command of a transaction,
-        word for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
+        The straight way for what clients say most: what the network brought is MAIL or RCPT, or is DATA or QUIT word
+        for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
         question, which waits for its reply. `None`: nothing has happened, and the octets are to be received
         (`receive_data`).
         """
-        if self._asked is not None or self.looked_at < self.received:
+        if self._asked is not None or self.in_chunk or self._swallowing or self.looked_at < self.received:
             return None
         question = self._usual.get(octets)
-        if question is None or self.in_chunk or self._swallowing:
-            return None
+        if question is None:
+            if self.state not in _ENVELOPING or self._usual is _NOTHING_USUAL:
+                return None
+            question = self._grammar.read_alone(octets)
+            if question is None:
+                return None
         move = _MOVES[self.state].get(type(question))
         if move is None or (move.limit is not None and move.limit(self, question) is not None):
             return None

@@ -329,6 +329,28 @@ class ServerSessionTests(SynchronousTestCase):
             question = session.hear(octets)
             self.assertEqual(question and type(question), expected, (before, octets))
 
+    def test_who_was_never_heard_of_is_heard_straight_too(self) -> None:
+        for before, octets, expected in (
+            (KNOWN[:1], b"MAIL FROM:<new@b.test> SIZE=9\r\n", Mail(Address("new", "b.test"), 9)),
+            (KNOWN[:2], b"RCPT TO:<new@d.test>\r\n", Rcpt(Address("new", "d.test"))),
+            (KNOWN[:2], b"RCPT TO:<new@d.test>\r\nDATA\r\n", None),
+            (KNOWN[:2], b"RCPT TO:<new@d.test>\n", None),
+            (KNOWN[:2], b"RCPT TO:<new@d.test>\r\r\n", None),
+            (KNOWN[:2], b"RCPT TO:<new@d.test", None),
+            (KNOWN[:2], "RCPT TO:<neu@dö.test>\r\n".encode(), None),
+            (KNOWN[:2], b"RCPT TO:<" + b"x" * 300 + b"@d.test>\r\n", None),
+            (KNOWN[:4], b"RCPT TO:<new@d.test>\r\n", None),
+            ([*KNOWN[:3], b"BDAT 50\r\n"], b"RCPT TO:<new@d.test>\r\n", None),
+            ([], b"MAIL FROM:<new@b.test>\r\n", None),
+        ):
+            session = ServerSession(STRICT, SessionLimits())
+            for piece in (b"", *before):
+                session.receive_data(piece)
+                while (event := session.next_event()) is not None:
+                    if not isinstance(event, Content):
+                        session.send(agree(event))
+            self.assertEqual(session.hear(octets), expected, octets)
+
     def test_while_a_reply_is_owed_nothing_is_heard_straight(self) -> None:
         session = ServerSession(_EVERYTHING, SessionLimits())
         for piece in (b"", *KNOWN, b"RSET\r\n"):

@@ -10,11 +10,13 @@ import gc
 import weakref
 from itertools import count
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.reply import Reply
 from relay.smtp import answers
-from relay.smtp.events import Content, Mail, Misspoken
+from relay.smtp.events import Content, Data, Mail, Misspoken, Quit, Rcpt
 from relay.smtp.extensions import ALL, Standing
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.server import ServerSession, State
@@ -89,8 +91,11 @@ class HeardLatelyTests(SynchronousTestCase):
         known = profile.grammar(Standing(secured=True, authenticated=True), extended=True)
         self.assertIsInstance(known.read(line), Mail)
         self.assertIsInstance(known.read(line), Mail)
+        self.assertIsInstance(known.read_alone(line + b"\r\n"), Mail)
         for stranger in (profile.grammar(Standing(), extended=True), profile.grammar(Standing(), extended=False)):
             self.assertIsInstance(stranger.read(line), Misspoken)
+            self.assertIsNone(stranger.read_alone(line + b"\r\n"))
+            self.assertNotIn(line + b"\r\n", stranger.usual)
 
     def test_they_are_forgotten_again(self) -> None:
         grammar, numbers = Profile("mx.test").grammar(Standing(), extended=True), count()
@@ -101,6 +106,39 @@ class HeardLatelyTests(SynchronousTestCase):
         heard = [hear() for _ in range(5000)]
         gc.collect()
         self.assertLess(sum(1 for one in heard if one() is not None), 2000)
+
+    def test_those_that_came_alone_are_forgotten_again_but_for_what_is_always_the_same(self) -> None:
+        grammar, numbers = Profile("mx.test").grammar(Standing(), extended=True), count()
+
+        def hear() -> weakref.ref[object]:
+            return weakref.ref(grammar.read_alone(b"MAIL FROM:<ann@x.example> SIZE=%d\r\n" % next(numbers)))
+
+        heard = [hear() for _ in range(5000)]
+        gc.collect()
+        self.assertLess(sum(1 for one in heard if one() is not None), 2000)
+        self.assertEqual((grammar.usual[b"DATA\r\n"], grammar.usual[b"QUIT\r\n"]), (Data(), Quit()))
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    *(b"MAIL FROM:", b"rcpt TO:", b"<a@b.test>", b"<>", b" SIZE=9", b" PRDR", b" X", b"x" * 200),
+                    *(b"\r", b"\n", b"\r\n", b"\xc3\xa4", b"\xff", b"\0", b" ", b"NOOP"),
+                ]
+            ),
+            max_size=6,
+        ).map(b"".join)
+    )
+    def test_what_came_alone_is_read_as_any_line(self, octets: bytes) -> None:
+        for extended in (True, False):
+            grammar = Profile("mx.test", extensions=ALL).grammar(Standing(), extended=extended)
+            for each in (octets, octets + b"\r\n", octets + b"\n"):
+                for question in (grammar.read_alone(each), grammar.usual.get(each)):
+                    if question is not None:
+                        line = each[:-2]
+                        self.assertEqual((line + b"\r\n", line.find(b"\n")), (each, -1))
+                        self.assertEqual(grammar.read(line), question)
+                        self.assertIsInstance(question, Mail | Rcpt)
 
     def test_long_ones_and_such_as_may_have_secrets_in_them_are_not_kept(self) -> None:
         grammar = Profile("mx.test", extensions=ALL).grammar(Standing(secured=True), extended=True)
