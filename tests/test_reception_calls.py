@@ -138,7 +138,7 @@ class LogCallTests(CallsCase):
         self.assertEqual(len(lines), 2 * 2 * MESSAGES)
         self.assertEqual(meter.counts, {"accepted": 2 * MESSAGES, "relayed": 2 * MESSAGES})
 
-    def test_rows_of_the_history(self) -> None:
+    def test_blocks_of_the_history(self) -> None:
         records = Records(self.root / "history.db", Bounds(reserve=0))
         told: list[Any] = []
 
@@ -148,7 +148,7 @@ class LogCallTests(CallsCase):
 
         self.happening(cast(IMailLog, Kept()))()
         self.addCleanup(records.close)
-        self.bounded(lambda: records.keep(told, 1e9), 42)
+        self.bounded(lambda: records.keep(told, 1e9), 5)
 
     def happening(self, log: IMailLog) -> Any:
         """What tells the log of a hundred messages that were accepted and relayed."""
