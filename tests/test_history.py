@@ -20,7 +20,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from relay.history import shelf
+from relay.history import records, search, shelf
 from relay.history.block import Block
 from relay.history.database import APPLICATION, FORMAT, set_aside
 from relay.history.keys import UNREADABLE
@@ -204,6 +204,53 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(life.left_out, 7)
         told = [each.number("attempts") for each in life.happenings]
         self.assertEqual(told, [*range(HALF), *range(HALF + 7, 2 * HALF + 7)])
+
+    def test_what_has_the_same_checksum_is_not_the_same(self) -> None:
+        self.patch(shelf, "crc32", lambda octets, begin=0: begin)  # type: ignore[no-untyped-call]
+        history = self.opened(self.scribe)
+        for number in range(5):
+            self.accept(history, f"NG79W8MR4E2{number:03}", sender=Address(f"ann{number}", "example.org"))
+            self.time.advance(DELAY)
+        self.close(history)
+        history = self.opened(self.scribe)
+        history.event("relayed", id="NG79W8MR4E2001", recipient=ANN)
+        self.assertEqual(self.lives(history, "ann3@example.org"), ["NG79W8MR4E2003"])
+        self.assertEqual(self.lives(history, "NG79W8MR4E2003"), ["NG79W8MR4E2003"])
+        self.assertEqual(self.lives(history, "nobody@example.org"), [])
+        (life,) = self.found(history, str(ANN)).lives
+        self.assertEqual([each.what for each in life.happenings], ["accepted", "relayed"])
+
+    def test_of_volumes_all_are_looked_into_and_the_newest_first(self) -> None:
+        self.patch(records, "VOLUME", 5)  # type: ignore[no-untyped-call]
+        history = self.opened(self.scribe)
+        ids = [f"NG79W8MR4E2{number:03}" for number in range(200)]
+        for id in ids:
+            self.accept(history, id)
+            self.time.advance(DELAY)
+        with closing(sqlite3.connect(self.path)) as database:
+            self.assertEqual(database.execute("SELECT count(DISTINCT volume) FROM found_by").fetchone(), (100,))
+        history.event("relayed", id=ids[7], recipient=BOB)
+        self.assertEqual(self.lives(history), ids[::-1])
+        self.assertEqual(self.lives(history, ids[3]), [ids[3]])
+        self.assertEqual(
+            [each.what for each in self.found(history, ids[7]).lives[0].happenings], ["accepted", "relayed"]
+        )
+
+    def test_where_much_has_happened_lately_to_old_messages_what_is_older_still_is_not_looked_for(self) -> None:
+        history = self.opened(self.scribe)
+        old = [f"NG79W8MR4E1{number:03}" for number in range(3)]
+        for id in (*old, ID):
+            self.accept(history, id)
+            self.time.advance(DELAY)
+        for _ in range(10):
+            history.event("delayed", id=ID, recipient=BOB)
+            self.time.advance(DELAY)
+        found = self.found(history, str(BOB))
+        self.assertEqual(([life.id for life in found.lives], found.more), ([ID, *old[::-1]], False))
+        self.patch(search, "_EFFORT", 100)  # type: ignore[no-untyped-call]
+        found = self.found(history, str(BOB))
+        self.assertEqual(([life.id for life in found.lives], found.more), ([ID], True))
+        self.assertEqual(len(found.lives[0].happenings), 11)
 
     # Stress.
 

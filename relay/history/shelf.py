@@ -32,17 +32,26 @@ VOLUME: Final = 8192
 #: Blocks that are removed at once at most.
 _PORTION: Final = 500
 
+#: Volumes that are looked into at once: somebody may ask for the newest only.
+_AT_ONCE: Final = 64
+
 #: Behind all volumes.
 _END: Final = 2**62
 
 _ADD = "INSERT INTO blocks (number, volume, began, ended, earlier, told) VALUES (?, ?, ?, ?, ?, ?)"
 _NOTE = "INSERT INTO found_by (volume, key, block) SELECT ?, value, ? FROM json_each(?)"
-_FOUND = """
-    SELECT DISTINCT block FROM found_by WHERE volume = ? AND key IN (SELECT value FROM json_each(?)) ORDER BY block DESC
+#: The newest first, until one that began at this block or before: the block is in that one, if it is still there.
+_VOLUMES = """
+    WITH RECURSIVE volumes (number) AS (
+        SELECT max(volume) FROM found_by
+        UNION ALL
+        SELECT (SELECT max(volume) FROM found_by WHERE volume < number) FROM volumes WHERE number > ?
+    )
+    SELECT number FROM volumes WHERE number IS NOT NULL
 """
-_BEGAN = """
-    SELECT key, min(block) FROM found_by WHERE volume = ? AND key IN (SELECT value FROM json_each(?)) GROUP BY key
-"""
+_THERE = "volume IN (SELECT value FROM json_each(?)) AND key IN (SELECT value FROM json_each(?))"
+_FOUND = f"SELECT DISTINCT block FROM found_by WHERE {_THERE} ORDER BY block DESC"  # noqa: S608, it is made of ours
+_BEGAN = f"SELECT key, min(block) FROM found_by WHERE {_THERE} GROUP BY key"  # noqa: S608, it is made of ours
 # An octet that a disk has changed can make another type of a number.
 _OLDEST = "SELECT number, CAST(ended AS REAL), length(told) FROM blocks ORDER BY number LIMIT ?"
 
@@ -109,9 +118,7 @@ class Shelf:
         """The first blocks in which something may be found by these queue ids."""
         sums = dict(zip(ids, _checksums_of_ids(ids), strict=True))
         asked = json.dumps(list(sums.values()))
-        first: dict[int, int] = {}
-        for volume in self._volumes():
-            first.update(self._database.execute(_BEGAN, (volume, asked)).fetchall())
+        first: dict[int, int] = dict(self._database.execute(_BEGAN, (json.dumps(self._volumes()), asked)).fetchall())
         found = {id: first[each] for id, each in sums.items() if each in first}
         return found if self._earlier is None else {**found, **self._earlier.began(ids)}
 
@@ -172,17 +179,14 @@ class Shelf:
 
     def _found(self, sums: Collection[int], since: int = 0) -> Iterator[int]:
         """... by one of these checksums, and at least those that are not older than `since`."""
-        asked = json.dumps(list(sums))
-        for volume in self._volumes():
-            yield from [number for (number,) in self._database.execute(_FOUND, (volume, asked)).fetchall()]
-            if volume <= since:
-                return
+        asked, volumes = json.dumps(list(sums)), self._volumes(since)
+        for at in range(0, len(volumes), _AT_ONCE):
+            some = json.dumps(volumes[at : at + _AT_ONCE])
+            yield from [number for (number,) in self._database.execute(_FOUND, (some, asked)).fetchall()]
 
-    def _volumes(self) -> Iterator[int]:
-        """The newest first."""
-        volume = _END
-        while (volume := self._number("SELECT max(volume) FROM found_by WHERE volume < ?", volume)) > 0:
-            yield volume
+    def _volumes(self, since: int = 0) -> list[int]:
+        """The newest first, and at least those with blocks that are not older than `since`."""
+        return [number for (number,) in self._database.execute(_VOLUMES, (since,)).fetchall()]
 
     def _number(self, asked: str, *values: int) -> int:
         """The number that is asked for, 0 where there is none."""
