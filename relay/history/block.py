@@ -141,7 +141,8 @@ def _at_once(whats: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> _Cont
         asked_for = fields_asked_for(what, names)
         for name, column in columns.items():
             columns[name] = said = packed(_texts(column) if name in asked_for else column)
-            _check(said)
+            if len(said) > 1:  # one is soon written, however long it is
+                _check(said)
         for name in asked_for:
             content.keys |= keys_in(name, set(filter(None, columns[name])))
         content.alike.append((what, names, positions, list(columns.values())))
