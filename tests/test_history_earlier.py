@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,9 @@ DECISION = Decided((), CLIENT, Reply.of(550, "5.7.1", "no"), ANN, (BOB,))
 
 class EarlierTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-        self.path = self.folder / "history.db"
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        self.path = Path(folder, "history.db")
 
     def write(self, *more: str) -> None:
         """Two messages and a refusal, as they were written a minute apart."""
