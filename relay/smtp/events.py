@@ -73,7 +73,7 @@ class By:
     trace: bool = False
 
 
-@frozen
+@value
 class Mail:
     """MAIL, with its parameters understood (RFC 5321 section 4.1.1.2)."""
 
@@ -98,7 +98,7 @@ class Mail:
     prdr: bool = False
 
 
-@frozen
+@value
 class Rcpt:
     """RCPT (RFC 5321 section 4.1.1.3)."""
 
