@@ -484,6 +484,20 @@ class DeadlineTests(ServerCase):
         commit.callback(answers.NOTHING_DONE)
         self.assertEqual(wire.said()[-1], 250)
 
+    def test_who_did_not_read_for_a_while_has_its_time_behind_the_answer(
+        self,
+    ) -> None:
+        server, visit, wire = self.greeted()
+        visit.script[ContentEnded] = commit = Deferred[Reply]()
+        server.dataReceived(ENVELOPE + b".\r\n")
+        server.pauseProducing()
+        server.resumeProducing()
+        self.time.advance(self.limits.final_reply - 1)
+        commit.callback(answers.NOTHING_DONE)
+        self.time.advance(self.limits.idle - 1)
+        self.assertEqual(wire.said()[-1], 250)
+        self.assertFalse(wire.disconnecting)
+
     def test_one_segment_is_not_answered_with_more_than_the_client_is_let_not_to_read(self) -> None:
         server, visit, wire = self.greeted()
         visit.script[Noop] = Reply.of(250, "2.0.0", *["x" * 400] * 20)

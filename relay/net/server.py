@@ -345,7 +345,7 @@ class SmtpServer(Protocol):
         said = session.send(reply)
         if session.state is State.INTRODUCED:
             self._introduce(cast(XClient, self._asked))
-        elif session.state is State.READY and session.looked_at == session.received:
+        elif session.state is State.READY and session.looked_at == session.received and self._reading:
             # As most of them, this one was about content, and the client has waited for it, too.
             self._say(said)
             return
