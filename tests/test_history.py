@@ -27,7 +27,7 @@ from relay.history.keys import UNREADABLE
 from relay.history.memory import MemoryHistory
 from relay.history.records import Bounds
 from relay.history.search import HALF
-from relay.history.sqlite import DELAY, PATIENCE, PAUSE, ROUND, SqliteHistory
+from relay.history.sqlite import DELAY, FULL, PATIENCE, PAUSE, ROUND, SqliteHistory
 from relay.history.teed import Teed
 from relay.history.telling import sentence, tell_why
 from relay.interfaces import HistoryUnavailable, IHistory, IMailLog
@@ -175,6 +175,42 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.scribe.go_on()
         self.scribe.slow = False
         self.assertEqual(self.lives(history), [OTHER, ID])
+
+    def test_a_block_that_is_full_waits_for_nothing(self) -> None:
+        history = self.opened(self.scribe)
+        for _ in range(FULL):
+            self.assertFalse(self.path.exists())
+            history.event("delayed", id=ID, recipient=BOB)
+        self.assertEqual(self.blocks(), [FULL])
+        self.scribe.slow = True
+        for _ in range(2 * FULL + 1):
+            history.event("delayed", id=ID, recipient=BOB)
+        self.assertEqual(len(self.scribe.undone), 1)  # and the next one gathers
+        self.scribe.slow = False
+        self.scribe.go_on()
+        self.assertEqual(self.blocks(), [FULL, FULL, FULL, 1])
+        history.event("delayed", id=ID, recipient=BOB)
+        self.time.advance(DELAY)
+        self.assertEqual(self.blocks(), [FULL, FULL, FULL, 1, 1])
+
+    def blocks(self) -> list[int]:
+        """How many events each has."""
+        with closing(sqlite3.connect(self.path)) as database:
+            told = database.execute("SELECT told FROM blocks ORDER BY number").fetchall()
+        return [len(list(Block(octets).happenings(ID))) for (octets,) in told]
+
+    def test_while_nothing_can_be_kept_a_full_block_waits_as_long_as_any(self) -> None:
+        history = self.opened(self.scribe, bounds=Bounds(reserve=1000))
+        self.accept(history)
+        self.free = 999
+        self.time.advance(DELAY)
+        for _ in range(FULL):
+            history.event("delayed", id=ID, recipient=BOB)
+        self.free = 1000
+        history.event("delayed", id=ID, recipient=BOB)
+        self.assertEqual(self.blocks(), [])
+        self.time.advance(PAUSE)
+        self.assertEqual(self.blocks(), [FULL, 1])
 
     def test_a_question_is_answered_with_what_was_told_a_moment_ago(self) -> None:
         history = self.opened(self.scribe)

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from relay.history.block import DECIDED, Told
+from relay.history.block import MOST as FULL
 from relay.history.records import BOUNDS, Bounds, Records, free_space
 from relay.interfaces import HistoryUnavailable, IClock, IHistory, ITakesNote
 from relay.mail.explanation import Decided
@@ -20,7 +21,7 @@ from relay.net.scribe import IsScribe, Scribe
 
 T = TypeVar("T")
 
-#: Seconds that events wait for others, so that all of them are kept in one go.
+#: Seconds that events wait for others, so that all of them are kept in one go: as long as they fill no block.
 DELAY: Final = 0.25
 #: Seconds after which it is tried again when nothing could be kept.
 PAUSE: Final = 10.0
@@ -30,12 +31,16 @@ ROUND: Final = 3600.0
 PATIENCE: Final = 5.0
 #: Events that wait; what goes beyond is dropped.
 MOST_WAITING: Final = 20_000
+#: So many wait already when one more fills a block.
+_FULL: Final = FULL - 1
 
 
 @implementer(IHistory, ITakesNote)
 class SqliteHistory:
     """
-    Events are kept in one transaction for all that came while the last one ran, in a thread of their own.
+    Events are kept in one transaction for all that came while the last one ran, in a thread of their own. As soon as
+    they fill a block they are handed over: the thread holds Python's lock while it makes one, and the reactor, which
+    has to win it back after each of its system calls, would stand still for as many as there are in one go.
 
     When they cannot be kept (a full disk, a slow one) they wait within a bound; what goes beyond is dropped and
     counted, and the operator is told once. Nothing is touched on the disk before the first event or question.
@@ -99,6 +104,8 @@ class SqliteHistory:
         # Whatever waits is handed over some time: by a call that is arranged, or when what is under way is done.
         if not number and self._next is None and not self._under_way:
             self._next = self._clock.callLater(DELAY, self._hand_over)
+        elif number == _FULL and not self._under_way and not self._ailing:
+            self._hand_over()
 
     def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
         self.note(DECIDED, {"id": id, "ref": ref, "decision": decision})
@@ -177,6 +184,8 @@ class SqliteHistory:
             return
         if isinstance(result, Exception):
             self._next = self._clock.callLater(PAUSE, self._hand_over)
+        elif len(self._waiting) >= FULL:
+            self._hand_over()
         elif self._waiting:
             self._next = self._clock.callLater(DELAY, self._hand_over)
 
