@@ -606,6 +606,26 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         )
         self.assertEqual(self.lives(history, "bob@example.net"), [ID, OTHER])
 
+    def test_of_all_messages_that_are_remembered_only_those_are_looked_at_to_which_something_happens(self) -> None:
+        looked_at = []
+
+        class Remembered(str):
+            def __hash__(self) -> int:
+                looked_at.append(self)
+                return super().__hash__()
+
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.time.advance(DELAY)
+        history._records._began.update({Remembered(f"NG79W8MQ{number:06}"): 1 for number in range(1000)})
+        looked_at.clear()
+        self.accept(history, OTHER)
+        history.event("relayed", id=ID, recipient=BOB)
+        history.event("relayed", id="NG79W8MRZZZZZZ", recipient=BOB)
+        self.time.advance(DELAY)
+        self.assertEqual(len(looked_at), 0)
+        self.assertEqual(self.lives(history, "bob@example.net"), ["NG79W8MRZZZZZZ", OTHER, ID])
+
     def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
         history = self.opened(self.scribe)
         self.accept(history)

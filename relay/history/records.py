@@ -68,6 +68,8 @@ class Records:
         #: In which blocks messages began, by queue id, or `None` where that is not known. It has those of which
         #: something was heard first lately.
         self._began: dict[str, int | None] = {}
+        #: What began in a block before this one has lost its beginning.
+        self._first = 0
         self._damage = ""
         self._unreadable = 0
         #: What stands there is not ours, and is not touched again.
@@ -106,6 +108,7 @@ class Records:
         """Let go of the file. May be called again; a next use opens it anew."""
         connection, self._connection, self._shelf = self._connection, None, None
         self._began.clear()
+        self._first = 0
         if connection is not None:
             connection.close()
 
@@ -145,10 +148,13 @@ class Records:
 
     def _earlier(self, block: Written, number: int) -> dict[str, int | None]:
         """Of what happens in this block to messages that may have begun before it: where they did, if that is known."""
-        began = self._began
-        earlier = {id: began[id] for id in block.ids & began.keys()}
-        unknown = dict.fromkeys(block.ids - block.begun - began.keys())
-        began.update(dict.fromkeys(block.begun - began.keys(), number))
+        began, first = self._began, self._first
+        # Of many that are remembered only those are looked at that are asked for: `difference` does so with a `dict`,
+        # and an operator with its `keys` goes through all of them.
+        unknown = dict.fromkeys((block.ids - block.begun).difference(began))
+        known = [(id, began[id]) for id in block.ids if id in began]
+        earlier = {id: there if there and there >= first else None for id, there in known}
+        began.update(dict.fromkeys(block.begun.difference(began), number))
         began.update(unknown)
         return {**earlier, **unknown}
 
@@ -163,8 +169,7 @@ class Records:
                 break
             removed = True
         if removed:
-            first = shelf.first
-            self._began = {id: block for id, block in self._began.items() if block is None or block >= first}
+            self._first = shelf.first
 
     @staticmethod
     def _size(database: sqlite3.Connection) -> int:
