@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail import reply
 from relay.mail.reply import Reply
+
+
+class _Status(str):
+    """A status as a policy may have it: with other words for people."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "that will not do"
 
 
 class ReplyTests(SynchronousTestCase):
@@ -73,6 +84,13 @@ class ReplyTests(SynchronousTestCase):
             Reply.of(550, f"5.{subject}.0", "x")
         self.assertLessEqual(len(reply._BEFORE), 1000)
         self.assertEqual(Reply.of(250, "2.0.0", "x").wire, b"250 2.0.0 x\r\n")
+
+    def test_a_code_that_only_equals_a_number_is_in_nobody_elses_reply(self) -> None:
+        code, status = cast(int, 550.0), _Status("5.7.222")
+        Reply.of(code, None, "no")
+        Reply.of(550, status, "no")
+        self.assertEqual(Reply.of(550, None, "no").wire, b"550 no\r\n")
+        self.assertEqual(Reply.of(550, "5.7.222", "no").wire, b"550 5.7.222 no\r\n")
 
     def test_a_replys_class_says_what_it_means(self) -> None:
         meanings = {

@@ -17,8 +17,9 @@ LINE_TEXT: Final = 512 - 2 - 4 - 10
 
 
 #: What stands before the text of a reply with this code and this status. Only such as may go together are kept here,
-#: and they are forgotten when they are too many: a server has a dozen of them, and a peer that never ends to invent
-#: others costs no more than the time to look at them.
+#: and none that merely equals a number or a text, as `550.0` does, since it is written in another way. They are
+#: forgotten when they are too many: a server has a dozen of them, and a peer that never ends to invent others costs no
+#: more than the time to look at them.
 _BEFORE: Final[dict[tuple[int, str | None], str]] = {}
 _KEPT: Final = 1000
 _set: Final = object.__setattr__
@@ -32,9 +33,11 @@ def _before(code: int, status: str | None) -> str:
             raise ValueError(f"{status!r} is not an enhanced status code")
         if status[0] != "012345"[code // 100]:
             raise ValueError(f"a {code} reply cannot have the status {status}")
-    if len(_BEFORE) >= _KEPT:
-        _BEFORE.clear()
-    _BEFORE[code, status] = before = f"{code} {status} " if status else f"{code} "
+    before = f"{code} {status} " if status else f"{code} "
+    if type(code) is int and (status is None or type(status) is str):
+        if len(_BEFORE) >= _KEPT:
+            _BEFORE.clear()
+        _BEFORE[code, status] = before
     return before
 
 
