@@ -444,6 +444,26 @@ class ObservingTests(SynchronousTestCase):
         start(policies.chain.decide(inquiry("jon@example.org"), steps.append))
         self.assertEqual([[look[1] for look in step.looks] for step in steps], [["before"], []])
 
+    def test_nor_is_it_where_there_was_nothing_to_look_at_before(self) -> None:
+        later: Deferred[None] = Deferred()
+
+        async def looks_behind_its_answer() -> None:
+            await later
+            note("dns", "late", "found")
+
+        def answers_at_once() -> Any:
+            start(looks_behind_its_answer())
+            return ABSTAIN
+
+        waits = Waits()
+        policies = Policies(Does(answers_at_once), waits)
+        steps: list[Step] = []
+        decision = start(policies.chain.decide(inquiry("jon@example.org"), steps.append))
+        later.callback(None)
+        waits.deferred.callback(TO_JON)
+        self.successResultOf(decision)
+        self.assertEqual([step.looks for step in steps], [(), ()])
+
     def test_each_policy_has_taken_its_own_time(self) -> None:
         clock = Clock()
         policies = [LooksFirst(clock, "ab", lambda: ABSTAIN), LooksFirst(clock, "abc", lambda: TO_JON)]

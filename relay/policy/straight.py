@@ -2,8 +2,8 @@
 The straight way to a decision about a recipient: where no policy waits, and that is nearly always.
 
 It asks as `relay.policy.asking` does, and an observer hears the same. What is different is what is done once for all
-policies of a decision and not for each of them: the list that their looks are added to, and the time at which one has
-answered and the next one is asked.
+policies of a decision and not for each of them: what is looked at is taken note of from the first of them to the last,
+and one is asked at the time at which the one before it has answered.
 """
 
 from __future__ import annotations
@@ -71,12 +71,10 @@ class Straight:
                         return said, stop
                 if observe is not None:
                     answered = seconds()
-                    found: tuple[Look, ...] = ()
-                    if looks:
-                        found = tuple(looks)
-                        # Whoever still adds to those does so for that policy, and not for the next one.
-                        looks = []
-                        LOOKS.set(looks)
+                    found = tuple(looks) if looks else ()
+                    # Whoever still adds to those, or to none, does so for that policy, and not for the next one.
+                    looks = []
+                    LOOKS.set(looks)
                     because = "" if said is ABSTAIN else said.because
                     took = (answered - began) * 1000
                     observe(_step(Asked, (_PHASE, stop.name, recipient, "", said, because, found, took)))
