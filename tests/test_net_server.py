@@ -484,9 +484,7 @@ class DeadlineTests(ServerCase):
         commit.callback(answers.NOTHING_DONE)
         self.assertEqual(wire.said()[-1], 250)
 
-    def test_who_did_not_read_for_a_while_has_its_time_behind_the_answer(
-        self,
-    ) -> None:
+    def test_who_did_not_read_for_a_while_has_its_time_behind_the_answer(self) -> None:
         server, visit, wire = self.greeted()
         visit.script[ContentEnded] = commit = Deferred[Reply]()
         server.dataReceived(ENVELOPE + b".\r\n")

@@ -427,7 +427,8 @@ class ClientSession:
             due = [(Said.RSET, None, -1), *due]
         if terms.features.pipelining:
             self.to_send += spoken(lines)
-            if len(course.facts) == 1 and len(due) == 3:
+            # With RSET before MAIL and RCPT, and nothing behind them where chunks follow, there are three, too.
+            if len(course.facts) == 1 and len(due) == 3 and not transaction.chunked:
                 self._proposed = course
             else:
                 self._due.extend(due)

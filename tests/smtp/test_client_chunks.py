@@ -71,6 +71,20 @@ class ChunkTests(StepsTestCase):
             session.begin(CHUNKED)
             self.assertTrue(session.data_to_send().startswith(b"RSET\r\n"))
 
+    def test_behind_a_reset_three_replies_are_due_that_do_not_speak_of_data(self) -> None:
+        for replies in ((OK, OK, OK), (OK * 3,)):
+            session = self.open("CHUNKING", "PIPELINING")
+            session.begin(Transaction(None, (JON,)))
+            session.receive_data(OK * 2 + b"554 No\r\n")
+            session.data_to_send()
+            session.begin(Transaction(None, (JON,), chunked=True))
+            self.assertEqual(session.data_to_send(), b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<jon@example.net>\r\n")
+            self.assertEqual([type(event) for event in self.events()], [Settled])
+            for reply in replies:
+                self.assertEqual(self.events(), [])
+                session.receive_data(reply)
+            self.assertEqual(self.events(), [Proceed()])
+
     def test_chunks_are_not_for_who_has_not_offered_them(self) -> None:
         session = self.open("PIPELINING")
         self.assertRaises(ValueError, session.begin, CHUNKED)
