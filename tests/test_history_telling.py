@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.history.telling import _SENTENCES, sentence, span, tell, tell_all
-from relay.mail.history import Findings, Happening, Life
+from relay.history.telling import _SENTENCES, sentence, span, tell, tell_all, tell_why
+from relay.mail.history import Accounts, Findings, Happening, Life
 from relay.net.maillog import EVENTS
 
 NOON = 1795435200.0
@@ -160,6 +160,13 @@ class TellingTests(SynchronousTestCase):
             ["Nothing is known of bob@x. The history goes back to 2026-11-23 12:00:00Z."],
         )
         self.assertEqual(tell_all(Findings(()), "bob@x"), ["Nothing is known of bob@x. The history is empty."])
+
+    def test_where_nothing_is_found_among_what_is_new_it_does_not_say_that_there_is_nothing(self) -> None:
+        older = "lately. So much has happened since that what is older was not looked for."
+        self.assertEqual(tell_all(Findings((), more=True, since=NOON), "bob@x"), [f"Nothing is known of bob@x {older}"])
+        self.assertEqual(
+            tell_why(Accounts((), more=True, since=NOON), "bob@x"), [f"Nobody has decided anything about bob@x {older}"]
+        )
 
     def test_several_lives_stand_apart_and_what_is_missing_is_said(self) -> None:
         life = Life(ID, (RELAYED,))

@@ -55,8 +55,7 @@ def tell_all(findings: Findings, asked: str) -> list[str]:
             lines.append("")
         lines += tell(life)
     if not findings.lives:
-        since = "is empty" if findings.since is None else f"goes back to {stamp(findings.since)}"
-        lines.append(f"Nothing is known of {asked}. The history {since}.")
+        lines.append(_nothing(f"Nothing is known of {asked}", findings))
     elif findings.more:
         lines += ["", "There is more, which is older."]
     if findings.dropped:
@@ -76,13 +75,20 @@ def tell_why(accounts: Accounts, asked: str) -> list[str]:
         said = text(explanation) if explanation.reply else [explanation.because]
         lines += ["  ".join([stamp(account.at), *names]), *said]
     if not accounts.accounts:
-        since = "is empty" if accounts.since is None else f"goes back to {stamp(accounts.since)}"
-        lines.append(f"Nobody has decided anything about {asked}. The history {since}.")
+        lines.append(_nothing(f"Nobody has decided anything about {asked}", accounts))
     elif accounts.more:
         lines += ["", "There is more, which is older."]
     if accounts.dropped:
         lines += ["", f"{_count(accounts.dropped, 'event')} could not be kept since the relay started."]
     return [_printable(line) for line in lines]
+
+
+def _nothing(said: str, answer: Findings | Accounts) -> str:
+    """Where nothing is found, and how far back that is true."""
+    if answer.more:
+        return f"{said} lately. So much has happened since that what is older was not looked for."
+    since = "is empty" if answer.since is None else f"goes back to {stamp(answer.since)}"
+    return f"{said}. The history {since}."
 
 
 def sentence(happening: Happening) -> str:
