@@ -483,6 +483,33 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
                 other.execute(statement)
         other.close()
 
+    def test_where_the_index_is_spoilt_the_rest_of_it_is_of_use(self) -> None:
+        history = self.opened(self.scribe)
+        for id in (ID, OTHER):
+            self.accept(history, id)
+            self.time.advance(DELAY)
+        self.close(history)
+        with closing(sqlite3.connect(self.path)) as database, database:
+            database.execute("UPDATE found_by SET block = 'x' || block WHERE block = 1")
+        history = self.opened(self.scribe)
+        history.event("relayed", id=ID, recipient=BOB)
+        history.event("relayed", id=OTHER, recipient=BOB)
+        self.assertEqual(self.lives(history), [OTHER])
+        self.assertEqual(self.lives(history, "bob@example.net"), [ID, OTHER])
+
+    def test_a_file_whose_tables_have_lost_their_names_is_set_aside(self) -> None:
+        history = self.opened(self.scribe)
+        self.accept(history)
+        self.close(history)
+        octets = self.path.read_bytes()
+        self.assertEqual(octets.count(b"(volume, key, block)"), 1)
+        self.path.write_bytes(octets.replace(b"(volume, key, block)", b"(volume, k\xe7y, block)"))
+        history = self.opened(self.scribe)
+        self.accept(history, OTHER)
+        self.assertEqual(self.lives(history), [OTHER])
+        self.assertEqual(len(self.said), 1)
+        self.assertIn("begins anew", self.said[0])
+
     def test_a_file_of_a_newer_relay_is_set_aside_too(self) -> None:
         self.mark("PRAGMA user_version = 99")
         history = self.opened(self.scribe)

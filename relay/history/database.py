@@ -115,6 +115,10 @@ def open_database(path: Path) -> sqlite3.Connection:
         if is_damage(problem):
             raise Damaged(str(problem)) from problem
         raise
+    except UnicodeDecodeError as problem:
+        connection.close()
+        # SQLite says which table it cannot read, and what it calls it is what cannot be read.
+        raise Damaged("what it says of its tables cannot be read") from problem
     except BaseException:
         connection.close()
         raise

@@ -49,7 +49,11 @@ _VOLUMES = """
     )
     SELECT number FROM volumes WHERE number IS NOT NULL
 """
-_THERE = "volume IN (SELECT value FROM json_each(?)) AND key IN (SELECT value FROM json_each(?))"
+# What is no number any more leads nowhere.
+_THERE = """
+    volume IN (SELECT value FROM json_each(?)) AND key IN (SELECT value FROM json_each(?))
+    AND typeof(block) = 'integer'
+"""
 _FOUND = f"SELECT DISTINCT block FROM found_by WHERE {_THERE} ORDER BY block DESC"  # noqa: S608, it is made of ours
 _BEGAN = f"SELECT key, min(block) FROM found_by WHERE {_THERE} GROUP BY key"  # noqa: S608, it is made of ours
 # An octet that a disk has changed can make another type of a number.
