@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.history import earlier
 from relay.history.block import Told
 from relay.history.database import APPLICATION, FORMAT
 from relay.history.keys import UNREADABLE
@@ -118,6 +119,19 @@ class EarlierTests(SynchronousTestCase):
             (account,) = records.why(text, 20, NOON + 200).accounts
             self.assertEqual((account.at, account.id, account.ref), (NOON + 120, "", "7K3QX2"))
             self.assertEqual(account.explanation, DECISION.explanation())
+
+    def test_of_all_that_an_address_has_no_more_is_read_than_somebody_wants(self) -> None:
+        self.write()
+        self.patch(earlier, "_PORTION", 1)
+        with closing(sqlite3.connect(self.path)) as database:
+            asked: list[str] = []
+            database.set_trace_callback(asked.append)
+            found = earlier.Earlier(database).found(["ann@example.org", "bob@example.net"])
+            first = next(found)
+            self.assertEqual(len(asked), 2)
+            self.assertTrue(all("LIMIT 1" in each for each in asked))
+            # Each once, though it is found by both.
+            self.assertEqual([first + 2**40, *(each + 2**40 for each in found)], [3, 2, 1])
 
     def test_what_happens_from_now_on_goes_on_with_it(self) -> None:
         self.write()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from heapq import merge
 from typing import Any, Final, TypeVar
 
 from relay.history.database import has_earlier, transaction
-from relay.history.keys import UNREADABLE
+from relay.history.keys import UNREADABLE, legible
 from relay.mail.explanation import Explanation, Mail
 from relay.mail.history import Account, Happening
 
@@ -21,12 +22,12 @@ T = TypeVar("T")
 
 #: Lives are numbered from here on, where blocks are numbered from 1 on.
 _BEFORE: Final = 2**40
-#: Lives that are removed at once.
+#: Lives that are removed at once, or looked for.
 _PORTION: Final = 500
 
 _FOUND = """
-    SELECT number FROM lives WHERE id <> '' AND id IN (SELECT upper(value) FROM json_each(:keys))
-    UNION SELECT life FROM keys WHERE key IN (SELECT value FROM json_each(:keys)) ORDER BY 1 DESC
+    SELECT number FROM lives WHERE id <> '' AND id = upper(:key) AND number < :before
+    UNION SELECT life FROM keys WHERE key = :key AND life < :before ORDER BY 1 DESC LIMIT :most
 """
 _BEGAN = "SELECT id, max(number) FROM lives WHERE id <> '' AND id IN (SELECT value FROM json_each(?)) GROUP BY id"
 # An octet that a disk has changed can make another type of a number.
@@ -94,8 +95,18 @@ class Earlier:
 
     def found(self, wanted: Collection[str]) -> Iterator[int]:
         """As `relay.history.shelf.Shelf.found`: nothing but what is found."""
-        asked = {"keys": json.dumps(list(wanted))}
-        return iter([number - _BEFORE for (number,) in self._database.execute(_FOUND, asked).fetchall()])
+        last = 0
+        for number in merge(*map(self._found, wanted), reverse=True):
+            if number != last:
+                last = number
+                yield number - _BEFORE
+
+    def _found(self, key: str) -> Iterator[int]:
+        """By this one, a portion at a time: an address may have hundreds of thousands, and who asks wants a few."""
+        asked = {"key": legible(key), "before": _BEFORE, "most": _PORTION}
+        while portion := self._database.execute(_FOUND, asked).fetchall():
+            yield from [number for (number,) in portion if isinstance(number, int)]
+            asked["before"] = portion[-1][0]
 
     def began(self, ids: Collection[str]) -> dict[str, int]:
         found = self._database.execute(_BEGAN, (json.dumps(list(ids)),)).fetchall()
