@@ -149,11 +149,12 @@ class Records:
     def _earlier(self, block: Written, number: int) -> dict[str, int | None]:
         """Of what happens in this block to messages that may have begun before it: where they did, if that is known."""
         began, first = self._began, self._first
-        # Of many that are remembered only those are looked at that are asked for: `difference` does so with a `dict`,
-        # and an operator with its `keys` goes through all of them.
+        # Of many that are remembered only those in the block are looked at: `difference` does so with a `dict`, where
+        # `-` would go through all of its `keys`.
         unknown = dict.fromkeys((block.ids - block.begun).difference(began))
-        known = [(id, began[id]) for id in block.ids if id in began]
-        earlier = {id: there if there and there >= first else None for id, there in known}
+        earlier = {id: began[id] for id in began.keys() & block.ids}
+        if first:
+            earlier = {id: there if there and there >= first else None for id, there in earlier.items()}
         began.update(dict.fromkeys(block.begun.difference(began), number))
         began.update(unknown)
         return {**earlier, **unknown}
