@@ -65,6 +65,9 @@ directory = "mail"
 use = "discard"
 when = { recipient = ["discard.test"] }
 [[policy]]
+use = "quarantine"
+when = { recipient = ["hold.test"] }
+[[policy]]
 use = "forward"
 when = { client = ["127.0.0.1"] }
 next_hop = "192.0.2.25:25"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history.memory import MemoryHistory
@@ -17,6 +18,9 @@ from relay.mail.edits import AddField, AddRecipient, ReplaceField, ReplaceRecipi
 from relay.mail.explanation import Explanation
 from relay.mail.phases import Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Discard, Hold, Note
+from relay.policy.chain import Chain
+from relay.reception.examination import Examination
+from relay.reception.intake import Intake
 from relay.smtp.octets import wire
 from relay.testing.policy import NOON
 from tests.stage import Client, StagedWorld, Users
@@ -526,3 +530,63 @@ class SubmissionTests(ContentCase):
         [mail] = world.mailboxes["/world/mail/ann"]
         self.assertIn(f"Message-ID: <{reply.rpartition(' ')[2]}@mx.test>\r\n".encode(), mail.octets)
         self.assertEqual(mail.octets.count(b"Date: "), 1)
+
+
+class SparedTests(ContentCase):
+    """Where no policy about content means a message, it goes as if there were none, and leaves the same behind."""
+
+    policies = (
+        script("for-bob", 'when = { recipient = ["bob@here.test"] }'),
+        '\n[[policy]]\nname = "q"\nuse = "quarantine"\nwhen = { facts = { spam = ["yes"] } }\n',
+        '\n[[policy]]\nname = "audit"\nuse = "quarantine"\nwhen = { sender = ["eve@far.test"] }\n',
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        Everywhere.provides = {"spam"}  # type: ignore[attr-defined]
+        self.addCleanup(delattr, Everywhere, "provides")
+
+    def left_by(self, recipients: Sequence[str], how: dict[str, Any], *, spared: bool) -> Any:
+        """Whether it was examined, and all that can be seen of it."""
+        examined: list[Examination] = []
+        examine = Intake.show
+
+        def show(intake: Intake, transaction: Any, screening: Any) -> None:
+            examine(intake, transaction, screening)
+            assert intake.examination is not None
+            examined.append(intake.examination)
+
+        changed: Any = MonkeyPatcher((Intake, "show", show))  # type: ignore[no-untyped-call]
+        if not spared:
+            changed.addPatch(Chain, "spares", lambda *_: False)
+        world = self.world(*self.policies, history=True)
+        replies = changed.runWithPatches(self.send, world, *recipients, **how)
+        boxes = self.boxes(world)
+        accounts = [account.to_json() for account in self.accounts("ann@here.test")]
+        ids = re.compile("queued as [^ ]+")
+        return (
+            bool(examined),
+            [ids.sub("", reply) for reply in replies],
+            boxes,
+            [(what, {**fields, "id": None, "message_id": None}) for what, fields in world.log.events],
+            ids.sub("", str(accounts)),
+        )
+
+    def test_what_is_left_of_it_is_the_same(self) -> None:
+        ways: tuple[dict[str, Any], ...] = ({}, *SINGLY, {"listener": "submission"}, {"message": b"no header\r\n"})
+        for how in ways:
+            for recipients in (["ann@here.test"], ["ann@here.test", "archive@here.test NOTIFY=NEVER"]):
+                examined, *left = self.left_by(recipients, how, spared=True)
+                otherwise, *general = self.left_by(recipients, how, spared=False)
+                self.assertEqual((examined, otherwise), (False, True))
+                self.assertEqual(left, general)
+                self.assertIn("'guard': 'facts'", left[3])
+
+    def test_one_recipient_who_is_meant_is_enough_for_it_to_be_examined(self) -> None:
+        Script.says["content"] = Hold("a look first")
+        for recipients in (["bob@here.test", "ann@here.test"], ["ann@here.test", "bob@here.test"], ["bob@here.test"]):
+            examined, replies, boxes, *_ = self.left_by(recipients, {"listener": "lmtp"}, spared=True)
+            self.assertEqual((examined, self.codes(replies)), (True, ["250"] * len(recipients)))
+            self.assertEqual(boxes, {"ann"} if len(recipients) > 1 else set())
+        examined, *_ = self.left_by(["ann@here.test"], {"sender": "eve@far.test"}, spared=True)
+        self.assertTrue(examined)

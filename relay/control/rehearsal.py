@@ -380,6 +380,9 @@ class _WithoutContents:
     def content_policies(self, inquiry: Inquiry) -> tuple[int, ...]:
         return ()
 
+    def spares(self, about: Sequence[Inquiry], observe: Any = None) -> bool:
+        return True
+
     def content(self, inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Any = None) -> Any:
         return self._screening.content(inquiry, about, observe)
 

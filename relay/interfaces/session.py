@@ -65,6 +65,12 @@ class IScreening(Interface):
         the same verdict, unless a policy tells them apart by `Each`.
         """
 
+    def spares(about: Sequence[Inquiry], observe: Any = None) -> bool:
+        """
+        Whether no policy will have a word about content for any of these recipients, since no guard holds: then nobody
+        need be asked by `content`, and `observe` has heard all that it would have heard there.
+        """
+
     def content(inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Any = None) -> Any:
         """
         The questions about one message that begins to come in (`relay.policy.contents.Content`): `take(octets)` for

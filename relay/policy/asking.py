@@ -95,6 +95,20 @@ class Stop:
         self.verdicts = phase.verdicts
         self.routes = getattr(station.policy, "routes", False) is True
 
+    def skipped_by_all(self, about: Iterable[Inquiry]) -> str | None:
+        """
+        `None`: it is asked about one of these recipients. Otherwise the condition that does not hold for the last one.
+        """
+        skipped_by = self.skipped_by
+        if skipped_by is None:
+            return None
+        guard: str | None = None
+        for inquiry in about:
+            guard = skipped_by(inquiry)
+            if guard is None:
+                break
+        return guard
+
 
 def stops(phase: Phase, stations: Iterable[Station]) -> tuple[Stop, ...]:
     """Those that have something to say in this phase."""

@@ -22,7 +22,7 @@ from relay.policy.contents import Content
 from relay.policy.expansion import Expansion
 from relay.policy.names import about
 from relay.policy.phases import ATTEMPT, CONNECTION, CONTENT, RECIPIENT, SENDER
-from relay.policy.steps import Observer
+from relay.policy.steps import Observer, Skipped
 from relay.policy.straight import ROUTES, Straight
 from relay.smtp.answers import OUR_FAULT
 
@@ -118,6 +118,22 @@ class Chain:
     def content_policies(self, inquiry: Inquiry) -> tuple[int, ...]:
         """Which policies will be asked about the content, as far as it goes to this recipient."""
         return tuple(stop.place for stop in self._content if not (stop.skipped_by and stop.skipped_by(inquiry)))
+
+    def spares(self, about: Sequence[Inquiry], observe: Observer | None = None) -> bool:
+        """
+        Most messages are nothing to most policies about content, and are not looked at for their sake. As long as
+        nobody is asked nothing is found out, so that what guards say of facts is certain, too.
+        """
+        skipped = []
+        for stop in self._content:
+            guard = stop.skipped_by_all(about)
+            if guard is None:
+                return False
+            skipped.append(Skipped(None, stop.name, guard, stop.phase.name))
+        if observe is not None:
+            for each in skipped:
+                observe(each)
+        return True
 
     def content(self, inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Observer | None = None) -> Content:
         return Content(self._asking(self._content, observe), self._content, inquiry, about, self._log, observe)

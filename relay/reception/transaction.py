@@ -64,7 +64,10 @@ class Transaction:
 
     def judged(self, placements: tuple[Placement, ...], steps: Sequence[Any]) -> Transaction:
         """With what policies have made of it, who have seen its content."""
-        return evolve(self, placements=placements, steps=(*self.steps, *steps))
+        known = (*self.steps, *steps)
+        return Transaction(
+            self.envelope, self.size, placements, self.recipients, self.facts, known, self.asked, self.each
+        )
 
     @property
     def can_be_told(self) -> bool:

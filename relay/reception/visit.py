@@ -18,7 +18,7 @@ from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry, Reject
 from relay.net.waiting import start
 from relay.reception import inquiries
-from relay.reception.accounts import refuse
+from relay.reception.accounts import observer, refuse
 from relay.reception.authentication import Authentication
 from relay.reception.examination import Examination
 from relay.reception.intake import Intake
@@ -321,7 +321,9 @@ class Visit:
         """
         # Of an alias that is what its members agree on; who is refused gets nothing that could be asked about.
         members = [placement.facts for placement in placements if type(placement.route) is not Reject]
-        inquiry = evolve(inquiry, facts=agreed(members))
+        facts = agreed(members)
+        if facts is not inquiry.facts:
+            inquiry = evolve(inquiry, facts=facts)
         told_apart = transaction.each or transaction.can_be_told
         if self._reception.mixed == "split" and transaction.asked and not told_apart:
             before = screening.content_policies(transaction.asked[0])
@@ -354,7 +356,11 @@ class Visit:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
         if transaction.asked and reception.screening is not None:
-            self._intake.show(transaction, reception.screening)
+            steps: list[Any] = []
+            if reception.screening.spares(transaction.asked, observer(reception, steps)):
+                self._transaction = transaction.judged(transaction.placements, steps)
+            else:
+                self._intake.show(transaction, reception.screening)
         return None
 
     def _chunk_ended(self, ended: ChunkEnded) -> Reply:
