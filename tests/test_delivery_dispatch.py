@@ -44,7 +44,7 @@ from relay.mail.outcome import (
     Unsuitable,
 )
 from relay.mail.reply import Reply
-from relay.mail.routing import Discard, Forward, NextHop, Reject
+from relay.mail.routing import Discard, Forward, Hold, NextHop, Reject
 from tests.delivery_world import JON, DeliveryWorld, forwarded, local
 
 MX = Peer("mx", "192.0.2.1")
@@ -81,6 +81,23 @@ class HealthyTests(SynchronousTestCase):
             world.accept(forwarded("ann@example.net"))
         self.assertEqual(len(world.reactor.getDelayedCalls()), timers)
         self.assertEqual(world.spool.looks, looks)
+
+    def test_what_is_held_is_no_reason_to_look_what_is_due(self) -> None:
+        ann, route = forwarded("ann@example.net")
+        for others in ((), ((ann, route),)):
+            world = DeliveryWorld()
+            world.pass_time(MINUTE)
+            looks = world.spool.looks
+            world.accept((JON, Hold("a look first")), *others, lease="asked")
+            world.pass_time(MINUTE)
+            self.assertEqual(world.spool.looks, looks)
+            self.assertEqual(len(world.spool.settled), len(others))
+
+    def test_what_is_beside_something_held_is_looked_for_where_it_was_not_claimed(self) -> None:
+        world = DeliveryWorld()
+        ann, route = forwarded("ann@example.net")
+        world.accept((JON, Hold("a look first")), (ann, route), lease=None)
+        self.assertEqual(list(world.spool.settled.values()), [Relayed("mx.example.net")])
 
     def test_an_idle_dispatcher_has_no_timer(self) -> None:
         world = DeliveryWorld()

@@ -37,7 +37,7 @@ from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRout
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Recipient
-from relay.mail.routing import Forward
+from relay.mail.routing import Forward, Hold
 from relay.net.clock import cancel
 from relay.net.waiting import start
 
@@ -214,20 +214,21 @@ class Dispatcher:
         destinations = self._destinations
         if self._running and not self._ledger.troubled:
             for recipient in recipients:
-                if destinations.has_place(recipient.destination, envelope):
+                if type(recipient.route) is not Hold and destinations.has_place(recipient.destination, envelope):
                     return self._pace.lease
             if destinations.share > 1:
                 # To claim them now would be to give them back: they are claimed with others, when there is a place.
                 return None
-        self._agenda.expect()
+        if _due(recipients):
+            self._agenda.expect()
         return None
 
     def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         if not claims:
-            if left:
-                self._agenda.given_back({recipient.destination for recipient in left})
-            else:
+            if not left:
                 self._agenda.wake()
+            elif due := _due(left):
+                self._agenda.given_back(due)
             return
         try:
             if self._stopping is not None:
@@ -635,6 +636,11 @@ class Dispatcher:
         self._leases.stop()
         self._parted()
         self._stopping.callback(None)
+
+
+def _due(recipients: Iterable[Recipient]) -> set[str]:
+    """Where those of them go that will be due: what is held never is, until an operator says otherwise."""
+    return {recipient.destination for recipient in recipients if type(recipient.route) is not Hold}
 
 
 def _parts(claim: Claim, most: int) -> Sequence[Claim]:

@@ -134,7 +134,7 @@ class IDispatch(Interface):
     def lease(envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         """
         For how many seconds the recipients of a new entry should be claimed for the dispatcher at once, or `None` if it
-        has enough to do, in all or for their destinations: then they wait in the spool.
+        has enough to do, in all or for their destinations: then they wait in the spool. Nobody claims what is held.
         """
 
     def accept(claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
