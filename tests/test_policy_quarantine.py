@@ -35,6 +35,11 @@ class QuarantineTests(PolicyContract, SynchronousTestCase):
         ]:
             self.assertEqual(asked(facts, **when), verdict)
 
+    def test_what_nobody_has_found_out_is_not_what_was_found_to_be_empty(self) -> None:
+        when = {"if": {"spam": ["", "yes"]}}
+        self.assertEqual(asked({}, **when), ABSTAIN)
+        self.assertEqual(asked({"spam": ""}, **when), Hold("in quarantine: spam is "))
+
     def test_the_facts_have_to_be_found_out_by_somebody(self) -> None:
         options = QuarantineOptions.model_validate({"if": {"spam": "yes", "virus": "found"}})
         self.assertEqual(Quarantine(options, FakeWorld().world).requires, {"spam", "virus"})

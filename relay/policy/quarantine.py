@@ -33,14 +33,20 @@ class Quarantine:
 
     def __init__(self, options: QuarantineOptions, world: World) -> None:
         self.requires = frozenset(options.facts)
-        self._facts = tuple((name, frozenset(values)) for name, values in options.facts.items())
-        self._reason = options.reason
+        reason = options.reason
+        #: What is said of all mail where no facts are named. Made once: whoever writes it down finds it again.
+        self._always = Hold(reason or "in quarantine")
+        self._by_fact = {
+            name: {value: Hold(reason or f"in quarantine: {name} is {value}") for value in values}
+            for name, values in options.facts.items()
+        }
 
     def examine(self, inquiry: ContentInquiry) -> ContentVerdict:
-        if not self._facts:
-            return Hold(self._reason or "in quarantine")
-        for name, values in self._facts:
-            value = inquiry.facts.get(name)
-            if value in values:
-                return Hold(self._reason or f"in quarantine: {name} is {value}")
+        if not self._by_fact:
+            return self._always
+        facts = inquiry.facts
+        for name, holds in self._by_fact.items():
+            value = facts.get(name)
+            if value is not None and (held := holds.get(value)) is not None:
+                return held
         return ABSTAIN
