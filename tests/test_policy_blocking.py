@@ -160,7 +160,7 @@ class ThreadsOfAPolicyTests(BlockingCase):
         (attempt,) = (
             each for each in in_each_phase(policy, [inquiry("jon@example.org")]) if isinstance(each, AttemptInquiry)
         )
-        examining = chain.content(content(), [inquiry("jon@example.org")])
+        examining = chain.content("id", content().envelope, [inquiry("jon@example.org")])
         refused = Refused(NO.reply, "slow", "not you")
         for ask, answer in (
             (chain.connect(connecting()), refused),
@@ -582,8 +582,7 @@ class Reading(Streaming):
 
 class ContentTests(BlockingCase):
     def decided(self, policy: Any) -> Any:
-        examining = self.of(policy).content(content(MESSAGE), [inquiry("jon@example.org")])
-        self.assertTrue(examining.wants_blocks)
+        examining = self.of(policy).content("id", content().envelope, [inquiry("jon@example.org")])
         self.assertFalse(examining.wants_stream)
         fields = Fields(b"Subject: hello\r\n")
         return self.came(Deferred.fromCoroutine(examining.decide(len(MESSAGE), fields, self.blocks)))

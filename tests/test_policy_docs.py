@@ -93,7 +93,7 @@ def session(chain: Chain, case: dict[str, str]) -> Admission | Decision | Outcom
         message = f"{case['header']}\r\n\r\nHi!\r\n".encode()
     sender, user = case.get("sender") or "ann@example.com", asked.client.user
     question = content(message, str(asked.recipient), sender=sender, user=user)
-    taken = chain.content(evolve(question, facts=admitted.facts), [asked])
+    taken = chain.content(question.id, question.envelope, [asked])
     taken.take(message)
     outcome: Any = start(taken.decide(len(message), question.fields, question.blocks))
     if not isinstance(outcome.each[0].verdict, Accept):
@@ -107,7 +107,8 @@ def described(decision: Any, base: Path) -> str:
         return _word(decision.each[0].verdict)
     if isinstance(decision, Changed):
         edited, also = decision.outcome.edited, decision.outcome.also
-        with_these = [field.octets.decode().strip() for field in edited.added] + [f"a copy for {each}" for each in also]
+        with_these = [field.octets.decode().strip() for field in (edited.added if edited else ())]
+        with_these += [f"a copy for {each}" for each in also]
         return f"{described(decision.decision, base)}, with {' and '.join(with_these)}"
     if isinstance(decision, Accepted):
         return ", ".join(_route(placement.route, base) for placement in decision.placements)

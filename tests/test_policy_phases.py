@@ -20,7 +20,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Accepted, Admitted, Refused
 from relay.mail.edits import AddField, AddRecipient, RemoveField, ReplaceRecipients
 from relay.mail.envelope import Client, Envelope
-from relay.mail.fields import Fields
+from relay.mail.fields import NO_FIELDS, Fields
 from relay.mail.phases import ConnectionInquiry, ContentInquiry, Each, Edit, SenderInquiry
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Forward, Hold, Note, Reject
@@ -38,7 +38,7 @@ NO = Reject(Reply.of(550, "5.7.1", "no"), because="not you")
 LATER = Delay(Reply.of(450, "4.7.1", "later"), because="come again")
 CLIENT = Client("192.0.2.1", listener="mx")
 SENDER = Address.parse("ann@sender.example")
-ANN, BOB = Address.parse("ann@example.org"), Address.parse("bob@example.org")
+ANN, BOB, CARA = (Address.parse(f"{name}@example.org") for name in ("ann", "bob", "cara"))
 MESSAGE = b"Subject: spam\r\nFrom: ann@sender.example\r\n\r\nText.\r\n"
 
 
@@ -107,13 +107,31 @@ class Screen:
 
     def content(self, *recipients: Address, message: bytes = MESSAGE) -> Any:
         about = [inquiry(str(each)) for each in recipients or (ANN,)]
-        asked = ContentInquiry("id", Envelope(SENDER, client=CLIENT), tuple(recipients or (ANN,)), 0, Fields(b""))
-        content = self.chain.content(asked, about, self.steps.append)
+        content = self.chain.content("id", Envelope(SENDER, client=CLIENT), about, self.steps.append)
         if content.wants_stream:
             for octet in range(0, len(message), 7):
                 content.take(message[octet : octet + 7])
         section = message[: message.index(b"\r\n\r\n") + 2]
         return start(content.decide(len(message), Fields(section), lambda: iter([message])))
+
+
+def _thinking(opinion: Any, way: str, owed: list[Deferred[None]]) -> Any:
+    """A policy that says so: at once, in a coroutine that has not to wait, or when the last of `owed` has come."""
+
+    def says() -> Any:
+        if isinstance(opinion, Exception):
+            raise opinion
+        return opinion
+
+    async def soon() -> Any:
+        return says()
+
+    async def later() -> Any:
+        owed.append(Deferred())
+        await owed[-1]
+        return says()
+
+    return lambda inquiry: {"at once": says, "soon": soon, "later": later}[way]()
 
 
 def only(outcome: Outcome) -> Any:
@@ -220,7 +238,7 @@ class ContentTests(SynchronousTestCase):
     def test_where_nobody_objects_it_is_accepted_as_it_came(self) -> None:
         outcome = Screen(AtContent()).content(ANN, BOB)
         self.assertEqual([ruled.verdict for ruled in outcome.each], [Accept(), Accept()])
-        self.assertFalse(outcome.edited.copied or outcome.edited.added or outcome.editors)
+        self.assertEqual((outcome.edited, outcome.editors), (None, ()))
 
     def test_the_first_that_neither_abstains_nor_edits_decides(self) -> None:
         for verdict in (NO, LATER, Accept("fine"), Discard("spam"), Hold("a look first")):
@@ -363,6 +381,47 @@ class ContentTests(SynchronousTestCase):
             screen = Screen(Failing(at))
             self.assertIs(only(screen.content()).reply, OUR_FAULT)
             self.assertEqual(len(screen.log), 1)
+        self.flushLoggedErrors()
+
+    @given(st.data())
+    def test_who_thinks_first_comes_to_what_comes_of_an_answer_at_once(self, data: st.DataObject) -> None:
+        opinions = [
+            ABSTAIN,
+            NO,
+            LATER,
+            Accept("fine", {"spam": "no"}),
+            Discard(),
+            Hold("a look first"),
+            None,
+            Each({ANN: NO}),
+            Each({BOB: Accept("fine", {"spam": "no"}), ANN: ABSTAIN}),
+            Note({"spam": "yes"}),
+            Edit([AddField("X-A", "1"), RemoveField("subject")], facts={"spam": "no"}),
+            Edit([AddRecipient(BOB)]),
+            LookupError(),
+        ]
+        guards = [None, When(recipient=("bob@example.org",)), When(facts={"spam": ("yes",)})]
+        said = data.draw(st.lists(st.tuples(st.sampled_from(opinions), st.sampled_from(guards)), max_size=5))
+        how = data.draw(st.lists(st.sampled_from(["soon", "later", "at once"]), min_size=len(said), max_size=len(said)))
+        recipients = data.draw(st.sampled_from([(ANN,), (ANN, BOB), (BOB, ANN, CARA)]))
+        came = []
+        for ways in (["at once"] * len(said), how):
+            owed: list[Deferred[None]] = []
+            policies = [AtContent(_thinking(opinion, way, owed)) for (opinion, _), way in zip(said, ways, strict=True)]
+            when = {place: given for place, (_, given) in enumerate(said, 1) if given is not None}
+            screen = Screen(*policies, when=when)
+            outcome = screen.content(*recipients)
+            while owed:
+                self.assertNoResult(outcome)
+                owed.pop().callback(None)
+            if isinstance(outcome, Deferred):
+                outcome = self.successResultOf(outcome)
+            asked = [[evolve(each, blocks=None) for each in policy.asked] for policy in policies]
+            fields = [[each.fields.section for each in of_one] for of_one in asked]
+            asked = [[evolve(each, fields=NO_FIELDS) for each in of_one] for of_one in asked]
+            edited = outcome.edited and (outcome.edited.fields.section, outcome.edited.copied)
+            came.append((evolve(outcome, edited=None), edited, asked, fields, screen.steps, screen.log))
+        self.assertEqual(came[0], came[1])
         self.flushLoggedErrors()
 
     @given(st.lists(st.sampled_from([ABSTAIN, NO, LATER, Accept(), Discard(), Hold(), None, Each({ANN: NO})])))

@@ -590,3 +590,84 @@ class SparedTests(ContentCase):
             self.assertEqual(boxes, {"ann"} if len(recipients) > 1 else set())
         examined, *_ = self.left_by(["ann@here.test"], {"sender": "eve@far.test"}, spared=True)
         self.assertTrue(examined)
+
+
+class ThinkingTests(ContentCase):
+    """What policies say of content comes to the same, whether or not they had to think about it."""
+
+    verdicts: tuple[Any, ...] = (
+        ABSTAIN,
+        NO,
+        LATER,
+        Accept("fine", {"spam": "no"}),
+        Discard("spam"),
+        Hold("a look first"),
+        Each({ANN: NO, BOB: Hold("a look first")}),
+        Note({"spam": "yes"}),
+        Edit([AddField("X-A", "1"), ReplaceField("Subject", "other")]),
+        Edit([AddRecipient(EVE)]),
+        Edit([ReplaceRecipients([ARCHIVE])]),
+        Edit([AddRecipient(GONE)]),
+        LookupError(),
+    )
+    #: Beside each what policies are shown of it as its header section.
+    messages = (
+        (MESSAGE, MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n"),
+        (b"Subject: x\r\n.dotted: y\r\n\r\n.\r\nhi\r\n", b"Subject: x\r\n.dotted: y\r\n"),
+        (b".first: y\r\nSubject: x\r\n\r\n", b".first: y\r\nSubject: x\r\n"),
+        (b"Subject: no more than that\r\n", b"Subject: no more than that\r\n"),
+        (b"\r\nno header\r\n", b""),
+        (b"text\r\n", b""),
+        (b"", b""),
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        Everywhere.provides = {"spam"}  # type: ignore[attr-defined]
+        self.addCleanup(delattr, Everywhere, "provides")
+
+    def left_by(self, verdict: Any, recipients: Sequence[str], how: dict[str, Any], *, thinking: bool) -> Any:
+        """All that can be seen of it."""
+        world = self.world(
+            script("script"), '\n[[policy]]\nuse = "quarantine"\nwhen = { facts = { spam = ["yes"] } }\n', history=True
+        )
+        seen: list[Any] = []
+
+        def says(inquiry: Any) -> Any:
+            seen.append((inquiry.recipients, inquiry.size, inquiry.fields.section))
+            if isinstance(verdict, Exception):
+                raise verdict
+            return verdict
+
+        async def thinks(inquiry: Any) -> Any:
+            thought: Deferred[None] = Deferred()
+            world.clock.callLater(0, thought.callback, None)
+            await thought
+            return says(inquiry)
+
+        Script.says["content"] = thinks if thinking else says
+        replies = self.send(world, *recipients, **how)
+        world.settle()
+        mailboxes = {folder: [mail.octets for mail in box] for folder, box in world.mailboxes.items()}
+        accounts = [account.to_json() for account in self.accounts("ann@here.test")]
+        self.flushLoggedErrors()
+        ids = re.compile(r"[0-9A-Z]{12,}|\[ref \w+\]")
+        return [ids.sub("", str(each)) for each in (seen, replies, mailboxes, accounts, world.log.events)]
+
+    def test_all_that_is_seen_of_it_is_the_same(self) -> None:
+        ways: tuple[dict[str, Any], ...] = ({}, *SINGLY, {"listener": "submission"})
+        for verdict in self.verdicts:
+            for how in ways:
+                for recipients in (["ann@here.test"], ["ann@here.test", "bob@here.test"]):
+                    at_once = self.left_by(verdict, recipients, how, thinking=False)
+                    self.assertEqual(at_once, self.left_by(verdict, recipients, how, thinking=True))
+
+    def test_a_message_is_shown_as_it_is_meant_however_it_was_sent(self) -> None:
+        for message, section in self.messages:
+            for verdict in self.verdicts[-6:-1]:
+                ways = [
+                    self.left_by(verdict, ["ann@here.test"], {"message": message}, thinking=thinking)
+                    for thinking in (False, True)
+                ]
+                self.assertEqual(*ways)
+                self.assertIn(f"{len(message)}, {section!r})", ways[0][0])

@@ -35,7 +35,7 @@ from relay.mail.envelope import Client, Envelope
 from relay.mail.explanation import Decided, Explanation, Way, way
 from relay.mail.history import Accounts, Findings
 from relay.mail.outcome import Peer, Unresolved
-from relay.mail.phases import ConnectionInquiry, ContentInquiry, SenderInquiry
+from relay.mail.phases import ConnectionInquiry, SenderInquiry
 from relay.mail.queue import Recipient
 from relay.mail.reference import unreferred
 from relay.mail.reply import Reply
@@ -383,8 +383,8 @@ class _WithoutContents:
     def spares(self, about: Sequence[Inquiry], observe: Any = None) -> bool:
         return True
 
-    def content(self, inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Any = None) -> Any:
-        return self._screening.content(inquiry, about, observe)
+    def content(self, id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Any = None) -> Any:
+        return self._screening.content(id, envelope, about, observe)
 
 
 @implementer(IMailLog)

@@ -14,7 +14,6 @@ from relay.mail.phases import (
     AttemptInquiry,
     AttemptVerdict,
     ConnectionInquiry,
-    ContentInquiry,
     SenderInquiry,
 )
 from relay.mail.queue import Recipient
@@ -71,11 +70,12 @@ class IScreening(Interface):
         need be asked by `content`, and `observe` has heard all that it would have heard there.
         """
 
-    def content(inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Any = None) -> Any:
+    def content(id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Any = None) -> Any:
         """
-        The questions about one message that begins to come in (`relay.policy.contents.Content`): `take(octets)` for
-        each piece in plain form if it `wants_stream`, and `await decide(size, fields, blocks)` at its end, which gives
-        a `relay.mail.screening.Outcome`. `about`: what was asked about each recipient.
+        The questions about one message that begins to come in (`relay.policy.contents.Content`), and that will have
+        this queue id: `take(octets)` for each piece in plain form if it `wants_stream`, and `decide(size, fields,
+        blocks)` at its end, which gives a `relay.mail.screening.Outcome`, or an awaitable of one where a policy has to
+        think. `about`: what was asked about each recipient.
         """
 
 

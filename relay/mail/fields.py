@@ -8,7 +8,7 @@ are put before it or left out of it. What is kept stays as it came, or signature
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -64,19 +64,35 @@ class Fields:
     """
     A header section, whole, in the order in which its fields stand. Made once and never changed.
 
-    Takes time in proportion to the octets, and never raises for what stands in them.
+    Its fields are told apart when somebody asks for the first of them: many a policy never does. That takes time in
+    proportion to the octets, and never raises for what stands in them.
     """
 
-    __slots__ = ("_by_name", "all", "section")
+    __slots__ = ("_all", "_by_name", "section")
 
     def __init__(self, section: bytes, fields: Iterable[Field] | None = None) -> None:
         """`section` in plain form, with or without the empty line that ends it; `fields` if they are known."""
         #: The octets, without the empty line.
         self.section = section[:-2] if section == b"\r\n" or section.endswith(b"\r\n\r\n") else section
-        self.all: tuple[Field, ...] = tuple(_split(self.section) if fields is None else fields)
-        self._by_name: dict[bytes, list[Field]] = {}
-        for each in self.all:
-            self._by_name.setdefault(each.name, []).append(each)
+        # Where several threads ask first, each finds the same.
+        self._all: tuple[Field, ...] | None = None if fields is None else tuple(fields)
+        self._by_name: dict[bytes, list[Field]] | None = None
+
+    @property
+    def all(self) -> tuple[Field, ...]:
+        """Each of them, the topmost first."""
+        if self._all is None:
+            self._all = tuple(_split(self.section))
+        return self._all
+
+    def _named(self, name: str) -> Sequence[Field]:
+        known = self._by_name
+        if known is None:
+            known = {}
+            for each in self.all:
+                known.setdefault(each.name, []).append(each)
+            self._by_name = known
+        return known.get(name.lower().encode("ascii", "replace"), ())
 
     @classmethod
     def of(cls, fields: Iterable[Field]) -> Fields:
@@ -86,11 +102,11 @@ class Fields:
 
     def named(self, name: str) -> tuple[Field, ...]:
         """All fields of this name, in whatever letter case, the topmost first."""
-        return tuple(self._by_name.get(name.lower().encode("ascii", "replace"), ()))
+        return tuple(self._named(name))
 
     def first(self, name: str) -> Field | None:
         """The topmost field of this name."""
-        found = self._by_name.get(name.lower().encode("ascii", "replace"))
+        found = self._named(name)
         return found[0] if found else None
 
     def __contains__(self, name: str) -> bool:
@@ -101,6 +117,10 @@ class Fields:
 
     def __len__(self) -> int:
         return len(self.all)
+
+
+#: Of a message of which nothing is known yet.
+NO_FIELDS: Final = Fields(b"")
 
 
 def _split(section: bytes) -> Iterator[Field]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import frozen
-
 from relay.mail.address import Address
 from relay.mail.edits import Edited
 from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.routing import Accept, Delay, Discard, Hold, Reject
+from relay.mail.value import value
 
 #: What may come out for one recipient.
 Word: TypeAlias = Accept | Reject | Delay | Discard | Hold
 
 
-@frozen
+@value
 class Ruled:
     """What counts for one recipient, and whose word it is; "" where nobody had one."""
 
@@ -25,13 +24,14 @@ class Ruled:
     noted: Facts = NO_FACTS
 
 
-@frozen
+@value
 class Outcome:
     """What came of all questions about a message."""
 
     #: One for each recipient, in their order.
     each: tuple[Ruled, ...]
-    edited: Edited
+    #: What became of the header section; `None`: nobody has changed it.
+    edited: Edited | None = None
     #: Who receives it instead; `None`: those whom the client named.
     instead: tuple[Address, ...] | None = None
     #: Who receives a copy beside them.

@@ -67,11 +67,12 @@ class Stop:
     __slots__ = (
         "ask",
         "certainly_skipped_by",
-        "looks_at_facts",
         "name",
         "phase",
         "place",
         "policy",
+        "reads",
+        "reads_along",
         "routes",
         "skipped_by",
         "timeout",
@@ -87,13 +88,15 @@ class Stop:
         self.ask: Callable[[Inquiry], Verdict | Awaitable[Verdict]] = getattr(station.policy, phase.method)
         guard = station.guard.within(phase.known) if station.guard else None
         self.skipped_by = guard.skipped_by if guard else None
-        self.looks_at_facts = guard is not None and guard.looks_at_facts
         early = guard.before_facts() if guard else None
         #: The same, whatever policies before it will find out.
         self.certainly_skipped_by = early.skipped_by if early else None
         self.timeout = station.timeout
         self.verdicts = phase.verdicts
         self.routes = getattr(station.policy, "routes", False) is True
+        wants = getattr(station.policy, "wants", None)
+        #: Of content: it wants all of it at the end, or as it comes in.
+        self.reads, self.reads_along = wants == "message", wants == "stream"
 
     def skipped_by_all(self, about: Iterable[Inquiry]) -> str | None:
         """

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
 from relay.interfaces import IClock
-from relay.mail.fields import Fields
+from relay.mail.fields import NO_FIELDS
 from relay.mail.phases import ContentInquiry
 from relay.mail.routing import Delay
 from relay.net.frames import frame_of, place
@@ -39,7 +39,6 @@ WAITING: Final = 100
 
 #: A call begins a little later than the question is asked, and is given up when that has had its time.
 _NEARLY: Final = 0.9
-_NO_FIELDS: Final = Fields(b"")
 
 
 class Blocking:
@@ -141,7 +140,7 @@ class Blocking:
         """In a thread."""
         if not self._streams or inquiry.blocks is None:
             return self.policy.examine(inquiry)
-        beginning = evolve(inquiry, blocks=None, fields=_NO_FIELDS, size=0)
+        beginning = evolve(inquiry, blocks=None, fields=NO_FIELDS, size=0)
         reader = self.policy.begin(beginning)
         for octets in inquiry.blocks():
             reader.take(octets)

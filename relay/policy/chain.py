@@ -12,8 +12,9 @@ from zope.interface import implementer
 from relay.interfaces import IAttemptScreening, IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
 from relay.mail.dsn import NO_WISHES
+from relay.mail.envelope import Envelope
 from relay.mail.facts import Facts
-from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, ContentInquiry, SenderInquiry
+from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, SenderInquiry
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Accept, Delay, Inquiry, Reject, Rewrite, Route
 from relay.policy.aside import aside
@@ -135,8 +136,10 @@ class Chain:
                 observe(each)
         return True
 
-    def content(self, inquiry: ContentInquiry, about: Sequence[Inquiry], observe: Observer | None = None) -> Content:
-        return Content(self._asking(self._content, observe), self._content, inquiry, about, self._log, observe)
+    def content(
+        self, id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Observer | None = None
+    ) -> Content:
+        return Content(self._asking(self._content, observe), self._content, id, envelope, about, self._log, observe)
 
     async def attempt(self, inquiry: AttemptInquiry, about: Inquiry, observe: Observer | None = None) -> AttemptVerdict:
         asking = self._asking(self._attempt, observe)

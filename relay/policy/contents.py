@@ -8,39 +8,47 @@ What one finds out is known of those recipients about whom it was asked, and of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.mail.address import Address
 from relay.mail.edits import AddRecipient, Change, Edited, ReplaceRecipients
+from relay.mail.envelope import Envelope
 from relay.mail.facts import NO_FACTS, Facts, agreed
-from relay.mail.fields import Fields
+from relay.mail.fields import NO_FIELDS, Fields
 from relay.mail.phases import ContentInquiry, Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Inquiry, Note, Reject
 from relay.mail.screening import Outcome, Ruled, Word
-from relay.policy.asking import Asking, Stop
+from relay.policy.asking import Asking, Stop, Thinking
 from relay.policy.steps import Observer, Skipped
 from relay.smtp.answers import OUR_FAULT
 
 _NOTHING_AGAINST_IT: Final = Accept()
+#: Verdicts that decide, all about whom a policy was asked.
+_WORDS: Final = frozenset({Accept, Reject, Delay, Discard, Hold})
+
+#: A policy that has to think, about whom it was asked, and what.
+_Waiting: TypeAlias = tuple[Stop, Sequence[int], ContentInquiry, Deferred[Any] | Thinking]
 
 
 class Content:
     """
-    One message on its way in. `take` its octets, then `decide`.
-
-    `wants_blocks`: somebody wants to read the whole of it at the end. `wants_stream`: somebody reads along.
+    One message on its way in: `take` its octets, if it `wants_stream` since somebody reads along, then `decide`.
     """
+
+    __slots__ = ("_about", "_asking", "_envelope", "_id", "_log", "_observe", "_readers", "_stops", "wants_stream")
 
     def __init__(
         self,
         asking: Asking,
         stops: Sequence[Stop],
-        inquiry: ContentInquiry,
+        id: str,
+        envelope: Envelope,
         about: Sequence[Inquiry],
         log: Logger,
         observe: Observer | None,
@@ -48,22 +56,23 @@ class Content:
         """`about`: the question that each recipient was, in their order: what guards look at."""
         self._asking = asking
         self._stops = stops
-        self._inquiry = evolve(inquiry, facts=agreed(each.facts for each in about))
+        self._id = id
+        self._envelope = envelope
         self._about = about
         self._log = log
         self._observe = observe
-        asked = [stop for stop in stops if _may_be_asked(stop, about)]
-        self.wants_blocks = any(stop.policy.wants == "message" for stop in asked)
         #: By the policy's place: who reads along, or what came instead of a reader.
         self._readers: dict[int, Any] = {}
-        for stop in asked:
-            if stop.policy.wants == "stream":
+        for stop in stops:
+            if stop.reads_along and _may_be_asked(stop, about):
                 self._readers[stop.place] = self._begun(stop)
         self.wants_stream = bool(self._readers)
 
     def _begun(self, stop: Stop) -> Any:
+        about = self._about
+        recipients, known = tuple([each.original for each in about]), agreed([each.facts for each in about])
         try:
-            return stop.policy.begin(self._inquiry)
+            return stop.policy.begin(ContentInquiry(self._id, self._envelope, recipients, 0, NO_FIELDS, facts=known))
         except Exception:
             return self._failed(stop)
 
@@ -83,52 +92,70 @@ class Content:
             "policy {policy} raised an exception while it read {id}: 451",
             Failure(),
             policy=stop.name,
-            id=self._inquiry.id,
+            id=self._id,
         )
         return Delay(OUR_FAULT, "raised an exception while it read along")
 
-    async def decide(self, size: int, fields: Fields, blocks: Any) -> Outcome:
+    def decide(self, size: int, fields: Fields, blocks: Any) -> Outcome | Awaitable[Outcome]:
         """
-        What becomes of it. `fields` are as they came; `blocks` gives the message in plain form, each time anew, and is
-        only used where `wants_blocks`.
+        What becomes of it; at once, as long as no policy has to think. `fields` are as they came; `blocks` gives the
+        message in plain form, each time anew, and is for those that want to read it.
         """
         findings = _Findings(fields, self._about)
-        for stop in self._stops:
-            asked = self._whom(stop, findings)
-            if not asked:
-                if findings.complete:
-                    break
-                continue
-            inquiry = evolve(
-                self._inquiry,
-                size=size,
-                recipients=tuple(self._about[at].original for at in asked),
-                fields=findings.fields,
-                blocks=blocks if stop.policy.wants == "message" else None,
-                reader=self._readers.get(stop.place),
-                facts=findings.facts(asked),
-            )
-            broken = inquiry.reader
-            verdict = broken if isinstance(broken, Delay) else await self._asking.ask(inquiry, stop)
-            findings.add(verdict, stop.name, asked)
+        stops = iter(self._stops)
+        waiting = self._ask(stops, findings, size, blocks)
+        return findings.outcome if waiting is None else self._later(waiting, stops, findings, size, blocks)
+
+    async def _later(
+        self, waiting: _Waiting | None, stops: Iterator[Stop], findings: _Findings, size: int, blocks: Any
+    ) -> Outcome:
+        while waiting is not None:
+            stop, asked, inquiry, thinking = waiting
+            findings.add(await self._asking.heard(inquiry, stop, thinking), stop.name, asked)
+            waiting = self._ask(stops, findings, size, blocks)
         return findings.outcome
 
-    def _whom(self, stop: Stop, findings: _Findings) -> list[int]:
-        """About which recipients, by their number, this policy is asked now."""
+    def _ask(self, stops: Iterator[Stop], findings: _Findings, size: int, blocks: Any) -> _Waiting | None:
+        """Ask these, up to the first that has to think."""
+        asking, readers = self._asking, self._readers
+        for stop in stops:
+            undecided = findings.undecided
+            if not undecided:
+                break
+            asked = self._whom(stop, undecided, findings.about)
+            if not asked:
+                continue
+            recipients, known = findings.about_all(asked)
+            reader = readers.get(stop.place) if readers else None
+            given = blocks if stop.reads else None
+            inquiry = ContentInquiry(self._id, self._envelope, recipients, size, findings.fields, given, reader, known)
+            verdict = reader if isinstance(reader, Delay) else asking.put(inquiry, stop)
+            # What counts at once is known by its class, which takes less time than to ask what it is not.
+            if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred | Thinking):
+                return stop, asked, inquiry, verdict
+            findings.add(verdict, stop.name, asked)
+        return None
+
+    def _whom(self, stop: Stop, undecided: Sequence[int], about: Sequence[Inquiry]) -> Sequence[int]:
+        """About which of these recipients, by their number, this policy is asked now."""
+        skipped_by = stop.skipped_by
+        if skipped_by is None:
+            return undecided
         asked: list[int] = []
         skipped: str | None = None
-        for at in findings.undecided():
-            guard = stop.skipped_by and stop.skipped_by(findings.about(at) if stop.looks_at_facts else self._about[at])
-            if guard:
-                skipped = guard
-            else:
+        for at in undecided:
+            guard = skipped_by(about[at])
+            if guard is None:
                 asked.append(at)
-        if not asked and skipped is not None and self._observe is not None:
+            else:
+                skipped = guard
+        if not asked and self._observe is not None:
+            assert skipped is not None, "there is somebody about whom it could be asked"
             self._observe(Skipped(None, stop.name, skipped, stop.phase.name))
         return asked
 
 
-def _may_be_asked(stop: Stop, about: Sequence[Inquiry]) -> bool:
+def _may_be_asked(stop: Stop, about: Iterable[Inquiry]) -> bool:
     """Whether there is a recipient about whom this policy may be asked, by what is certain before all others are."""
     skipped_by = stop.certainly_skipped_by
     return skipped_by is None or any(skipped_by(each) is None for each in about)
@@ -137,60 +164,61 @@ def _may_be_asked(stop: Stop, about: Sequence[Inquiry]) -> bool:
 class _Findings:
     """What is known of a message after some of the policies have been asked."""
 
+    # What most messages never have is the class's.
+
+    _edited: Edited | None = None
+    _instead: tuple[Address, ...] | None = None
+    _editors: tuple[str, ...] = ()
+
     def __init__(self, fields: Fields, about: Sequence[Inquiry]) -> None:
         self.fields = fields
-        self._about = about
-        #: What is known of each recipient, and what of that was found out here.
-        self._facts = [each.facts for each in about]
+        #: The question that each recipient was, with what has been found out since.
+        self.about = list(about)
+        #: What was found out here of each of them, and what was decided.
         self._noted = [NO_FACTS] * len(about)
         self._ruled: list[Ruled | None] = [None] * len(about)
-        self._edited = Edited.beginning(fields)
-        self._instead: tuple[Address, ...] | None = None
         self._also: dict[Address, None] = {}
-        self._editors: list[str] = []
 
     @property
-    def complete(self) -> bool:
-        """Whether somebody has decided about each recipient."""
-        return all(self._ruled)
+    def undecided(self) -> Sequence[int]:
+        """About whom nobody has decided yet, by their number."""
+        return [at for at, ruled in enumerate(self._ruled) if ruled is None]
 
-    def about(self, at: int) -> Inquiry:
-        """The question that this recipient was, with what has been found out since."""
-        about = self._about[at]
-        return evolve(about, facts=self._facts[at]) if self._noted[at] else about
-
-    def facts(self, asked: Sequence[int]) -> Facts:
-        """What is known of all these recipients alike."""
-        return agreed([self._facts[at] for at in asked])
-
-    def _note(self, facts: Facts, asked: Sequence[int]) -> None:
-        if facts:
-            for at in asked:
-                self._facts[at] = self._facts[at].plus(facts)
-                self._noted[at] = self._noted[at].plus(facts)
-
-    def undecided(self) -> Iterator[int]:
-        return (at for at, ruled in enumerate(self._ruled) if ruled is None)
+    def about_all(self, asked: Sequence[int]) -> tuple[tuple[Address, ...], Facts]:
+        """These recipients, and what is known of all of them alike."""
+        about = self.about
+        if len(asked) == 1:
+            only = about[asked[0]]
+            return (only.original,), only.facts
+        return tuple([about[at].original for at in asked]), agreed([about[at].facts for at in asked])
 
     def add(self, verdict: Any, policy: str, asked: Sequence[int]) -> None:
         """What a policy has said about these recipients."""
+        if type(verdict) in _WORDS:
+            self._rule(verdict, policy, asked)
+            return
         match verdict:
             case Edit(changes, _, facts):
                 self._change(changes)
-                self._editors.append(policy)
+                self._editors = (*self._editors, policy)
                 self._note(facts, asked)
             case Note(facts):
                 self._note(facts, asked)
             case Each(verdicts):
                 by_address = dict(verdicts)
                 for at in asked:
-                    word = by_address.get(self._about[at].original, ABSTAIN)
+                    word = by_address.get(self.about[at].original, ABSTAIN)
                     if word is not ABSTAIN:
                         self._rule(word, policy, (at,))
-            case Accept() | Reject() | Delay() | Discard() | Hold():
-                self._rule(verdict, policy, asked)
 
-    def _rule(self, word: Word, policy: str, asked: Sequence[int]) -> None:
+    def _note(self, facts: Facts, asked: Iterable[int]) -> None:
+        if facts:
+            for at in asked:
+                about = self.about[at]
+                self.about[at] = evolve(about, facts=about.facts.plus(facts))
+                self._noted[at] = self._noted[at].plus(facts)
+
+    def _rule(self, word: Word, policy: str, asked: Iterable[int]) -> None:
         """These recipients have their verdict."""
         if isinstance(word, Accept):
             self._note(word.facts, asked)
@@ -204,14 +232,16 @@ class _Findings:
             elif isinstance(change, AddRecipient):
                 self._also[change.recipient] = None
             else:
-                self._edited = self._edited.after(change)
+                self._edited = (self._edited or Edited.beginning(self.fields)).after(change)
                 self.fields = self._edited.fields
 
     @property
     def outcome(self) -> Outcome:
         each = tuple(
-            ruled or Ruled(_NOTHING_AGAINST_IT, "", noted)
-            for ruled, noted in zip(self._ruled, self._noted, strict=True)
+            [
+                ruled or Ruled(_NOTHING_AGAINST_IT, "", noted)
+                for ruled, noted in zip(self._ruled, self._noted, strict=True)
+            ]
         )
-        also, editors = tuple(self._also), tuple(self._editors)
-        return Outcome(each, self._edited, self._instead, also, agreed(self._facts), editors)
+        known = agreed([each.facts for each in self.about])
+        return Outcome(each, self._edited, self._instead, tuple(self._also), known, self._editors)

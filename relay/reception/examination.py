@@ -5,7 +5,7 @@ its octets. (`relay.reception.weighing` and `relay.reception.copies` say what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from attrs import evolve
@@ -14,19 +14,19 @@ from relay.interfaces import IDraft, IScreening
 from relay.mail.edits import Edited
 from relay.mail.envelope import Form
 from relay.mail.fields import Fields
-from relay.mail.header import section_end
-from relay.mail.phases import ContentInquiry
 from relay.mail.screening import Outcome
 from relay.reception.accounts import observer
 from relay.reception.copies import Copies
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
 from relay.reception.weighing import Judged, weighed
-from relay.smtp.octets import Unstuffing, plain, wire
+from relay.smtp.octets import Unstuffing, plain, stuffed, wire
 
 
 class Examination:
-    """Takes the content as it comes in, and asks about it when all of it is here."""
+    """Asks about a message when all of it is here, and shows it to those who read along as it comes in."""
+
+    __slots__ = ("_content", "_draft", "_reception", "_transaction", "_unstuffing", "steps")
 
     def __init__(self, reception: Reception, transaction: Transaction, draft: IDraft, screening: IScreening) -> None:
         #: How the verdicts came about, if a record is kept.
@@ -34,56 +34,54 @@ class Examination:
         self._reception = reception
         self._transaction = transaction
         self._draft = draft
-        about = transaction.asked
-        inquiry = ContentInquiry(
-            draft.id,
-            transaction.envelope,
-            tuple(each.original for each in about),
-            0,
-            Fields(b""),
+        self._content = content = screening.content(
+            draft.id, transaction.envelope, transaction.asked, observer(reception, self.steps)
         )
-        self._content = screening.content(inquiry, about, observer(reception, self.steps))
-        self._unstuffing = Unstuffing() if self._content.wants_stream and draft.form is Form.WIRE else None
-        #: The header section in the draft's form, until it has ended.
-        self._section = bytearray()
-        self._length: int | None = None
+        self._unstuffing = Unstuffing() if content.wants_stream and draft.form is Form.WIRE else None
 
     def take(self, octets: bytes) -> None:
         """A piece of the content, in the draft's form. Never raises."""
-        if self._length is None:
-            seen = len(self._section)
-            self._section += octets
-            self._length = section_end(self._section, seen)
-            if self._length is None and seen > self._reception.limits.header:
-                # It is refused for that, and nobody is asked.
-                self._length = 0
-            if self._length is not None:
-                del self._section[self._length :]
         if self._content.wants_stream:
             self._content.take(octets if self._unstuffing is None else self._unstuffing.take(octets))
 
-    async def judge(self, size: int, *, headless: bool) -> Judged:
+    def judge(self, size: int, section: bytes) -> Judged | Awaitable[Judged]:
         """
-        Ask, when all of it is here. `headless`: what it has is no header section.
+        Ask, when all of it is here; the judgement is there at once if nobody has to think about it. `section` is the
+        header section in the draft's form, with the empty line that ends it if there is one; b"" if it has none.
 
         Raises `OSError` where the content cannot be read again.
         """
         if self._unstuffing is not None:
             self._content.take(self._unstuffing.end())
-        fields = Fields(b"" if headless else self._plain_section())
-        outcome: Outcome = await self._content.decide(size, fields, self._blocks)
-        reception, transaction = self._reception, self._transaction
-        judged = weighed(transaction, outcome, reception.mixed)
-        if judged.refused is None and (outcome.instead is not None or outcome.also):
-            observe = observer(reception, self.steps)
-            judged = await Copies(self._draft.id, reception, transaction, outcome, observe).beside(judged)
-        return judged if judged.refused is not None else self._edited(judged, outcome.edited)
+        outcome: Outcome | Awaitable[Outcome] = self._content.decide(size, Fields(self._plain(section)), self._blocks)
+        if type(outcome) is Outcome:
+            return self._judged(outcome, section)
+        return self._judged_later(outcome, section)
 
-    def _plain_section(self) -> bytes:
-        section = bytes(self._section)
-        if self._draft.form is Form.PLAIN:
+    async def _judged_later(self, deciding: Any, section: bytes) -> Judged:
+        judged = self._judged(await deciding, section)
+        return judged if isinstance(judged, Judged) else await judged
+
+    def _judged(self, outcome: Outcome, section: bytes) -> Judged | Awaitable[Judged]:
+        judged = weighed(self._transaction, outcome, self._reception.mixed)
+        if judged.refused is not None:
+            return judged
+        if outcome.instead is not None or outcome.also:
+            return self._with_copies(judged, outcome, section)
+        return judged if outcome.edited is None else self._edited(judged, outcome.edited, section)
+
+    async def _with_copies(self, judged: Judged, outcome: Outcome, section: bytes) -> Judged:
+        reception, transaction = self._reception, self._transaction
+        observe = observer(reception, self.steps)
+        judged = await Copies(self._draft.id, reception, transaction, outcome, observe).beside(judged)
+        if judged.refused is not None or outcome.edited is None:
+            return judged
+        return self._edited(judged, outcome.edited, section)
+
+    def _plain(self, section: bytes) -> bytes:
+        if self._draft.form is Form.PLAIN or not stuffed(section):
             return section
-        return b"".join(plain((section,) if self._length is None else (section, b".\r\n")))
+        return b"".join(plain((section, b".\r\n") if _has_ended(section) else (section,)))
 
     def _blocks(self) -> Iterator[bytes]:
         blocks = self._draft.blocks()
@@ -91,7 +89,7 @@ class Examination:
 
     # The octets.
 
-    def _edited(self, judged: Judged, edited: Edited) -> Judged:
+    def _edited(self, judged: Judged, edited: Edited, section: bytes) -> Judged:
         if not (edited.added or edited.copied):
             return judged
         judged = evolve(judged, section=edited.fields.section)
@@ -99,14 +97,17 @@ class Examination:
         if not edited.copied:
             return evolve(judged, added=added)
         kept = b"".join(field.octets for field in edited.kept)
-        if self._length is not None:
+        cut = len(section)
+        if _has_ended(section):
             kept += b"\r\n"
-        cut = len(self._section) if self._length is not None else self._whole()
+        elif self._draft.form is Form.WIRE:
+            cut -= 3  # a message that is nothing but a header section: its terminator stays where it is
         return evolve(judged, added=added, cut=cut, instead=self._formed(kept))
-
-    def _whole(self) -> int:
-        """A message that is nothing but a header section: its terminator stays where it is."""
-        return len(self._section) - (3 if self._draft.form is Form.WIRE else 0)
 
     def _formed(self, octets: bytes) -> bytes:
         return octets if self._draft.form is Form.PLAIN else b"".join(wire((octets,)))[:-3]
+
+
+def _has_ended(section: bytes) -> bool:
+    """Whether there is an empty line: if not, all of the content was a header section."""
+    return section.endswith(b"\r\n\r\n") or section == b"\r\n"

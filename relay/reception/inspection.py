@@ -19,7 +19,8 @@ _NEW_FIELD: Final = re.compile(rb"\r\n(?![ \t])")
 
 class Inspection:
     """
-    Takes the content's pieces until the header section has ended, and keeps nothing of it afterwards.
+    Takes the content's pieces until the header section has ended, and keeps nothing of it afterwards unless it `keeps`
+    the section for others to look at.
 
     Memory is bounded by the limit of a header section, time is linear in it.
     """
@@ -34,6 +35,9 @@ class Inspection:
     lacking: tuple[bytes, ...] = ()
     #: The Message-ID, or "".
     message_id: str = ""
+    #: Whether the section is kept, and it, in the form in which it came and with the empty line; b"" if there is none.
+    keeps: bool = False
+    section: bytes = b""
     #: What has come of it so far, if more than one piece is needed.
     _section: bytearray | None = None
 
@@ -80,6 +84,8 @@ class Inspection:
             self.headless = True
             self.lacking = self._sought
             return
+        if self.keeps:
+            self.section = section
         if self._sought:
             self.lacking = tuple(name for name in self._sought if not has_field(section, name))
         limits = self._limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -62,11 +62,7 @@ class Intake:
     def show(self, transaction: Transaction, screening: IScreening) -> None:
         """Let policies see the content as it comes in."""
         self.examination = Examination(self._reception, transaction, self._draft, screening)
-
-    @property
-    def headless(self) -> bool:
-        """The content has no header section. Known when all of it is here."""
-        return self._inspection.headless
+        self._inspection.keeps = True
 
     @property
     def id(self) -> str:
@@ -117,7 +113,12 @@ class Intake:
             self._draft.abandon()
         return verdict
 
-    async def conclude(self, transaction: Transaction, judged: Judged, size: int) -> Answer:
+    def examined(self, size: int) -> Judged | Awaitable[Judged]:
+        """What policies say of it, to whom it was shown. Raises `OSError` where it cannot be read again."""
+        assert self.examination is not None, "it was shown to somebody"
+        return self.examination.judge(size, self._inspection.section)
+
+    def conclude(self, transaction: Transaction, judged: Judged, size: int) -> Answer | Awaitable[Answer]:
         """What policies have said of the content, carried out: all of it, or nothing."""
         if judged.refused is not None:
             self._draft.abandon()
@@ -144,12 +145,14 @@ class Intake:
         if judged.section is not None:
             self._inspection.amend(judged.section)
         kept = transaction.judged(judged.placements, self._steps)
-        if judged.each:
-            kept = evolve(kept, recipients=judged.each.count(None))
-        reply = await self.promised(kept, size, judged)
-        if not (judged.each and reply.positive):
-            return reply
-        return Verdicts(self._told(judged, transaction, size, reply), reply)
+        return (
+            self._promised_to_each(transaction, kept, judged, size) if judged.each else self.promise(kept, size, judged)
+        )
+
+    async def _promised_to_each(self, transaction: Transaction, kept: Transaction, judged: Judged, size: int) -> Answer:
+        """Some of the recipients take the message, and the client hears which."""
+        reply = await self.promised(evolve(kept, recipients=judged.each.count(None)), size, judged)
+        return Verdicts(self._told(judged, transaction, size, reply), reply) if reply.positive else reply
 
     @property
     def _steps(self) -> Sequence[Any]:

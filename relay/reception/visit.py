@@ -20,7 +20,6 @@ from relay.net.waiting import start
 from relay.reception import inquiries
 from relay.reception.accounts import observer, refuse
 from relay.reception.authentication import Authentication
-from relay.reception.examination import Examination
 from relay.reception.intake import Intake
 from relay.reception.reception import Reception
 from relay.reception.screening import NOBODY, Known, consider, greeting_refused, meet
@@ -49,6 +48,7 @@ from relay.smtp.events import (
     Response,
     StartTls,
     TurnQueue,
+    Verdicts,
     Verify,
     XClient,
 )
@@ -394,7 +394,7 @@ class Visit:
         if intake.form is Form.PLAIN and self._reception.turnstile.crowded:  # the others have waited at DATA
             return self._promise_in_turn(intake, transaction, size)
         if intake.examination is not None:
-            return self._examined(intake, intake.examination, transaction, size)
+            return self._examined(intake, transaction, size)
         # From here on it is the spool's, whatever becomes of the client.
         self._intake = None
         return intake.promise(transaction, size)
@@ -404,28 +404,44 @@ class Visit:
         if self._intake is None:  # the client has gone
             return answers.OUR_FAULT
         if intake.examination is not None:
-            return await self._examined(intake, intake.examination, transaction, size)
+            said = self._examined(intake, transaction, size)
+            return said if isinstance(said, Reply | Verdicts) else await said
         self._intake = None
         return await intake.promised(transaction, size)
 
-    async def _examined(self, intake: Intake, examination: Examination, transaction: Transaction, size: int) -> Answer:
+    def _examined(self, intake: Intake, transaction: Transaction, size: int) -> Answer | Awaitable[Answer]:
         """Ask about the content, and do as the policies say."""
         try:
-            answer: Awaitable[Judged] = examination.judge(size, headless=intake.headless)
-            said: Judged | Deferred[Judged] = start(answer)
+            judged = intake.examined(size)
+        except OSError:
+            judged = self._unread()
+        if not isinstance(judged, Judged):
+            return self._examined_later(intake, judged, transaction, size)
+        self._intake = None
+        return intake.conclude(transaction, judged, size)
+
+    async def _examined_later(
+        self, intake: Intake, judging: Awaitable[Judged], transaction: Transaction, size: int
+    ) -> Answer:
+        try:
+            said: Judged | Deferred[Judged] = start(judging)
             if isinstance(said, Deferred):
                 self._judging = said
                 said = await said
             judged = said
         except OSError:
-            self._reception.log.failure("Content could not be read for the policies")
-            judged = Judged(Refused(answers.OUR_FAULT))
+            judged = self._unread()
         except CancelledError:  # the client has gone
             return answers.OUR_FAULT
         finally:
             self._judging = None
         self._intake = None
-        return await intake.conclude(transaction, judged, size)
+        answer = intake.conclude(transaction, judged, size)
+        return answer if isinstance(answer, Reply | Verdicts) else await answer
+
+    def _unread(self) -> Judged:
+        self._reception.log.failure("Content could not be read for the policies")
+        return Judged(Refused(answers.OUR_FAULT))
 
     def _open_transaction(self) -> Transaction:
         if self._transaction is None:

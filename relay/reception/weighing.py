@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from relay.mail.address import Address
 from relay.mail.decision import Placement, Refused
 from relay.mail.routing import Delay, Discard, Hold, Reject
 from relay.mail.screening import Outcome, Ruled
+from relay.mail.value import value
 from relay.reception.reception import Mixed
 from relay.reception.transaction import Transaction
 from relay.smtp import answers
 
+#: Verdicts by which a recipient does not take the message, and those that change what becomes of a copy.
+_REFUSALS: Final = (Reject, Delay)
+_FATES: Final = (Hold, Discard, Reject)
 
-@frozen
+
+@value
 class Judged:
     """What is to be done with a message."""
 
@@ -25,9 +30,8 @@ class Judged:
     each: tuple[Refused | None, ...] = ()
     #: The copies that are kept, or are to be recorded as thrown away.
     placements: tuple[Placement, ...] = ()
-    #: What becomes of copies that policies send elsewhere: a `Hold` or a `Discard` that holds for all recipients;
-    #: `None`: they go their way.
-    following: Ruled | None = None
+    #: What counts for each recipient who was asked about, in the order of RCPT.
+    ruled: tuple[Ruled, ...] = ()
     #: What stands on top of it.
     added: bytes = b""
     #: In the draft's form: how many octets of the content make room for which others.
@@ -38,6 +42,25 @@ class Judged:
     #: Who has changed anything.
     editors: tuple[str, ...] = ()
 
+    @property
+    def following(self) -> Ruled | None:
+        """
+        What becomes of copies that policies send elsewhere: what all who do not refuse it say of it. As long as one of
+        them lets it go its way (`None`), so do the copies for others. If some hold it and the others throw it away,
+        they are held: nothing is lost by that.
+        """
+        found: Ruled | None = None
+        for ruled in self.ruled:
+            verdict = ruled.verdict
+            if isinstance(verdict, Hold):
+                if found is None or not isinstance(found.verdict, Hold):
+                    found = ruled
+            elif isinstance(verdict, Discard):
+                found = found or ruled
+            elif not isinstance(verdict, _REFUSALS):
+                return None
+        return found
+
     def refusing(self, refused: Refused) -> Judged:
         """The same, but taken for nobody: who has not been refused yet is, like this."""
         return evolve(self, refused=refused, each=tuple(each or refused for each in self.each), placements=())
@@ -46,7 +69,7 @@ class Judged:
 def weighed(transaction: Transaction, outcome: Outcome, mixed: Mixed) -> Judged:
     """What the verdicts mean for those whom the client has named (docs/phases.md)."""
     each = outcome.each
-    refused = [ruled for ruled in each if isinstance(ruled.verdict, Reject | Delay)]
+    refused = [ruled for ruled in each if isinstance(ruled.verdict, _REFUSALS)]
     if refused and len(refused) == len(each):
         return _by_all(transaction, refused)
     if refused and not transaction.each:
@@ -64,26 +87,34 @@ def weighed(transaction: Transaction, outcome: Outcome, mixed: Mixed) -> Judged:
         None,
         tuple(map(refusal, each)) if refused and transaction.each else (),
         _placed(transaction, each),
-        _following(each),
+        each,
         editors=outcome.editors,
     )
 
 
 def refusal(ruled: Ruled) -> Refused | None:
     """What is said of a recipient who refuses the message."""
-    return _refused(ruled) if isinstance(ruled.verdict, Reject | Delay) else None
+    return _refused(ruled) if isinstance(ruled.verdict, _REFUSALS) else None
 
 
 def under(ruled: Ruled, placement: Placement) -> Placement:
     """What a verdict makes of a copy. One that fails, or was thrown away, at RCPT stays so."""
     verdict = ruled.verdict
-    if isinstance(placement.route, Reject | Discard) or not isinstance(verdict, Discard | Hold | Reject):
+    if not isinstance(verdict, _FATES) or isinstance(placement.route, Reject | Discard):
         return placement
-    return evolve(placement, route=verdict, policy=ruled.policy, because=verdict.because)
+    return Placement(
+        placement.address,
+        placement.original,
+        verdict,
+        ruled.policy,
+        verdict.because,
+        placement.wishes,
+        placement.facts,
+    )
 
 
 def _refused(ruled: Ruled) -> Refused:
-    assert isinstance(ruled.verdict, Reject | Delay)
+    assert isinstance(ruled.verdict, _REFUSALS)
     return Refused(ruled.verdict.reply, ruled.policy, ruled.verdict.because)
 
 
@@ -100,27 +131,9 @@ def _by_all(transaction: Transaction, refused: Sequence[Ruled]) -> Judged:
 
 def _held(ruled: Ruled) -> Ruled:
     """Who refuses it gets a copy that waits for the operator."""
-    if not isinstance(ruled.verdict, Reject | Delay):
+    if not isinstance(ruled.verdict, _REFUSALS):
         return ruled
     return evolve(ruled, verdict=Hold(ruled.verdict.because or "refused, and taken for others"))
-
-
-def _following(each: Sequence[Ruled]) -> Ruled | None:
-    """
-    What all who do not refuse it say of it: as long as one of them lets it go its way, so do the copies for others. If
-    some hold it and the others throw it away, they are held: nothing is lost by that.
-    """
-    found: Ruled | None = None
-    for ruled in each:
-        verdict = ruled.verdict
-        if isinstance(verdict, Hold):
-            if found is None or not isinstance(found.verdict, Hold):
-                found = ruled
-        elif isinstance(verdict, Discard):
-            found = found or ruled
-        elif not isinstance(verdict, Reject | Delay):
-            return None
-    return found
 
 
 def _placed(transaction: Transaction, each: Sequence[Ruled]) -> tuple[Placement, ...]:
@@ -128,13 +141,11 @@ def _placed(transaction: Transaction, each: Sequence[Ruled]) -> tuple[Placement,
     Where the copies go by these verdicts. For who refuses the message there is one that fails, unless the client hears
     of it at once.
     """
-    by_address: dict[Address, Ruled] = {}
-    for inquiry, ruled in zip(transaction.asked, each, strict=True):
-        by_address[inquiry.original] = ruled
+    by_address = {inquiry.original: ruled for inquiry, ruled in zip(transaction.asked, each, strict=True)}
     placements: list[Placement] = []
     for placement in transaction.placements:
         ruled = by_address[placement.original]
-        if transaction.each and isinstance(ruled.verdict, Reject | Delay):
+        if transaction.each and isinstance(ruled.verdict, _REFUSALS):
             continue
         placement = under(ruled, placement)
         if ruled.noted:

@@ -31,6 +31,11 @@ def is_lines(octets: bytes) -> bool:
     return seen.newlines in _WHOLE
 
 
+def stuffed(octets: bytes) -> bool:
+    """Whether these, the beginning of wire content, have a line that begins with a dot: if not, they are plain, too."""
+    return b"\n." in octets or octets[:1] == b"."
+
+
 def wire(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """
     Stuff and terminate plain content.

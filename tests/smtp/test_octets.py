@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.smtp.octets import is_lines, plain, wire
+from relay.smtp.octets import is_lines, plain, stuffed, wire
 
 #: Where stuffing goes wrong: line ends, dots, and something else, in any order.
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.", b"..", b"\r", b"\n", b"\x00"]), max_size=12).map(
@@ -47,6 +47,12 @@ class OctetsTests(SynchronousTestCase):
     def test_unstuffing_gives_the_message_back(self, message: bytes, cuts: list[int]) -> None:
         complete = message if not message or message.endswith(b"\r\n") else message + b"\r\n"
         self.assertEqual(b"".join(plain(cut(as_rfc_5321_says(message), cuts))), complete)
+
+    @given(MESSAGES, st.integers(0, 12))
+    def test_the_beginning_of_what_is_not_stuffed_is_plain(self, message: bytes, length: int) -> None:
+        sent = b"".join(wire([message]))[:length]
+        if not stuffed(sent):
+            self.assertTrue((message + b"\r\n").startswith(sent))
 
     @given(MESSAGES, CUTS)
     def test_what_is_sent_ends_only_at_its_end(self, message: bytes, cuts: list[int]) -> None:
