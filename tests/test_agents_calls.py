@@ -22,6 +22,7 @@ from relay.net.client import Connection, Dialer, Opened, Passage, Sent
 from relay.net.clock import ReactorClock
 from relay.net.tls_client import PeerTls
 from relay.smtp.features import Features
+from relay.smtp.parameters import Terms
 from relay.smtp.transaction import PLAINLY, Approach, Transaction
 from relay.testing.internet import FakeInternet
 from tests.calls import calls_of
@@ -44,7 +45,7 @@ class Prompt(Connection):
     ) -> Deferred[tuple[Fact, ...]]:
         return succeed((CARRIED,) * len(transaction.recipients))
 
-    def convey(self, transaction: Transaction, passage: Passage) -> None:
+    def convey(self, transaction: Transaction | bytes, passage: Passage) -> None:
         content = passage.content()
         self.sent.append(len(content) if type(content) is bytes else -1)
         passage.sent()
@@ -82,6 +83,7 @@ class Nearby(Dialer):
     def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
         connection = Prompt(peer, self, approach, tls)
         connection.features = OFFERED
+        connection.session.terms = Terms(OFFERED)
         connection.session.can_begin = True
         connection.sent = []
         self.dialled.append(connection)

@@ -506,7 +506,7 @@ class StaleTests(PoolTestCase):
         (way,) = self.pool.ways
         self.internet.connections[0].other.loseConnection()
         self.clock.advance(0)
-        self.assertIsNone(self.pool.take(way))
+        self.assertIsNone(self.pool.take(self.pool.lines(way)))
         self.assertEqual(len(self.pool), 0)
 
     def test_one_on_which_the_host_has_said_goodbye_is_not_taken(self) -> None:

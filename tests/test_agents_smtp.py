@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import asdict, evolve, frozen
+from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.agents.needs import plain_transaction_for, transaction_for
-from relay.agents.pool import Way
+from relay.agents.needs import proposal_for, transaction_for
+from relay.agents.pool import Lines
 from relay.agents.smtp import SmtpTransmitter
 from relay.interfaces import Consignment, IContent, ITransmitter, Report
 from relay.mail.address import Address
@@ -24,7 +24,9 @@ from relay.mail.reply import Reply
 from relay.mail.routing import Forward, NextHop
 from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
+from relay.smtp.course import spoken
 from relay.smtp.features import Features
+from relay.smtp.parameters import Terms, lacking, mail, rcpt
 from relay.testing.internet import FakeInternet, whole
 from relay.testing.peers import OFFERS, Drop, FakeExchange, Say, Stall
 
@@ -274,35 +276,43 @@ class NeedTests(TransmitTestCase):
         ),
         st.sampled_from(Form),
         st.sets(st.sampled_from(["DSN", "8BITMIME", "CHUNKING", "BINARYMIME", "SMTPUTF8"])),
+        st.booleans(),
     )
     @example(
         Envelope(SENDER),
         Recipient("R1", JON, JON, Forward("example.net"), "example.net", wishes=Wishes(frozenset({Notify.NEVER}))),
         Form.WIRE,
         {"DSN"},
+        False,
     )
     @example(
-        Envelope(SENDER, Body.EIGHT_BIT), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.WIRE, {"DSN", "8BITMIME"}
+        Envelope(SENDER, Body.EIGHT_BIT),
+        Recipient("R1", JON, ANN, Forward("b"), "b"),
+        Form.WIRE,
+        {"DSN", "8BITMIME"},
+        False,
     )
-    @example(Envelope(SENDER), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.PLAIN, {"CHUNKING"})
+    @example(Envelope(SENDER), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.PLAIN, {"CHUNKING"}, False)
+    @example(Envelope(SENDER), Recipient("R1", JON, ANN, Forward("b"), "b"), Form.WIRE, {"DSN"}, True)
     def test_what_needs_no_closer_look_is_what_a_closer_look_finds(
-        self, envelope: Envelope, recipient: Recipient, form: Form, offers: set[str]
+        self, envelope: Envelope, recipient: Recipient, form: Form, offers: set[str], lmtp: bool
     ) -> None:
-        features = Features.offered(("mx", *offers))
+        features = Features.offered(("mx", "PIPELINING", *offers))
+        terms = Terms(features, lmtp=lmtp)
         sent = evolve(
             consignment(kept(self.EIGHT, form)),
             entry=Entry("Q1", 0.0, envelope, HEAD),
             recipients=(recipient,),
         )
-        plain = plain_transaction_for(sent, features, recipient)
-        if plain is not None:
-            found = transaction_for(sent, features)
-            parts = {name: getattr(plain, name) for name in asdict(found, recurse=False)}
-            if found.wishes == (NO_WISHES,):
-                found = evolve(found, wishes=())
-            self.assertEqual(parts, asdict(found, recurse=False))
+        proposal = proposal_for(sent, terms)
+        found = transaction_for(sent, features)
+        if proposal:
+            self.assertFalse(found.chunked)
+            self.assertIsNone(lacking(found, terms))
+            self.assertEqual(proposal, spoken((mail(found, terms), rcpt(found, 0, terms), "DATA")))
         elif envelope == Envelope(envelope.reverse_path) and recipient.wishes is NO_WISHES:
-            self.assertTrue(features.chunking and form is Form.PLAIN)
+            ascii = recipient.address.ascii and (found.reverse_path is None or found.reverse_path.ascii)
+            self.assertTrue(found.chunked or not ascii)
 
     def test_messages_that_go_another_way_are_not_met_on_the_way_that_is_known(self) -> None:
         hop = NextHop(PEER.address, mx=False, tls="may")
@@ -319,11 +329,11 @@ class NeedTests(TransmitTestCase):
         peer, hop = evolve(PEER, assured=True), NextHop(PEER.address, mx=False, tls="may")
         levels = []
         for envelope in (Envelope(SENDER), Envelope(SENDER, require_tls=True)) * 2:
-            way = self.transmitter._way(
+            lines = self.transmitter._lines(
                 evolve(consignment(), entry=Entry("Q1", 0.0, envelope, HEAD), next_hop=hop), peer
             )
-            assert isinstance(way, Way)
-            levels.append(way.tls)
+            assert isinstance(lines, Lines)
+            levels.append(lines.way.tls)
         self.assertEqual(levels, ["may", "verify"] * 2)
 
     def test_what_is_known_of_ways_is_bounded(self) -> None:

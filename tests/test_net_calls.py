@@ -14,18 +14,19 @@ from zope.interface import implementer
 from relay.config.limits import Limits
 from relay.interfaces import IVisit
 from relay.mail.address import Address
-from relay.mail.outcome import Peer
+from relay.mail.outcome import Fact, Peer
 from relay.mail.reply import Reply
 from relay.net.admission import Admission
-from relay.net.client import Connection, Dialer
+from relay.net.client import Connection, Dialer, Passage
 from relay.net.clock import ReactorClock
 from relay.net.doorway import Arrival, Doorway
 from relay.net.listener import SmtpServerFactory
 from relay.smtp import answers
 from relay.smtp.events import Content, ContentEnded, Data, Question
+from relay.smtp.parameters import plainly
 from relay.smtp.profile import Profile, SessionLimits
 from relay.smtp.server import ServerSession
-from relay.smtp.transaction import PlainTransaction
+from relay.smtp.transaction import Transaction
 from tests.calls import calls_of
 
 
@@ -80,6 +81,25 @@ class Agreeable:
         pass
 
 
+class Carriage(Passage):
+    """A message that is followed by another one, so many times."""
+
+    def __init__(self, connection: Connection, commands: bytes, left: int, ahead: Carriage | None = None) -> None:
+        self.over = False
+        self.connection, self.commands, self.left = connection, commands, left
+        self.settlements: list[object] = [] if ahead is None else ahead.settlements
+
+    def content(self) -> bytes:
+        return b"Subject: hello\r\n\r\nhello\r\n.\r\n"
+
+    def sent(self) -> None:
+        if self.left:
+            self.connection.convey(self.commands, Carriage(self.connection, self.commands, self.left - 1, self))
+
+    def settled(self, facts: tuple[Fact, ...]) -> None:
+        self.settlements.append(facts)
+
+
 class CallsTests(SynchronousTestCase):
     """The hundredth message on a connection, after all that is made once was made."""
 
@@ -121,7 +141,31 @@ class CallsTests(SynchronousTestCase):
         connection.dataReceived(b"220 mx.example.net\r\n")
         connection.dataReceived(b"250-mx.example.net\r\n250 PIPELINING\r\n")
         self.assertIs(self.successResultOf(opened), connection)
-        transaction = PlainTransaction(Address.parse("a@b.example"), Address.parse("c@d.example"), 100)
+        terms = connection.session.terms
+        commands = plainly(terms.plain, terms, "a@b.example", 100, "c@d.example")
+        first = Carriage(connection, commands, 5)
+
+        def message() -> None:
+            connection.dataReceived(b"250 kept\r\n250 ok\r\n250 ok\r\n354 go ahead\r\n")
+
+        connection.convey(commands, first)
+        connection.dataReceived(b"250 ok\r\n250 ok\r\n354 go ahead\r\n")
+        for _ in range(3):
+            message()
+        before = self.cable.writes
+        self.assertLessEqual(calls_of(message), 30)
+        self.assertEqual((self.cable.writes - before, len(first.settlements)), (1, 4))
+
+    def test_so_is_one_for_which_somebody_waits(self) -> None:
+        connection = Connection(
+            Peer("mx.example.net", "192.0.2.9"), Dialer(cast(Any, None), self.clock, "relay.example.org")
+        )
+        opened = connection.opened()
+        connection.makeConnection(self.cable)
+        connection.dataReceived(b"220 mx.example.net\r\n")
+        connection.dataReceived(b"250-mx.example.net\r\n250 PIPELINING\r\n")
+        self.assertIs(self.successResultOf(opened), connection)
+        transaction = Transaction(Address.parse("a@b.example"), (Address.parse("c@d.example"),), 100)
         settled: list[Any] = []
 
         def message() -> None:

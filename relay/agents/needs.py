@@ -15,8 +15,8 @@ from relay.mail.queue import Recipient
 from relay.mail.routing import Forward
 from relay.smtp.features import Features
 from relay.smtp.octets import plain
-from relay.smtp.parameters import xtext
-from relay.smtp.transaction import By, PlainTransaction, Transaction
+from relay.smtp.parameters import Terms, plainly, xtext
+from relay.smtp.transaction import By, Transaction
 
 #: RFC 3461 section 4.2: what any server with DSN takes.
 _ORCPT: Final = 500
@@ -67,28 +67,34 @@ def transaction_for(
     )
 
 
-def plain_transaction_for(
-    consignment: Consignment, features: Features, recipient: Recipient
-) -> PlainTransaction | None:
+def proposal_for(consignment: Consignment, terms: Terms) -> bytes:
     """
-    What `transaction_for` says of this one of its recipients alone, if its client has said no more of the message than
-    most do, and no content need be read. Else `None`.
+    What is said of `transaction_for` the only one of its recipients, up to the content, if its client has said no more
+    of the message than most do, and no content need be read (`plainly`). Else nothing.
     """
-    envelope, content = consignment.entry.envelope, consignment.content
+    envelope, content, recipient = consignment.entry.envelope, consignment.content, consignment.recipients[0]
     body = envelope.body
+    form = terms.plain if body is _SEVEN_BIT else terms.plain_eight_bit if body is _EIGHT_BIT else ""
     if (
-        not (body is _SEVEN_BIT or (body is _EIGHT_BIT and features.eight_bit))
+        not form
         or _particulars(envelope) != _NONE
-        or (features.chunking and content.form is _KEPT_PLAIN)
-        or (features.dsn and recipient.wishes.notify is not None)
+        # It may be sent in chunks.
+        or (content.form is _KEPT_PLAIN and terms.features.chunking)
     ):
-        return None
-    return PlainTransaction(
-        _reverse_path(envelope, recipient),
-        recipient.address,
+        return b""
+    orcpt = ""
+    if terms.wishes:
+        if recipient.wishes.notify is not None:
+            return b""
+        orcpt = _orcpt(recipient)
+    sender = _reverse_path(envelope, recipient)
+    return plainly(
+        form,
+        terms,
+        "" if sender is None else sender.text,
         len(consignment.head) + content.size,
-        body is _EIGHT_BIT,
-        _orcpt(recipient) if features.dsn else "",
+        recipient.address.text,
+        orcpt,
     )
 
 

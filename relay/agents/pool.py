@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from attrs import define, field, frozen
 from attrs.validators import ge, gt
@@ -74,10 +75,13 @@ class Way(NamedTuple):
 class Lines:
     """Connections that go one way, but for those that nobody may take now."""
 
+    way: Way
     #: Nobody uses them; the last one that was kept is the last.
     idle: list[Line] = field(factory=list)
     #: Another message may follow on them already.
     trailing: list[Line] = field(factory=list)
+    #: The same of this one, at the moment when that begins.
+    offered: Line | None = None
     #: All there are, with those that nobody may take.
     every: set[Line] = field(factory=set)
 
@@ -86,10 +90,11 @@ class Lines:
 class Line:
     """A connection on its way through several messages."""
 
-    way: Way
+    lines: Lines
     connection: Connection
-    #: When it was made, by `IClock.seconds`.
-    made: float
+    #: With so many transactions, and at this time by `IClock.seconds`, it has done its duty.
+    enough: int
+    ends: float
     #: MAIL was said so often.
     transactions: int = 0
     #: Until when it is kept, while it is.
@@ -103,20 +108,13 @@ class Line:
     took: float = _NEVER
     #: Whose message that is, as far as somebody may follow it.
     ahead: IPlace | None = None
-    #: All that go its way, once the pool knows of it.
-    lines: Lines | None = None
     #: How many transactions the server takes on it (RFC 9422 section 4); `None`: any number.
     most: int | None = field(init=False)
-    #: With so many, and at this time, it has done its duty. The pool says so; one that keeps none says 0.
-    enough: int = 0
-    ends: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self.most = self.connection.features.limit("MAILMAX")
-
-    def is_worth_keeping(self, now: float) -> bool:
-        """Whether another message may have it."""
-        return self.transactions < self.enough and now < self.ends and self.connection.session.can_begin
+        if self.most is not None and self.most < self.enough:
+            self.enough = self.most
 
 
 class Pool:
@@ -129,8 +127,8 @@ class Pool:
         self._closed = False
         #: All of them, as a set that keeps its order: the one that has waited longest is the first.
         self._kept: dict[Line, None] = {}
-        #: All of which something is kept, or in use.
-        self._ways: dict[Way, Lines] = {}
+        #: For as long as somebody has one of these, a line or whoever looks for one.
+        self._lines: WeakValueDictionary[Way, Lines] = WeakValueDictionary()
         self._timer: Any = None
 
     def __len__(self) -> int:
@@ -139,22 +137,34 @@ class Pool:
     @property
     def ways(self) -> Collection[Way]:
         """The ways of which a connection is kept or in use."""
-        return self._ways.keys()
+        return [way for way, lines in self._lines.items() if lines.every]
 
     @property
     def trailing(self) -> int:
         """On how many connections another message may follow already."""
-        return sum(len(lines.trailing) for lines in self._ways.values())
+        return sum(len(lines.trailing) for lines in self._lines.values())
 
-    def take(self, way: Way, place: IPlace | None = None) -> Line | None:
+    def lines(self, way: Way) -> Lines:
+        """Where the connections are that go this way, if there are any."""
+        lines = self._lines.get(way)
+        if lines is None:
+            lines = self._lines[way] = Lines(way)
+        return lines
+
+    def add(self, lines: Lines, connection: Connection) -> Line:
+        """A new connection, which somebody uses until it is given back."""
+        keeping, now = self._keeping, self._seconds()
+        keeps = keeping.most > 0 and not self._closed
+        line = Line(lines, connection, keeping.transactions if keeps else 0, now + keeping.lifetime)
+        lines.every.add(line)
+        return line
+
+    def take(self, lines: Lines, place: IPlace | None = None) -> Line | None:
         """
         A connection that another transaction can begin on, as far as we know. For a `place` that has none of its own
         only that of somebody whom it may follow.
         """
-        lines = self._ways.get(way)
-        if lines is None:
-            return None
-        idle, trailing = lines.idle, lines.trailing
+        idle = lines.idle
         if idle and (place is None or place.own):
             while idle:
                 line = idle.pop()
@@ -162,15 +172,19 @@ class Pool:
                 if line.connection.session.can_begin:
                     line.users = 1
                     return line
-                self._dismiss(line, lines)
+                self._dismiss(line)
+        offered = lines.offered
+        if offered is not None and _may_follow(place, offered):
+            lines.offered = None
+            offered.users += 1
+            return offered
+        trailing = lines.trailing
         if trailing:
             now = self._seconds()
             for line in reversed(trailing):
                 if (
                     # A host that was quick before may not be so now, and it is unknown what it is at.
-                    now - line.sent <= QUICK
-                    and line.connection.session.can_begin
-                    and (place is None or (place.own if line.ahead is None else place.follow(line.ahead)))
+                    now - line.sent <= QUICK and line.connection.session.can_begin and _may_follow(place, line)
                 ):
                     line.trails = False
                     line.users += 1
@@ -183,30 +197,51 @@ class Pool:
         The content of the message at `place` is sent: if the next one may be carried on its connection before the final
         reply comes, `sent` is called.
         """
-        now = line.sent = self._seconds()
-        lines = line.lines or self._of(line)
-        if line.took > QUICK or not line.is_worth_keeping(now):
+        connection = line.connection
+        now = line.sent = connection.moved
+        if (
+            line.took > QUICK
+            or line.transactions >= line.enough
+            or now >= line.ends
+            or not connection.session.can_begin
+        ):
             return
-        line.trails = True
+        lines = line.lines
         line.ahead = place
-        lines.trailing.append(line)
-        if sent is not None:
+        if sent is None:
+            line.trails = True
+            lines.trailing.append(line)
+            return
+        lines.offered = line
+        try:
             sent()
+        finally:
+            if lines.offered is line:
+                # Whoever comes before the final reply may still have it.
+                lines.offered = None
+                line.trails = True
+                lines.trailing.append(line)
 
     def give_back(self, line: Line) -> None:
         """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
-        keeping, now = self._keeping, self._seconds()
+        connection = line.connection
+        now = connection.moved
         line.took = now - line.sent
-        line.ahead = None
         line.users = users = line.users - 1
         if users:
             return
-        lines = line.lines or self._of(line)
+        keeping, lines = self._keeping, line.lines
+        line.ahead = None
         if line.trails:
             line.trails = False
             lines.trailing.remove(line)
-        if not line.is_worth_keeping(now) or len(lines.idle) >= keeping.of_host:
-            self._dismiss(line, lines)
+        if (
+            line.transactions >= line.enough
+            or now >= line.ends
+            or not connection.session.can_begin
+            or len(lines.idle) >= keeping.of_host
+        ):
+            self._dismiss(line)
             return
         if len(self._kept) >= keeping.most:
             self._forget(next(iter(self._kept)))
@@ -219,7 +254,7 @@ class Pool:
     def close(self) -> None:
         """Say QUIT on all of them, and keep none from now on."""
         self._closed = True
-        for lines in self._ways.values():
+        for lines in self._lines.values():
             for line in lines.every:
                 line.enough = 0
         cancel(self._timer)
@@ -237,30 +272,20 @@ class Pool:
                 return
             self._forget(line)
 
-    def _of(self, line: Line) -> Lines:
-        """It is one of those that go its way from now on, until it is dismissed."""
-        lines = self._ways.get(line.way)
-        if lines is None:
-            lines = self._ways[line.way] = Lines()
-        lines.every.add(line)
-        line.lines = lines
-        keeping = self._keeping
-        if keeping.most > 0 and not self._closed:
-            line.enough = keeping.transactions if line.most is None else min(keeping.transactions, line.most)
-            line.ends = line.made + keeping.lifetime
-        return lines
-
-    def _dismiss(self, line: Line, lines: Lines) -> None:
+    def _dismiss(self, line: Line) -> None:
         """Nobody takes it any more."""
-        lines.every.discard(line)
-        if not lines.every:
-            del self._ways[line.way]
-        line.lines = None
+        line.lines.every.discard(line)
         line.connection.quit()
 
     def _forget(self, line: Line) -> None:
         """The same, of one that is kept."""
         del self._kept[line]
-        if line.lines is not None:
-            line.lines.idle.remove(line)
-            self._dismiss(line, line.lines)
+        line.lines.idle.remove(line)
+        self._dismiss(line)
+
+
+def _may_follow(place: IPlace | None, line: Line) -> bool:
+    """Whether who is at `place` may have the connection of the one ahead."""
+    if place is None:
+        return True
+    return place.own if line.ahead is None else place.follow(line.ahead)

@@ -12,8 +12,8 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.agents.needs import plain_transaction_for, transaction_for
-from relay.agents.pool import Line, Pool, Way
+from relay.agents.needs import proposal_for, transaction_for
+from relay.agents.pool import Line, Lines, Pool, Way
 from relay.interfaces import Consignment, Interrupted, IPassing, IPlace, ITraveller, IWillingTransmitter, Report
 from relay.mail.envelope import Envelope, Form
 from relay.mail.outcome import (
@@ -66,24 +66,27 @@ class SmtpTransmitter:
     logins: Logins = field(factory=Logins)
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
-    #: Ways by who they are that make them, which many messages in a row have in common; kept with both, so that these
-    #: stay who they are. It only helps where the same objects come again: they are for a second (`Exchangers`).
-    _ways: dict[tuple[int, int], tuple[NextHop, Peer, Way]] = field(factory=dict, init=False, repr=False, eq=False)
+    #: Where the ways lead, by who they are that make them, which many messages in a row have in common; kept with both,
+    #: so that these stay who they are. It only helps where the same objects come again: they are for a second
+    #: (`Exchangers`).
+    _ways: dict[tuple[int, int], tuple[NextHop, Peer, Lines]] = field(factory=dict, init=False, repr=False, eq=False)
 
     def set_off(self, consignment: Consignment, peer: Peer, place: ITraveller) -> Passing | None:
-        way = self._way(consignment, peer)
-        if type(way) is not Way:
+        lines = self._lines(consignment, peer)
+        if type(lines) is not Lines:
             return None
-        line = self.pool.take(way, place)
+        line = self.pool.take(lines, place)
         if line is None:
             return None
         passing = Passing(self.pool, line, consignment, place)
+        connection = line.connection
         try:
-            connection = line.connection
-            transaction = plain_transaction_for(consignment, connection.features, consignment.recipients[0])
-            passing.transaction = transaction or self._transaction(consignment, connection.features)
+            proposal = proposal_for(consignment, connection.session.terms)
+            if not proposal:
+                transaction = self._transaction(consignment, connection.features)
+                passing = _Particular(self.pool, line, consignment, place, transaction)
             line.transactions += 1
-            connection.convey(passing.transaction, passing)
+            connection.convey(proposal or transaction, passing)
         except Exception as problem:
             passing.over = True
             passing.failed(problem)
@@ -104,44 +107,47 @@ class SmtpTransmitter:
             if not _say_only_that_it_is_over(passing.facts):
                 return [*map(Report, consignment.recipients, passing.facts)]
         reports: list[Report] = []
-        way = self._way(consignment, peer)
-        if not isinstance(way, Way):
-            if isinstance(way, Unauthenticated):
-                self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=way.text)
-            return _alike(consignment.recipients, way)
+        lines = self._lines(consignment, peer)
+        if not isinstance(lines, Lines):
+            if isinstance(lines, Unauthenticated):
+                self.log.critical("Nothing can be carried to {peer}: {problem}", peer=str(peer), problem=lines.text)
+            return _alike(consignment.recipients, lines)
         try:
             if passing is None:
-                line = self.pool.take(way, place)
+                line = self.pool.take(lines, place)
                 if line is None and place is not None and not place.own:
                     await place.wait()
-                    line = self.pool.take(way, place)
+                    line = self.pool.take(lines, place)
                 if line is not None:
                     await self._carry(consignment, line, reports, sent, place)
             if len(reports) < len(consignment.recipients):
-                await self._carry_anew(consignment, way, reports, sent, place)
+                await self._carry_anew(consignment, lines, reports, sent, place)
         except (Exception, CancelledError) as problem:
             if not reports:
                 raise
             raise Interrupted(reports) from problem
         return reports
 
-    def _way(self, consignment: Consignment, peer: Peer) -> Way | Fact:
-        """How the host is met, or why it cannot be."""
+    def _lines(self, consignment: Consignment, peer: Peer) -> Lines | Fact:
+        """The connections to the host, as it is to be met, or why it cannot be."""
         hop, envelope = consignment.next_hop or _ANYHOW, consignment.entry.envelope
         key = id(hop), id(peer)
         known = self._ways.get(key)
         if known is not None and not envelope.require_tls:
             return known[2]
-        way = self._find_way(hop, envelope, peer)
+        way = self._way(hop, envelope, peer)
+        if not isinstance(way, Way):
+            return way
+        lines = self.pool.lines(way)
         # Not what the message alone wants of it, nor a login, which may come, go or change.
-        if type(way) is Way and not (envelope.require_tls or hop.login):
+        if not (envelope.require_tls or hop.login):
             if len(self._ways) >= _KEPT:
                 self._ways.clear()
-            self._ways[key] = hop, peer, way
-        return way
+            self._ways[key] = hop, peer, lines
+        return lines
 
-    def _find_way(self, hop: NextHop, envelope: Envelope, peer: Peer) -> Way | Fact:
-        """As `_way`, of what nothing is known yet."""
+    def _way(self, hop: NextHop, envelope: Envelope, peer: Peer) -> Way | Fact:
+        """How the host is met, or why it cannot be."""
         try:
             login = self.logins.take(hop.login) if hop.login else None
         except NoLogin as problem:
@@ -172,17 +178,17 @@ class SmtpTransmitter:
         )
 
     async def _carry_anew(
-        self, consignment: Consignment, way: Way, reports: list[Report], sent: Sent | None, place: IPlace | None
+        self, consignment: Consignment, lines: Lines, reports: list[Report], sent: Sent | None, place: IPlace | None
     ) -> None:
         """What is left, on as many new connections as it takes; a report is added as soon as there is one."""
         recipients = consignment.recipients
         while len(reports) < len(recipients):
-            opened = await self._open(way)
+            opened = await self._open(lines.way)
             if not isinstance(opened, Connection):
                 reports += _alike(recipients[len(reports) :], self._refused(opened, consignment))
                 return
             before = len(reports)
-            await self._carry(consignment, Line(way, opened, self.dialer.clock.seconds()), reports, sent, place)
+            await self._carry(consignment, self.pool.add(lines, opened), reports, sent, place)
             over = _over(reports[before].fact)
             if over is not None:
                 # It would end the next conversation as well, and each costs its deadlines.
@@ -242,15 +248,10 @@ class SmtpTransmitter:
         self, consignment: Consignment, features: Features, part: Sequence[Recipient] | None = None
     ) -> Transaction:
         envelope, hop = consignment.entry.envelope, consignment.next_hop
-        recipients = consignment.recipients if part is None else part
-        if len(recipients) == 1:
-            plain = plain_transaction_for(consignment, features, recipients[0])
-            if plain is not None:
-                return plain
         return transaction_for(
             consignment,
             features,
-            recipients,
+            consignment.recipients if part is None else part,
             now=0.0 if envelope.deliver_by is None else self.dialer.clock.now(),
             clear=envelope.require_tls and hop is not None and bool(hop.unix),
         )
@@ -270,11 +271,9 @@ class SmtpTransmitter:
 
 @implementer(IPassing)
 class Passing(Passage):
-    """What `SmtpTransmitter.set_off` has begun, on a connection that has served before."""
+    """What `SmtpTransmitter.set_off` has begun, on a connection that has served before: most messages, as they are."""
 
-    __slots__ = ("_consignment", "_line", "_place", "_pool", "facts", "problem", "transaction", "under_way")
-
-    transaction: Transaction
+    __slots__ = ("_consignment", "_line", "_place", "_pool", "facts", "problem", "under_way")
 
     def __init__(self, pool: Pool, line: Line, consignment: Consignment, place: ITraveller) -> None:
         self.over = False
@@ -296,14 +295,13 @@ class Passing(Passage):
     def content(self) -> bytes | Iterator[bytes]:
         consignment = self._consignment
         content = consignment.content
-        if content.size >= PIECE or content.form is not _WIRE or self.transaction.chunked:
-            return _content(consignment, self.transaction)
+        if content.size >= PIECE or content.form is not _WIRE:
+            return outgoing(consignment.head, content.form, content.blocks())
         return in_one_piece(consignment.head, b"".join(content.blocks()))
 
     def sent(self) -> None:
-        # Behind chunks nothing follows before their reply: see `SmtpTransmitter._carry`.
-        if not self.transaction.chunked:
-            self._pool.trail(self._line, self._place.sent, self._place)
+        place = self._place
+        self._pool.trail(self._line, place.sent, place)
 
     def settled(self, facts: tuple[Fact, ...]) -> None:
         self.facts = facts
@@ -314,6 +312,26 @@ class Passing(Passage):
     def failed(self, problem: BaseException) -> None:
         self.problem = problem
         self.settled(())
+
+
+class _Particular(Passing):
+    """Of a message whose client has said more of it than most do, or whose content has to be read for its sake."""
+
+    __slots__ = ("_transaction",)
+
+    def __init__(
+        self, pool: Pool, line: Line, consignment: Consignment, place: ITraveller, transaction: Transaction
+    ) -> None:
+        Passing.__init__(self, pool, line, consignment, place)
+        self._transaction = transaction
+
+    def content(self) -> bytes | Iterator[bytes]:
+        return _content(self._consignment, self._transaction) if self._transaction.chunked else Passing.content(self)
+
+    def sent(self) -> None:
+        # Behind chunks nothing follows before their reply: see `SmtpTransmitter._carry`.
+        if not self._transaction.chunked:
+            Passing.sent(self)
 
 
 def _over(first: Fact) -> Fact | None:

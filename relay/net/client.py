@@ -211,8 +211,8 @@ class Connection(Protocol):
         self._clock = dialer.clock
         self._seconds = dialer.clock.seconds
         self._soonest = dialer.deadlines.soonest
-        #: When the session has moved last, by the clock.
-        self._moved = 0.0
+        #: When the session has moved last, by `IClock.seconds`.
+        self.moved = 0.0
         #: When it is seen whether that was too long ago: before any deadline could pass, see `_look`.
         self._timer: Any = None
         self._connector: IConnector | None = None
@@ -250,9 +250,12 @@ class Connection(Protocol):
         self.convey(transaction, passage)
         return passage.facts
 
-    def convey(self, transaction: Transaction, passage: Passage) -> None:
-        """As `carry`, where nobody needs a `Deferred`."""
-        self.session.begin(transaction)
+    def convey(self, transaction: Transaction | bytes, passage: Passage) -> None:
+        """As `carry`, where nobody needs a `Deferred`. Octets are what the session is to `propose`."""
+        if type(transaction) is bytes:
+            self.session.propose(transaction)
+        else:
+            self.session.begin(cast(Transaction, transaction))
         self._carried.append(passage)
         if not self._parting:
             self._turn()
@@ -318,7 +321,24 @@ class Connection(Protocol):
         self._turn()
 
     def dataReceived(self, data: bytes) -> None:
-        self.session.receive_data(data)
+        session = self.session
+        heard = session.hear_at_once(data)
+        if heard is None:
+            self._hear(data)
+            return
+        self.moved = self._seconds()
+        fact, proceed = heard
+        if fact is not None:
+            self._settle((fact,))
+        if proceed and not self._closing:
+            self._proceed()
+        self._moves = session.moves
+        if session.events or session.to_send:
+            self._turn()
+
+    def _hear(self, data: bytes) -> None:
+        """Whatever it is."""
+        self.session.hear(data)
         self._turn()
         if self._content is not None:
             # A chunk was answered: the next one may follow, or none.
@@ -370,6 +390,8 @@ class Connection(Protocol):
     def _turn(self) -> None:
         """Do all that is to be done now. What is called from here may call us again."""
         session = self.session
+        if session.moves != self._moves:
+            self._watch()
         # Commands leave before anything that follows them, such as content.
         if octets := session.to_send:
             session.to_send = b""
@@ -386,12 +408,8 @@ class Connection(Protocol):
             if octets := session.to_send:
                 session.to_send = b""
                 self.transport.write(octets)
-        if session.moves != self._moves:
-            # A deadline is for a whole command: octets that do not finish a reply do not move it.
+            # What was done about them was done at the same moment.
             self._moves = session.moves
-            self._moved = self._seconds()
-            if self._timer is None:
-                self._watch()
 
     def _do(self, event: Event) -> None:
         match event:
@@ -426,7 +444,6 @@ class Connection(Protocol):
             self._fail(problem)
             return
         if type(content) is bytes:
-            self.session.content_sent()
             self._part(content)
         else:
             self._content = cast(Iterator[bytes], content)
@@ -474,7 +491,6 @@ class Connection(Protocol):
                 return
             if self._piece is None:
                 self._content = None
-                session.content_sent()
                 self._part(piece)
                 self._produce(False)
                 return
@@ -486,6 +502,8 @@ class Connection(Protocol):
 
     def _part(self, piece: bytes) -> None:
         """The last piece leaves, and with it the first words of the next transaction, if somebody begins one now."""
+        session = self.session
+        session.content_sent()
         self._parting = True
         try:
             self._carried[0].sent()
@@ -496,14 +514,15 @@ class Connection(Protocol):
             self._parting = False
         if self._closing:
             return
-        following = self.session.data_to_send()
-        if not following:
-            self.transport.write(piece)
-        elif len(piece) <= _LITTLE:
-            self.transport.write(piece + following)
-        else:
-            self.transport.write(piece)
-            self.transport.write(following)
+        following = session.to_send
+        if following:
+            session.to_send = b""
+            if len(piece) <= _LITTLE:
+                piece += following
+            else:
+                self.transport.write(piece)
+                piece = following
+        self.transport.write(piece)
 
     def _drop_content(self) -> None:
         self._content = self._piece = None
@@ -535,8 +554,11 @@ class Connection(Protocol):
         """
         Whatever is waited for now has its time from now on. How long that is nobody asks before it might be over: there
         are many moves for each time that it is.
+
+        A deadline is for a whole command: octets that do not finish a reply do not move the session.
         """
-        self._moved = self._seconds()
+        self._moves = self.session.moves
+        self.moved = self._seconds()
         if self._timer is None and self._connected and not self._closing:
             self._timer = self._clock.callLater(self._soonest, self._look)
 
@@ -552,7 +574,7 @@ class Connection(Protocol):
         seconds = self.session.deadline
         if seconds is None:
             return
-        left = self._moved + seconds - self._seconds()
+        left = self.moved + seconds - self._seconds()
         if left > 0:
             self._timer = self._clock.callLater(min(left, self._soonest), self._look)
             return

@@ -25,14 +25,14 @@ from relay.mail.outcome import (
     Unsuitable,
 )
 from relay.mail.reply import Reply
-from relay.smtp.course import PHASES, Course, Due, Said, due_to_proposal, spoken
+from relay.smtp.course import PHASES, Course, Due, Said, Usual, due_to_proposal, spoken
 from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
 from relay.smtp.features import NOTHING_OFFERED
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
-from relay.smtp.parameters import Terms, lacking, mail, plainly, rcpt
+from relay.smtp.parameters import Terms, lacking, mail, rcpt
 from relay.smtp.replies import GO_AHEAD, TAKEN, Nonsense, ReplyReader
 from relay.smtp.transaction import (
     PLAINLY,
@@ -40,7 +40,6 @@ from relay.smtp.transaction import (
     Approach,
     Event,
     Over,
-    PlainTransaction,
     Proceed,
     Ready,
     Refusal,
@@ -54,6 +53,18 @@ from relay.smtp.transaction import (
 _TEXT = 500
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
+_NONE: Final = Usual.NONE
+_PROPOSED: Final = Usual.PROPOSED
+_SENDING: Final = Usual.SENDING
+_SENT: Final = Usual.SENT
+_FOLLOWED: Final = Usual.FOLLOWED
+#: What is waited for, or is being done.
+_USUAL_PHASES: Final = {
+    _PROPOSED: Phase.MAIL,
+    _SENDING: Phase.CONTENT,
+    _SENT: Phase.END,
+    _FOLLOWED: Phase.END,
+}
 _NO_TERMS: Final = Terms(NOTHING_OFFERED)
 
 
@@ -76,6 +87,9 @@ class Stage(Enum):
 
 _OPEN: Final = Stage.OPEN
 
+#: What `hear_at_once` has heard if nothing was taken.
+_MAY_COME: Final = (None, True)
+
 #: How a conversation ended: the fact about a recipient, given how far its transaction had come.
 _Ending: TypeAlias = Callable[[Phase], Refusal]
 
@@ -88,9 +102,11 @@ class ClientSession:
     after these and after every other call, `next_event` until it returns `None`, and `data_to_send` to the
     network. `phase` and `deadline` say what is being waited for; a deadline begins anew whenever `moves` has changed.
 
-    `begin` a transaction when `can_begin`; its end is one `Settled`, whatever happens. `quit` when there are no more.
-    A next transaction may begin when the last one is settled; or, where PIPELINING is offered, already when its
-    content has been sent (RFC 2920 section 3.1), so that both leave in one write.
+    `begin` a transaction when `can_begin`, or `propose` one; its end is one `Settled`, whatever happens. `quit` when
+    there are no more. A next transaction may begin when the last one is settled; or, where PIPELINING is offered,
+    already when its content has been sent (RFC 2920 section 3.1), so that both leave in one write.
+
+    Who is in a hurry says `hear_at_once` what the network brought, and if that is not for it, `hear`.
     """
 
     __slots__ = (
@@ -104,17 +120,17 @@ class ClientSession:
         "_opening",
         "_peer",
         "_promise",
-        "_proposed",
         "_reader",
         "_stage",
-        "_terms",
         "_unproved",
         "_unsaid",
+        "_usual",
         "can_begin",
         "deadlines",
         "events",
         "features",
         "moves",
+        "terms",
         "to_send",
     )
 
@@ -129,7 +145,8 @@ class ClientSession:
         self.moves = 0
         #: What the server offers; nothing before `Ready`.
         self.features = NOTHING_OFFERED
-        self._terms = _NO_TERMS
+        #: What follows from that for a transaction, and from who we both are.
+        self.terms = _NO_TERMS
         #: What a message that is taken means beside the server's words: a `Carried` without them.
         self._promise = True, False, "", False
         #: Whether a transaction may begin now. `_may_begin` says when that is so.
@@ -142,15 +159,14 @@ class ClientSession:
         self._unproved = False
         #: Replies that are due, in the order in which they have to come.
         self._due: deque[Due] = deque()
-        #: Behind these, three to a transaction that was proposed for one recipient in one piece: as long as none of
-        #: them has come without the others.
-        self._proposed: Course | None = None
         #: What is to be said next, each with what will be due for it.
         self._unsaid: deque[tuple[bytes, Due]] = deque()
         #: The transactions that have begun and are not settled, in order.
         self._courses: deque[Course] = deque()
         #: The one whose content is on its way.
         self._content: Course | None = None
+        #: Instead of all these, as long as it says all: see `_spell_out`.
+        self._usual = _NONE
         #: What `next_event` and `data_to_send` would give, for who looks whether it is anything.
         self.events: deque[Event] = deque()
         self.to_send = b""
@@ -167,7 +183,7 @@ class ClientSession:
     @property
     def idle(self) -> bool:
         """There is no transaction, and one could begin."""
-        return self._stage in _WILLING and not self._courses
+        return self._stage in _WILLING and self._usual is _NONE and not self._courses
 
     @property
     def leaving(self) -> bool:
@@ -177,7 +193,7 @@ class ClientSession:
     @property
     def wants_content(self) -> bool:
         """Whether content that was asked for is still of use."""
-        return self._content is not None
+        return self._content is not None or self._usual is _SENDING
 
     @property
     def holds_content(self) -> bool:
@@ -187,6 +203,8 @@ class ClientSession:
     @property
     def phase(self) -> Phase:
         """What we wait for, or (`CONTENT`) what we are sending."""
+        if self._usual is not _NONE:
+            return _USUAL_PHASES[self._usual]
         if self._stage is Stage.CONNECTING:
             return Phase.CONNECT
         if self._stage is Stage.SHAKING:
@@ -244,22 +262,30 @@ class ClientSession:
         with a 354 or with the answer to EHLO, and that nobody has asked for, is an unasked reply; and so is whatever
         comes with the 220 to STARTTLS, from whomever it may be (RFC 3207 section 6).
         """
-        if not self._amid and self._hear_at_once(octets):
+        heard = self.hear_at_once(octets)
+        if heard is None:
+            self.hear(octets)
             return
+        fact, proceed = heard
+        if fact is not None:
+            self.events.append(Settled((fact,)))
+        if proceed:
+            self.events.append(PROCEED)
+
+    def hear(self, octets: bytes) -> None:
+        """As `receive_data`, whatever it is, reply by reply."""
         self._hear(octets)
         self._amid = not self._reader.empty
         self.can_begin = self._may_begin()
 
     def _hear(self, octets: bytes) -> None:
-        """Whatever it is, reply by reply."""
         if self._stage is Stage.OVER:
             return
         if self._stage is Stage.SHAKING:
             self._nonsense("something was said in clear when TLS had begun")
             return
-        if self._proposed is not None:
-            self._spell_out()
-        elif len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
+        self._spell_out()
+        if len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
             self._take(alone)
             return
         self._reader.receive_data(octets)
@@ -275,48 +301,51 @@ class ClientSession:
                 self._unasked(reply)
 
     def _spell_out(self) -> None:
-        """The replies to a proposal are heard one by one."""
-        if self._proposed is not None:
-            self._due.extend(due_to_proposal(self._proposed))
-            self._proposed = None
+        """From now on what is due to the `Usual` is heard one by one, and it may end in any way."""
+        usual, self._usual = self._usual, _NONE
+        if usual is _NONE:
+            return
+        if usual is not _PROPOSED:
+            course = Course(1, False)
+            course.accepted.append(0)
+            self._courses.append(course)
+            if usual is _SENDING:
+                self._content = course
+            else:
+                self._due.append((_CONTENT, course, 0 if self._approach.lmtp else -1))
+        if usual is _PROPOSED or usual is _FOLLOWED:
+            course = Course(1, False)
+            self._courses.append(course)
+            self._due.extend(due_to_proposal(course))
 
-    def _hear_at_once(self, octets: bytes) -> bool:
+    def hear_at_once(self, octets: bytes) -> tuple[Carried | None, bool] | None:
         """
-        What most servers say of most messages, in one step: that one is taken, or that the content of the one that was
-        proposed may come, or both. It means what the rows would say of it one by one. `False` if it is anything else;
-        then nothing has happened yet.
+        What most servers say of most messages, in one step: the fact that one is taken, or that the content of the one
+        that was proposed may come, or both. It means what the rows would say of it one by one, but is no event. `None`
+        if it is anything else; then nothing has happened yet.
         """
-        due, proposed = self._due, self._proposed
-        if due:
-            said, course, index = due[0]
-            if said is not _CONTENT or len(due) != 1:
-                return False
+        usual = self._usual
+        if usual is _FOLLOWED or usual is _SENT:
             heard = TAKEN.match(octets)
             if heard is None:
-                return False
+                return None
             words, behind = heard.groups()
-            if behind is not None and proposed is None:
-                return False
-            due.clear()
+            proceed = behind is not None
+            if usual is _FOLLOWED:
+                self._usual = _SENDING if proceed else _PROPOSED
+            elif proceed:
+                return None
+            else:
+                self._usual = _NONE
+                self.can_begin = True
             self.moves += 1
             onward, told, tls, timed = self._promise
-            fact = Carried(onward, self._by, words.decode(), told, tls, timed)
-            if course is not None and len(course.facts) == 1 and course.unsettled:
-                self._settle_oldest(Settled((fact,)))
-            else:
-                self._answer_content(index, fact)
-            if behind is None or proposed is None:
-                if not self._courses:
-                    self.can_begin = True
-                return True
-        elif proposed is None or GO_AHEAD.match(octets) is None:
-            return False
-        self._proposed = None
-        self._content = proposed
-        proposed.accepted.append(0)
+            return Carried(onward, self._by, words.decode(), told, tls, timed), proceed
+        if usual is not _PROPOSED or GO_AHEAD.match(octets) is None:
+            return None
+        self._usual = _SENDING
         self.moves += 1
-        self.events.append(PROCEED)
-        return True
+        return _MAY_COME
 
     def break_off(self, breakage: Breakage, text: str = "") -> None:
         """The connection was not made, was lost, or a deadline has passed. What is not settled yet is settled now."""
@@ -335,31 +364,27 @@ class ClientSession:
 
         On a session that is over its facts say why: a connection that is kept for the next message may end at any time.
         """
+        terms, recipients = self.terms, transaction.recipients
+        need = lacking(transaction, terms)
         if (
-            type(transaction) is PlainTransaction
-            and self.can_begin
-            and self._stage is _OPEN
-            and (proposal := plainly(transaction, self._terms))
+            len(recipients) == 1
+            and not transaction.chunked
+            and terms.features.pipelining
+            and need is None
+            and (recipients[0].ascii or terms.features.smtputf8)
         ):
-            self.to_send += proposal
-            self._proposed = course = Course(1, False)
-            self._courses.append(course)
-            self.can_begin = False
-            self.moves += 1
+            self.propose(spoken((mail(transaction, terms), rcpt(transaction, 0, terms), "DATA")))
             return
-        course = Course(len(transaction.recipients), transaction.chunked)
+        course = Course(len(recipients), transaction.chunked)
         if not self.can_begin:
-            if not self.over:
-                raise RuntimeError("the last transaction is not over")
-            course.settle_rest(self._ending(Phase.MAIL))
-            self.events.append(course.settled())
+            self._begin_in_vain(course)
             return
-        need = lacking(transaction, self._terms)
+        self._spell_out()
         if need is not None:
             course.settle_rest(Unsuitable(need, self._peer))
         elif not self.features.smtputf8:
             # RFC 6531 section 3.4.
-            for index, recipient in enumerate(transaction.recipients):
+            for index, recipient in enumerate(recipients):
                 if not recipient.ascii:
                     course.settle(index, Unsuitable(Need.SMTPUTF8, self._peer))
         if course.unsettled:
@@ -370,8 +395,49 @@ class ClientSession:
             self._finish()
         self.can_begin = self._may_begin()
 
+    def propose(self, commands: bytes) -> None:
+        """
+        As `begin`, of a transaction for one recipient and with its content behind DATA. These are its MAIL, RCPT and
+        DATA by the session's `terms` (`relay.smtp.parameters.plainly`): the server offers PIPELINING, and may be given
+        the message.
+        """
+        if self._usual is _SENT:
+            self._usual = _FOLLOWED
+        elif self.can_begin and self._stage is _OPEN and not (self._courses or self._due or self._amid):
+            self._usual = _PROPOSED
+        else:
+            self._propose_amid(commands)
+            return
+        self.to_send += commands
+        self.can_begin = False
+        self.moves += 1
+
+    def _propose_amid(self, commands: bytes) -> None:
+        """The same where not all is as usual."""
+        course = Course(1, False)
+        if not self.can_begin:
+            self._begin_in_vain(course)
+            return
+        if self._stage is Stage.ABANDONED:
+            commands = spoken(("RSET",)) + commands
+            self._due.append((Said.RSET, None, -1))
+            self._stage = _OPEN
+        self.to_send += commands
+        self._due.extend(due_to_proposal(course))
+        self._courses.append(course)
+        self.can_begin = False
+        self.moves += 1
+
+    def _begin_in_vain(self, course: Course) -> None:
+        if not self.over:
+            raise RuntimeError("the last transaction is not over")
+        course.settle_rest(self._ending(Phase.MAIL))
+        self.events.append(course.settled())
+
     def piece_sent(self) -> None:
         """A piece of the content has been given to the network, and it was not the last."""
+        if self._usual is _SENDING:
+            return
         if self._content is None:
             raise RuntimeError("no content was asked for")
         if self._content.chunked:
@@ -379,6 +445,11 @@ class ClientSession:
 
     def content_sent(self) -> None:
         """All of the content has been given to the network: its terminator, or its last chunk."""
+        if self._usual is _SENDING:
+            self._usual = _SENT
+            self.can_begin = True
+            self.moves += 1
+            return
         course, due = self._content, self._due
         if course is None:
             raise RuntimeError("no content was asked for")
@@ -393,7 +464,7 @@ class ClientSession:
 
     def quit(self) -> None:
         """Say QUIT. `Over` follows when it is answered, or when nobody wants to wait any longer."""
-        if self._courses:
+        if self._courses or self._usual is not _NONE:
             raise RuntimeError("a transaction is not over")
         if self._stage in (Stage.LEAVING, Stage.OVER):
             return
@@ -412,7 +483,7 @@ class ClientSession:
         Say all of a transaction up to its content: in one piece to a server that offers PIPELINING (RFC 2920 section
         3.1), to others one command after each reply.
         """
-        terms = self._terms
+        terms = self.terms
         course.unanswered = course.unsettled
         if transaction.chunked and not terms.features.chunking:
             raise ValueError("chunks were not offered")
@@ -427,11 +498,7 @@ class ClientSession:
             due = [(Said.RSET, None, -1), *due]
         if terms.features.pipelining:
             self.to_send += spoken(lines)
-            # With RSET before MAIL and RCPT, and nothing behind them where chunks follow, there are three, too.
-            if len(course.facts) == 1 and len(due) == 3 and not transaction.chunked:
-                self._proposed = course
-            else:
-                self._due.extend(due)
+            self._due.extend(due)
         else:
             self._unsaid.extend(zip([spoken((line,)) for line in lines], due, strict=True))
             self._speak()
@@ -495,7 +562,7 @@ class ClientSession:
                 self.quit()
             case Ready(features):
                 opening = self._opening
-                self._terms = Terms(
+                self.terms = Terms(
                     features,
                     verified=opening.verified,
                     assured=self._peer.assured,
@@ -545,7 +612,6 @@ class ClientSession:
         self._reader = ReplyReader()
         self._amid = False
         self._due.clear()
-        self._proposed = None
         self._unsaid.clear()
         self.to_send = b""
         self._content = None
@@ -559,14 +625,9 @@ class ClientSession:
         return Phase.END if Phase.END in phases else phases[0] if phases else Phase.MAIL
 
     def _finish(self) -> None:
-        """The oldest transaction is settled."""
-        self._settle_oldest(self._courses[0].settled())
-
-    def _settle_oldest(self, settled: Settled) -> None:
-        """So it is settled, and with it those behind it that need nothing to be said."""
+        """The oldest transaction is settled, and with it those behind it that need nothing to be said."""
         courses = self._courses
-        courses.popleft()
-        self.events.append(settled)
+        self.events.append(courses.popleft().settled())
         while courses and not courses[0].unsettled:
             self.events.append(courses.popleft().settled())
 
@@ -677,12 +738,14 @@ class ClientSession:
         The law of `can_begin`: there is no transaction; or there is nothing of any but the final reply to the last one,
         and the next may be said before that comes.
         """
+        if self._usual is not _NONE:
+            return self._usual is _SENT
         if self._stage not in _WILLING or self._content is not None or self._unsaid:
             return False
         if not self._courses:
             return True
         due = self._due
-        return self._proposed is None and len(due) == 1 and due[0][0] is _CONTENT and self.features.pipelining
+        return len(due) == 1 and due[0][0] is _CONTENT and self.features.pipelining
 
     def _awaits(self, course: Course) -> bool:
         """Whether a reply is still due to something that was said of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final, TypeAlias
 
 from relay.mail.outcome import Fact, Phase
@@ -93,12 +93,32 @@ class Course:
         return Settled(tuple(self.facts))  # type: ignore[arg-type]  # nothing is `None` any more
 
 
+class Usual(Enum):
+    """
+    How far transactions have come that go as nearly all do: each for one recipient, said in one piece (RFC 2920 section
+    3.1), its content behind DATA, and none of its replies but the last heard without the others.
+
+    As long as all of them do, this is all that is to be known of them.
+    """
+
+    #: There is none of that kind; perhaps there are others.
+    NONE = auto()
+    #: MAIL, RCPT and DATA were said.
+    PROPOSED = auto()
+    #: The content is on its way.
+    SENDING = auto()
+    #: It has left.
+    SENT = auto()
+    #: The same, and behind it the next transaction is `PROPOSED`.
+    FOLLOWED = auto()
+
+
 #: A reply that is due: to what, of which transaction, and about which recipient where it speaks of one (else -1).
 Due: TypeAlias = tuple[Said, Course | None, int]
 
 
 def due_to_proposal(course: Course) -> tuple[Due, Due, Due]:
-    """What is due when a transaction for one recipient was proposed in one piece."""
+    """What is due when this transaction for one recipient was proposed."""
     return (Said.MAIL, course, -1), (Said.RCPT, course, 0), (Said.DATA, course, -1)
 
 

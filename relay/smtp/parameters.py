@@ -15,7 +15,7 @@ from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode
 from relay.mail.outcome import Need
 from relay.smtp.features import Features
-from relay.smtp.transaction import PlainTransaction, Transaction
+from relay.smtp.transaction import Transaction
 
 _TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
 #: The same of ASCII, for what is said with nearly every message.
@@ -45,8 +45,8 @@ class Terms:
 
     # What follows from these, for what is said of nearly every message.
 
-    #: Of a sender, a size, a recipient and what is wished for it: MAIL, RCPT and DATA of a `PlainTransaction`, and of
-    #: one with 8BITMIME. "": there is no such piece.
+    #: Of a sender, a size, a recipient and what is wished for it: MAIL, RCPT and DATA as `plainly` says them, and the
+    #: same of content with 8BITMIME. "": there is no such piece.
     plain: str = field(init=False, repr=False, eq=False)
     plain_eight_bit: str = field(init=False, repr=False, eq=False)
     #: The largest message that is taken.
@@ -157,24 +157,23 @@ def rcpt(transaction: Transaction, index: int, terms: Terms) -> str:
     return line
 
 
-def plainly(transaction: PlainTransaction, terms: Terms) -> bytes:
+def plainly(form: str, terms: Terms, sender: str, size: int, recipient: str, orcpt: str = "") -> bytes:
     """
-    MAIL, RCPT and DATA in one piece, each as it is said of any transaction, if nothing is lacking and the server wants
-    it so (RFC 2920 section 3.1). Empty if that is not certain at first sight.
+    MAIL, RCPT and DATA in one piece (RFC 2920 section 3.1), each as it is said of a transaction for one recipient, with
+    its content behind DATA, of which nothing has to be said but, at most, that it is 8BITMIME, and, as in `Wishes`,
+    whom its sender wrote to.
+
+    `form` is that of the `terms`. A `sender` of "" is the null reverse-path. Empty if it is not certain at first sight
+    that nothing is lacking and that the server wants it so.
     """
-    reverse_path, size = transaction.reverse_path, transaction.size
-    form = terms.plain_eight_bit if transaction.eight_bit else terms.plain
-    if not form or not size or size > terms.largest:
+    if not form or not 0 < size <= terms.largest:
         return b""
-    sender = "" if reverse_path is None else reverse_path.text
-    recipient, words = transaction.recipients[0].text, ""
-    if terms.wishes and transaction.orcpt:
-        words = " ORCPT=" + transaction.orcpt
+    words = " ORCPT=" + orcpt if orcpt and terms.wishes else ""
     texts = sender + recipient + words
     # No octet that a command must not have, and nothing that SMTPUTF8 would be needed for.
-    if not (texts.isascii() and texts.isprintable()):
-        return b""
-    return (form % (sender, size, recipient, words)).encode()
+    if texts.isascii() and texts.isprintable():
+        return (form % (sender, size, recipient, words)).encode()
+    return b""
 
 
 def _wishes(wishes: Wishes, *, delay: bool) -> str:

@@ -87,44 +87,6 @@ class Transaction:
     by: By | None = None
 
 
-class PlainTransaction(Transaction):
-    """
-    A transaction as nearly all are: for one recipient, its content behind DATA, nothing asked for but, at most,
-    8BITMIME, and nothing wished but that a notice names whom the sender wrote to. It means what a `Transaction` with
-    the same parts means; but nobody has to look for what it has not.
-    """
-
-    __slots__ = ("orcpt",)
-
-    international = False
-    binary = False
-    chunked = False
-    returns = None
-    envid = ""
-    require_tls = False
-    priority = None
-    by = None
-
-    def __init__(
-        self,
-        reverse_path: Address | None,
-        recipient: Address,
-        size: int,
-        eight_bit: bool = False,
-        orcpt: str = "",
-    ) -> None:
-        self.reverse_path = reverse_path
-        self.recipients = (recipient,)
-        self.size = size
-        self.eight_bit = eight_bit
-        #: As in `Wishes`.
-        self.orcpt = orcpt
-
-    @property
-    def wishes(self) -> tuple[Wishes, ...]:  # type: ignore[override]  # nobody changes it
-        return (Wishes(None, self.orcpt),) if self.orcpt else ()
-
-
 # Events: what the caller has to know or to do.
 
 

@@ -26,7 +26,6 @@ from relay.smtp.transaction import (
     By,
     Event,
     Over,
-    PlainTransaction,
     Proceed,
     Ready,
     Settled,
@@ -36,6 +35,7 @@ from relay.smtp.transaction import (
 )
 from tests.fuzz import naive
 from tests.fuzz.given import Given
+from tests.smtp.proposing import propose
 
 #: Flags: a second message; content that is sent late; the next transaction begun before the last one is settled.
 #: The two bits of `KIND`, twice, choose what the messages need. `MORE`: an octet says how the server is met.
@@ -224,11 +224,12 @@ class Conversation:
         transaction = self.waiting.pop(0)
         if self._is(CHUNKED) and self.session.features.chunking:
             transaction = evolve(transaction, chunked=True)
-        elif transaction is KINDS[1]:
-            transaction = PlainTransaction(transaction.reverse_path, *transaction.recipients, size=100)
         self.begun.append(Course(transaction))
         self._may_begin()
-        self.session.begin(self.begun[-1].transaction)
+        if transaction is KINDS[1]:
+            propose(self.session, transaction.reverse_path, *transaction.recipients, size=100)
+        else:
+            self.session.begin(transaction)
 
     def _may_begin(self) -> None:
         """What had to come true first has come true."""

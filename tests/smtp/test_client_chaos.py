@@ -12,12 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.address import Address
 from relay.mail.outcome import Breakage, Carried, Peer
 from relay.smtp.client import ClientSession
-from relay.smtp.course import Course, Due, Said, due_to_proposal
+from relay.smtp.course import Course, Due, Said, Usual, due_to_proposal
 from relay.smtp.sasl_client import Password, Token
 from relay.smtp.transaction import (
     Approach,
     Over,
-    PlainTransaction,
     Proceed,
     Ready,
     Settled,
@@ -25,6 +24,7 @@ from relay.smtp.transaction import (
     Transaction,
     TurnedAway,
 )
+from tests.smtp.proposing import propose
 
 PEER = Peer("mx.example.net", "192.0.2.9")
 NAMES = tuple(Address(name, "example.net") for name in ("jon", "ann", "eve"))
@@ -50,8 +50,13 @@ OFFERS = st.lists(
 
 def awaited(session: ClientSession) -> list[Due]:
     """The replies that are due."""
-    proposed = session._proposed
-    return [*session._due, *(() if proposed is None else due_to_proposal(proposed))]
+    match session._usual:
+        case Usual.PROPOSED:
+            return [*due_to_proposal(Course(1, False))]
+        case Usual.SENT:
+            return [(Said.CONTENT, Course(1, False), 0 if session._approach.lmtp else -1)]
+        case _:
+            return [*session._due]
 
 
 class Chaos:
@@ -65,9 +70,8 @@ class Chaos:
         self.begun: list[Transaction] = []
         self.settled: list[Settled] = []
         self.ends: list[Any] = []
-        #: The first digits of the answers to what was said of a transaction, and of which recipient.
-        self.answers: dict[Course, list[tuple[Said, int, int]]] = defaultdict(list)
-        self.courses: list[Course] = []
+        #: The first digits of the answers to what was said of each transaction, and of which recipient.
+        self.answers: dict[int, list[tuple[Said, int, int]]] = defaultdict(list)
         self.pieces = 0
 
     def run(self) -> None:
@@ -85,7 +89,7 @@ class Chaos:
             said, course, index = awaited(session)[0]
             code = data.draw(CODES) or RIGHT.get(said, 250)
             if course is not None:
-                self.answers[course].append((said, index, code // 100))
+                self.answers[len(self.begun)].append((said, index, code // 100))
             session.receive_data(self.reply(said, code))
         session.break_off(Breakage.LOST)
         self.turn()
@@ -132,19 +136,19 @@ class Chaos:
         self.waiting -= 1
         chunked = session.features.chunking and self.data.draw(st.booleans())
         count = self.data.draw(st.integers(0, 3))
-        transaction = (
-            Transaction(NAMES[0], NAMES[:count], chunked=chunked) if count else PlainTransaction(NAMES[0], NAMES[0], 9)
-        )
+        transaction = Transaction(NAMES[0], NAMES[: count or 1], chunked=chunked and count > 0)
         self.begun.append(transaction)
-        session.begin(transaction)
-        self.courses += [course for course in session._courses if course not in self.courses]
+        if count:
+            session.begin(transaction)
+        else:
+            propose(session, NAMES[0], NAMES[0], 9)
 
     def send_piece(self) -> None:
         if self.session.holds_content:
             said, course, index = awaited(self.session)[0]
             code = self.data.draw(CODES) or 250
             assert course is not None
-            self.answers[course].append((said, index, code // 100))
+            self.answers[len(self.begun)].append((said, index, code // 100))
             self.session.receive_data(b"%d x\r\n" % code)
             return
         self.pieces -= 1
@@ -162,9 +166,9 @@ class ChaosTests(SynchronousTestCase):
         self.assertTrue(chaos.session.over)
         self.assertEqual(sum(isinstance(end, Over) for end in chaos.ends), 1)
         self.assertEqual(len(chaos.settled), len(chaos.begun))
-        for course, transaction, settled in zip(chaos.courses, chaos.begun, chaos.settled, strict=True):
+        for number, (transaction, settled) in enumerate(zip(chaos.begun, chaos.settled, strict=True), 1):
             self.assertEqual(len(settled.facts), len(transaction.recipients))
-            answers = chaos.answers[course]
+            answers = chaos.answers[number]
             for index, fact in enumerate(settled.facts):
                 if isinstance(fact, Carried):
                     mine = [(said, digit) for said, about, digit in answers if about in (-1, index)]

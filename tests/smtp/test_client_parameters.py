@@ -16,7 +16,7 @@ from relay.mail.outcome import Need
 from relay.smtp.course import spoken
 from relay.smtp.features import Features
 from relay.smtp.parameters import Terms, ascii_form, lacking, mail, plainly, rcpt, xtext
-from relay.smtp.transaction import By, PlainTransaction, Transaction
+from relay.smtp.transaction import By, Transaction
 
 ALL = ("SIZE", "8BITMIME", "DSN", "AUTH PLAIN", "REQUIRETLS", "MT-PRIORITY", "DELIVERBY", "CHUNKING", "BINARYMIME")
 ONE = Transaction(None, (Address("jon", "example.net"),))
@@ -138,30 +138,40 @@ class WishTests(SynchronousTestCase):
 
 class PlainlyTests(SynchronousTestCase):
     @given(
-        st.builds(
-            PlainTransaction, st.none() | ADDRESSES, ADDRESSES, st.sampled_from([0, 1, 1000]), st.booleans(), ORCPTS
-        ),
+        st.none() | ADDRESSES,
+        ADDRESSES,
+        st.sampled_from([0, 1, 1000]),
+        st.booleans(),
+        ORCPTS,
         st.sets(st.sampled_from([*ALL, "PIPELINING", "SIZE 999", "SMTPUTF8"])),
         st.booleans(),
         st.booleans(),
     )
     def test_in_one_piece_is_said_what_is_said_of_any_transaction_or_nothing(
-        self, transaction: PlainTransaction, offers: set[str], authenticated: bool, lmtp: bool
+        self,
+        sender: Address | None,
+        recipient: Address,
+        size: int,
+        eight_bit: bool,
+        orcpt: str,
+        offers: set[str],
+        authenticated: bool,
+        lmtp: bool,
     ) -> None:
         given = terms(*sorted(offers), authenticated=authenticated, lmtp=lmtp)
-        octets = plainly(transaction, given)
-        sender = transaction.reverse_path
-        ascii = transaction.recipients[0].ascii and (sender is None or sender.ascii)
-        ascii = ascii and (transaction.orcpt.isascii() or not given.wishes)
-        certain = transaction.size > 0 and ascii
+        form = given.plain_eight_bit if eight_bit else given.plain
+        octets = plainly(form, given, "" if sender is None else sender.text, size, recipient.text, orcpt)
+        wishes = (Wishes(None, orcpt),)
+        transaction = Transaction(sender, (recipient,), size, eight_bit=eight_bit, wishes=wishes)
+        ascii = recipient.ascii and (sender is None or sender.ascii) and (orcpt.isascii() or not given.wishes)
+        certain = size > 0 and ascii
         self.assertEqual(bool(octets), certain and given.features.pipelining and lacking(transaction, given) is None)
         if octets:
             self.assertEqual(octets, spoken((mail(transaction, given), rcpt(transaction, 0, given), "DATA")))
 
     def test_what_no_command_may_have_is_not_said(self) -> None:
-        for local in ("a\r\nRSET", "a\0", "a\x7f"):
-            odd = PlainTransaction(None, Address(local, "b"), 1)
-            self.assertEqual(plainly(odd, terms("PIPELINING")), b"")
-            self.assertEqual(
-                plainly(PlainTransaction(Address(local, "b"), ONE.recipients[0], 1), terms("PIPELINING")), b""
-            )
+        given = terms("PIPELINING", "DSN")
+        for odd in ("a\r\nRSET", "a\0", "a\x7f", "a\u2028"):
+            self.assertEqual(plainly(given.plain, given, odd, 1, "a@b"), b"")
+            self.assertEqual(plainly(given.plain, given, "a@b", 1, odd), b"")
+            self.assertEqual(plainly(given.plain, given, "a@b", 1, "a@b", odd), b"")

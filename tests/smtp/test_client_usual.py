@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.address import Address
-from relay.mail.outcome import Carried, Peer
+from relay.mail.outcome import Breakage, Carried, Peer
 from relay.smtp.client import ClientSession
-from relay.smtp.transaction import Approach, PlainTransaction, Proceed, Settled, Transaction
+from relay.smtp.transaction import Approach, Proceed, Settled, Transaction
 from tests.calls import calls_of
+from tests.smtp.proposing import propose
 
 PEER = Peer("mx.example.net", "192.0.2.9")
 JON, ANN = Address("jon", "example.net"), Address("ann", "example.net")
@@ -57,9 +58,10 @@ class Listener:
 
     def begin(self, count: int) -> None:
         if self.session.can_begin:
-            plain = self.whole and count == 1
-            transaction = PlainTransaction(JON, JON, 9) if plain else Transaction(JON, (JON, ANN)[:count], 9)
-            self.session.begin(transaction)
+            if self.whole and count == 1:
+                propose(self.session, JON, JON, 9)
+            else:
+                self.session.begin(Transaction(JON, (JON, ANN)[:count], 9))
         self.turn()
 
     def hear(self, octets: bytes) -> None:
@@ -140,6 +142,10 @@ class UsualTests(SynchronousTestCase):
                 if sends:
                     each.send()
             self.assertEqual(both[0].state, both[1].state)
+        for each in both:
+            each.session.break_off(Breakage.LOST)
+            each.turn()
+        self.assertEqual(both[0].state, both[1].state)
 
     def test_whatever_takes_a_message_is_told_in_the_same_words(self) -> None:
         for reply in TAKING:
