@@ -198,6 +198,17 @@ class RoundTripTests(SynchronousTestCase):
                 row = self.encoder.entry(kept, Form.WIRE, 1, 2, b"")
                 self.assertEqual(self.decoder.entry(entry_columns(row)), kept)
 
+    def test_a_client_that_is_gone_lends_its_text_to_nobody(self) -> None:
+        """Where it stood in memory another one may stand now."""
+        for number in range(5000):
+            kept = entry("id", client=Client("192.0.2.1", 1 + number % 7, f"host{number % 3}"))
+            for body, smtputf8 in ((Body.SEVEN_BIT, False), (Body.EIGHT_BIT, False), (Body.SEVEN_BIT, True)):
+                kept = attrs.evolve(
+                    kept, envelope=attrs.evolve(kept.envelope, body=body, smtputf8=smtputf8, envid="%s")
+                )
+                row = self.encoder.entry(kept, Form.WIRE, 1, 2, b"")
+                self.assertEqual(Decoder().entry(entry_columns(row)), kept)
+
     def test_what_an_agent_is_told_is_written_as_it_is_now(self) -> None:
         parameters = {"folder": "a"}
         route = Deliver("maildir", parameters)
@@ -214,7 +225,8 @@ class RoundTripTests(SynchronousTestCase):
             self.decoder.pending(row)
             self.encoder.entry(entry("id", client=Client("192.0.2.1", helo=str(number))), Form.WIRE, 1, 1, b"")
         self.assertEqual(text, self.encoder.route(Forward("example4999.org")))
-        self.assertLessEqual(max(len(self.encoder._envelopes), len(self.encoder._routes)), 2000)
+        for known in (self.encoder._envelopes, self.encoder._connections, self.encoder._routes):
+            self.assertLessEqual(len(known), 2000)
         self.assertLessEqual(len(self.decoder._values), 2000)
 
 

@@ -48,6 +48,13 @@ class SizeTests(SynchronousTestCase):
         measure.take(message)
         self.assertEqual([measure.size, plain_size(Form.PLAIN, message)], [len(message)] * 2)
 
+    @given(LINES, st.sampled_from([b"", b"\r\n.\r\n", b".\r\n"]))
+    def test_any_octets_have_the_size_that_they_have_in_blocks(self, octets: bytes, end: bytes) -> None:
+        """Nobody has looked at what a spool that was written before has in a row."""
+        measure = PlainSize(Form.WIRE)
+        measure.take(octets + end)
+        self.assertEqual(plain_size(Form.WIRE, octets + end), measure.size)
+
     def test_content_without_its_end_has_no_negative_size(self) -> None:
         self.assertEqual(plain_size(Form.WIRE, b""), 0)
         self.assertEqual(PlainSize(Form.WIRE).size, 0)
@@ -86,9 +93,9 @@ class DraftTests(SynchronousTestCase):
                 expected = octets + content[length:]
                 self.assertEqual(b"".join(draft.blocks()), expected)
                 draft.write(b"more")
-                kept, length, _, file = draft.keep()
-                self.assertEqual((b"".join(kept.blocks()), length), (expected + b"more", len(expected) + 4))
-                self.assertEqual(kept.size, length)
+                kept, _, file = draft.keep()
+                self.assertEqual((b"".join(kept.blocks()), kept.length), (expected + b"more", len(expected) + 4))
+                self.assertEqual(kept.size, kept.length)
                 if file is not None:
                     self.disk.close(file)
                 draft.destroy()
@@ -113,7 +120,7 @@ class DraftTests(SynchronousTestCase):
             except OSError:
                 # All of what it was, or nothing at all: never half a copy.
                 with contextlib.suppress(OSError, SpoolError):
-                    self.assertEqual(draft.keep()[1], 200)
+                    self.assertEqual(draft.keep()[0].length, 200)
             draft.abandon()
             draft.destroy()
             shutil.rmtree(self.layout.content)
@@ -123,8 +130,8 @@ class DraftTests(SynchronousTestCase):
         self.draft.write(b"x" * 60)
         self.draft.write(b"y" * 40)
         content, *rest = self.draft.keep()
-        self.assertEqual(rest, [100, b"x" * 60 + b"y" * 40, None])
-        self.assertEqual((content.size, list(content.blocks())), (100, [b"x" * 60 + b"y" * 40]))
+        self.assertEqual(rest, [b"x" * 60 + b"y" * 40, None])
+        self.assertEqual((content.length, content.size, list(content.blocks())), (100, 100, [b"x" * 60 + b"y" * 40]))
         self.assertEqual(self.disk.calls, [])
 
     def test_larger_content_goes_to_a_file_as_it_arrives(self) -> None:
@@ -134,10 +141,10 @@ class DraftTests(SynchronousTestCase):
         self.draft.write(b"z")
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.budget.left, 1000)
-        content, length, octets, file = self.draft.keep()
+        content, octets, file = self.draft.keep()
         assert file is not None
         self.disk.close(file)
-        self.assertEqual((octets, length, content.size), (None, 102, 102))
+        self.assertEqual((octets, content.length, content.size), (None, 102, 102))
         self.assertEqual(b"".join(content.blocks()), b"x" * 60 + b"y" * 41 + b"z")
 
     def test_when_memory_is_short_small_content_goes_to_a_file_too(self) -> None:
@@ -149,6 +156,36 @@ class DraftTests(SynchronousTestCase):
         self.draft.abandon()
         others[0].abandon()
         self.assertEqual(self.budget.left, 1000 - 9 * 99)
+
+    def test_what_is_given_back_is_there_when_it_is_needed(self) -> None:
+        for _ in range(5000):
+            self.assertTrue(self.budget.take(600))
+            self.assertFalse(self.budget.take(401))
+            self.assertTrue(self.budget.take(0))
+            self.budget.give_back(0)
+            self.budget.give_back(600)
+            self.assertEqual(self.budget.left, 1000)
+        self.assertLess(len(self.budget._returned), 200)
+
+    def test_drafts_that_were_never_written_to_are_empty(self) -> None:
+        shelving = self.draft._shelving
+        self.assertEqual(list(self.draft.blocks()), [])
+        content, octets, file = self.draft.keep()
+        self.assertEqual((octets, file, content.size, list(content.blocks())), (b"", None, 0, [b""]))
+        self.assertRaises(ValueError, self.draft.write, b"x")
+        self.assertRaises(ValueError, self.draft.replace, 0, b"x")
+        self.assertRaises(ValueError, self.draft.keep)
+        replaced = Draft(ID, Form.PLAIN, shelving)
+        replaced.replace(0, b"abc")
+        replaced.replace(1, b"")
+        self.assertEqual(list(replaced.blocks()), [b"bc"])
+        for leave in (Draft.abandon, Draft.destroy):
+            left = Draft(ID, Form.PLAIN, shelving)
+            leave(left)
+            self.assertRaises((OSError, ValueError), left.write, b"x")
+            left.abandon()
+        replaced.abandon()
+        self.assertEqual((shelving.open, self.disk.calls), (set(), []))
 
     def test_memory_is_given_back_when_nobody_has_the_content(self) -> None:
         self.draft.write(b"x" * 60)

@@ -62,20 +62,17 @@ class Encoder:
     def __init__(self) -> None:
         #: With a place for the port.
         self._envelopes: dict[Hashable, str] = {}
+        #: The same of one connection, as long as that sends the same.
+        self._connections: dict[Hashable, tuple[str, Client]] = {}
         self._routes: dict[Hashable, tuple[str, Route]] = {}
 
     def entry(self, entry: Entry, form: Form, size: int, length: int, content: bytes | None) -> Row:
         """The columns of `relay.spool.schema.ENTRY`, in order."""
         envelope = entry.envelope
-        client = envelope.client
-        key = _same(client), id(envelope.body), envelope.smtputf8
-        text = self._envelopes.get(key)
-        if text is None:
-            text = _dumps(_envelope(envelope)).replace("%", "%%")
-            text = f"{text[:_PORT]}%s{text[_PORT:]}"
-            _remember(self._envelopes, key, text)
-        port = client.port
-        text %= f'"port":{port},' if port else ""
+        # The client stands beside the text: while it lives no other has its id.
+        key = id(envelope.client), id(envelope.body), envelope.smtputf8
+        known = self._connections.get(key)
+        text = self._connection(key, envelope) if known is None else known[0]
         if _rare(envelope) != _NOTHING_RARE:
             # An ENVID is another one in each message: not worth remembering.
             text = f"{text[:-1]},{_dumps(_rarely(envelope))[1:]}"
@@ -92,6 +89,19 @@ class Encoder:
             length,
             content,
         )
+
+    def _connection(self, key: Hashable, envelope: Envelope) -> str:
+        """What the messages of this connection have in common that say the same of their content."""
+        client = envelope.client
+        alike = _same(client), id(envelope.body), envelope.smtputf8
+        text = self._envelopes.get(alike)
+        if text is None:
+            text = _dumps(_envelope(envelope)).replace("%", "%%")
+            text = f"{text[:_PORT]}%s{text[_PORT:]}"
+            _remember(self._envelopes, alike, text)
+        text %= f'"port":{client.port},' if client.port else ""
+        _remember(self._connections, key, (text, client))
+        return text
 
     def recipient(self, entry_id: str, recipient: Recipient, wake: float | None, due: float, token: int) -> Row:
         """The columns of `relay.spool.schema.RECIPIENT`, in order; 0 is for nothing in one of its `OPTIONAL` ones."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import assert_never
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import assert_never, cast
 
 from twisted.internet.defer import Deferred
 
-from relay.interfaces import Claim, Enrol, GiveBack, IClock, Postpone, Renew, Settle, SpoolError, Step
+from relay.interfaces import Claim, Enrol, GiveBack, IClock, IContent, Postpone, Renew, Settle, SpoolError, Step
 from relay.mail.queue import Pending
-from relay.mail.routing import Hold
+from relay.mail.routing import Discard, Hold
 from relay.spool.batches import Waiting
 from relay.spool.codec import Encoder, Row
 from relay.spool.contents import Draft, FileContent
@@ -87,71 +88,84 @@ class Planner:
         Make the request that has these steps happen. From here on their drafts are the plan's, also if this raises: a
         `ValueError` for steps that mean nothing.
         """
+        if len(steps) == 1 and type(only := steps[0]) is Enrol:
+            # As it mostly is: nobody waits for what becomes of mail, and so many of those are noted at once.
+            plan.request = Commit(self._enrol(only, plan))
+            return
         strokes: list[Stroke] = []
         plan.request = Commit(strokes)
-        #: Settlements that follow each other are carried out together.
-        settled: list[Row] | None = None
+        for kind, run in groupby(steps, type):
+            if kind is Settle:
+                # Settlements that follow each other are carried out together.
+                strokes.append((SETTLE, self._settle(cast(Iterator[Settle], run), plan)))
+            else:
+                for step in run:
+                    strokes += self._strokes(step, plan)
+
+    def _strokes(self, step: Step, plan: Plan) -> Iterable[Stroke]:
+        match step:
+            case Settle():
+                return ((SETTLE, self._settle((step,), plan)),)
+            case Enrol():
+                return self._enrol(step, plan)
+            case Postpone():
+                check_step(step)
+                return (postpone(step, self._encoder),)
+            case GiveBack():
+                check_step(step)
+                return (give_back(step),)
+            case Renew():
+                return (renew(step, self._clock.now() + step.lease),)
+            case _:
+                assert_never(step)
+
+    def _settle(self, steps: Iterable[Settle], plan: Plan) -> list[Row]:
+        rows: list[Row] = []
         for step in steps:
-            match step:
-                case Settle():
-                    if settled is None:
-                        settled = []
-                        strokes.append((SETTLE, settled))
-                    self._settle(step, plan, settled)
-                    continue
-                case Enrol():
-                    self._enrol(step, plan, strokes)
-                case Postpone():
-                    check_step(step)
-                    strokes.append(postpone(step, self._encoder))
-                case GiveBack():
-                    check_step(step)
-                    strokes.append(give_back(step))
-                case Renew():
-                    strokes.append(renew(step, self._clock.now() + step.lease))
-                case _:
-                    assert_never(step)
-            settled = None
+            claim, outcomes = step.claim, step.outcomes
+            if len(outcomes) == 1 and (recipient := outcomes[0][0]) is claim.pending[0].recipient:
+                # As it nearly always is: of what is claimed, surely.
+                rows.append((claim.entry.id, recipient.id, claim.token))
+            else:
+                check_step(step)
+                rows.extend([(claim.entry.id, recipient.id, claim.token) for recipient, _ in outcomes])
+            if type(claim.content) is FileContent:
+                plan.remove = self._remove
+                plan.request.in_files += (claim.content.path.name,)
+        return rows
 
-    def _settle(self, step: Settle, plan: Plan, rows: list[Row]) -> None:
-        claim, outcomes = step.claim, step.outcomes
-        if len(outcomes) == 1 and (recipient := outcomes[0][0]) is claim.pending[0].recipient:
-            # As it nearly always is: of what is claimed, surely.
-            rows.append((claim.entry.id, recipient.id, claim.token))
-        else:
-            check_step(step)
-            rows.extend([(claim.entry.id, recipient.id, claim.token) for recipient, _ in outcomes])
-        content = claim.content
-        if type(content) is FileContent:
-            plan.remove = self._remove
-            plan.request.in_files += (content.path.name,)
-
-    def _enrol(self, step: Enrol, plan: Plan, strokes: list[Stroke]) -> None:
-        check_enrolment(step)
-        draft, entry, recipients = step.draft, step.entry, step.recipients
+    def _enrol(self, step: Enrol, plan: Plan) -> tuple[Stroke, Stroke]:
+        draft, entry, recipients, lease = step.draft, step.entry, step.recipients, step.lease
+        if len(recipients) != 1 or draft.id != entry.id or type(recipients[0].route) is Discard:
+            check_enrolment(step)
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
-        content, length, octets, file = draft.keep()
+        content, octets, file = draft.keep()
         plan.drafts += (draft,)
         if file is not None:
             plan.syncing += (self._sync(draft.id, file),)
         encoder, now = self._encoder, self._clock.now()
-        due = now if entry.envelope.release is None else due_at(entry, now)
         rows: Sequence[Row]
-        if step.lease is None or due > now:
-            rows = self._rows(step, due, due, {})
-        elif len(recipients) == 1 and type((one := recipients[0]).route) is not Hold:
-            # As it nearly always is, and as the general way has it.
-            expires, token = now + step.lease, self._token()
-            plan.claims += (Claim(token, expires, entry, (Pending(one, 0, now),), content),)
-            rows = (encoder.recipient(entry.id, one, expires, now, token),)
+        if lease is None or len(recipients) != 1 or entry.envelope.release is not None:
+            rows = self._recipients(step, content, now, plan)
+        elif type((only := recipients[0]).route) is Hold:
+            rows = (encoder.recipient(entry.id, only, None, now, 0),)
         else:
-            expires = now + step.lease
-            claims = claims_of(step, content, now, expires, self._token)
-            plan.claims += claims
-            rows = self._rows(step, expires, due, tokens_of(claims))
-        strokes.append((KEEP_ENTRY, (encoder.entry(entry, content.form, content.size, length, octets),)))
-        strokes.append((KEEP_RECIPIENT, rows))
+            # As it nearly always is, and as the general way has it.
+            expires, token = now + lease, self._token()
+            plan.claims += (Claim(token, expires, entry, (Pending(only, 0, now),), content),)
+            rows = (encoder.recipient(entry.id, only, expires, now, token),)
+        row = encoder.entry(entry, content.form, content.size, content.length, octets)
+        return (KEEP_ENTRY, (row,)), (KEEP_RECIPIENT, rows)
+
+    def _recipients(self, step: Enrol, content: IContent, now: float, plan: Plan) -> Sequence[Row]:
+        due = due_at(step.entry, now)
+        if step.lease is None or due > now:
+            return self._rows(step, due, due, {})
+        expires = now + step.lease
+        claims = claims_of(step, content, now, expires, self._token)
+        plan.claims += claims
+        return self._rows(step, expires, due, tokens_of(claims))
 
     def _rows(self, step: Enrol, wake: float, due: float, tokens: Mapping[str, int]) -> list[Row]:
         encode, id = self._encoder.recipient, step.entry.id
