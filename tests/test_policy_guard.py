@@ -63,7 +63,7 @@ class GuardTests(SynchronousTestCase):
             for phase in PHASES:
                 asked = evolve(inquiry("jon@example.org"), facts=facts)
                 self.assertEqual(guard.within(phase.known).skipped_by(asked), by, (facts, phase.name))
-        self.assertTrue(guard.looks_at_facts)
+        self.assertTrue(guard.facts)
         self.assertFalse(guard.before_facts())
 
     def test_a_condition_on_facts_can_come_true(self) -> None:

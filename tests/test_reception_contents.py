@@ -539,6 +539,7 @@ class SparedTests(ContentCase):
         script("for-bob", 'when = { recipient = ["bob@here.test"] }'),
         '\n[[policy]]\nname = "q"\nuse = "quarantine"\nwhen = { facts = { spam = ["yes"] } }\n',
         '\n[[policy]]\nname = "audit"\nuse = "quarantine"\nwhen = { sender = ["eve@far.test"] }\n',
+        '\n[[policy]]\nname = "afar"\nuse = "quarantine"\nwhen = { client = ["203.0.113.0/24"] }\n',
     )
 
     def setUp(self) -> None:
@@ -558,7 +559,7 @@ class SparedTests(ContentCase):
 
         changed: Any = MonkeyPatcher((Intake, "show", show))  # type: ignore[no-untyped-call]
         if not spared:
-            changed.addPatch(Chain, "spares", lambda *_: False)
+            changed.addPatch(Chain, "sparing", lambda *_: lambda about: None)
         world = self.world(*self.policies, history=True)
         replies = changed.runWithPatches(self.send, world, *recipients, **how)
         boxes = self.boxes(world)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail import trace
 from relay.mail.address import Address
-from relay.mail.envelope import Client, Envelope
+from relay.mail.envelope import Client
 from relay.mail.tls import TlsFacts
 
 #: 2026-11-23T01:28:37.123Z
@@ -33,8 +33,8 @@ CLIENTS = st.builds(
 
 
 def field(client: Client, *, smtputf8: bool = False, id: str = "4Q2X7", when: float = NOW, whom: bool = True) -> str:
-    envelope = Envelope(None, smtputf8=smtputf8, client=client)
-    octets = trace.received(envelope, hostname="mx.here.test", id=id, when=when, recipient=BOB if whom else None)
+    came = trace.came(client, "mx.here.test", smtputf8)
+    octets = trace.received(came, id, when, BOB if whom else None, smtputf8)
     return octets.decode()
 
 

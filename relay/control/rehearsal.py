@@ -380,8 +380,8 @@ class _WithoutContents:
     def content_policies(self, inquiry: Inquiry) -> tuple[int, ...]:
         return ()
 
-    def spares(self, about: Sequence[Inquiry], observe: Any = None) -> bool:
-        return True
+    def sparing(self, inquiry: Inquiry) -> Callable[[Sequence[Inquiry]], Sequence[Any] | None]:
+        return lambda about: ()
 
     def content(self, id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Any = None) -> Any:
         return self._screening.content(id, envelope, about, observe)

@@ -36,7 +36,7 @@ from relay.interfaces.policies import (
     ISenderPolicy,
     IStreamPolicy,
 )
-from relay.interfaces.session import IAttemptScreening, IChain, IDispatch, IRoutes, IScreening, IVisit
+from relay.interfaces.session import Deciding, IAttemptScreening, IChain, IDispatch, IRoutes, IScreening, IVisit
 from relay.interfaces.spool import (
     ActUnknown,
     Claim,
@@ -62,6 +62,7 @@ __all__ = [
     "ClaimLost",
     "Consignment",
     "CredentialsUnavailable",
+    "Deciding",
     "Enrol",
     "GiveBack",
     "HistoryUnavailable",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from zope.interface import Attribute, Interface
 
 from relay.interfaces.spool import Claim
-from relay.mail.decision import Admission, Decision
+from relay.mail.decision import Admission, Decision, Placement
 from relay.mail.envelope import Envelope
 from relay.mail.phases import (
     AttemptInquiry,
@@ -21,9 +21,17 @@ from relay.mail.routing import Inquiry
 from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 
+#: `IChain.route`, without a coroutine where nothing waits. What is one copy that goes one way may be said as that copy.
+Deciding: TypeAlias = Callable[[Inquiry, Any], Placement | Decision | Awaitable[Decision]]
+
 
 class IChain(Interface):
-    """All policies together."""
+    """
+    All policies together.
+
+    One that has a `deciding` besides is asked by it what decides about the recipients of the client of an inquiry, once
+    for each client.
+    """
 
     async def route(inquiry: Inquiry, observe: Any = None) -> Decision:
         """
@@ -64,10 +72,11 @@ class IScreening(Interface):
         the same verdict, unless a policy tells them apart by `Each`.
         """
 
-    def spares(about: Sequence[Inquiry], observe: Any = None) -> bool:
+    def sparing(inquiry: Inquiry) -> Callable[[Sequence[Inquiry]], Sequence[Any] | None]:
         """
-        Whether no policy will have a word about content for any of these recipients, since no guard holds: then nobody
-        need be asked by `content`, and `observe` has heard all that it would have heard there.
+        What says of recipients of this inquiry's client, one or more, whether no policy will have a word about content
+        for any of them, since no guard holds. Then nobody need be asked by `content`, and these are the steps that an
+        observer would have heard of there; else `None`.
         """
 
     def content(id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Any = None) -> Any:

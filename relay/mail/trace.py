@@ -8,23 +8,28 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from relay.mail.address import Address
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Client
 from relay.mail.reply import printable
 
 
-def received(envelope: Envelope, *, hostname: str, id: str, when: float, recipient: Address | None) -> bytes:
+def came(client: Client, hostname: str, smtputf8: bool) -> str:
+    """
+    How `Received` begins, for all messages of a client. The HELO argument is shown as it was given, but for characters
+    that could end the field.
+    """
+    tls = None if client.tls is None else (client.tls.protocol, client.tls.cipher)
+    return _how_it_came(
+        client.address, client.helo, tls, hostname, client.lmtp, client.extended, bool(client.user), smtputf8
+    )
+
+
+def received(came: str, id: str, when: float, recipient: Address | None, smtputf8: bool) -> bytes:
     """
     The field that we put on top of what we accept, folded, ended by CRLF.
 
     `when` is the calendar's time in seconds since the epoch. `recipient` is named only if it is the only one:
-    a list would show each who else got a blind copy (RFC 5321 section 7.2). The HELO argument is shown as it
-    was given, but for characters that could end the field.
+    a list would show each who else got a blind copy (RFC 5321 section 7.2).
     """
-    client, smtputf8 = envelope.client, envelope.smtputf8
-    tls = None if client.tls is None else (client.tls.protocol, client.tls.cipher)
-    came = _how_it_came(
-        client.address, client.helo, tls, hostname, client.lmtp, client.extended, bool(client.user), smtputf8
-    )
     whom = "" if recipient is None else f"\r\n\tfor <{recipient.text}>"
     text = f"{came} id {id}{whom};\r\n\t{_date(int(when))}\r\n"
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")

@@ -66,8 +66,11 @@ class Stop:
 
     __slots__ = (
         "ask",
+        "beside_client",
         "certainly_skipped_by",
+        "keys",
         "name",
+        "of_client",
         "phase",
         "place",
         "policy",
@@ -88,6 +91,9 @@ class Stop:
         self.ask: Callable[[Inquiry], Verdict | Awaitable[Verdict]] = getattr(station.policy, phase.method)
         guard = station.guard.within(phase.known) if station.guard else None
         self.skipped_by = guard.skipped_by if guard else None
+        self.of_client = guard.of_client if guard else None
+        self.beside_client = guard.beside_client if guard else None
+        self.keys = guard.keys if guard else ()
         early = guard.before_facts() if guard else None
         #: The same, whatever policies before it will find out.
         self.certainly_skipped_by = early.skipped_by if early else None
@@ -97,20 +103,6 @@ class Stop:
         wants = getattr(station.policy, "wants", None)
         #: Of content: it wants all of it at the end, or as it comes in.
         self.reads, self.reads_along = wants == "message", wants == "stream"
-
-    def skipped_by_all(self, about: Iterable[Inquiry]) -> str | None:
-        """
-        `None`: it is asked about one of these recipients. Otherwise the condition that does not hold for the last one.
-        """
-        skipped_by = self.skipped_by
-        if skipped_by is None:
-            return None
-        guard: str | None = None
-        for inquiry in about:
-            guard = skipped_by(inquiry)
-            if guard is None:
-                break
-        return guard
 
 
 def stops(phase: Phase, stations: Iterable[Station]) -> tuple[Stop, ...]:

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IAttemptScreening, IChain, IClock, IRoutes, IScreening
+from relay.interfaces import Deciding, IAttemptScreening, IChain, IClock, IRoutes, IScreening
 from relay.mail.decision import Accepted, Admission, Admitted, Decision, Placement, Refused
 from relay.mail.dsn import NO_WISHES
 from relay.mail.envelope import Envelope
 from relay.mail.facts import Facts
 from relay.mail.phases import AttemptInquiry, AttemptVerdict, ConnectionInquiry, SenderInquiry
-from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Accept, Delay, Inquiry, Reject, Rewrite, Route
 from relay.policy.aside import aside
 from relay.policy.asking import COMMAND_TIMEOUT, NOTHING, POLICY_TIMEOUT, Asking, Ruling, Station, Stop, stops
 from relay.policy.contents import Content
 from relay.policy.expansion import Expansion
-from relay.policy.names import about
+from relay.policy.narrowed import Narrowed, Turn
 from relay.policy.phases import ATTEMPT, CONNECTION, CONTENT, RECIPIENT, SENDER
-from relay.policy.steps import Observer, Skipped
-from relay.policy.straight import ROUTES, Straight
+from relay.policy.sparing import Sparing
+from relay.policy.steps import Observer
+from relay.policy.straight import ALL_ABSTAINED, Straight, denied
 from relay.smtp.answers import OUR_FAULT
 
 __all__ = ["COMMAND_TIMEOUT", "POLICY_TIMEOUT", "Chain", "Station"]
-
-#: Why nobody has decided.
-_ALL_ABSTAINED: Final = "every policy abstained"
 
 
 @implementer(IChain, IRoutes, IScreening, IAttemptScreening)
@@ -61,7 +58,8 @@ class Chain:
         self._clock = clock
         self._log = log
         self._timeout = timeout
-        self._straight = Straight(self._recipient, self._asking(self._recipient, None), clock.seconds)
+        self._straight = Narrowed(self._recipient, self._straight_way)
+        self._sparing = Narrowed(self._content, Sparing)
         self.asks_clients = bool(self._connection)
         self.asks_senders = bool(self._sender)
         self.asks_contents = bool(self._content)
@@ -93,19 +91,21 @@ class Chain:
         return await aside(self.route(inquiry))
 
     def decide(self, inquiry: Inquiry, observe: Observer | None = None) -> Decision | Awaitable[Decision]:
+        """`route`, without a coroutine where nothing waits."""
+        decision = self._straight.of(inquiry).decide(inquiry, observe)
+        return Accepted((decision,)) if isinstance(decision, Placement) else decision
+
+    def deciding(self, inquiry: Inquiry) -> Deciding:
         """
-        `route`, for each RCPT that a client says: there is no coroutine as long as each policy abstains or says at
-        once what becomes of the copy. Where one waits, notes something or makes others of the recipient, it goes on
-        from there in the way of all.
+        `decide`, for each RCPT that the client of this inquiry says. Where a policy waits, notes something or makes
+        others of the recipient, it goes on from there in the way of all.
         """
-        said, stop = self._straight.first(inquiry, observe)
-        kind = type(said)
-        if stop is None:
-            return Refused(_denied(inquiry), "", _ALL_ABSTAINED)
-        if kind in ROUTES:
-            return _placed(inquiry, said, stop.name, inquiry.facts)
-        if kind is Reject or kind is Delay:
-            return Refused(said.reply, stop.name, said.because)
+        return self._straight.of(inquiry).decide
+
+    def _straight_way(self, turns: Iterable[Turn]) -> Straight:
+        return Straight(turns, self._asking(self._recipient, None), self._clock.seconds, self._go_on)
+
+    def _go_on(self, inquiry: Inquiry, observe: Observer | None, stop: Stop, said: Any) -> Awaitable[Decision]:
         return self._routed(self._asking(self._recipient, observe), inquiry, stop.place, said)
 
     async def _routed(self, asking: Asking, inquiry: Inquiry, place: int = 0, said: Any = NOTHING) -> Decision:
@@ -120,21 +120,8 @@ class Chain:
         """Which policies will be asked about the content, as far as it goes to this recipient."""
         return tuple(stop.place for stop in self._content if not (stop.skipped_by and stop.skipped_by(inquiry)))
 
-    def spares(self, about: Sequence[Inquiry], observe: Observer | None = None) -> bool:
-        """
-        Most messages are nothing to most policies about content, and are not looked at for their sake. As long as
-        nobody is asked nothing is found out, so that what guards say of facts is certain, too.
-        """
-        skipped = []
-        for stop in self._content:
-            guard = stop.skipped_by_all(about)
-            if guard is None:
-                return False
-            skipped.append(Skipped(None, stop.name, guard, stop.phase.name))
-        if observe is not None:
-            for each in skipped:
-                observe(each)
-        return True
+    def sparing(self, inquiry: Inquiry) -> Sparing:
+        return self._sparing.of(inquiry)
 
     def content(
         self, id: str, envelope: Envelope, about: Sequence[Inquiry], observe: Observer | None = None
@@ -173,11 +160,7 @@ async def _rule(asking: Asking, inquiry: Inquiry, place: int, said: Any = NOTHIN
     ruling = await asking.first(inquiry, place, said)
     if ruling[0] is not ABSTAIN:
         return ruling
-    return Reject(_denied(inquiry), _ALL_ABSTAINED), "", -1, ruling[3]
-
-
-def _denied(inquiry: Inquiry) -> Reply:
-    return about(inquiry.original, 550, "5.7.1", "relaying denied")
+    return Reject(denied(inquiry), ALL_ABSTAINED), "", -1, ruling[3]
 
 
 def _placed(inquiry: Inquiry, route: Route, policy: str, facts: Facts) -> Accepted:

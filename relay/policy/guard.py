@@ -14,6 +14,8 @@ from relay.policy.names import Mailboxes
 #: A condition's key in the configuration if it does not hold, `None` if it does.
 Condition: TypeAlias = Callable[[Inquiry], str | None]
 
+#: The keys of conditions about the client. They stand before all others.
+_CLIENT: Final = frozenset({"authenticated", "listener", "client"})
 #: The key of the one condition about what becomes known from policy to policy.
 FACTS: Final = "facts"
 
@@ -32,7 +34,7 @@ class Guard:
     known: where only those may relay who have said who they are, nobody far away would ever hear of a failure.
     """
 
-    __slots__ = ("_conditions", "facts", "skipped_by")
+    __slots__ = ("_conditions", "beside_client", "facts", "of_client", "skipped_by")
 
     def __init__(self, when: When) -> None:
         self._be(tuple(_conditions(when)), frozenset(when.facts))
@@ -43,17 +45,22 @@ class Guard:
         self.facts = facts
         #: The first condition that does not hold, by its key in the configuration; `None`: the policy is asked.
         self.skipped_by: Condition = _all_of([lacks for _, lacks in conditions])
+        #: The same in two parts, `None` where there are no such conditions: what is so for all that a client asks, and
+        #: what counts where that holds.
+        self.of_client: Condition | None = _all_or_none(lacks for key, lacks in conditions if key in _CLIENT)
+        self.beside_client: Condition | None = _all_or_none(lacks for key, lacks in conditions if key not in _CLIENT)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What the conditions are called in the configuration."""
+        return tuple(key for key, _ in self._conditions)
 
     def within(self, known: frozenset[str]) -> Guard:
         """The same where only these conditions can be answered: all others do not hold there."""
         if all(key in known for key, _ in self._conditions):
             return self
-        conditions = ((key, lacks if key in known else _unknown(key)) for key, lacks in self._conditions)
+        conditions = ((key, lacks if key in known else constantly(key)) for key, lacks in self._conditions)
         return self._of(conditions, self.facts)
-
-    @property
-    def looks_at_facts(self) -> bool:
-        return bool(self.facts)
 
     def before_facts(self) -> Guard:
         """The same without what it says of facts, which may still be found out: who is skipped by it stays so."""
@@ -96,7 +103,13 @@ def _all_of(conditions: Sequence[Condition]) -> Condition:
     return lambda inquiry: first(inquiry) or others(inquiry)
 
 
-def _unknown(key: str) -> Condition:
+def _all_or_none(conditions: Iterable[Condition]) -> Condition | None:
+    given = tuple(conditions)
+    return _all_of(given) if given else None
+
+
+def constantly(key: str) -> Condition:
+    """One that never holds."""
     return lambda _inquiry: key
 
 

@@ -3,24 +3,37 @@ The straight way to a decision about a recipient: where no policy waits, and tha
 
 It asks as `relay.policy.asking` does, and an observer hears the same. What is different is what is done once for all
 policies of a decision and not for each of them: what is looked at is taken note of from the first of them to the last,
-and one is asked at the time at which the one before it has answered.
+one is asked at the time at which the one before it has answered, and no condition is asked again that is about the
+client alone (`relay.policy.narrowed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 from twisted.python.failure import Failure
 
-from relay.mail.routing import ABSTAIN, Deliver, Discard, Forward, Hold, Inquiry
+from relay.mail.decision import Decision, Placement, Refused
+from relay.mail.dsn import NO_WISHES
+from relay.mail.reply import Reply
+from relay.mail.routing import ABSTAIN, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject
 from relay.policy.asking import CURRENT, Asking, Stop
 from relay.policy.looking import LOOKS, Look
+from relay.policy.names import about
+from relay.policy.narrowed import Turn
 from relay.policy.phases import RECIPIENT
 from relay.policy.steps import Asked, Observer, Skipped
 
 #: Verdicts that say where one copy goes.
 ROUTES: Final = frozenset({Deliver, Forward, Discard, Hold})
+
+#: Why nobody has decided.
+ALL_ABSTAINED: Final = "every policy abstained"
+
+#: What goes on from the policy that has to think, notes something or makes others of the recipient, with what
+#: `Asking.put` says of it.
+GoOn: TypeAlias = Callable[[Inquiry, Observer | None, Stop, Any], Awaitable[Decision]]
 
 _PHASE: Final = RECIPIENT.name
 
@@ -28,21 +41,21 @@ _step: Final = tuple.__new__
 
 
 class Straight:
-    """The policies about recipients, in their order."""
+    """The policies about recipients, in their order, for one client."""
 
-    __slots__ = ("_asking", "_seconds", "_stops")
+    __slots__ = ("_asking", "_go_on", "_seconds", "_turns")
 
-    def __init__(self, stops: tuple[Stop, ...], asking: Asking, seconds: Callable[[], float]) -> None:
+    def __init__(self, turns: Iterable[Turn], asking: Asking, seconds: Callable[[], float], go_on: GoOn) -> None:
         """`asking` knows what an answer counts that is none of the usual ones. It observes nothing."""
-        self._stops = stops
+        self._turns = [(stop, stop.name, skipped_by, guard, stop.ask) for stop, skipped_by, guard in turns]
         self._asking = asking
         self._seconds = seconds
+        self._go_on = go_on
 
-    def first(self, inquiry: Inquiry, observe: Observer | None) -> tuple[Any, Stop | None]:
+    def decide(self, inquiry: Inquiry, observe: Observer | None = None) -> Placement | Refused | Awaitable[Decision]:
         """
-        What the first policy says that does not abstain at once, and which one that is; `ABSTAIN` and nobody if all do.
-
-        Where one has to think it is what `Asking.put` says of it, for `Asking.first` to go on with.
+        As `IChain.route`; where it is one copy that goes one way, that copy. There is no coroutine as long as each
+        policy abstains or says at once what becomes of the copy.
         """
         recipient, seconds = inquiry.recipient, self._seconds
         looks: list[Look] = []
@@ -52,40 +65,50 @@ class Straight:
             token = LOOKS.set(looks)
             began = seconds()
         try:
-            for stop in self._stops:
-                skipped_by = stop.skipped_by
-                if skipped_by is not None and (guard := skipped_by(inquiry)) is not None:
+            for stop, name, skipped_by, guard, ask in self._turns:
+                if guard is not None:
+                    skipped_by = guard(inquiry)
+                if skipped_by is not None:
                     if observe is not None:
-                        observe(_step(Skipped, (_PHASE, stop.name, recipient, guard, None, "", (), 0.0)))
+                        observe(_step(Skipped, (_PHASE, name, recipient, skipped_by, None, "", (), 0.0)))
                     continue
-                CURRENT[0] = stop.name
+                CURRENT[0] = name
                 try:
-                    said: Any = stop.ask(inquiry)
+                    said: Any = ask(inquiry)
                 except Exception:
                     said = self._asking.raised(inquiry, stop, Failure())
                 if said is not ABSTAIN and type(said) not in ROUTES:
                     said = self._weighed(inquiry, stop, said)
-                    if said is not ABSTAIN and type(said) not in ROUTES:
-                        if observe is not None:
-                            said = self._asking.told(inquiry, stop, said, looks, began, observe)
-                        return said, stop
+                if said is ABSTAIN:
+                    if observe is not None:
+                        answered = seconds()
+                        found = tuple(looks) if looks else ()
+                        took = (answered - began) * 1000
+                        observe(_step(Asked, (_PHASE, name, recipient, "", ABSTAIN, "", found, took)))
+                        began = answered
+                        # Whoever still adds to those, or to none, does so for that policy, and not for the next one.
+                        looks = []
+                        LOOKS.set(looks)
+                    continue
+                if type(said) in ROUTES:
+                    because = said.because
+                    if observe is not None:
+                        found = tuple(looks) if looks else ()
+                        took = (seconds() - began) * 1000
+                        observe(_step(Asked, (_PHASE, name, recipient, "", said, because, found, took)))
+                    return Placement(recipient, inquiry.original, said, name, because, NO_WISHES, inquiry.facts)
                 if observe is not None:
-                    answered = seconds()
-                    found = tuple(looks) if looks else ()
-                    # Whoever still adds to those, or to none, does so for that policy, and not for the next one.
-                    looks = []
-                    LOOKS.set(looks)
-                    because = "" if said is ABSTAIN else said.because
-                    took = (answered - began) * 1000
-                    observe(_step(Asked, (_PHASE, stop.name, recipient, "", said, because, found, took)))
-                    began = answered
-                if said is not ABSTAIN:
-                    return said, stop
-            return ABSTAIN, None
+                    said = self._asking.told(inquiry, stop, said, looks, began, observe)
+                break
+            else:
+                return Refused(denied(inquiry), "", ALL_ABSTAINED)
         finally:
             CURRENT[0] = ""
             if token is not None:
                 LOOKS.reset(token)
+        if type(said) is Reject or type(said) is Delay:
+            return Refused(said.reply, name, said.because)
+        return self._go_on(inquiry, observe, stop, said)
 
     def _weighed(self, inquiry: Inquiry, stop: Stop, said: Any) -> Any:
         """What it counts that a policy has said, where that is nothing usual."""
@@ -93,3 +116,8 @@ class Straight:
             return self._asking.weighed(inquiry, stop, said)
         except Exception:
             return self._asking.raised(inquiry, stop, Failure())
+
+
+def denied(inquiry: Inquiry) -> Reply:
+    """What a client hears about whom nobody decides."""
+    return about(inquiry.original, 550, "5.7.1", "relaying denied")

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -30,8 +29,6 @@ from relay.smtp.events import Answer, Verdicts
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
 _WORDS: Final[dict[type, str]] = {Discard: "discarded", Hold: "held"}
-#: RFC 5322 section 3.6.
-_NEEDED: Final = (b"date", b"message-id")
 #: How many recipients the line of an accepted message names.
 _SHOWN: Final = 20
 
@@ -57,7 +54,7 @@ class Intake:
         self._reception = reception
         self.form = form
         self._draft: IDraft = reception.spool.begin(form)
-        self._inspection = Inspection(reception.limits, _NEEDED if reception.submission else ())
+        self._inspection = Inspection(reception.limits, reception.needed)
 
     def show(self, transaction: Transaction, screening: IScreening) -> None:
         """Let policies see the content as it comes in."""
@@ -144,14 +141,15 @@ class Intake:
             return answers.OUR_FAULT
         if judged.section is not None:
             self._inspection.amend(judged.section)
-        kept = transaction.judged(judged.placements, self._steps)
+        recipients = judged.each.count(None) if judged.each else transaction.recipients
+        kept = transaction.judged(judged.placements, self._steps, recipients)
         return (
             self._promised_to_each(transaction, kept, judged, size) if judged.each else self.promise(kept, size, judged)
         )
 
     async def _promised_to_each(self, transaction: Transaction, kept: Transaction, judged: Judged, size: int) -> Answer:
         """Some of the recipients take the message, and the client hears which."""
-        reply = await self.promised(evolve(kept, recipients=judged.each.count(None)), size, judged)
+        reply = await self.promised(kept, size, judged)
         return Verdicts(self._told(judged, transaction, size, reply), reply) if reply.positive else reply
 
     @property
@@ -180,13 +178,8 @@ class Intake:
             draft.abandon()
             return self._accepted(transaction, size, judged)
         clock, envelope = reception.clock, transaction.envelope
-        head = received(
-            envelope,
-            hostname=reception.hostname,
-            id=id,
-            when=clock.calendar(),
-            recipient=kept[0].original if transaction.recipients == 1 else None,
-        )
+        only = kept[0].original if transaction.recipients == 1 else None
+        head = received(transaction.came, id, clock.calendar(), only, envelope.smtputf8)
         inspection = self._inspection
         if inspection.lacking or inspection.headless or judged is not None:
             head += self._more(judged)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 from twisted.logger import Logger
 
 from relay.config.limits import Limits
-from relay.interfaces import IChain, IClock, IDispatch, IHistory, IMailLog, IScreening, ISpool
-from relay.mail.decision import Decision
+from relay.interfaces import Deciding, IChain, IClock, IDispatch, IHistory, IMailLog, IScreening, ISpool
 from relay.mail.reply import Reply
+from relay.mail.routing import Inquiry
 from relay.reception.authentication import Users
 from relay.reception.turnstile import Turnstile
 
 #: See `Reception.mixed`.
 Mixed: TypeAlias = Literal["split", "hold", "reject-all"]
+
+#: RFC 5322 section 3.6.
+_NEEDED: Final = (b"date", b"message-id")
 
 
 @frozen
@@ -53,9 +56,23 @@ class Reception:
     #: Makes a reference for a refusal that can be asked about.
     refer: Callable[[], str] = lambda: ""
     log: Logger = field(factory=lambda: Logger(namespace="relay.reception"))
-    #: What the chain decides, without a coroutine where it has a way for a decision that waits for nothing.
-    decide: Callable[..., Decision | Awaitable[Decision]] = field(
-        init=False, default=Factory(lambda self: getattr(self.chain, "decide", self.chain.route), takes_self=True)
+    #: What decides about the recipients of an inquiry's client.
+    deciding: Callable[[Inquiry], Deciding] = field(
+        init=False,
+        default=Factory(
+            lambda self: getattr(self.chain, "deciding", None) or (lambda inquiry: self.chain.route), takes_self=True
+        ),
+    )
+    #: Policies are asked about senders, about content.
+    asks_senders: bool = field(
+        init=False, default=Factory(lambda self: bool(self.screening and self.screening.asks_senders), takes_self=True)
+    )
+    asks_contents: bool = field(
+        init=False, default=Factory(lambda self: bool(self.screening and self.screening.asks_contents), takes_self=True)
+    )
+    #: The fields that a message here has to have, and gets from us.
+    needed: tuple[bytes, ...] = field(
+        init=False, default=Factory(lambda self: _NEEDED if self.submission else (), takes_self=True)
     )
     #: Said to every client, so made once.
     greets: Reply = field(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import define, evolve
+from attrs import Factory, define
 
 from relay.interfaces import IClock
 from relay.mail.address import Address
 from relay.mail.decision import Placement
-from relay.mail.dsn import NO_WISHES, Wishes
 from relay.mail.envelope import Client, DeliverBy, Envelope
 from relay.mail.facts import NO_FACTS, Facts
 from relay.mail.reply import Reply
@@ -22,51 +21,42 @@ _HELD_NOTICE: Final = Reply.of(501, "5.5.4", "A message with the null reverse-pa
 _HELD_TOO_LONG: Final = Reply.of(501, "5.5.4", "The message would be held for longer than it may take")
 
 
-@define(eq=False)  # `frozen` would cost more than all the rest of it, twice for each message
+@define(eq=False)
 class Transaction:
-    """The open transaction. It is replaced at each step, and dropped at its end; nothing in it is ever changed."""
+    """
+    The open transaction. RCPT adds to it, and what says of content that nobody has to look at it; behind that nothing
+    in it is ever changed.
+    """
 
     envelope: Envelope
+    #: How the trace field of its message begins (`relay.mail.trace.came`).
+    came: str
     #: The SIZE parameter, or 0.
     size: int = 0
+    #: What policies have found out about the client and the sender.
+    facts: Facts = NO_FACTS
+    #: The client hears of each recipient behind the content (LMTP, PRDR).
+    each: bool = False
+    #: How all that was accepted so far came about (`relay.policy.steps`), if a record is kept.
+    steps: list[Any] = Factory(list)
     placements: tuple[Placement, ...] = ()
     #: How many RCPT were accepted: with an alias that is less than there are placements.
     recipients: int = 0
-    #: What policies have found out about the client and the sender.
-    facts: Facts = NO_FACTS
-    #: How all that was accepted so far came about (`relay.policy.steps`), if a record is kept.
-    steps: tuple[Any, ...] = ()
     #: What was asked about each RCPT that was accepted, if policies will be asked about the content.
     asked: tuple[Inquiry, ...] = ()
-    #: The client hears of each recipient behind the content (LMTP, PRDR).
-    each: bool = False
 
-    def accept(
-        self,
-        placements: tuple[Placement, ...],
-        wishes: Wishes = NO_WISHES,
-        steps: Sequence[Any] = (),
-        asked: tuple[Inquiry, ...] = (),
-    ) -> Transaction:
+    def accept(self, placements: tuple[Placement, ...], steps: Sequence[Any], asked: tuple[Inquiry, ...]) -> None:
         """One more RCPT was accepted, for these placements."""
-        if wishes is not NO_WISHES:
-            placements = tuple(evolve(placement, wishes=wishes) for placement in placements)
-        return Transaction(
-            self.envelope,
-            self.size,
-            self.placements + placements,
-            self.recipients + 1,
-            self.facts,
-            (*self.steps, *steps) if steps else self.steps,
-            self.asked + asked,
-            self.each,
-        )
+        self.placements += placements
+        self.recipients += 1
+        self.steps += steps
+        self.asked += asked
 
-    def judged(self, placements: tuple[Placement, ...], steps: Sequence[Any]) -> Transaction:
-        """With what policies have made of it, who have seen its content."""
-        known = (*self.steps, *steps)
+    def judged(self, placements: tuple[Placement, ...], steps: Sequence[Any], recipients: int) -> Transaction:
+        """What is kept of it once policies have seen its content: these placements, for so many of the recipients."""
+        known = [*self.steps, *steps]
         return Transaction(
-            self.envelope, self.size, placements, self.recipients, self.facts, known, self.asked, self.each
+            self.envelope, self.came, self.size, self.facts, self.each, known, placements, recipients, self.asked
         )
 
     @property

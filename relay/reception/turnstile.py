@@ -20,38 +20,41 @@ class Turnstile:
         self._waiting = 0
         self._queue: deque[Deferred[None]] = deque()
         self._quiet: Deferred[None] | None = None
-        #: Whether the next client has to wait.
-        self.crowded = most <= 0
+        #: Somebody may wait for one to leave.
+        self._watched = False
 
     def adopt(self, most: int) -> None:
         """From now on so many may wait."""
         self._most = most
-        self.crowded = self._waiting >= most
         if self._queue and not self.crowded:
             self._let_in()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the next client has to wait."""
+        return self._waiting >= self._most
 
     async def turn(self) -> None:
         """Wait until there is place. Cancelling gives the turn up."""
         turn: Deferred[None] = Deferred(self._queue.remove)
         self._queue.append(turn)
+        self._watched = True
         await turn
 
     def enter(self) -> None:
         """A message begins to wait for its commit. Whoever says so says `leave` when it waits no longer."""
-        self._waiting = waiting = self._waiting + 1
-        self.crowded = waiting >= self._most
+        self._waiting += 1
 
     def leave(self) -> None:
         """It waits no longer."""
-        self._waiting = waiting = self._waiting - 1
-        self.crowded = waiting >= self._most
-        if self._queue or (self._quiet is not None and not waiting):
+        self._waiting -= 1
+        if self._watched:
             self._let_in()
 
     async def quiet(self) -> None:
         """Wait until no message waits for its commit. For one who waits."""
         if self._waiting:
-            self._quiet = Deferred()
+            self._quiet, self._watched = Deferred(), True
             await self._quiet
 
     def _let_in(self) -> None:
@@ -67,3 +70,4 @@ class Turnstile:
             quiet, self._quiet = self._quiet, None
             if not quiet.called:
                 quiet.callback(None)
+        self._watched = bool(self._queue) or self._quiet is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -10,15 +10,17 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
-from relay.interfaces import IScreening, IVisit, SpoolError
+from relay.interfaces import Deciding, IScreening, IVisit, SpoolError
 from relay.mail.decision import Accepted, Decision, Placement, Refused
+from relay.mail.dsn import NO_WISHES
 from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.facts import agreed
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Inquiry, Reject
+from relay.mail.trace import came
 from relay.net.waiting import start
 from relay.reception import inquiries
-from relay.reception.accounts import observer, refuse
+from relay.reception.accounts import refuse
 from relay.reception.authentication import Authentication
 from relay.reception.intake import Intake
 from relay.reception.reception import Reception
@@ -57,6 +59,8 @@ from relay.smtp.help import explain
 #: How much of its own name a client is shown: the line has a limit, and it knows the rest.
 _SHOWN: Final = 128
 _DECIDED: Final = (Accepted, Refused)
+#: Members of an `Enum` take their time to be found.
+_WIRE: Final = Form.WIRE
 
 
 @lru_cache(maxsize=1000)
@@ -72,12 +76,15 @@ class Visit:
 
     __slots__ = (
         "_authentication",
+        "_came",
         "_client",
+        "_decide",
         "_intake",
         "_judging",
         "_no_place",
         "_reception",
         "_refusal",
+        "_spared",
         "_transaction",
         "known",
     )
@@ -98,7 +105,7 @@ class Visit:
         self._authentication: Authentication | None = None
         if offer is not None and reception.users is not None:
             self._authentication = Authentication(reception.users, offer, client.address, reception.log)
-        self._client = client
+        self._meet(client)
         self._refusal = refusal
         self._transaction: Transaction | None = None
         self._intake: Intake | None = None
@@ -110,6 +117,15 @@ class Visit:
         self.known = known
         if known is None and (reception.screening is None or not reception.screening.asks_clients):
             self.known = NOBODY
+
+    def _meet(self, client: Client) -> None:
+        """From now on this is known of it. What is worked out once for all of its messages is worked out anew."""
+        self._client = client
+        #: What decides about its recipients, what says of their content that nobody has to look at it, and how the
+        #: trace field of its messages begins. `None`: as there is need of it.
+        self._decide: Deciding | None = None
+        self._spared: Callable[[Sequence[Inquiry]], Sequence[Any] | None] | None = None
+        self._came: str | None = None
 
     def answer(self, question: Question) -> Answer | Awaitable[Answer]:
         return _ANSWERS[type(question)](self, question)
@@ -168,7 +184,7 @@ class Visit:
         self._forget()
         reception, name = self._reception, hello.name
         old = self._client
-        self._client = Client(old.address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp)
+        self._meet(Client(old.address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp))
         return _welcome(reception.hostname, name, old.address, hello.keywords)
 
     def _reset(self, reset: Reset) -> Reply:
@@ -219,7 +235,8 @@ class Visit:
         else:
             reply = await authentication.respond(question.octets)
         if reply.code == 235:
-            self._client = client = evolve(self._client, user=authentication.user)
+            client = evolve(self._client, user=authentication.user)
+            self._meet(client)
             self._reception.maillog.event(
                 "authenticated", user=client.user, client=client.address, listener=client.listener
             )
@@ -233,25 +250,30 @@ class Visit:
         return reply
 
     def _mail(self, mail: Mail) -> Reply | Awaitable[Reply]:
-        spool = self._reception.spool
-        if not spool.accepting:
+        reception, size = self._reception, mail.size or 0
+        if not reception.spool.accepting:
             return answers.OUR_FAULT
-        if not spool.room(mail.size or 0):
+        if not reception.spool.room(size):
             self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
             return answers.NO_ROOM
-        reception = self._reception
         said = envelope(mail, self._client, reception.clock, reception.limits.hold)
-        known, screening = self.known, reception.screening
         if type(said) is Reply:
             return said
-        if screening is not None and (known is None or screening.asks_senders):
-            return self._screened(mail, said, screening)
-        self._begin(mail, said, known or NOBODY)
-        return answers.SENDER_OK
+        known = self.known
+        if (known is None or reception.asks_senders) and reception.screening is not None:
+            return self._screened(mail, said, reception.screening)
+        return self._begin(mail, said, known or NOBODY)
 
-    def _begin(self, mail: Mail, said: Envelope, known: Known) -> None:
-        each = mail.prdr or self._client.lmtp
-        self._transaction = Transaction(said, mail.size or 0, facts=known.facts, steps=known.steps, each=each)
+    def _begin(self, mail: Mail, said: Envelope, known: Known) -> Reply:
+        client, smtputf8 = said.client, said.smtputf8
+        begins = None if smtputf8 else self._came
+        if begins is None:
+            begins = came(client, self._reception.hostname, smtputf8)
+            if not smtputf8:
+                self._came = begins
+        each = mail.prdr or client.lmtp
+        self._transaction = Transaction(said, begins, mail.size or 0, known.facts, each, [*known.steps])
+        return answers.SENDER_OK
 
     async def _screened(self, mail: Mail, said: Envelope, screening: IScreening) -> Reply:
         """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
@@ -266,19 +288,23 @@ class Visit:
             known = await consider(mail, self._client, known, reception, screening, until)
             if known.refused is not None:
                 return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
-        self._begin(mail, said, known)
-        return answers.SENDER_OK
+        return self._begin(mail, said, known)
 
     def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
         reception, recipient = self._reception, rcpt.recipient
         transaction = self._transaction or self._open_transaction()
-        said = transaction.envelope
-        inquiry = Inquiry(recipient, recipient, said.reverse_path, said.client, transaction.facts)
+        inquiry = Inquiry(recipient, recipient, transaction.envelope.reverse_path, self._client, transaction.facts)
+        decide = self._decide
+        if decide is None:
+            decide = self._decide = reception.deciding(inquiry)
         steps: list[Any] = []
-        if reception.history is None:
-            decision = reception.decide(inquiry)
-        else:
-            decision = reception.decide(inquiry, steps.append)
+        decision = decide(inquiry, None if reception.history is None else steps.append)
+        if isinstance(decision, Placement):
+            # As it is nearly always, and it is the first one.
+            if rcpt.wishes is NO_WISHES and not transaction.asked:
+                transaction.accept((decision,), steps, (inquiry,) if reception.asks_contents else ())
+                return answers.RECIPIENT_OK
+            return self._accepted(transaction, rcpt, inquiry, (decision,), steps)
         if isinstance(decision, _DECIDED):
             return self._decided(transaction, rcpt, inquiry, decision, steps)
         return self._rcpt_later(transaction, rcpt, inquiry, decision, steps)
@@ -300,49 +326,51 @@ class Visit:
                 sender=transaction.envelope.reverse_path,
                 recipients=(rcpt.recipient,),
             )
-        screening = self._reception.screening
-        if screening is None or not screening.asks_contents:
-            self._transaction = transaction.accept(decision.placements, rcpt.wishes, steps)
-            return answers.RECIPIENT_OK
-        return self._with_content_policies(transaction, rcpt, inquiry, decision.placements, steps, screening)
+        return self._accepted(transaction, rcpt, inquiry, decision.placements, steps)
 
-    def _with_content_policies(
+    def _accepted(
         self,
         transaction: Transaction,
         rcpt: Rcpt,
         inquiry: Inquiry,
         placements: tuple[Placement, ...],
         steps: list[Any],
-        screening: IScreening,
     ) -> Reply:
-        """
-        Who has other policies about content than those before it comes in a transaction of its own, unless its sender
-        can be told by a notice.
-        """
+        if rcpt.wishes is not NO_WISHES:
+            placements = tuple(evolve(placement, wishes=rcpt.wishes) for placement in placements)
+        screening = self._reception.screening
+        if screening is None or not self._reception.asks_contents:
+            transaction.accept(placements, steps, ())
+            return answers.RECIPIENT_OK
         # Of an alias that is what its members agree on; who is refused gets nothing that could be asked about.
-        members = [placement.facts for placement in placements if type(placement.route) is not Reject]
-        facts = agreed(members)
+        facts = agreed([placement.facts for placement in placements if type(placement.route) is not Reject])
         if facts is not inquiry.facts:
             inquiry = evolve(inquiry, facts=facts)
-        told_apart = transaction.each or transaction.can_be_told
-        if self._reception.mixed == "split" and transaction.asked and not told_apart:
-            before = screening.content_policies(transaction.asked[0])
-            if screening.content_policies(inquiry) != before:
-                self._log_refusal(
-                    answers.OTHER_POLICIES, sender=transaction.envelope.reverse_path, recipient=rcpt.recipient
-                )
-                return answers.OTHER_POLICIES
-        self._transaction = transaction.accept(placements, rcpt.wishes, steps, (inquiry,))
+        if self._has_others(transaction, inquiry, screening):
+            self._log_refusal(
+                answers.OTHER_POLICIES, sender=transaction.envelope.reverse_path, recipient=rcpt.recipient
+            )
+            return answers.OTHER_POLICIES
+        transaction.accept(placements, steps, (inquiry,))
         return answers.RECIPIENT_OK
+
+    def _has_others(self, transaction: Transaction, inquiry: Inquiry, screening: IScreening) -> bool:
+        """
+        Whether this recipient has to come in a transaction of its own: who has other policies about content than those
+        before it, unless its sender can be told by a notice.
+        """
+        if self._reception.mixed != "split" or not transaction.asked or transaction.each or transaction.can_be_told:
+            return False
+        return screening.content_policies(inquiry) != screening.content_policies(transaction.asked[0])
 
     def _data(self, data: Data) -> Reply | Awaitable[Reply]:
         if self._reception.turnstile.crowded:
             return self._data_in_turn()
-        return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
+        return self._begin_intake(_WIRE) or answers.SEND_CONTENT
 
     async def _data_in_turn(self) -> Reply:
         await self._reception.turnstile.turn()
-        return self._begin_intake(Form.WIRE) or answers.SEND_CONTENT
+        return self._begin_intake(_WIRE) or answers.SEND_CONTENT
 
     def _begin_intake(self, form: Form) -> Reply | None:
         """Make a place for content, or say why there is none."""
@@ -355,12 +383,16 @@ class Visit:
         except SpoolError:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
-        if transaction.asked and reception.screening is not None:
-            steps: list[Any] = []
-            if reception.screening.spares(transaction.asked, observer(reception, steps)):
-                self._transaction = transaction.judged(transaction.placements, steps)
-            else:
-                self._intake.show(transaction, reception.screening)
+        screening = reception.screening
+        if transaction.asked and screening is not None:
+            spared = self._spared
+            if spared is None:
+                spared = self._spared = screening.sparing(transaction.asked[0])
+            told = spared(transaction.asked)
+            if told is None:
+                self._intake.show(transaction, screening)
+            elif reception.history is not None:
+                transaction.steps += told
         return None
 
     def _chunk_ended(self, ended: ChunkEnded) -> Reply:
@@ -377,21 +409,21 @@ class Visit:
         return fault
 
     def _content_ended(self, ended: ContentEnded) -> Answer | Awaitable[Answer]:
-        size, fault, transaction = ended.size, ended.fault, self._transaction or self._open_transaction()
+        size, transaction = ended.size, self._transaction or self._open_transaction()
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
         intake, no_place = self._intake, self._no_place
         self._transaction = self._no_place = None
         if intake is None:
             return no_place or answers.OUR_FAULT
-        fault = intake.judge(fault)
+        fault = intake.judge(ended.fault)
         if fault is not None:
             self._intake = None
             self._log_refusal(
                 fault, id=intake.id, message_id=intake.message_id, sender=transaction.envelope.reverse_path, size=size
             )
             return fault
-        if intake.form is Form.PLAIN and self._reception.turnstile.crowded:  # the others have waited at DATA
+        if intake.form is not _WIRE and self._reception.turnstile.crowded:  # the others have waited at DATA
             return self._promise_in_turn(intake, transaction, size)
         if intake.examination is not None:
             return self._examined(intake, transaction, size)
