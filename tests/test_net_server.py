@@ -208,14 +208,19 @@ TALK = st.lists(
                 for octets in (b"DATA\r\n", b"x\r\n", b"x\r\n.\r\n", b".\r\n", b"RCPT TO:<c@d>\r\n", b"RSET\r\n")
             ),
             *([octets] for octets in (b"NO", b"NOOP\r\n", b"DATA\r\nx", b"\r\n.\r\nQUIT\r\n", b"QUIT\r\n", b"FOO\r\n")),
+            *([octets] for octets in (b"BDAT 3\r\nabc", b"BDAT 9 LAST\r\nabc", b"MAIL FROM:<>\r\n", b"EHLO c\r\n")),
             *([seconds] for seconds in (1, 30, 59, 61, 200, 301)),
         ]
     ),
     max_size=12,
 ).map(lambda parts: [step for part in parts for step in part])
-#: What happens besides: the answers wait, the client does not read or is read no more, and the service stops.
+#: What happens besides: the answers wait or fail, the client does not read or is read no more, the service is under
+#: stress or stops.
 TROUBLE = st.dictionaries(
-    st.integers(0, 30), st.sampled_from(["wait", "answer", "refuse", "choke", "choke later", "read", "stop", "deaf"])
+    st.integers(0, 30),
+    st.sampled_from(
+        ["wait", "answer", "refuse", "fail", "choke", "choke later", "read", "stop", "deaf", "stress", "ease"]
+    ),
 )
 
 
@@ -245,6 +250,10 @@ class AgreementTests(ServerCase):
                     visit.hesitates = True
                 case "answer" | "refuse" as how:
                     visit.decide(answers.OUR_FAULT if how == "refuse" else answers.CONTENT_OK)
+                case "fail":
+                    visit.fails = True
+                case "stress" | "ease" as how:
+                    server._doorway.admission.stressed = how == "stress"
                 case "choke":
                     server.pauseProducing()
                 case "choke later":
@@ -265,6 +274,7 @@ class AgreementTests(ServerCase):
         for _ in range(8):
             self.time.advance(59)
             heard.append((wire.value(), wire.disconnecting, wire.aborted))
+        heard.append([failure.getErrorMessage() for failure in self.flushLoggedErrors()])
         return heard
 
 
@@ -272,9 +282,13 @@ class Hesitant(Scripted):
     """Thinks about some questions when it is told to."""
 
     hesitates = False
+    fails = False
     waiting: Deferred[Reply] | None = None
 
     def answer(self, question: Question) -> Any:
+        if self.fails:
+            self.fails = False
+            raise OutcomeUnknown("?") if isinstance(question, ContentEnded) else LookupError(type(question).__name__)
         if not self.hesitates or not isinstance(question, ContentEnded | Rcpt | Data):
             return super().answer(question)
         self.waiting = Deferred()

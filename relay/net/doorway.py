@@ -68,3 +68,9 @@ class Doorway:
     #: Who is at the other end of a Unix socket, given its transport; `None`: nobody asks.
     identify: Callable[[Any], str | None] | None = None
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
+    #: In so many seconds content that does not come at all is noticed first.
+    pace: float = field(init=False, eq=False, repr=False)
+
+    @pace.default
+    def _first_look(self) -> float:
+        return min(self.limits.progress_window, self.limits.content_time)

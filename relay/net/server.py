@@ -6,7 +6,7 @@ All that a client asked in one segment is answered in one write, before the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from attrs import evolve
@@ -39,6 +39,9 @@ SLOWNESS: Final = 1.0
 #: Seconds that whoever answers gets beyond its own deadlines: what comes of these has a policy's name, and a reference.
 MARGIN: Final = 5.0
 
+# To ask the class for them takes ten times as long.
+_READY: Final = State.READY
+_IN_CONTENT: Final = State.CONTENT
 #: What comes is content, or more of it.
 _FLOWING: Final = frozenset({State.CONTENT, State.CHUNKS})
 #: Nothing but a command is waited for, and nothing but a command was waited for before.
@@ -63,7 +66,11 @@ class SmtpServer(Protocol):
         self._asked: Question | None = None
         #: Until when we have to answer, by `IClock.seconds`.
         self._owed_until = 0.0
+        self._seconds = doorway.clock.seconds
         self._deadline = Deadline(doorway.clock, self._expired)
+        self._admission = doorway.admission
+        #: Whether the relay was under stress when the deadline for a command was set.
+        self._stressed = False
         #: The client does not read our replies.
         self._choked = False
         self._reading = True
@@ -118,18 +125,41 @@ class SmtpServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         session = self._session
-        if not self._choked:
-            question: Question | None
-            if self._content_since is None:
-                question = session.hear(data)
-            elif (question := session.hear_content(data)) is not None:
-                self._visit.take(Content(data))
-                self._content_since = None
-            if question is not None:
-                answer = self._ask(question)
-                if answer is not None:
-                    self._say(session.send(answer))
-                return
+        question: Question | None
+        if self._choked:
+            question = None
+        elif self._content_since is None:
+            question = session.hear(data)
+        elif (question := session.hear_content(data)) is not None:
+            self._visit.take(Content(data))
+            self._content_since = None
+        if question is None:
+            self._receive(data)
+            return
+        # The straight way of `_ask` and `_converse`, for an answer that is known and that nothing is left over behind.
+        try:
+            answer = self._visit.answer(question)
+        except Exception:
+            failed = self._failed(Failure(), question)
+            if failed is not None:
+                self._say(session.send(failed))
+            return
+        if type(answer) is not Reply:
+            considered = self._considered(question, answer)
+            if considered is not None:
+                self._say(session.send(considered))
+            return
+        said = session.send(answer)
+        if session.state in _CALM and self._admission.stressed is self._stressed:
+            # As it was: the deadline for a command.
+            self._deadline.since = self._seconds()
+            self.transport.write(said)
+        else:
+            self._say(said)
+
+    def _receive(self, data: bytes) -> None:
+        """The general way: what was said is put to what was said before, and one after the other answered."""
+        session = self._session
         if session.state is State.CLOSED or self._shaking:
             return
         session.receive_data(data)
@@ -161,7 +191,7 @@ class SmtpServer(Protocol):
             address, why = self._arrival.address, trouble(cast(BaseException, reason.value))
             self._doorway.log.info("The TLS handshake with {address} failed: {why}", address=address, why=why)
         self._deadline.close()
-        self._doorway.admission.leave(self._arrival.address)
+        self._admission.leave(self._arrival.address)
         owed, self._owed = self._owed, None
         # First: so it can tell a client that has gone from an answer that took too long.
         self._visit.lost()
@@ -185,7 +215,7 @@ class SmtpServer(Protocol):
             self._watch(answered=True)
             self._converse(b"")
         else:
-            self._deadline.within(max(0.0, self._owed_until - self._doorway.clock.seconds()))
+            self._deadline.within(max(0.0, self._owed_until - self._seconds()))
 
     def stopProducing(self) -> None:
         """The connection is going away; `connectionLost` follows."""
@@ -241,8 +271,8 @@ class SmtpServer(Protocol):
         session = self._session
         if self._stopping or not self._reading:
             self._converse(b"")
-        elif session.state in _CALM:
-            self._watch_commands()
+        elif session.state is _IN_CONTENT and self._content_since is None:
+            self._watch_content()
         elif session.closed:
             self._close()
         else:
@@ -267,49 +297,58 @@ class SmtpServer(Protocol):
         """The reply, or `None` if it has to wait for something."""
         try:
             answer = self._visit.answer(question)
-            if type(answer) is not Reply:
-                answer = start(answer)
-            elif not self._session.slow and (type(question) is not Connected or not self._doorway.greeting_delay):
-                return answer
         except Exception:
             return self._failed(Failure(), question)
-        return self._owe(question, answer)
+        return self._considered(question, answer)
 
-    def _owe(self, question: Question, answer: Answer | Deferred[Answer]) -> Answer | None:
+    def _considered(self, question: Question, answer: Answer | Awaitable[Answer]) -> Answer | None:
         """The answer, if it may be said at once; else it is owed from now on."""
-        delayed, delay = self._session.slow or type(question) is Connected, 0.0
+        try:
+            known: Answer | Deferred[Answer] = start(answer)
+        except Exception:
+            return self._failed(Failure(), question)
+        if self._session.slow or type(question) is Connected:
+            return self._not_at_once(question, known)
         # `isinstance` is slow to say whether something is a Deferred.
-        if type(answer) is Reply or type(answer) is Verdicts:
-            if delayed:
-                delay = self._delay(question, answer)
+        if type(known) is Reply or type(known) is Verdicts:
+            return known
+        self._owe(question, known)
+        return None
+
+    def _not_at_once(self, question: Question, answer: Answer | Deferred[Answer]) -> Answer | None:
+        """As `_considered`, of an answer that is perhaps to be kept back for a while."""
+        if isinstance(answer, Deferred):
+            owed = answer
+            owed.addCallback(self._kept_back, question, self._seconds())
+            delay = self._doorway.greeting_delay if type(question) is Connected else SLOWNESS
+        else:
+            delay = self._delay(question, answer)
             if not delay:
                 return answer
-            owed = deferLater(cast(Any, self._doorway.clock), delay, lambda said=answer: said)
-        else:
-            owed = answer
-            if delayed:
-                owed.addCallback(self._kept_back, question, self._doorway.clock.seconds())
-                delay = self._doorway.greeting_delay if type(question) is Connected else SLOWNESS
+            owed = deferLater(cast(Any, self._doorway.clock), delay, lambda: answer)
+        self._owe(question, owed, delay)
+        return None
+
+    def _owe(self, question: Question, owed: Deferred[Answer], delay: float = 0.0) -> None:
         self._owed, self._asked = owed, question
         limits = self._doorway.limits
         patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command + MARGIN
         self._owed_until = self._deadline.within(delay + patience)
         owed.addCallbacks(self._answered, self._not_answered)
-        return None
 
     def _kept_back(self, answer: Answer, question: Question, since: float) -> Answer | Deferred[Answer]:
         """The answer, after the time that it has to wait for. A greeting that was thought about has waited already."""
-        clock, delay = self._doorway.clock, self._delay(question, answer)
+        delay = self._delay(question, answer)
         if type(question) is Connected:
-            delay -= clock.seconds() - since
-        return deferLater(cast(Any, clock), delay, lambda: answer) if delay > 0 else answer
+            delay -= self._seconds() - since
+        return deferLater(cast(Any, self._doorway.clock), delay, lambda: answer) if delay > 0 else answer
 
     def _delay(self, question: Question, answer: Answer) -> float:
         """Seconds for which an answer that is known is kept back."""
         negative = isinstance(answer, Reply) and answer.code >= 400
         if isinstance(question, Connected):
             # Who may not stay is not kept here for it.
-            waits = not negative and not self._doorway.admission.is_trusted(self._arrival.address)
+            waits = not negative and not self._admission.is_trusted(self._arrival.address)
             return self._doorway.greeting_delay if waits else 0.0
         return SLOWNESS if negative and self._session.slow else 0.0
 
@@ -335,24 +374,26 @@ class SmtpServer(Protocol):
         self._deadline.within(self._doorway.limits.handshake)
         self.transport.startTLS(self._doorway.tls)
 
-    def _answered(self, reply: Answer | None) -> None:
+    def _answered(self, answer: Answer) -> None:
         if self._owed is None:
+            # Nobody waits for it any more.
             return
         self._owed = None
-        if reply is None or not self._connected:
-            return
         session = self._session
-        said = session.send(reply)
+        said = session.send(answer)
+        if session.state is _READY and not session.uneven and self._reading and not self._stopping:
+            # As most of them, this one was about content, and the client has waited for it, too.
+            self._watch_commands()
+            self.transport.write(said)
+            return
         if session.state is State.INTRODUCED:
             self._introduce(cast(XClient, self._asked))
-        elif session.state is State.READY and session.looked_at == session.received and self._reading:
-            # As most of them, this one was about content, and the client has waited for it, too.
-            self._say(said)
-            return
         self._converse(said)
 
     def _not_answered(self, failure: Failure) -> None:
-        self._answered(self._failed(failure, self._asked))
+        failed = self._failed(failure, self._asked)
+        if failed is not None:
+            self._answered(failed)
 
     def _failed(self, failure: Failure, question: Question | None) -> Reply | None:
         """Ours to explain, in the log only; the client hears 451, or nothing where that might be a lie."""
@@ -386,30 +427,30 @@ class SmtpServer(Protocol):
         A deadline is for a whole command: octets that finish none (not `answered`) do not move it. Content has one of
         its own from its beginning on, and what comes by BDAT begins with the first chunk.
         """
-        session, limits = self._session, self._doorway.limits
+        session = self._session
         if session.state not in _FLOWING and not session.in_chunk:
             self._content_since = None
             if answered:
                 self._watch_commands()
-            return
-        pace = min(limits.progress_window, limits.content_time)
-        now = self._doorway.clock.seconds()
-        if self._content_since is None:
-            self._content_since = self._looked = self._silent_since = now
-            self._progress = 0
-            self._deadline.within(pace)
+        elif self._content_since is None:
+            self._watch_content()
         elif answered:
             # A reply to a chunk does not put off the next look at how fast the content comes.
-            self._deadline.within(max(0.0, self._looked + pace - now))
+            self._deadline.within(max(0.0, self._looked + self._doorway.pace - self._seconds()))
 
     def _watch_commands(self) -> None:
         """What comes next is a command."""
-        doorway, deadline = self._doorway, self._deadline
-        idle = doorway.limits.idle_stressed if doorway.admission.stressed else doorway.limits.idle
-        if deadline.length == idle:
-            deadline.since = doorway.clock.seconds()
-        else:
-            deadline.within(idle)
+        limits = self._doorway.limits
+        self._content_since = None
+        self._stressed = stressed = self._admission.stressed
+        self._deadline.within(limits.idle_stressed if stressed else limits.idle)
+
+    def _watch_content(self) -> None:
+        """What comes next is content, from its beginning on."""
+        deadline = self._deadline
+        deadline.within(self._doorway.pace)
+        self._content_since = self._looked = self._silent_since = deadline.since
+        self._progress = 0
 
     def _expired(self) -> None:
         if self._choked or self._session.closed or self._shaking:
@@ -443,8 +484,8 @@ class SmtpServer(Protocol):
 
     def _content_goes_on(self) -> bool:
         """Whether content comes fast enough; asked once in each `progress_window`."""
-        limits, admission = self._doorway.limits, self._doorway.admission
-        now = self._doorway.clock.seconds()
+        limits, admission = self._doorway.limits, self._admission
+        now = self._seconds()
         rate = self._progress / max(now - self._looked, 0.001)
         if self._progress:
             self._silent_since = now

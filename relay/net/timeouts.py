@@ -10,6 +10,7 @@ from relay.interfaces import IClock
 #: Seconds to a timer at most. A deadline that comes nearer needs another timer, unless there is one before it: and the
 #: shortest deadlines of most connections are as long as this.
 _SOON: Final = 60.0
+_NEVER: Final = float("inf")
 
 
 def _nobody() -> None:
@@ -24,27 +25,26 @@ class Deadline:
     Whoever finds that `length` is what it wants has only to say that it begins anew, `since` now.
     """
 
-    __slots__ = ("_call", "_clock", "_expired", "_timer_at", "length", "since")
+    __slots__ = ("_call", "_clock", "_expired", "_seconds", "_timer_at", "length", "since")
 
     def __init__(self, clock: IClock, expired: Callable[[], None]) -> None:
         self._clock = clock
+        self._seconds = clock.seconds
         self._expired = expired
         #: In seconds; `None`: there is no deadline.
         self.length: float | None = None
         #: When it began, by the clock. It may be set to a later moment.
         self.since = 0.0
         self._call: Any = None
-        self._timer_at = 0.0
+        #: When the timer comes, if there is one.
+        self._timer_at = _NEVER
 
     def within(self, seconds: float) -> float:
         """The deadline is `seconds` from now; answers with when that is, by the clock."""
-        self.since = now = self._clock.seconds()
+        self.since = now = self._seconds()
         self.length = seconds
         at = now + seconds
-        if self._call is None:
-            self._arm(at, seconds)
-        elif self._timer_at > at:
-            self._call.cancel()
+        if at < self._timer_at:
             self._arm(at, seconds)
         return at
 
@@ -62,8 +62,11 @@ class Deadline:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+            self._timer_at = _NEVER
 
     def _arm(self, at: float, seconds: float) -> None:
+        if self._call is not None:
+            self._call.cancel()
         if seconds > _SOON:
             at, seconds = at - seconds + _SOON, _SOON
         self._timer_at = at
@@ -71,10 +74,11 @@ class Deadline:
 
     def _tick(self) -> None:
         self._call = None
+        self._timer_at = _NEVER
         if self.length is None:
             return
         at = self.since + self.length
-        left = at - self._clock.seconds()
+        left = at - self._seconds()
         if left > 0:
             self._arm(at, left)
         else:

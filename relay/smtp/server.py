@@ -83,6 +83,9 @@ class State(Enum):
     CLOSED = auto()
 
 
+#: To ask the class for it takes ten times as long.
+_IN_CONTENT: Final = State.CONTENT
+
 _NAMED: Final = (State.READY, State.SENDER, State.RECIPIENTS, State.CHUNKS)
 _SPOKEN: Final = (State.STRANGER, *_NAMED)
 #: Where BDAT may come; its octets come wherever it stands.
@@ -211,6 +214,7 @@ class ServerSession:
         "received",
         "slow",
         "state",
+        "uneven",
     )
 
     def __init__(
@@ -264,6 +268,9 @@ class ServerSession:
         self.errors = errors
         #: So many errors that the next answer may take its time.
         self.slow = errors > limits.errors_slow
+        #: Not all that the network brought has been dealt with, or not for certain: what comes next goes the general
+        #: way. So it does where the session is slow.
+        self.uneven = self.slow
 
     @property
     def receiving(self) -> bool:
@@ -288,44 +295,60 @@ class ServerSession:
     def hear(self, octets: bytes) -> Question | None:
         """
         The straight way for what clients say most: what the network brought is MAIL or RCPT, or is DATA or QUIT word
-        for word as it was heard before, nothing is owed or left over, and it may be said now. Then this is its
-        question, which waits for its reply. `None`: nothing has happened, and the octets are to be received
-        (`receive_data`).
+        for word as it was heard before, nothing is owed or left over, it may be said now, and its answer need not be
+        slow. Then this is its question, which waits for its reply. `None`: nothing has happened, and the octets are to
+        be received (`receive_data`).
         """
-        if self._asked is not None or self.in_chunk or self._swallowing or self.looked_at < self.received:
+        if self._asked is not None or (self.uneven and not self._is_even()):
             return None
-        question = self._usual.get(octets)
-        if question is None:
-            if self.state not in _ENVELOPING or self._usual is _NOTHING_USUAL:
-                return None
-            question = self._grammar.read_alone(octets)
-            if question is None:
-                return None
+        question = self._usual.get(octets) or self._hear_new(octets)
         move = _MOVES[self.state].get(type(question))
-        if move is None or (move.limit is not None and move.limit(self, question) is not None):
+        if move is None:
+            return None
+        limit = move.limit
+        if limit is not None and limit(self, question) is not None:
             return None
         self._asked, self._move = question, move
         return question
+
+    def _hear_new(self, octets: bytes) -> Question | None:
+        if self.state not in _ENVELOPING or self._usual is _NOTHING_USUAL:
+            return None
+        return self._grammar.read_alone(octets)
 
     def hear_content(self, octets: bytes) -> ContentEnded | None:
         """
         The straight way for content: what the network brought is the whole of it, without a fault, and nothing else.
         Then `octets` are all of the `Content` before this question. `None` is as in `hear`.
         """
-        if (
-            self.state is not State.CONTENT
-            or self._intake is not None
-            or self._asked is not None
-            or self.looked_at < self.received
-            or self._lf_ended
-        ):
+        if self.state is not _IN_CONTENT or self._asked is not None or (self.uneven and not self._is_even()):
             return None
         limits = self._limits
         size = size_of_all(octets, limits.message, limits.content_line)
-        return None if size is None else self._ask(ContentEnded(size))
+        if size is None:
+            return None
+        self._asked = question = ContentEnded(size)
+        self._move = _END_OF_CONTENT
+        return question
+
+    def _is_even(self) -> bool:
+        """
+        What was received is over and done with: no octet of it is left, what comes next begins something, and its lines
+        end as they should.
+        """
+        self.uneven = uneven = (
+            self.looked_at < self.received
+            or self.in_chunk
+            or self._swallowing
+            or self.slow
+            or self._lf_ended is True
+            or (self.state is _IN_CONTENT and self._intake is not None)
+        )
+        return not uneven
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
+        self.uneven = True
         self._input = self._input[self.looked_at :] + octets if self.looked_at < self.received else octets
         self.looked_at, self.received = 0, len(self._input)
 
@@ -361,13 +384,16 @@ class ServerSession:
         self.state = move.accepted
         if move.effect is not None:
             move.effect(self, asked, answer)
-        return self._spoken(answer) if move.concludes else answer.wire
+        if move.concludes and (self._profile.lmtp or type(answer) is Verdicts):
+            return self._spoken(answer)
+        return answer.wire
 
     def _refuse(self, asked: Question, answer: Answer, move: Move | None) -> bytes:
         """A negative reply, which may become another one; or whatever is said to what was no question."""
         if answer.code >= 400:
             self.errors += 1
-            self.slow = self.errors > self._limits.errors_slow
+            if self.errors > self._limits.errors_slow:
+                self.slow = self.uneven = True
             if self.errors >= self._limits.errors and answer.code != 421:
                 answer = answers.TOO_MANY_ERRORS
         code = answer.code
@@ -704,3 +730,4 @@ _MOVES: Final[Mapping[State, Mapping[type[Any], Move]]] = {
     }
     for state in State
 }
+_END_OF_CONTENT: Final = _MOVES[State.CONTENT][ContentEnded]
