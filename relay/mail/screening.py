@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.edits import Edited
-from relay.mail.facts import NO_FACTS, Facts
+from relay.mail.facts import NO_FACTS, Facts, agreed
 from relay.mail.routing import Accept, Delay, Discard, Hold, Reject
 from relay.mail.value import value
 
@@ -36,10 +36,15 @@ class Outcome:
     instead: tuple[Address, ...] | None = None
     #: Who receives a copy beside them.
     also: tuple[Address, ...] = ()
-    #: What is known of all recipients alike.
-    facts: Facts = NO_FACTS
     #: Whose changes these are, by name, for the log.
     editors: tuple[str, ...] = ()
+    #: What is known of each recipient, in their order.
+    known: tuple[Facts, ...] = ()
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of all recipients alike."""
+        return agreed(self.known)
 
     @property
     def agreed(self) -> bool:

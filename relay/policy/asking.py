@@ -36,6 +36,8 @@ Inquiry: TypeAlias = Any
 #: Any verdict.
 Verdict: TypeAlias = Any
 
+_step: Final = tuple.__new__
+
 #: No policy has said anything yet.
 NOTHING: Final = object()
 
@@ -79,6 +81,7 @@ class Stop:
         "routes",
         "skipped_by",
         "timeout",
+        "usual",
         "verdicts",
     )
 
@@ -99,6 +102,8 @@ class Stop:
         self.certainly_skipped_by = early.skipped_by if early else None
         self.timeout = station.timeout
         self.verdicts = phase.verdicts
+        #: Of them, those in which nothing can be wrong.
+        self.usual = phase.verdicts - {Rewrite}
         self.routes = getattr(station.policy, "routes", False) is True
         wants = getattr(station.policy, "wants", None)
         #: Of content: it wants all of it at the end, or as it comes in.
@@ -187,16 +192,23 @@ class Asking:
     def put(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any] | Thinking:
         """What one policy says, or who it is that has to think (`heard`). An observer hears of what is said."""
         observe = self._observe
-        if observe is None:
-            return self.at_once(inquiry, stop)
         looks: list[Look] = []
-        began = self._clock.seconds()
-        token = LOOKS.set(looks)
+        began, token = 0.0, None
+        if observe is not None:
+            began = self._clock.seconds()
+            token = LOOKS.set(looks)
+        CURRENT[0] = stop.name
         try:
-            verdict = self.at_once(inquiry, stop)
+            verdict = stop.ask(inquiry)
+            if type(verdict) not in stop.usual:
+                verdict = self.weighed(inquiry, stop, verdict)
+        except Exception:
+            verdict = self.raised(inquiry, stop, Failure())
         finally:
-            LOOKS.reset(token)
-        return self.told(inquiry, stop, verdict, looks, began, observe)
+            CURRENT[0] = ""
+            if token is not None:
+                LOOKS.reset(token)
+        return verdict if observe is None else self.told(inquiry, stop, verdict, looks, began, observe)
 
     async def heard(self, inquiry: Inquiry, stop: Stop, thinking: Deferred[Any] | Thinking) -> Verdict:
         """What a policy says that had to think."""
@@ -218,7 +230,7 @@ class Asking:
         self,
         inquiry: Inquiry,
         stop: Stop,
-        verdict: Verdict | Deferred[Any],
+        verdict: Any,
         looks: list[Look],
         began: float,
         observe: Observer,
@@ -227,25 +239,18 @@ class Asking:
         # A Deferred is known by what it is not: to ask whether something is one costs more than all of this.
         if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred):
             return Thinking(verdict, looks, began)
-        seconds = self._clock.seconds() - began
-        failed = type(verdict) is Delay and verdict.reply is OUR_FAULT
-        about = recipient_of(inquiry)
-        observe(Asked(about, stop.name, verdict, seconds, failed, stop.phase.name, tuple(looks)))
+        took = self._clock.seconds() - began
+        about, phase, found = recipient_of(inquiry), stop.phase.name, tuple(looks)
+        if type(verdict) is Delay and verdict.reply is OUR_FAULT:
+            observe(Asked(about, stop.name, verdict, took, True, phase, found))
+        else:
+            because = "" if verdict is ABSTAIN else verdict.because
+            observe(_step(Asked, (phase, stop.name, about, "", verdict, because, found, took * 1000)))
         return verdict
-
-    def at_once(self, inquiry: Inquiry, stop: Stop) -> Verdict | Deferred[Any]:
-        """`put` where nobody observes."""
-        CURRENT[0] = stop.name
-        try:
-            return self.weighed(inquiry, stop, stop.ask(inquiry))
-        except Exception:
-            return self.raised(inquiry, stop, Failure())
-        finally:
-            CURRENT[0] = ""
 
     def weighed(self, inquiry: Inquiry, stop: Stop, answer: Any) -> Verdict | Deferred[Any]:
         """What an answer counts, which may have to be waited for. What it raises is for `raised`."""
-        if type(answer) in stop.verdicts and type(answer) is not Rewrite:
+        if type(answer) in stop.usual:
             return answer
         answer = start(answer)
         return answer if isinstance(answer, Deferred) else self._checked(inquiry, stop, answer)

@@ -119,17 +119,18 @@ class Content:
         """Ask these, up to the first that has to think."""
         asking, readers = self._asking, self._readers
         for stop in stops:
-            undecided = findings.undecided
-            if not undecided:
-                break
-            asked = self._whom(stop, undecided, findings.about)
+            asked = findings.undecided
             if not asked:
-                continue
+                break
+            if stop.skipped_by is not None:
+                asked = self._whom(stop, asked, findings.about)
+                if not asked:
+                    continue
             recipients, known = findings.about_all(asked)
             reader = readers.get(stop.place) if readers else None
             given = blocks if stop.reads else None
             inquiry = ContentInquiry(self._id, self._envelope, recipients, size, findings.fields, given, reader, known)
-            verdict = reader if isinstance(reader, Delay) else asking.put(inquiry, stop)
+            verdict = asking.put(inquiry, stop) if type(reader) is not Delay else reader
             # What counts at once is known by its class, which takes less time than to ask what it is not.
             if type(verdict) not in stop.verdicts and isinstance(verdict, Deferred | Thinking):
                 return stop, asked, inquiry, verdict
@@ -139,10 +140,9 @@ class Content:
     def _whom(self, stop: Stop, undecided: Sequence[int], about: Sequence[Inquiry]) -> Sequence[int]:
         """About which of these recipients, by their number, this policy is asked now."""
         skipped_by = stop.skipped_by
-        if skipped_by is None:
-            return undecided
+        assert skipped_by is not None, "it has a guard"
         asked: list[int] = []
-        skipped: str | None = None
+        skipped = ""
         for at in undecided:
             guard = skipped_by(about[at])
             if guard is None:
@@ -150,7 +150,6 @@ class Content:
             else:
                 skipped = guard
         if not asked and self._observe is not None:
-            assert skipped is not None, "there is somebody about whom it could be asked"
             self._observe(Skipped(None, stop.name, skipped, stop.phase.name))
         return asked
 
@@ -174,15 +173,12 @@ class _Findings:
         self.fields = fields
         #: The question that each recipient was, with what has been found out since.
         self.about = list(about)
+        #: About whom nobody has decided yet, by their number.
+        self.undecided: Sequence[int] = range(len(about))
         #: What was found out here of each of them, and what was decided.
         self._noted = [NO_FACTS] * len(about)
         self._ruled: list[Ruled | None] = [None] * len(about)
         self._also: dict[Address, None] = {}
-
-    @property
-    def undecided(self) -> Sequence[int]:
-        """About whom nobody has decided yet, by their number."""
-        return [at for at, ruled in enumerate(self._ruled) if ruled is None]
 
     def about_all(self, asked: Sequence[int]) -> tuple[tuple[Address, ...], Facts]:
         """These recipients, and what is known of all of them alike."""
@@ -196,6 +192,10 @@ class _Findings:
         """What a policy has said about these recipients."""
         if type(verdict) in _WORDS:
             self._rule(verdict, policy, asked)
+            if len(asked) == len(self.undecided):
+                self.undecided = ()
+            else:
+                self._look_who_is_left()
             return
         match verdict:
             case Edit(changes, _, facts):
@@ -210,6 +210,7 @@ class _Findings:
                     word = by_address.get(self.about[at].original, ABSTAIN)
                     if word is not ABSTAIN:
                         self._rule(word, policy, (at,))
+                self._look_who_is_left()
 
     def _note(self, facts: Facts, asked: Iterable[int]) -> None:
         if facts:
@@ -218,12 +219,16 @@ class _Findings:
                 self.about[at] = evolve(about, facts=about.facts.plus(facts))
                 self._noted[at] = self._noted[at].plus(facts)
 
-    def _rule(self, word: Word, policy: str, asked: Iterable[int]) -> None:
+    def _rule(self, word: Word, policy: str, asked: Sequence[int]) -> None:
         """These recipients have their verdict."""
         if isinstance(word, Accept):
             self._note(word.facts, asked)
+        ruled, noted = self._ruled, self._noted
         for at in asked:
-            self._ruled[at] = Ruled(word, policy, self._noted[at])
+            ruled[at] = Ruled(word, policy, noted[at])
+
+    def _look_who_is_left(self) -> None:
+        self.undecided = [at for at, ruled in enumerate(self._ruled) if ruled is None]
 
     def _change(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -237,11 +242,8 @@ class _Findings:
 
     @property
     def outcome(self) -> Outcome:
-        each = tuple(
-            [
-                ruled or Ruled(_NOTHING_AGAINST_IT, "", noted)
-                for ruled, noted in zip(self._ruled, self._noted, strict=True)
-            ]
-        )
-        known = agreed([each.facts for each in self.about])
-        return Outcome(each, self._edited, self._instead, tuple(self._also), known, self._editors)
+        for at in self.undecided:
+            self._ruled[at] = Ruled(_NOTHING_AGAINST_IT, "", self._noted[at])
+        each: Any = tuple(self._ruled)
+        known = tuple([about.facts for about in self.about])
+        return Outcome(each, self._edited, self._instead, tuple(self._also), self._editors, known)

@@ -53,7 +53,8 @@ class Examination:
         """
         if self._unstuffing is not None:
             self._content.take(self._unstuffing.end())
-        outcome: Outcome | Awaitable[Outcome] = self._content.decide(size, Fields(self._plain(section)), self._blocks)
+        fields = Fields(self._plain(section) if stuffed(section) else section)
+        outcome: Outcome | Awaitable[Outcome] = self._content.decide(size, fields, self._blocks)
         if type(outcome) is Outcome:
             return self._judged(outcome, section)
         return self._judged_later(outcome, section)
@@ -79,7 +80,7 @@ class Examination:
         return self._edited(judged, outcome.edited, section)
 
     def _plain(self, section: bytes) -> bytes:
-        if self._draft.form is Form.PLAIN or not stuffed(section):
+        if self._draft.form is Form.PLAIN:
             return section
         return b"".join(plain((section, b".\r\n") if _has_ended(section) else (section,)))
 

@@ -141,14 +141,20 @@ def _placed(transaction: Transaction, each: Sequence[Ruled]) -> tuple[Placement,
     Where the copies go by these verdicts. For who refuses the message there is one that fails, unless the client hears
     of it at once.
     """
+    placements = transaction.placements
+    if len(each) == 1:
+        # As it nearly always is; who refuses it alone has refused it for all.
+        ruled = each[0]
+        return tuple([_copy(ruled, placement) for placement in placements])
     by_address = {inquiry.original: ruled for inquiry, ruled in zip(transaction.asked, each, strict=True)}
-    placements: list[Placement] = []
-    for placement in transaction.placements:
+    placed: list[Placement] = []
+    for placement in placements:
         ruled = by_address[placement.original]
-        if transaction.each and isinstance(ruled.verdict, _REFUSALS):
-            continue
-        placement = under(ruled, placement)
-        if ruled.noted:
-            placement = evolve(placement, facts=placement.facts.plus(ruled.noted))
-        placements.append(placement)
-    return tuple(placements)
+        if not (transaction.each and isinstance(ruled.verdict, _REFUSALS)):
+            placed.append(_copy(ruled, placement))
+    return tuple(placed)
+
+
+def _copy(ruled: Ruled, placement: Placement) -> Placement:
+    placement = under(ruled, placement)
+    return evolve(placement, facts=placement.facts.plus(ruled.noted)) if ruled.noted else placement
