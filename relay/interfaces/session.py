@@ -21,7 +21,8 @@ from relay.mail.routing import Inquiry
 from relay.smtp.events import Answer as Said
 from relay.smtp.events import Content, Question
 
-#: `IChain.route`, without a coroutine where nothing waits. What is one copy that goes one way may be said as that copy.
+#: `IChain.route`, without a coroutine where nothing waits. What is one copy that goes one way may be said as that copy,
+#: if no more is known of it than was known before.
 Deciding: TypeAlias = Callable[[Inquiry, Any], Placement | Decision | Awaitable[Decision]]
 
 

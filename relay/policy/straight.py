@@ -79,6 +79,10 @@ class Straight:
                     said = self._asking.raised(inquiry, stop, Failure())
                 if said is not ABSTAIN and type(said) not in ROUTES:
                     said = self._weighed(inquiry, stop, said)
+                    if said is not ABSTAIN and type(said) not in ROUTES:
+                        if observe is not None:
+                            said = self._asking.told(inquiry, stop, said, looks, began, observe)
+                        break
                 if said is ABSTAIN:
                     if observe is not None:
                         answered = seconds()
@@ -90,16 +94,12 @@ class Straight:
                         looks = []
                         LOOKS.set(looks)
                     continue
-                if type(said) in ROUTES:
-                    because = said.because
-                    if observe is not None:
-                        found = tuple(looks) if looks else ()
-                        took = (seconds() - began) * 1000
-                        observe(_step(Asked, (_PHASE, name, recipient, "", said, because, found, took)))
-                    return Placement(recipient, inquiry.original, said, name, because, NO_WISHES, inquiry.facts)
+                because = said.because
                 if observe is not None:
-                    said = self._asking.told(inquiry, stop, said, looks, began, observe)
-                break
+                    found = tuple(looks) if looks else ()
+                    took = (seconds() - began) * 1000
+                    observe(_step(Asked, (_PHASE, name, recipient, "", said, because, found, took)))
+                return Placement(recipient, inquiry.original, said, name, because, NO_WISHES, inquiry.facts)
             else:
                 return Refused(denied(inquiry), "", ALL_ABSTAINED)
         finally:

@@ -47,7 +47,6 @@ class Intake:
     fault: Reply | None = None
     #: Where policies have a word about the content.
     examination: Examination | None = None
-    _promising: bool = False
 
     def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
@@ -77,8 +76,7 @@ class Intake:
         """A piece of content, in the form with which it began."""
         if self.fault is not None:
             return
-        if not self._inspection.done:
-            self._inspection.take(octets)
+        self._inspection.take(octets)
         try:
             self._draft.write(octets)
         except (OSError, SpoolError) as problem:
@@ -91,9 +89,8 @@ class Intake:
             self.examination.take(octets)
 
     def abandon(self) -> None:
-        """The client is gone, or the message refused: forget what was not promised."""
-        if not self._promising:
-            self._draft.abandon()
+        """The client is gone. Nobody says so of what is promised, or about to be."""
+        self._draft.abandon()
 
     def judge(self, fault: Reply | None) -> Reply | None:
         """
@@ -171,9 +168,9 @@ class Intake:
 
     def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Deferred[Reply]:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
-        reception, draft, placements = self._reception, self._draft, transaction.placements
+        reception, draft = self._reception, self._draft
         id = draft.id
-        kept = recipients(id, placements)
+        kept = recipients(id, transaction.placements)
         if not kept:
             draft.abandon()
             return self._accepted(transaction, size, judged)
@@ -185,7 +182,6 @@ class Intake:
             head += self._more(judged)
         entry = Entry(id, clock.now(), envelope, head)
         lease = reception.dispatch.lease(envelope, kept)
-        self._promising = True
         reception.turnstile.enter()
         # Claims, or a `Deferred` that has them.
         claims: Any
@@ -275,7 +271,7 @@ class Intake:
         )
         if only is None or type(only.route) in _WORDS:
             self._tell_of_ends(placements)
-        reply = _queued(id)
+        reply = Reply(250, "2.0.0", (f"Ok: queued as {id}",))
         if reception.history is not None:
             reception.history.decided(decided(transaction, reply, only), id)
         return reply
@@ -293,10 +289,6 @@ class Intake:
                     policy=placement.policy,
                     because=placement.because,
                 )
-
-
-def _queued(id: str) -> Reply:
-    return Reply(250, "2.0.0", (f"Ok: queued as {id}",))
 
 
 def _named(placements: Iterable[Placement]) -> str:

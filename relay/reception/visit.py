@@ -131,13 +131,11 @@ class Visit:
         return _ANSWERS[type(question)](self, question)
 
     def take(self, content: Content) -> None:
-        intake = self._intake
-        if intake is None and self._no_place is None and content.form is Form.PLAIN:
+        if self._intake is None and self._no_place is None and content.form is Form.PLAIN:
             # BDAT asks for nothing before its octets are here. What is wrong with them is told behind the chunk.
             self._no_place = self._begin_intake(Form.PLAIN)
-            intake = self._intake
-        if intake is not None:
-            intake.take(content.octets)
+        if self._intake is not None:
+            self._intake.take(content.octets)
 
     def lost(self) -> None:
         self._forget()
@@ -256,28 +254,32 @@ class Visit:
         if not reception.spool.room(size):
             self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
             return answers.NO_ROOM
-        said = envelope(mail, self._client, reception.clock, reception.limits.hold)
+        client = self._client
+        said = envelope(mail, client, reception.clock, reception.limits.hold)
         if type(said) is Reply:
             return said
         known = self.known
-        if (known is None or reception.asks_senders) and reception.screening is not None:
-            return self._screened(mail, said, reception.screening)
-        return self._begin(mail, said, known or NOBODY)
-
-    def _begin(self, mail: Mail, said: Envelope, known: Known) -> Reply:
-        client, smtputf8 = said.client, said.smtputf8
-        begins = None if smtputf8 else self._came
-        if begins is None:
-            begins = came(client, self._reception.hostname, smtputf8)
-            if not smtputf8:
-                self._came = begins
+        if known is None or reception.asks_senders:
+            return self._screened(mail, said)
+        begins = self._came
+        if begins is None or mail.smtputf8:
+            begins = self._begins(mail)
         each = mail.prdr or client.lmtp
-        self._transaction = Transaction(said, begins, mail.size or 0, known.facts, each, [*known.steps])
+        self._transaction = Transaction(said, begins, size, known.facts, each, [*known.steps])
         return answers.SENDER_OK
 
-    async def _screened(self, mail: Mail, said: Envelope, screening: IScreening) -> Reply:
+    def _begins(self, mail: Mail) -> str:
+        """How the trace field of this message begins. For most of a client's messages that is the same."""
+        begins = came(self._client, self._reception.hostname, mail.smtputf8)
+        if not mail.smtputf8:
+            self._came = begins
+        return begins
+
+    async def _screened(self, mail: Mail, said: Envelope) -> Reply:
         """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
         reception, until = self._reception, None
+        screening = reception.screening
+        assert screening is not None, "there is somebody to ask"
         if self.known is None:
             # All policies together have so long for a command, whatever they are asked at it.
             until = reception.clock.seconds() + reception.limits.policies_at_command
@@ -288,7 +290,9 @@ class Visit:
             known = await consider(mail, self._client, known, reception, screening, until)
             if known.refused is not None:
                 return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
-        return self._begin(mail, said, known)
+        each = mail.prdr or self._client.lmtp
+        self._transaction = Transaction(said, self._begins(mail), mail.size or 0, known.facts, each, [*known.steps])
+        return answers.SENDER_OK
 
     def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
         reception, recipient = self._reception, rcpt.recipient
@@ -300,9 +304,12 @@ class Visit:
         steps: list[Any] = []
         decision = decide(inquiry, None if reception.history is None else steps.append)
         if isinstance(decision, Placement):
-            # As it is nearly always, and it is the first one.
-            if rcpt.wishes is NO_WISHES and not transaction.asked:
-                transaction.accept((decision,), steps, (inquiry,) if reception.asks_contents else ())
+            if rcpt.wishes is NO_WISHES and not transaction.recipients:
+                # As it is nearly always. Nobody came before it with whom it would have to agree.
+                transaction.placements, transaction.recipients = (decision,), 1
+                transaction.steps += steps
+                if reception.asks_contents:
+                    transaction.asked = (inquiry,)
                 return answers.RECIPIENT_OK
             return self._accepted(transaction, rcpt, inquiry, (decision,), steps)
         if isinstance(decision, _DECIDED):
