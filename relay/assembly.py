@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP
@@ -31,7 +31,6 @@ from relay.config.settings import Settings
 from relay.control.api import Desk
 from relay.control.desk import desk
 from relay.control.dispatching import Dispatching
-from relay.control.meter import Meter
 from relay.control.rehearsal import Rehearsal
 from relay.control.reloading import InForce, Reload
 from relay.control.running import Running
@@ -51,7 +50,6 @@ from relay.delivery.retry import Schedule, Schedules
 from relay.delivery.search import Search
 from relay.delivery.suppression import Suppressions
 from relay.doors import Doors, failure_limits
-from relay.history.teed import Teed
 from relay.interfaces import (
     IAgent,
     IClock,
@@ -64,6 +62,7 @@ from relay.interfaces import (
     ISpool,
     IStore,
     ITable,
+    ITakesRows,
     World,
 )
 from relay.mail.reference import BITS, reference
@@ -74,7 +73,9 @@ from relay.net.doorway import Doorway
 from relay.net.fetching import Fetching
 from relay.net.listener import SmtpServerFactory
 from relay.net.logins import Logins
+from relay.net.meter import Meter
 from relay.net.tallies import Tallies
+from relay.net.teed import Teed
 from relay.net.tls_peers import TlsPeers
 from relay.net.tls_server import ServerTls
 from relay.policy.assembly import make_chain
@@ -98,6 +99,7 @@ class Surroundings:
     #: How connections to others are made.
     tcp: IReactorTCP
     spool: ISpool
+    #: Within a relay it is the `Meter` that `assemble` puts before it.
     maillog: IMailLog
     #: What carries mail away on this machine, by the name that a verdict gives.
     agents: Mapping[str, IAgent]
@@ -263,7 +265,8 @@ def assemble(settings: Settings, surroundings: Surroundings, *, file: str) -> Re
     clock = surroundings.clock
     listed = surroundings.suppressions
     observers = Observers(Logger(namespace="relay.policy"))
-    meter = Meter(Teed(surroundings.maillog, *(() if listed is None else (listed,)), observers))
+    log = Teed(surroundings.maillog, *(() if listed is None else (listed,)))
+    meter = Meter(clock, log, observers.tellers)
     surroundings = evolve(surroundings, maillog=meter)
     policies = _policies(settings, surroundings, file)
     conduct = _conduct(settings, surroundings, policies, file)
@@ -409,7 +412,7 @@ def reception_of(
         chain=chain if listed is None else Suppressing(chain, listed, Networks(settings.trusted)),
         spool=surroundings.spool,
         dispatch=dispatch,
-        maillog=surroundings.maillog,
+        maillog=cast(ITakesRows, surroundings.maillog),
         turnstile=turnstile,
         clock=surroundings.clock,
         screening=chain,
@@ -461,7 +464,7 @@ def _dispatcher(settings: Settings, surroundings: Surroundings, conduct: Conduct
     return Dispatcher(
         spool=surroundings.spool,
         clock=surroundings.clock,
-        mail_log=surroundings.maillog,
+        mail_log=cast(ITakesRows, surroundings.maillog),
         attempts=conduct.attempts,
         notices=conduct.notices,
         schedules=conduct.schedules,

@@ -39,7 +39,6 @@ from relay.encryption import Encryption
 from relay.history.memory import MemoryHistory
 from relay.history.records import Bounds
 from relay.history.sqlite import SqliteHistory
-from relay.history.teed import Teed
 from relay.interfaces import IClock, IHistory, ISpool, IStore
 from relay.net.clock import ReactorClock
 from relay.net.descriptors import room_for
@@ -47,6 +46,7 @@ from relay.net.local import LocalAddresses
 from relay.net.maillog import MailLog
 from relay.net.resolver import Resolver, system_servers
 from relay.net.tallies import Tallies
+from relay.net.teed import Teed
 from relay.net.threads import Threads
 from relay.net.tls_files import Unusable
 from relay.net.watchdog import Watchdog

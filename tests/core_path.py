@@ -33,9 +33,9 @@ from relay.assembly import Surroundings, assemble
 from relay.config.load import load
 from relay.history.records import Bounds
 from relay.history.sqlite import SqliteHistory
-from relay.history.teed import Teed
 from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
+from relay.net.teed import Teed
 from relay.net.waiting import start
 from relay.policy.registry import option_model
 from relay.spool.sqlite import SqliteSpool

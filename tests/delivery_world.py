@@ -25,9 +25,9 @@ from relay.interfaces import (
     IChain,
     IClock,
     IDraft,
-    IMailLog,
     IPlace,
     IRoutes,
+    ITakesRows,
     ITransmitter,
     Report,
     Settle,
@@ -37,6 +37,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Accepted, Decision, Placement
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import OURSELVES, Client, Envelope, Form
+from relay.mail.event import Shape
 from relay.mail.outcome import Carried, Delivered, Fact, Failed, Peer, Relayed, Unresolved
 from relay.mail.queue import EXPANSION, Entry, Pending, Recipient, destination
 from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Route
@@ -209,13 +210,16 @@ class Policies:
         return await self.route(inquiry)
 
 
-@implementer(IMailLog)
+@implementer(ITakesRows)
 @define
 class Log:
     events: list[tuple[str, dict[str, object]]] = field(factory=list)
 
     def event(self, what: str, /, **fields: object) -> None:
         self.events.append((what, {name: value for name, value in fields.items() if value not in (None, "")}))
+
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
+        self.event(shape.what, **shape.fields(row))
 
     def said(self, what: str) -> list[dict[str, object]]:
         return [fields for event, fields in self.events if event == what]

@@ -22,14 +22,15 @@ from relay.delivery.search import Search
 from relay.interfaces import (
     Claim,
     Consignment,
-    IMailLog,
     IPassing,
+    ITakesRows,
     IWillingTransmitter,
     Report,
     Settle,
     Step,
 )
 from relay.mail.envelope import Client, Envelope
+from relay.mail.event import Shape
 from relay.mail.outcome import Carried, Fact, Peer
 from relay.mail.queue import Entry, Pending, Recipient, destination
 from relay.mail.routing import Forward, NextHop
@@ -116,9 +117,12 @@ class FarAway:
         passing.place.arrived()
 
 
-@implementer(IMailLog)
+@implementer(ITakesRows)
 class NobodyReads:
     def event(self, what: str, /, **fields: object) -> None:
+        """Nothing is written."""
+
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
         """Nothing is written."""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history import block
-from relay.history.block import DECIDED, Block, Told, write
+from relay.history.block import DECIDED, Block, Written
 from relay.history.columns import packed, unpacked
 from relay.history.decisions import LONGEST as LONGEST_DECISION
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
@@ -20,6 +21,7 @@ from relay.history.keys import LONGEST, keys, legible, plain
 from relay.mail.address import Address
 from relay.mail.decision import Placement
 from relay.mail.envelope import Client
+from relay.mail.event import shape_of
 from relay.mail.explanation import MOST, Decided
 from relay.mail.history import Account, Happening
 from relay.mail.reply import Reply
@@ -27,6 +29,9 @@ from relay.mail.routing import ABSTAIN, Delay, Deliver, Discard, Forward, Hold, 
 from relay.mail.tls import TlsFacts
 from relay.policy.looking import Look
 from relay.policy.steps import Asked, Skipped
+
+#: When, what, and its fields. Of a `DECIDED` these are `id`, `ref` and `decision`.
+Told: TypeAlias = tuple[float, str, Mapping[str, object]]
 
 ANN, BOB = Address("ann", "x.example"), Address("b\u00f6b", "here.example")
 OK, NO = Reply.of(250, "2.0.0", "Ok: queued as NG79W8MR4E21H9"), Reply.of(550, "5.7.1", "no")
@@ -148,7 +153,7 @@ EVENT = st.tuples(
     ),
 )
 DECISION = st.builds(
-    lambda id, ref, decision: (DECIDED, {"id": id, "ref": ref, "decision": decision}),
+    lambda id, ref, decision: (DECIDED.what, {"id": id, "ref": ref, "decision": decision}),
     IDS,
     st.sampled_from(["", "", "7K3QX2"]),
     decisions(asked(st.booleans()) | SKIPPED),
@@ -171,11 +176,19 @@ USUAL: list[Told] = [
     ),
     (
         1.6,
-        DECIDED,
+        DECIDED.what,
         {"id": "A", "ref": "", "decision": Decided((Skipped(BOB, "a", "client"),), Client(None), OK, ANN)},
     ),
     (2.5, "relayed", {"id": "A", "recipient": BOB, "original": None, "text": "250 Ok", "age": 0.5}),
 ]
+
+
+def write(batch: Sequence[Told]) -> Written:
+    """A block of what was told."""
+    shapes = [DECIDED if what == DECIDED.what else shape_of(what, fields) for _, what, fields in batch]
+    return block.write(
+        [(at, shape, tuple(fields.values())) for (at, _, fields), shape in zip(batch, shapes, strict=True)]
+    )
 
 
 class BlockTests(SynchronousTestCase):
@@ -190,7 +203,7 @@ class BlockTests(SynchronousTestCase):
             id: Any = legible(str(fields.get("id") or ""))
             life = id or position
             told = found.setdefault(life, {id.casefold()} - {""})
-            if what == DECIDED:
+            if what == DECIDED.what:
                 decision, ref = fields["decision"], fields["ref"]
                 assert isinstance(decision, Decided)
                 accounts.setdefault(life, []).append(Account(at, id, str(ref), kept(decision)))
@@ -225,7 +238,7 @@ class BlockTests(SynchronousTestCase):
 
     def test_what_one_policy_did_wrong_makes_only_its_decisions_odd(self) -> None:
         failed = Decided((Asked(BOB, "a", Delay(LATER), 0.1, True),), Client(None), OK, ANN)
-        batch = [*USUAL, (3.0, DECIDED, {"id": "A", "ref": "", "decision": failed})]
+        batch = [*USUAL, (3.0, DECIDED.what, {"id": "A", "ref": "", "decision": failed})]
         self.patch(block, "_one_by_one", None)
         self.check(batch, write(batch).told)
 
@@ -237,7 +250,7 @@ class BlockTests(SynchronousTestCase):
         self.assertLess(octets, 100 * len(names) * 6.5 * LONGEST)
         step = Asked(BOB, "a", Discard("y" * 300), 0.0, looks=(Look("dns", "x" * 400, "y" * 400),) * 90)
         wordy = Decided((step,) * MOST, Client(None), OK, ANN)
-        told: list[Told] = [(1.0, DECIDED, {"id": "A", "ref": "", "decision": wordy})]
+        told: list[Told] = [(1.0, DECIDED.what, {"id": "A", "ref": "", "decision": wordy})]
         self.assertLess(len(zlib.decompress(write(told).told)), LONGEST_DECISION + 100)
         self.check(told, write(told).told)
 

@@ -13,11 +13,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history import earlier
-from relay.history.block import Told
+from relay.history.block import DECIDED
 from relay.history.database import APPLICATION, FORMAT
 from relay.history.keys import UNREADABLE
 from relay.history.records import Bounds, Records
 from relay.mail.address import Address
+from relay.mail.event import shape_of
 from relay.mail.explanation import Decided
 from relay.mail.reply import Reply
 from relay.testing.history import ANN, BOB, CLIENT, ID, NOON, OTHER
@@ -99,7 +100,7 @@ class EarlierTests(SynchronousTestCase):
             return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def keep(self, records: Records, *told: tuple[str, dict[str, object]]) -> None:
-        batch: list[Told] = [(NOON + 200, what, fields) for what, fields in told]
+        batch = [(NOON + 200, shape_of(what, fields), tuple(fields.values())) for what, fields in told]
         records.keep(batch, NOON + 200)
 
     def lives(self, records: Records, text: str, now: float = NOON + 200) -> list[tuple[str, list[str]]]:
@@ -178,7 +179,7 @@ class EarlierTests(SynchronousTestCase):
             self.write(f"PRAGMA user_version = {version}")
             records = self.open()
             self.assertEqual(self.lives(records, ID), [(ID, ["accepted", "delayed"])])
-            records.keep([(NOON + 200, "(decided)", {"id": "", "ref": "7K3QX2", "decision": DECISION})], NOON + 200)
+            records.keep([(NOON + 200, DECIDED, ("", "7K3QX2", DECISION))], NOON + 200)
             self.assertEqual([each.ref for each in records.why("7K3QX2", 20, NOON + 200).accounts], ["7K3QX2"])
             records.close()
             with closing(sqlite3.connect(self.path)) as database:

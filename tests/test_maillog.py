@@ -22,10 +22,12 @@ from zope.interface.verify import verifyObject
 
 from relay.interfaces import IMailLog
 from relay.mail.address import Address
+from relay.mail.event import ACCEPTED, DELIVERED, RELAYED, Event, shape_of
 from relay.mail.reply import Reply
 from relay.net import maillog
-from relay.net.logline import LONGEST, Event, json_lines, plain_json_lines, plain_text_lines, text_lines
+from relay.net.logline import LONGEST, json_lines, plain_json_lines, plain_text_lines, text_lines
 from relay.net.maillog import EVENTS, MailLog
+from relay.net.usual_lines import USUAL
 from relay.testing.disk import FaultyDisk
 from relay.testing.maillog import Event as Noted
 from relay.testing.maillog import MemoryMailLog
@@ -35,9 +37,13 @@ NOW = 1795397317.1234
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+def event(when: float, what: str, fields: dict[str, object]) -> Event:
+    return when, shape_of(what, fields), tuple(fields.values())
+
+
 def text(**fields: object) -> str:
     """The fields of a line."""
-    line = text_lines()(NOW, "accepted", fields)
+    line = text_lines()(*event(NOW, "accepted", fields))
     return line.removeprefix("2026-11-23T01:28:37.123Z accepted").removesuffix("\n")
 
 
@@ -50,13 +56,15 @@ def words(line: str) -> dict[str, str]:
 class TextTests(SynchronousTestCase):
     def test_a_line_is_time_event_and_fields(self) -> None:
         self.assertEqual(
-            text_lines()(NOW, "accepted", {"id": "4Q2x7", "sender": Address("ann", "example.org"), "size": 1234}),
+            text_lines()(
+                *event(NOW, "accepted", {"id": "4Q2x7", "sender": Address("ann", "example.org"), "size": 1234})
+            ),
             "2026-11-23T01:28:37.123Z accepted id=4Q2x7 sender=<ann@example.org> size=1234\n",
         )
 
     def test_lines_of_one_second_and_of_the_next(self) -> None:
         line = text_lines()
-        times = [line(when, "x", {}).split()[0] for when in (0.0, 0.9999, 1.0, 59.5, 60.25)]
+        times = [line(when, shape_of("x", ()), ()).split()[0] for when in (0.0, 0.9999, 1.0, 59.5, 60.25)]
         self.assertEqual([time[17:] for time in times], ["00.000Z", "00.999Z", "01.000Z", "59.500Z", "00.250Z"])
 
     def test_what_says_nothing_is_left_out(self) -> None:
@@ -114,15 +122,16 @@ WAYS = ((plain_text_lines, text_lines), (plain_json_lines, json_lines))
 
 class TogetherTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from([0.0, NOW, NOW + 1.5]), st.just("accepted"), FIELDS), max_size=5))
-    def test_lines_that_are_made_together_are_those_that_are_made_one_by_one(self, events: list[Any]) -> None:
+    def test_lines_that_are_made_together_are_those_that_are_made_one_by_one(self, told: list[Any]) -> None:
+        events = [event(*each) for each in told]
         for all_at_once, each in WAYS:
             together, one = all_at_once()(events), each()
             if together is not None:
-                self.assertEqual(together.decode(), "".join(one(*event) for event in events))
+                self.assertEqual(together.decode(), "".join(one(*each) for each in events))
 
     def test_usual_events_are_made_together(self) -> None:
         fields = {"id": "4Q2x7", "to": Address("bob", "x"), "text": "250 2.0.0 Ok", "age": 0.1, "size": 5, "user": None}
-        events: list[Event] = [(NOW, "accepted", fields), (NOW + 1, "relayed", fields), (NOW + 1, "relayed", {})]
+        events = [event(NOW, "accepted", fields), event(NOW + 1, "relayed", fields), event(NOW + 1, "relayed", {})]
         for all_at_once, _ in WAYS:
             self.assertIsNotNone(all_at_once()(events))
 
@@ -134,20 +143,67 @@ class TogetherTests(SynchronousTestCase):
         odd = [True, False, 0, 0.0, -0.0, 2.0005, 1e30, float("inf"), [], ["a", Address("b", "x")], ["a b"], Word("x")]
         for all_at_once, each in WAYS:
             for value in odd:
-                event: Event = (NOW, "accepted", {"id": "4Q2x7", "helo": value, "text": "last one"})
-                made = all_at_once()([event])
+                told = event(NOW, "accepted", {"id": "4Q2x7", "helo": value, "text": "last one"})
+                made = all_at_once()([told])
                 if made is not None:
-                    self.assertEqual(made.decode(), each()(*event), value)
+                    self.assertEqual(made.decode(), each()(*told), value)
 
     def test_what_has_to_be_escaped_or_cut_is_made_by_itself(self) -> None:
         for value in 'a"b', 'a" b', "a\\b", "a\nb", "a\nb c", "é", "\x7f", "x" * LONGEST, Address("a b", "x"):
             for all_at_once, _ in WAYS:
-                self.assertIsNone(all_at_once()([(NOW, "accepted", {"helo": value})]), value)
+                self.assertIsNone(all_at_once()([event(NOW, "accepted", {"helo": value})]), value)
+
+
+#: What stands in most lines, and what must not look like something else there.
+WORDS = st.text(st.sampled_from('aB@. "=\\\n<>é'), max_size=4) | st.sampled_from(["x", "250 2.0.0 Ok", "x" * LONGEST])
+PATHS = st.builds(Address, st.text(st.sampled_from('ab "\\'), min_size=1), st.just("example.org"))
+ROWS = st.one_of(
+    st.tuples(
+        st.just(ACCEPTED),
+        st.tuples(
+            *(WORDS, PATHS | st.just("<>"), st.integers(0, 9), WORDS, st.integers(0, 9), WORDS),
+            *(st.none() | WORDS, WORDS, WORDS, st.none() | WORDS, st.none() | WORDS, WORDS),
+        ),
+    ),
+    st.tuples(
+        st.sampled_from([DELIVERED, RELAYED]),
+        st.tuples(
+            *(WORDS, PATHS, WORDS, st.none() | PATHS, WORDS, WORDS, WORDS),
+            *(st.integers(0, 9), st.integers(-(10**10), 10**10).map(lambda tenths: tenths / 10)),
+        ),
+    ),
+)
+BARE = st.text(st.sampled_from("aB@=<>"), min_size=1, max_size=4)
+
+
+class UsualTests(SynchronousTestCase):
+    """What happens to each message."""
+
+    @given(st.lists(ROWS, min_size=1, max_size=3))
+    def test_lines_of_known_shapes_are_those_that_are_made_of_names_and_values(self, told: list[Any]) -> None:
+        for all_at_once, each in WAYS:
+            events = [(NOW, shape, row) for shape, row in told]
+            together, one = all_at_once()(events), each()
+            if together is not None:
+                self.assertEqual(together.decode(), "".join(one(*each) for each in events))
+
+    @given(st.lists(BARE, min_size=6, max_size=6), *[st.sampled_from(["", "x"])] * 3)
+    def test_they_are_made_at_once_where_nothing_has_to_be_quoted(
+        self, bare: list[str], message_id: str, user: str, tls: str
+    ) -> None:
+        id, to, client, helo, listener, by = bare
+        ann = Address("ann", "x")
+        accepted: Any = (id, ann, 1, to, 5, message_id, client, helo, listener, user or None, tls or None, "")
+        carried: Any = (id, ann, to, ann if user else None, by, "250 Ok" if message_id else "", tls, 1, 0.1)
+        for shape, row in (ACCEPTED, accepted), (ACCEPTED, (id, "<>", *accepted[2:])), (RELAYED, carried):
+            said, quotes = USUAL[shape](shape, row)
+            self.assertEqual(f"2026-11-23T01:28:37.123Z {said}\n", text_lines()(NOW, shape, row))
+            self.assertEqual(quotes, said.count('"'))
 
 
 class JsonTests(SynchronousTestCase):
     def line(self, **fields: object) -> str:
-        return json_lines()(NOW, "accepted", fields)
+        return json_lines()(*event(NOW, "accepted", fields))
 
     def test_a_line_is_an_object_with_time_and_event_first(self) -> None:
         self.assertEqual(

@@ -16,21 +16,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.limits import Limits
 from relay.config.policies import When
-from relay.control.meter import Meter
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.settlement import Settlement
 from relay.history.records import Bounds, Records
 from relay.history.sqlite import SqliteHistory
-from relay.history.teed import Teed
-from relay.interfaces import Claim, IMailLog, Step, World
+from relay.interfaces import Claim, ITakesRows, Step, World
 from relay.mail.address import Address
 from relay.mail.envelope import Client, Envelope, Form
+from relay.mail.event import ACCEPTED, Shape
 from relay.mail.outcome import Relayed
 from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Forward
 from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
+from relay.net.meter import Meter
+from relay.net.teed import Teed
 from relay.policy.chain import Chain, Station
 from relay.policy.forward import ForwardAll, ForwardOptions
 from relay.policy.guard import Guard
@@ -70,7 +71,7 @@ class Silent:
     def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         pass
 
-    def event(self, what: str, /, **fields: object) -> None:
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
         pass
 
 
@@ -131,7 +132,7 @@ class LogCallTests(CallsCase):
         log.start()
         self.addCleanup(log.close)
         silent: Any = Silent()
-        meter = Meter(Teed(log, SqliteHistory(self.root / "history.db", self.clock, silent)))
+        meter = Meter(self.clock, Teed(log, SqliteHistory(self.root / "history.db", self.clock, silent)))
         work = self.happening(meter)
         self.bounded(lambda: (work(), log.flush()), 30)
         lines = (self.root / "mail.log").read_text().splitlines()
@@ -143,14 +144,14 @@ class LogCallTests(CallsCase):
         told: list[Any] = []
 
         class Kept:
-            def event(self, what: str, /, **fields: object) -> None:
-                told.append((1e9, what, {**fields, "id": f"{fields['id']}{len(told) // 2}"}))
+            def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
+                told.append((1e9, shape, (f"{row[0]}{len(told) // 2}", *row[1:])))
 
-        self.happening(cast(IMailLog, Kept()))()
+        self.happening(cast(ITakesRows, Kept()))()
         self.addCleanup(records.close)
         self.bounded(lambda: records.keep(told, 1e9), 5)
 
-    def happening(self, log: IMailLog) -> Any:
+    def happening(self, log: ITakesRows) -> Any:
         """What tells the log of a hundred messages that were accepted and relayed."""
         envelope = Envelope(ANN, client=CLIENT)
         entry = Entry(Silent.id, 1e9, envelope, b"")
@@ -169,20 +170,8 @@ class LogCallTests(CallsCase):
 
         def work() -> None:
             for _ in range(MESSAGES):
-                log.event(
-                    "accepted",
-                    id=Silent.id,
-                    sender=ANN,
-                    recipients=1,
-                    to="bob@example.net",
-                    size=1024,
-                    message_id="<1@client.example>",
-                    client=CLIENT.address,
-                    helo=CLIENT.helo,
-                    listener=CLIENT.listener,
-                    user=None,
-                    tls=None,
-                )
+                said = (Silent.id, ANN, 1, "bob@example.net", 1024, "<1@client.example>")
+                log.row(ACCEPTED, (*said, CLIENT.address, CLIENT.helo, CLIENT.listener, None, None, ""))
                 chronicle.attempted(claim, settled, {}, 1e9 + 0.25)
 
         return work

@@ -1,31 +1,35 @@
-"""What is told to several mail logs at once."""
+"""What is told to several mail logs at once, and what of it at the end of a turn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from relay.control.meter import Meter
-from relay.history.teed import Teed
-from relay.interfaces import IMailLog, ITakesNote
+from relay.interfaces import IMailLog, ITakesRows, ITakesTurns
+from relay.mail.event import Event, Shape, shape_of
+from relay.net import meter
+from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
+from relay.net.meter import Meter
+from relay.net.teed import Teed, teller
 from relay.policy.observing import Observers
 
 
-@implementer(ITakesNote)
+@implementer(ITakesRows)
 class Taking:
     def __init__(self, told: list[Any]) -> None:
         self._told = told
 
     def event(self, what: str, /, **fields: object) -> None:
-        raise AssertionError("it takes notes")
+        raise AssertionError("it takes rows")
 
-    def note(self, what: str, fields: Mapping[str, object]) -> None:
-        self._told.append((what, fields))
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
+        self._told.append((shape.what, shape.fields(row)))
 
 
 @implementer(IMailLog)
@@ -40,6 +44,32 @@ class Changing:
         fields.clear()
 
 
+@implementer(ITakesTurns)
+class Keeping:
+    """Asks for what was gathered, as who keeps it does when somebody asks."""
+
+    def __init__(self) -> None:
+        self.taken: list[list[Event]] = []
+        self.ask: Callable[[], object] = lambda: None
+
+    def event(self, what: str, /, **fields: object) -> None:
+        raise AssertionError("it takes turns")
+
+    def take(self, events: Sequence[Event]) -> None:
+        self.taken.append(list(events))
+
+    def gathered(self, tell: Callable[[], object]) -> None:
+        self.ask = tell
+
+    def whats(self) -> list[list[str]]:
+        return [[shape.what for _, shape, _ in turn] for turn in self.taken]
+
+
+class Failing(Keeping):
+    def take(self, events: Sequence[Event]) -> None:
+        raise ValueError("ours")
+
+
 #: Names that the arguments of a method have, too.
 FIELDS: dict[str, object] = {"id": "4Q2x7", "what": 1, "self": None}
 
@@ -47,25 +77,82 @@ FIELDS: dict[str, object] = {"id": "4Q2x7", "what": 1, "self": None}
 class TeedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.told: list[Any] = []
+        self.reactor = Clock()
+        self.times = iter(range(100))
+        self.clock = ReactorClock(self.reactor, lambda: float(next(self.times)), 0.0)
         taking, changing = Taking(self.told), Changing(self.told)
         self.teed = Teed(changing, Teed(taking, changing), taking)
 
-    def test_whoever_takes_notes_is_given_the_fields_as_they_are_and_everybody_else_has_his_own(self) -> None:
-        self.teed.note("accepted", FIELDS)
-        self.teed.event("accepted", **FIELDS)
-        self.assertEqual(self.told, [("accepted", FIELDS)] * 8)
-        self.assertIs(self.told[1][1], FIELDS)
-        self.assertIs(self.told[5][1], self.told[7][1])
+    def test_whoever_takes_rows_is_given_one_and_everybody_else_has_fields_of_his_own(self) -> None:
+        shape = shape_of("accepted", FIELDS)
+        for log in self.teed.logs:
+            teller(log)(shape, tuple(FIELDS.values()))
+        self.assertEqual(self.told, [("accepted", FIELDS)] * 4)
+        changing, *_ = self.teed.logs
+        Teed(changing, Teed(changing)).event("accepted", **FIELDS)
+        self.assertEqual(self.told, [("accepted", FIELDS)] * 6)
 
     def test_what_is_counted_is_told(self) -> None:
-        meter = Meter(self.teed)
+        meter = Meter(self.clock, self.teed)
         for what in "accepted", "relayed", "accepted":
             meter.event(what, **FIELDS)
         self.assertEqual(meter.counts, {"accepted": 2, "relayed": 1})
         self.assertEqual(len(self.told), 12)
         self.assertEqual(self.told[-1], ("accepted", FIELDS))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])  # nobody waits for the end of a turn
 
-    def test_the_logs_of_the_house_take_notes(self) -> None:
+    def test_who_takes_turns_is_told_at_the_end_of_each_with_the_time_of_its_first_event(self) -> None:
+        keeping = Keeping()
+        meter = Meter(self.clock, Teed(keeping, self.teed))
+        for _ in range(2):
+            meter.event("accepted", **FIELDS)
+            meter.event("relayed", **FIELDS)
+            self.reactor.advance(0)
+        self.assertEqual(keeping.whats(), [["accepted", "relayed"]] * 2)
+        self.assertEqual([[when for when, _, _ in turn] for turn in keeping.taken], [[0.0, 0.0], [1.0, 1.0]])
+        self.assertEqual(self.told, [(what, FIELDS) for what in ("accepted", "relayed") for _ in range(4)] * 2)
+
+    def test_who_asks_in_the_middle_of_a_turn_hears_what_has_happened_by_then(self) -> None:
+        keeping = Keeping()
+        meter = Meter(self.clock, keeping)
+        meter.event("accepted")
+        keeping.ask()
+        self.assertEqual(keeping.whats(), [["accepted"]])
+        keeping.ask()
+        meter.event("relayed")
+        self.reactor.advance(0)
+        self.assertEqual(keeping.whats(), [["accepted"], ["relayed"]])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_turn_in_which_very_much_happens_is_told_in_parts(self) -> None:
+        keeping = Keeping()
+        log = Meter(self.clock, keeping)
+        for _ in range(2 * meter.MOST + 1):
+            log.event("deleted")
+        self.assertEqual([len(turn) for turn in keeping.taken], [meter.MOST] * 2)
+        self.reactor.advance(0)
+        self.assertEqual(len(keeping.taken[-1]), 1)
+
+    def test_a_log_that_fails_is_no_other_ones_affair(self) -> None:
+        keeping = Keeping()
+        meter = Meter(self.clock, Teed(Failing(), keeping))
+        meter.event("accepted")
+        self.reactor.advance(0)
+        self.assertEqual(keeping.whats(), [["accepted"]])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_observers_are_told_whoever_is_among_them_by_then(self) -> None:
+        heard: list[Any] = []
+        observers: list[Any] = []
+        meter = Meter(self.clock, self.teed, observers)
+        meter.event("accepted")
+        observers.append(lambda shape, row: heard.append(shape.what))
+        meter.event("relayed")
+        self.assertEqual(heard, ["relayed"])
+
+    def test_the_logs_of_the_house_are_what_they_say(self) -> None:
         silent: Any = None
-        for log in self.teed, MailLog(silent, "-"), Observers(silent):
-            self.assertTrue(verifyObject(ITakesNote, log))
+        self.assertTrue(verifyObject(ITakesRows, Meter(self.clock, self.teed)))
+        self.assertTrue(verifyObject(ITakesTurns, MailLog(silent, "-")))
+        for log in self.teed, Observers(silent):
+            self.assertTrue(verifyObject(IMailLog, log))

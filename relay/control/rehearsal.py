@@ -25,13 +25,14 @@ from relay.interfaces import (
     IClock,
     IDispatch,
     IHistory,
-    IMailLog,
     IScreening,
     IStore,
+    ITakesRows,
 )
 from relay.mail.address import Address
 from relay.mail.decision import Admission, Placement
 from relay.mail.envelope import Client, Envelope
+from relay.mail.event import Shape
 from relay.mail.explanation import Decided, Explanation, Way, way
 from relay.mail.history import Accounts, Findings
 from relay.mail.outcome import Peer, Unresolved
@@ -387,11 +388,14 @@ class _WithoutContents:
         return self._screening.content(id, envelope, about, observe)
 
 
-@implementer(IMailLog)
+@implementer(ITakesRows)
 class _Silent:
     """Nothing has happened."""
 
     def event(self, what: str, /, **fields: object) -> None:
+        pass
+
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
         pass
 
 

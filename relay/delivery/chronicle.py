@@ -9,8 +9,9 @@ from attrs import frozen
 from relay.delivery.classes import kind_of_status
 from relay.delivery.settlement import Settlement
 from relay.delivery.trouble import Judgement
-from relay.interfaces import Claim, Enrol, IMailLog
+from relay.interfaces import Claim, Enrol, ITakesRows
 from relay.mail.address import Address
+from relay.mail.event import DELIVERED, RELAYED
 from relay.mail.outcome import Delayed, Delivered, Failed, Relayed
 from relay.mail.queue import EXPANSION, Entry, Pending, Recipient
 
@@ -19,11 +20,11 @@ from relay.mail.queue import EXPANSION, Entry, Pending, Recipient
 class Chronicle:
     """The dispatcher's events. `age` and `again_in` are seconds."""
 
-    log: IMailLog
+    log: ITakesRows
 
     def attempted(self, claim: Claim, settlement: Settlement, judgements: Mapping[str, Judgement], now: float) -> None:
         """An event for each recipient with an outcome: `delivered`, `relayed`, `delayed`, `failed`."""
-        entry, event = claim.entry, self.log.event
+        entry = claim.entry
         for pending, done in settlement.carried:
             if done.by != EXPANSION.agent:
                 self.carried(entry, pending, done, now)
@@ -33,26 +34,30 @@ class Chronicle:
             again_in = round(due - now)
             attempts = pending.attempts + 1
             age = _age(entry, now)
-            event("delayed", **_of(entry, pending), **trouble, attempts=attempts, age=age, again_in=again_in)
+            self.log.event("delayed", **_of(entry, pending), **trouble, attempts=attempts, age=age, again_in=again_in)
         for pending, failed in settlement.failed:
             trouble = _trouble(failed, judgements.get(pending.recipient.id))
-            event("failed", **_of(entry, pending), **trouble, attempts=pending.attempts + 1, age=_age(entry, now))
+            self.log.event(
+                "failed", **_of(entry, pending), **trouble, attempts=pending.attempts + 1, age=_age(entry, now)
+            )
 
     def carried(self, entry: Entry, pending: Pending, done: Delivered | Relayed, now: float) -> None:
         """That of one recipient who is done with: `delivered`, `relayed`."""
         recipient = pending.recipient
         address, original = recipient.address, recipient.original
-        self.log.event(
-            "delivered" if type(done) is Delivered else "relayed",
-            id=entry.id,
-            recipient=address,
-            destination=recipient.destination,
-            original=None if original is address else _named(recipient),
-            by=done.by,
-            text=done.text,
-            tls=done.tls,
-            attempts=pending.attempts + 1,
-            age=_age(entry, now),
+        self.log.row(
+            DELIVERED if type(done) is Delivered else RELAYED,
+            (
+                entry.id,
+                address,
+                recipient.destination,
+                None if original is address else _named(recipient),
+                done.by,
+                done.text,
+                done.tls,
+                pending.attempts + 1,
+                _age(entry, now),
+            ),
         )
 
     def noticed(self, claim: Claim, notice: Enrol) -> None:

@@ -33,7 +33,7 @@ from relay.delivery.retry import Schedules
 from relay.delivery.settlement import foregone, put_off
 from relay.delivery.today import Routed, Today
 from relay.delivery.work import Cut, Destination, PutOff, UnderWay, Work
-from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IMailLog, IRoutes, ISpool, Step
+from relay.interfaces import Claim, GiveBack, IClock, IDispatch, IRoutes, ISpool, ITakesRows, Step
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Delayed
 from relay.mail.queue import Recipient
@@ -86,7 +86,7 @@ class Dispatcher:
         *,
         spool: ISpool,
         clock: IClock,
-        mail_log: IMailLog,
+        mail_log: ITakesRows,
         attempts: Attempts | Consulted,
         notices: Notices,
         random: Callable[[], float],

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +21,9 @@ from attrs import asdict, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import IClock, ITakesNote
+from relay.interfaces import IClock, ITakesRows
 from relay.mail.address import Address, AddressError, parse_address
+from relay.mail.event import Shape
 from relay.mail.reply import printable
 
 #: There is no such mailbox, there is no such domain (RFC 3463), it takes no mail (RFC 7505).
@@ -50,7 +51,7 @@ class Suppressed:
     by: str = ""
 
 
-@implementer(ITakesNote)
+@implementer(ITakesRows)
 class Suppressions:
     """The list. For one thread; nothing in it waits for anything but the disk, and nothing raises."""
 
@@ -121,10 +122,12 @@ class Suppressions:
 
     # What the mail log is told.
 
-    def event(self, what: str, /, **fields: object) -> None:
-        self.note(what, fields)
+    def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
+        what = shape.what
+        if what == "failed" or (what == "relayed" and self._listed):
+            self.event(what, **shape.fields(row))
 
-    def note(self, what: str, fields: Mapping[str, object]) -> None:
+    def event(self, what: str, /, **fields: object) -> None:
         recipient = fields.get("recipient")
         if not isinstance(recipient, Address):
             return

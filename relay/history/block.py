@@ -11,11 +11,11 @@ import json
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import chain
-from operator import methodcaller
+from operator import attrgetter, itemgetter
 from types import NoneType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
@@ -23,16 +23,14 @@ from relay.history.columns import packed, texts, unpacked
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
 from relay.history.keys import LONGEST, fields_asked_for, keys, keys_in, legible, plain
 from relay.mail.address import Address
+from relay.mail.event import Event, Shape
 from relay.mail.explanation import Decided, Explanation
 from relay.mail.history import Account, Happening
 
-#: An event as it was told: when, what, and its fields. Of a `DECIDED` these are `id`, `ref` and `decision`.
-Told: TypeAlias = tuple[float, str, Mapping[str, object]]
-
-#: No event of the mail log has this name.
-DECIDED: Final = "(decided)"
+#: How something came about. No event of the mail log has this name.
+DECIDED: Final[Shape[tuple[str, str, Decided]]] = Shape("(decided)", "id", "ref", "decision")
 #: What begins a life, so that nobody need look whether there is one.
-_BEGINNINGS: Final = frozenset({"accepted", DECIDED})
+_BEGINNINGS: Final = frozenset({"accepted", DECIDED.what})
 
 #: Events of a block: as many as are written in about a millisecond of Python's lock, and read in two.
 MOST: Final = 600
@@ -52,8 +50,9 @@ _LEVEL: Final = 1
 _TEXTS: Final = frozenset({str, NoneType})
 _TEXTS_AND_ADDRESSES: Final = frozenset({str, NoneType, Address})
 
-_id: Final = methodcaller("get", "id", "")
-_values: Final = methodcaller("values")
+_what: Final = attrgetter("what")
+_where_id: Final = attrgetter("where_id")
+_first: Final = itemgetter(0)
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
 
@@ -86,56 +85,67 @@ class _Content:
     keys: set[str] = Factory(set)
 
 
-def write(batch: Sequence[Told]) -> Written:
+def write(batch: Sequence[Event]) -> Written:
     """A block of these events, of which there is at least one."""
     times: tuple[float, ...]
-    times, whats, fields = zip(*batch, strict=True)
+    shapes: tuple[Shape[Any], ...]
+    times, shapes, rows = zip(*batch, strict=True)
     try:
-        ids = _ids(fields)
-        content = _at_once(whats, fields)
+        ids = _ids(shapes, rows)
+        content = _at_once(shapes, rows)
         "".join(chain(ids, content.keys)).encode()  # so that what nobody could ask for is looked at
         text = _text(ids, content)
     except Exception:
         text = ""  # whatever it is, it has to be looked at
     if not text or len(text) > _LONG * len(batch) + _LONGER:
-        ids = [legible(str(each.get("id") or "")) for each in fields]
-        content = _one_by_one(whats, fields)
+        ids = [legible(str(id or "")) for id in _said_ids(shapes, rows)]
+        content = _one_by_one(shapes, rows)
         text = _text(ids, content)
     #: By what each message was first heard of here.
-    first = dict(zip(reversed(ids), reversed(whats), strict=True))
+    first = dict(zip(reversed(ids), map(_what, reversed(shapes)), strict=True))
     first.pop("", None)
     begun = {id for id, what in first.items() if what in _BEGINNINGS}
     head = struct.pack(f"<I{len(times)}d", len(times), *times)
     told = zlib.compress(head + text.encode("ascii"), _LEVEL)
-    return Written(told, times[0], max(times), content.keys, set(first), begun)
+    # How something came about is told at once, and what happened in that turn at its end.
+    return Written(told, min(times), max(times), content.keys, set(first), begun)
 
 
 def _text(ids: Sequence[str], content: _Content) -> str:
     return _encode((ids, content.alike, content.decided, content.odd, content.explained))
 
 
-def _ids(fields: Iterable[Mapping[str, Any]]) -> list[str]:
-    ids = list(map(_id, fields))
+def _ids(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> list[str]:
+    ids = _said_ids(shapes, rows)
     kinds = set(map(type, ids))
     if not kinds <= _TEXTS:
         raise TypeError("a queue id is a text")
     return ids if kinds == {str} else [id or "" for id in ids]
 
 
-def _at_once(whats: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> _Content:
+def _said_ids(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """What each says of its queue id; "" for one that says nothing of it."""
+    places = list(map(_where_id, shapes))
+    if not any(places):
+        return list(map(_first, rows))
+    return [row[place] if place >= 0 else "" for place, row in zip(places, rows, strict=True)]
+
+
+def _at_once(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> _Content:
     """
     Events as they are, `plain` when they are read. Raises what its parts raise if that cannot be: each of the fields by
     which events are found has to be a text or an address.
     """
     content = _Content()
-    groups: defaultdict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
-    for position, shape in enumerate(zip(whats, map(tuple, fields), strict=True)):
+    groups: defaultdict[Shape[Any], list[int]] = defaultdict(list)
+    for position, shape in enumerate(shapes):
         groups[shape].append(position)
-    for (what, names), positions in groups.items():
-        rows = map(_values, map(fields.__getitem__, positions))
-        columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=bool(names)))
+    for shape, positions in groups.items():
+        what, names = shape.what, shape.names
+        alike = zip(*map(rows.__getitem__, positions), strict=True)
+        columns: dict[str, Any] = dict(zip(names, alike, strict=True))
         columns.pop("id", None)
-        if what == DECIDED:
+        if shape is DECIDED:
             _decide(content, positions, **columns)
             continue
         asked_for = fields_asked_for(what, names)
@@ -192,13 +202,15 @@ def _explain(content: _Content, position: int, ref: str, decision: Decided) -> N
     content.keys |= found
 
 
-def _one_by_one(whats: Sequence[str], each: Sequence[Mapping[str, Any]]) -> _Content:
+def _one_by_one(shapes: Sequence[Shape[Any]], rows: Sequence[tuple[Any, ...]]) -> _Content:
     """Whatever the events are."""
     content = _Content()
-    for position, (what, fields) in enumerate(zip(whats, each, strict=True)):
-        if what == DECIDED:
-            _explain(content, position, fields["ref"], fields["decision"])
+    for position, (shape, row) in enumerate(zip(shapes, rows, strict=True)):
+        if shape is DECIDED:
+            _, ref, decision = row
+            _explain(content, position, ref, decision)
         else:
+            what, fields = shape.what, shape.fields(row)
             told = plain(fields)
             found = keys(what, fields, told)
             content.odd.append((position, what, told, list(found)))

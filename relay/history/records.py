@@ -18,12 +18,13 @@ from typing import Final, TypeVar
 
 from attrs import frozen
 
-from relay.history.block import MOST, Told, Written, write
+from relay.history.block import MOST, Written, write
 from relay.history.database import Damaged, Foreign, is_damage, open_database, set_aside, transaction
 from relay.history.decisions import asked_by
 from relay.history.keys import key
 from relay.history.search import Search
 from relay.history.shelf import VOLUME, Shelf
+from relay.mail.event import Event
 from relay.mail.history import Account, Accounts, Findings, Life
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Records:
     # What the reactor's side asks for. Each raises `sqlite3.Error` or `OSError`; a file that is damaged is set aside,
     # and the same is done in a new one. `Foreign` if what stands there is somebody else's: from then on, always.
 
-    def keep(self, batch: Sequence[Told], now: float) -> None:
+    def keep(self, batch: Sequence[Event], now: float) -> None:
         """Keep these events, or none of them, and remove what is too old or too much by now."""
         self._mending(lambda: self._keep(batch, now))
 
@@ -130,11 +131,14 @@ class Records:
 
     # Keeping.
 
-    def _keep(self, batch: Sequence[Told], now: float) -> None:
+    def _keep(self, batch: Sequence[Event], now: float) -> None:
         database, shelf = self._open()
         if self._free(self._path.parent) < self._bounds.reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = [write(batch[at : at + MOST]) for at in range(0, len(batch), MOST)]
+        # What a turn has brought is more than a block by a little, for which there need not be another one.
+        blocks = -(-len(batch) // (MOST + MOST // 4))
+        most = -(-len(batch) // blocks)
+        written = [write(batch[at : at + most]) for at in range(0, len(batch), most)]
         try:
             with transaction(database):
                 shelf.add([(each, self._earlier(each, number)) for number, each in enumerate(written, shelf.next)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.history.block import DECIDED, Told
+from relay.history.block import DECIDED
 from relay.history.block import MOST as FULL
 from relay.history.records import BOUNDS, Bounds, Records, free_space
-from relay.interfaces import HistoryUnavailable, IClock, IHistory, ITakesNote
+from relay.interfaces import HistoryUnavailable, IClock, IHistory, ITakesTurns
+from relay.mail.event import Event, shape_of
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 from relay.net.clock import cancel
@@ -35,7 +36,7 @@ MOST_WAITING: Final = 20_000
 _FULL: Final = FULL - 1
 
 
-@implementer(IHistory, ITakesNote)
+@implementer(IHistory, ITakesTurns)
 class SqliteHistory:
     """
     Events are kept in one transaction for all that came while the last one ran, in a thread of their own. As soon as
@@ -65,7 +66,7 @@ class SqliteHistory:
         self._most_waiting = most_waiting
         #: How many events may wait: none behind the end.
         self._room = most_waiting
-        self._waiting: list[Told] = []
+        self._waiting: list[Event] = []
         #: When they are handed over, if that is arranged.
         self._next: Any = None
         self._next_round: Any = None
@@ -76,6 +77,8 @@ class SqliteHistory:
         #: How many events were dropped since the start, and how many of them the operator has not heard of.
         self.dropped = 0
         self._unsaid = 0
+        #: Whoever has events for it that it was not told yet says so then.
+        self._sources: tuple[Callable[[], object], ...] = ()
 
     @classmethod
     def in_thread(
@@ -92,23 +95,39 @@ class SqliteHistory:
     # The contract.
 
     def event(self, what: str, /, **fields: object) -> None:
-        self.note(what, fields)
+        self.take([(self._calendar(), shape_of(what, fields), tuple(fields.values()))])
 
-    def note(self, what: str, fields: Mapping[str, object]) -> None:
+    def take(self, events: Sequence[Event]) -> None:
+        waiting = self._waiting
+        waiting += events
+        excess = len(waiting) - self._room
+        if excess > 0:
+            excess = min(excess, len(events))
+            del waiting[-excess:]
+            self._drop(excess)
+        self._arrange()
+
+    def gathered(self, tell: Callable[[], object]) -> None:
+        self._sources += (tell,)
+
+    def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
         waiting = self._waiting
         number = len(waiting)
         if number >= self._room:
             self._drop(1)
             return
-        waiting.append((self._calendar(), what, fields))
-        # Whatever waits is handed over some time: by a call that is arranged, or when what is under way is done.
-        if not number and self._next is None and not self._under_way:
-            self._next = self._clock.callLater(DELAY, self._hand_over)
-        elif number == _FULL and not self._under_way and not self._ailing:
-            self._hand_over()
+        waiting.append((self._calendar(), DECIDED, (id, ref, decision)))
+        if not number or number >= _FULL:
+            self._arrange()
 
-    def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
-        self.note(DECIDED, {"id": id, "ref": ref, "decision": decision})
+    def _arrange(self) -> None:
+        """Whatever waits is handed over some time: by a call that is arranged, or when what is under way is done."""
+        if self._under_way or not self._waiting:
+            return
+        if len(self._waiting) >= FULL and not self._ailing:
+            self._hand_over()
+        elif self._next is None:
+            self._next = self._clock.callLater(DELAY, self._hand_over)
 
     async def find(self, text: str, most: int = 20) -> Findings:
         now = self._question()
@@ -124,6 +143,7 @@ class SqliteHistory:
         """Somebody asks: what was told by now is to be in the answer. The time by the calendar."""
         if self._closed:
             raise HistoryUnavailable("the history is closed")
+        self._catch_up()
         # Behind a disk that hangs, questions would otherwise carry events past the bound.
         if self._under_way + len(self._waiting) <= self._most_waiting:
             self._hand_over()
@@ -132,6 +152,7 @@ class SqliteHistory:
     async def close(self) -> None:
         if self._closed:
             return
+        self._catch_up()
         self._closed, self._room = True, 0
         cancel(self._next)
         cancel(self._next_round)
@@ -157,6 +178,10 @@ class SqliteHistory:
                 "The last {count} events are not in the history: {problem}", count=len(waiting), problem=problem
             )
         self._scribe.stop()
+
+    def _catch_up(self) -> None:
+        for tell in self._sources:
+            tell()
 
     # Keeping.
 

@@ -24,7 +24,7 @@ from relay.interfaces.delivery import (
     IWillingTransmitter,
     Report,
 )
-from relay.interfaces.logs import HistoryUnavailable, IHistory, IMailLog, ITakesNote
+from relay.interfaces.logs import HistoryUnavailable, IHistory, IMailLog, ITakesRows, ITakesTurns
 from relay.interfaces.policies import (
     IAttemptPolicy,
     IConnectionPolicy,
@@ -97,7 +97,8 @@ __all__ = [
     "IStore",
     "IStreamPolicy",
     "ITable",
-    "ITakesNote",
+    "ITakesRows",
+    "ITakesTurns",
     "ITransmitter",
     "ITraveller",
     "IVisit",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from zope.interface import Interface
 
+from relay.mail.event import Event, Shape
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 
@@ -23,16 +25,34 @@ class IMailLog(Interface):
         """
 
 
-class ITakesNote(IMailLog):
+class ITakesRows(IMailLog):
     """
-    A mail log that may be given the fields of an event as they are, so that several of them have one mapping in common.
+    A mail log that may be given an event as it is kept among ourselves (`relay.mail.event`).
 
-    Nobody needs to be one: who hands events on (`relay.history.teed`) makes an `event` of them for whoever is not.
+    Nobody needs to be one: who hands events on (`relay.net.teed`) makes an `event` of them for whoever is not.
     """
 
-    def note(what: str, fields: Mapping[str, object]) -> None:
+    def row(shape: Shape[Any], row: tuple[Any, ...]) -> None:
+        """As `IMailLog.event`: a value for each name of the shape."""
+
+
+class ITakesTurns(IMailLog):
+    """
+    A mail log that may be told of all that happened in a turn of the reactor at its end, and is then told so only.
+
+    That is for logs that keep. Who acts on what happens, such as a policy that observes, hears of it at once.
+    """
+
+    def take(events: Sequence[Event]) -> None:
         """
-        As `IMailLog.event`. From now on nobody changes `fields`: neither who says it, nor who is told.
+        As `IMailLog.event` for each of them, in order, at the time that stands there. Never waits and never raises.
+        Nobody changes `events` from now on.
+        """
+
+    def gathered(tell: Callable[[], object]) -> None:
+        """
+        Somebody gathers events for this log. Before it has to know all that has happened, since somebody asks or since
+        it is the end, it calls `tell`, and is told by `take`.
         """
 
 

@@ -11,7 +11,7 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from relay.interfaces import ITakesNote
+from relay.interfaces import ITakesTurns
+from relay.mail.event import Event, Shape, shape_of
 from relay.net.clock import cancel
 from relay.net.disk import Disk
-from relay.net.logline import Event, Formatter, Together, json_lines, plain_json_lines, plain_text_lines, text_lines
+from relay.net.logline import Formatter, Together, json_lines, plain_json_lines, plain_text_lines, text_lines
 
 #: All events there are.
 EVENTS = frozenset(
@@ -68,7 +69,7 @@ _STDOUT = 1
 _CLOSED = -1
 
 
-@implementer(ITakesNote)
+@implementer(ITakesTurns)
 class MailLog:
     """
     Writes to a file, or to standard output (`"-"`).
@@ -106,6 +107,8 @@ class MailLog:
         self._ailing = False
         self._turn: Any = None
         self._retry: Any = None
+        #: Whoever has events for it that it was not told yet says so then.
+        self._sources: tuple[Callable[[], object], ...] = ()
 
     def start(self) -> None:
         """Open it, and make the directory for it. Raises `OSError`. Events of before are kept."""
@@ -135,27 +138,42 @@ class MailLog:
         self._fd = _CLOSED
 
     def event(self, what: str, /, **fields: object) -> None:
-        self.note(what, fields)
-
-    def note(self, what: str, fields: Mapping[str, object]) -> None:
         if self._places or self._begin_turn():
             self._places -= 1
-            self._events.append((self._when, what, fields))
+            self._events.append((self._when, shape_of(what, fields), tuple(fields.values())))
         else:
             self._dropped += 1
+
+    def take(self, events: Sequence[Event]) -> None:
+        waiting = self._events
+        waiting += events
+        excess = len(waiting) - MOST_EVENTS
+        if excess > 0:
+            del waiting[-excess:]
+            self._dropped += excess
+        self._end_turn()
+
+    def gathered(self, tell: Callable[[], object]) -> None:
+        self._sources += (tell,)
 
     def _begin_turn(self) -> int:
         """If none has begun. How many events it may have."""
         if self._turn is None:
-            self._turn = self._reactor.callLater(0, self.flush)
+            self._turn = self._reactor.callLater(0, self._end_turn)
             self._when = self._calendar()
             self._places = MOST_EVENTS - len(self._events)
         return self._places
 
     def flush(self) -> None:
         """Write all events of this turn."""
-        cancel(self._turn)
-        self._turn = None
+        for tell in self._sources:
+            tell()
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            cancel(self._turn)
+            self._turn = None
         self._places = 0
         if self._fd == _CLOSED:
             return
@@ -186,18 +204,19 @@ class MailLog:
                 lines.append(line)
         return b"".join(lines)
 
-    def _formatted(self, when: float, what: str, fields: Mapping[str, object]) -> bytes:
+    def _formatted(self, when: float, shape: Shape[Any], row: tuple[Any, ...]) -> bytes:
         try:
-            return self._line(when, what, fields).encode("utf-8", "backslashreplace")
+            return self._line(when, shape, row).encode("utf-8", "backslashreplace")
         except Exception:
             self._log.failure("A line of the mail log could not be made")
             return b""
 
     def _write(self) -> None:
-        cancel(self._retry)
-        self._retry = None
+        if self._retry is not None:
+            cancel(self._retry)
+            self._retry = None
         try:
-            while self._unwritten and self._may_write():
+            while self._unwritten and (not self._may_wait or self._has_room()):
                 piece = self._piece() if self._may_wait else self._unwritten
                 written = self._disk.write(self._fd, piece)
                 self._unwritten = self._unwritten[written:]
@@ -218,15 +237,13 @@ class MailLog:
         piece = self._unwritten[:_PIECE]
         return piece[: piece.rfind(b"\n") + 1] or piece
 
-    def _may_write(self) -> bool:
-        if not self._may_wait:
-            return True
+    def _has_room(self) -> bool:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         return bool(poll.poll(0))
 
     def _confess(self) -> None:
-        self._unwritten = self._formatted(self._calendar(), "dropped", {"lines": self._dropped})
+        self._unwritten = self._formatted(self._calendar(), shape_of("dropped", ("lines",)), (self._dropped,))
         self._dropped = 0
 
     def _complain(self, error: OSError) -> None:

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from relay.interfaces import Claim, Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
 from relay.mail.decision import Placement
 from relay.mail.envelope import Form
+from relay.mail.event import ACCEPTED
 from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
@@ -254,20 +255,22 @@ class Intake:
         client = envelope.client
         # As it is nearly always.
         only = placements[0] if len(placements) == 1 else None
-        reception.maillog.event(
-            "accepted",
-            id=id,
-            sender=envelope.reverse_path or "<>",
-            recipients=transaction.recipients,
-            to=_named(placements) if only is None else only.original.text,
-            size=size,
-            message_id=self.message_id if self._inspection.lacking else self._inspection.message_id,
-            client=client.address,
-            helo=client.helo,
-            listener=client.listener,
-            user=client.user,
-            tls=None if client.tls is None else client.tls.protocol,
-            edited="" if judged is None else ", ".join(judged.editors),
+        reception.maillog.row(
+            ACCEPTED,
+            (
+                id,
+                envelope.reverse_path or "<>",
+                transaction.recipients,
+                _named(placements) if only is None else only.original.text,
+                size,
+                self.message_id if self._inspection.lacking else self._inspection.message_id,
+                client.address,
+                client.helo,
+                client.listener,
+                client.user,
+                None if client.tls is None else client.tls.protocol,
+                "" if judged is None else ", ".join(judged.editors),
+            ),
         )
         if only is None or type(only.route) in _WORDS:
             self._tell_of_ends(placements)

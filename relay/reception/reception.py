@@ -9,7 +9,7 @@ from attrs import Factory, field, frozen
 from twisted.logger import Logger
 
 from relay.config.limits import Limits
-from relay.interfaces import Deciding, IChain, IClock, IDispatch, IHistory, IMailLog, IScreening, ISpool
+from relay.interfaces import Deciding, IChain, IClock, IDispatch, IHistory, IScreening, ISpool, ITakesRows
 from relay.mail.reply import Reply
 from relay.mail.routing import Inquiry
 from relay.reception.authentication import Users
@@ -34,7 +34,7 @@ class Reception:
     chain: IChain
     spool: ISpool
     dispatch: IDispatch
-    maillog: IMailLog
+    maillog: ITakesRows
     #: One for all listeners of a relay.
     turnstile: Turnstile
     clock: IClock

@@ -25,11 +25,11 @@ from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
 from relay.config.settings import Settings
 from relay.history.memory import MemoryHistory
-from relay.history.teed import Teed
 from relay.interfaces import Claim, Enrol, IClock, ICredentials, Step
 from relay.mail.envelope import Envelope, Form
 from relay.mail.queue import EXPANSION, Recipient
 from relay.mail.routing import Route
+from relay.net.teed import Teed
 from relay.net.tls_server import ServerTls
 from relay.policy.registry import names as known_policies
 from relay.policy.registry import option_model

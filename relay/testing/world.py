@@ -25,11 +25,11 @@ from twisted.python.failure import Failure
 
 from relay.assembly import Relay, Surroundings, assemble
 from relay.config.load import load
-from relay.history.teed import Teed
 from relay.interfaces import IAgent, IClock, ICredentials, IHistory
 from relay.net.clock import ReactorClock
 from relay.net.listener import SmtpServerFactory
 from relay.net.server import SmtpServer
+from relay.net.teed import Teed
 from relay.net.tls_client import PeerTls
 from relay.net.tls_server import ServerTls
 from relay.net.waiting import start
