@@ -56,6 +56,9 @@ class _Prompt(FileDescriptor):
 
     socket: socket.socket
     _aborting: bool
+    #: Nothing keeps what is written from the kernel, as long as there is a connection. `False`: perhaps something does,
+    #: and it has to be looked for. Whoever brings such a thing about says so here.
+    _free: bool = False
 
     def write(self, data: bytes) -> None:
         """
@@ -65,25 +68,31 @@ class _Prompt(FileDescriptor):
         in another turn, once what it wrote has left.
         """
         length = len(data)
-        if (
-            self._tempDataLen
-            or self.dataBuffer
-            or not self.connected
-            or self._aborting
-            or self._writeDisconnected
-            or type(data) is not bytes
-            or not 0 < length <= AT_ONCE
-            or (self.producer is not None and not self.streamingProducer)
-        ):
+        if not (self._free or self._is_free()) or not self.connected or length > AT_ONCE or type(data) is not bytes:
+            self._free = False
             FileDescriptor.write(self, data)
             return
         try:
             sent = self.socket.send(data)
         except OSError:
-            # No room, or the connection is broken: Twisted meets it again in a turn of its own.
+            # No room, or the connection is broken or half closed: Twisted meets it again in a turn of its own.
             sent = 0
         if sent != length:
+            self._free = False
             FileDescriptor.write(self, data[sent:])
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self._free = False
+        FileDescriptor.writeSequence(self, iovec)
+
+    def _is_free(self) -> bool:
+        self._free = free = not (
+            self._tempDataLen
+            or self.dataBuffer
+            or self._aborting
+            or (self.producer is not None and not self.streamingProducer)
+        )
+        return free
 
 
 class _Tls(TLSMemoryBIOProtocol):
@@ -110,6 +119,15 @@ class _PromptStream(_Prompt):
     TLS: bool
     protocol: Any
     _tlsClientDefault: bool
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if not streaming:
+            self._free = False
+        super().registerProducer(producer, streaming)
+
+    def abortConnection(self) -> None:
+        self._free = False
+        super().abortConnection()  # type: ignore[misc]
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """`ITLSTransport.startTLS`; what TLS writes leaves at once, too."""
@@ -140,7 +158,7 @@ class _PromptStream(_Prompt):
         if self.TLS:
             self._encrypt(b"".join(iovec))
         else:
-            FileDescriptor.writeSequence(self, iovec)
+            _Prompt.writeSequence(self, iovec)
 
 
 class _Undelayed:
@@ -160,10 +178,10 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     #: How much is read at once. Who expects a lot may ask for more.
     readSize: int = READ
-    #: It is to be closed when the protocol has done with what it is told now: all that it has said has left.
-    parting: bool = False
+    #: It is to be closed when the protocol has done with what it is told now: all that it has said has left. `None`: it
+    #: is told nothing now.
+    parting: bool | None = None
     protocol: Any
-    _telling: bool = False
 
     def doRead(self) -> Any:
         """Twisted's own, in one step instead of two."""
@@ -175,11 +193,12 @@ class _PromptTcp(_Undelayed, _PromptStream):
             return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
-        self._telling = True
+        self.parting = False
         self.protocol.dataReceived(data)
-        self._telling = False
         if self.parting:
             self._part()
+        else:
+            self.parting = None
         return None
 
     def loseConnection(self, *args: Any, **kwargs: Any) -> None:
@@ -189,7 +208,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
         it may take as long as the peer takes to read.
         """
         if (
-            not self._telling
+            self.parting is None
             or self.TLS
             or self.producer is not None
             or self.disconnecting
@@ -204,7 +223,7 @@ class _PromptTcp(_Undelayed, _PromptStream):
         self.parting = True
 
     def _part(self) -> None:
-        self.parting = False
+        self.parting = None
         if self._aborting:
             return  # which is worse, and under way
         if self._tempDataLen or self.dataBuffer:
