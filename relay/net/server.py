@@ -124,15 +124,14 @@ class SmtpServer(Protocol):
         self._converse(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        session = self._session
-        question: Question | None
         if self._choked:
-            question = None
-        elif self._content_since is None:
-            question = session.hear(data)
-        elif (question := session.hear_content(data)) is not None:
-            self._visit.take(Content(data))
-            self._content_since = None
+            self._receive(data)
+            return
+        if self._content_since is not None:
+            self._receive_content(data)
+            return
+        session = self._session
+        question = session.hear(data)
         if question is None:
             self._receive(data)
             return
@@ -156,6 +155,19 @@ class SmtpServer(Protocol):
             self.transport.write(said)
         else:
             self._say(said)
+
+    def _receive_content(self, data: bytes) -> None:
+        """The straight way for content that has come as a whole."""
+        session = self._session
+        question = session.hear_content(data)
+        if question is None:
+            self._receive(data)
+            return
+        self._visit.take(Content(data))
+        self._content_since = None
+        answer = self._ask(question)
+        if answer is not None:
+            self._say(session.send(answer))
 
     def _receive(self, data: bytes) -> None:
         """The general way: what was said is put to what was said before, and one after the other answered."""
@@ -266,12 +278,12 @@ class SmtpServer(Protocol):
             self._watch(answered)
 
     def _say(self, said: bytes) -> None:
-        """The straight way for an answer that nothing is left over behind: send it, and wait for more."""
+        """The straight way for an answer to a command that nothing is left over behind: send it, and wait for more."""
         self.transport.write(said)
         session = self._session
         if self._stopping or not self._reading:
             self._converse(b"")
-        elif session.state is _IN_CONTENT and self._content_since is None:
+        elif session.state is _IN_CONTENT:
             self._watch_content()
         elif session.closed:
             self._close()
@@ -303,16 +315,17 @@ class SmtpServer(Protocol):
 
     def _considered(self, question: Question, answer: Answer | Awaitable[Answer]) -> Answer | None:
         """The answer, if it may be said at once; else it is owed from now on."""
-        try:
-            known: Answer | Deferred[Answer] = start(answer)
-        except Exception:
-            return self._failed(Failure(), question)
-        if self._session.slow or type(question) is Connected:
-            return self._not_at_once(question, known)
+        if type(answer) is not Reply:
+            try:
+                answer = start(answer)
+            except Exception:
+                return self._failed(Failure(), question)
+        if self._session.slow or (type(question) is Connected and self._doorway.greeting_delay):
+            return self._not_at_once(question, answer)
         # `isinstance` is slow to say whether something is a Deferred.
-        if type(known) is Reply or type(known) is Verdicts:
-            return known
-        self._owe(question, known)
+        if type(answer) is Reply or type(answer) is Verdicts:
+            return answer
+        self._owe(question, answer)
         return None
 
     def _not_at_once(self, question: Question, answer: Answer | Deferred[Answer]) -> Answer | None:
