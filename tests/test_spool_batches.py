@@ -51,7 +51,7 @@ class PatienceTests(SynchronousTestCase):
 
     def ask(self, name: str, *, patient: bool = False) -> Waiting:
         answer = Answer()
-        answer.request = Commit((), (name,))
+        answer.request = Commit((), (), (name,))
         self.batches.add(answer, patient=patient)
         return answer
 

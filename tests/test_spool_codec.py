@@ -19,7 +19,7 @@ from relay.mail.routing import Deliver, Discard, Forward, Hold, NextHop, Reject,
 from relay.mail.tls import Subject, TlsFacts
 from relay.spool.codec import Decoder, Encoder, Row
 from relay.spool.errors import Damaged
-from relay.spool.schema import OPTIONAL, RECIPIENT
+from relay.spool.schema import OPTIONAL, PENDING, RECIPIENT
 from relay.testing.spool import NOON, entry, recipient
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -89,10 +89,10 @@ def entry_columns(row: Row) -> Row:
 
 
 def pending_columns(row: Row) -> Row:
-    """Of RECIPIENT (entry, id, wake, due, token, attempts, ...) those of PENDING."""
-    columns = zip(RECIPIENT.split(", "), row, strict=True)
-    kept = [None if name in OPTIONAL and value == 0 else value for name, value in columns]
-    return (kept[1], kept[3], *kept[5:])
+    """Of RECIPIENT those of PENDING."""
+    columns: dict[str, Any] = dict(zip(RECIPIENT.split(", "), row, strict=True), attempts=0, last=None)
+    kept = {name: None if name in OPTIONAL and value == 0 else value for name, value in columns.items()}
+    return tuple(kept[name] for name in PENDING.split(", "))
 
 
 class RoundTripTests(SynchronousTestCase):

@@ -25,7 +25,7 @@ from relay.spool.contents import Budget, Draft, FileContent, Shelving
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.plans import Plan, Planner
-from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, SETTLE
+from relay.spool.strokes import ENROLMENT, SETTLE
 from relay.testing.spool import entry, recipient
 
 NOW = 1000.0
@@ -73,10 +73,10 @@ class PlannerTests(SynchronousTestCase):
         draft.write(CONTENT)
         alone = self.planned(evolve(both, draft=draft, recipients=both.recipients[:1]))
         among = self.planned(both)
-        (keep, entries), (keep_recipient, rows) = alone.request.strokes
-        self.assertEqual((keep, keep_recipient), (KEEP_ENTRY, KEEP_RECIPIENT))
-        self.assertEqual(entries, among.request.strokes[0][1])
-        self.assertEqual([*rows], [*among.request.strokes[1][1]][:1])
+        self.assertEqual((alone.request.statements, among.request.statements), (ENROLMENT, ENROLMENT))
+        entries, rows = alone.request.rows
+        self.assertEqual(entries, among.request.rows[0])
+        self.assertEqual([*rows], [*among.request.rows[1]][:1])
         meant = [claim for claim in among.claims if claim.pending[0].recipient is both.recipients[0]]
         self.assertEqual(
             [evolve(claim, content=None) for claim in alone.claims], [evolve(claim, content=None) for claim in meant]
@@ -93,7 +93,7 @@ class PlannerTests(SynchronousTestCase):
             settle = Settle(claim, tuple((enrol.recipients[at], Relayed("mx")) for at in chosen))
             plan = self.planned(settle)
             rows = [(enrol.entry.id, enrol.recipients[at].id, 7) for at in chosen]
-            self.assertEqual(plan.request.strokes, [(SETTLE, rows)])
+            self.assertEqual([*plan.request.strokes], [(SETTLE, rows)])
             self.assertEqual(plan.request.in_files, ("NAME",))
         other = self.enrolment(Forward("a")).recipients[0]
         for outcomes in ([other], [enrol.recipients[0], other]):

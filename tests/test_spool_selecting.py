@@ -53,9 +53,11 @@ def queue(rows: list[tuple[str, str, Delayed | None, str]]) -> tuple[sqlite3.Con
         one = recipient(f"{id}.{number}", "a@b", original=address, destination=destination)
         one = type(one)(one.id, address, address, one.route, destination, one.policy)
         wake = None if how == "held" else NOON + 100
-        columns = [*encoder.recipient(id, one, wake, NOON + 100, 7 if how == "claimed" else 0)]
-        columns[5], columns[11] = int(last is not None), last and encoder.delayed(last)
-        KEEP_RECIPIENT.strike(database, [tuple(columns)])
+        KEEP_RECIPIENT.strike(database, [encoder.recipient(id, one, wake, NOON + 100, 7 if how == "claimed" else 0)])
+        if last is not None:
+            database.execute(
+                "UPDATE recipients SET attempts = 1, last = ? WHERE id = ?", (encoder.delayed(last), one.id)
+            )
         if how == "held":
             database.execute("UPDATE recipients SET held = 1 WHERE id = ?", (one.id,))
         waiting = State.WAITING if last is None else State.DEFERRED

@@ -113,13 +113,11 @@ class Encoder:
             wake,
             due,
             token,
-            0,
             f"{address.local}@{address.domain}",
             0 if original is address or original == address else address_text(original),
             self.route(recipient.route),
             recipient.destination,
             recipient.policy,
-            0,
             0 if recipient.wishes is NO_WISHES and recipient.facts is NO_FACTS else _rest_text(recipient) or 0,
         )
 

@@ -15,7 +15,7 @@ from relay.spool.batches import Waiting
 from relay.spool.codec import Encoder, Row
 from relay.spool.contents import Draft, FileContent
 from relay.spool.steps import check_enrolment, check_step, claims_of, due_at, may_be_carried, tokens_of
-from relay.spool.strokes import KEEP_ENTRY, KEEP_RECIPIENT, SETTLE, Stroke, give_back, postpone, renew
+from relay.spool.strokes import ENROLMENT, SETTLE, Stroke, give_back, postpone, renew
 from relay.spool.writer import Commit
 
 
@@ -32,7 +32,9 @@ class Plan(Waiting):
     claims: tuple[Claim, ...] = ()
     #: Those that it has taken over.
     drafts: tuple[Draft, ...] = ()
-    #: Their files, as far as they have any.
+    #: What was settled of content in files, by their names.
+    in_files: tuple[str, ...] = ()
+    #: The files of its drafts, as far as they have any.
     syncing: tuple[Deferred[Exception | None], ...] = ()
 
     def answered(self, result: Exception | Sequence[str]) -> None:
@@ -90,10 +92,9 @@ class Planner:
         """
         if len(steps) == 1 and type(only := steps[0]) is Enrol:
             # As it mostly is: nobody waits for what becomes of mail, and so many of those are noted at once.
-            plan.request = Commit(self._enrol(only, plan))
+            plan.request = Commit(ENROLMENT, self._enrol(only, plan))
             return
         strokes: list[Stroke] = []
-        plan.request = Commit(strokes)
         for kind, run in groupby(steps, type):
             if kind is Settle:
                 # Settlements that follow each other are carried out together.
@@ -101,13 +102,15 @@ class Planner:
             else:
                 for step in run:
                     strokes += self._strokes(step, plan)
+        statements, rows = zip(*strokes, strict=True)
+        plan.request = Commit(statements, rows, plan.in_files)
 
     def _strokes(self, step: Step, plan: Plan) -> Iterable[Stroke]:
         match step:
             case Settle():
                 return ((SETTLE, self._settle((step,), plan)),)
             case Enrol():
-                return self._enrol(step, plan)
+                return zip(ENROLMENT, self._enrol(step, plan), strict=True)
             case Postpone():
                 check_step(step)
                 return (postpone(step, self._encoder),)
@@ -131,10 +134,11 @@ class Planner:
                 rows.extend([(claim.entry.id, recipient.id, claim.token) for recipient, _ in outcomes])
             if type(claim.content) is FileContent:
                 plan.remove = self._remove
-                plan.request.in_files += (claim.content.path.name,)
+                plan.in_files += (claim.content.path.name,)
         return rows
 
-    def _enrol(self, step: Enrol, plan: Plan) -> tuple[Stroke, Stroke]:
+    def _enrol(self, step: Enrol, plan: Plan) -> tuple[Sequence[Row], Sequence[Row]]:
+        """The rows of an `ENROLMENT`."""
         draft, entry, recipients, lease = step.draft, step.entry, step.recipients, step.lease
         if len(recipients) != 1 or draft.id != entry.id or type(recipients[0].route) is Discard:
             check_enrolment(step)
@@ -156,7 +160,7 @@ class Planner:
             plan.claims += (Claim(token, expires, entry, (Pending(only, 0, now),), content),)
             rows = (encoder.recipient(entry.id, only, expires, now, token),)
         row = encoder.entry(entry, content.form, content.size, content.length, octets)
-        return (KEEP_ENTRY, (row,)), (KEEP_RECIPIENT, rows)
+        return (row,), rows
 
     def _recipients(self, step: Enrol, content: IContent, now: float, plan: Plan) -> Sequence[Row]:
         due = due_at(step.entry, now)

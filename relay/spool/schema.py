@@ -72,9 +72,10 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
 FORMAT = max(MIGRATIONS)
 
 ENTRY = "id, arrived, sender, envelope, head, form, size, length, content"
-RECIPIENT = "entry, id, wake, due, token, attempts, address, original, route, destination, policy, last, wishes"
+#: Of a recipient of whom nothing has been tried yet, which is what has happened to it (`attempts`, `last`).
+RECIPIENT = "entry, id, wake, due, token, address, original, route, destination, policy, wishes"
 #: What most recipients have nothing of.
-OPTIONAL: Final = frozenset({"original", "last", "wishes"})
+OPTIONAL: Final = frozenset({"original", "wishes"})
 PENDING = "id, due, attempts, address, original, route, destination, policy, last, wishes"
 
 #: An entry goes with its last recipient, in the same step, but for one that is set aside. Each connection has this rule

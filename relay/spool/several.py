@@ -38,7 +38,7 @@ class Several(NamedTuple):
 
 def marks(columns: str, optional: Container[str] = ()) -> str:
     """As many question marks as there are columns. In the `optional` ones 0 stands for NULL, because that is faster."""
-    return f"({', '.join('nullif(?, 0)' if name in optional else '?' for name in columns.split(', '))})"
+    return ", ".join("nullif(?, 0)" if name in optional else "?" for name in columns.split(", "))
 
 
 def change(database: sqlite3.Connection, texts: Sequence[str], rows: Sequence[Row]) -> int:

@@ -64,16 +64,18 @@ def _keeping(insert: str, row: str) -> tuple[str, ...]:
 
 
 KEEP_ENTRY = Statement(
-    _keeping(f"INSERT INTO entries ({ENTRY}) ", marks(ENTRY)),
+    _keeping(f"INSERT INTO entries ({ENTRY}) ", f"({marks(ENTRY)})"),
     Changes.EACH,
     "SELECT 1 FROM entries WHERE id = ?",
     slice(0, 1),
     present=True,
 )
 KEEP_RECIPIENT = Statement(
-    _keeping(f"INSERT INTO recipients ({RECIPIENT}) ", marks(RECIPIENT, OPTIONAL)),
+    _keeping(f"INSERT INTO recipients ({RECIPIENT}, attempts) ", f"({marks(RECIPIENT, OPTIONAL)}, 0)"),
     Changes.EACH,
 )
+#: The two by which an entry is kept.
+ENROLMENT = KEEP_ENTRY, KEEP_RECIPIENT
 #: An entry goes with its last recipient (`relay.spool.schema.LAST`).
 SETTLE = Statement(
     Several(f"DELETE FROM recipients WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from attrs import define, frozen
@@ -47,10 +47,18 @@ from relay.spool.strokes import MERGED, Changes, Statement, Stroke
 
 @define(eq=False)
 class Commit:
-    """A commit's steps. The result: which of `in_files` have gone with it, so that their files are of no use."""
+    """
+    A commit's steps: statements, and the rows of each. The result: which of `in_files` have gone with it, so that their
+    files are of no use.
+    """
 
-    strokes: Sequence[Stroke]
+    statements: tuple[Statement, ...]
+    rows: Sequence[Sequence[Row]]
     in_files: tuple[str, ...] = ()
+
+    @property
+    def strokes(self) -> Iterable[Stroke]:
+        return zip(self.statements, self.rows, strict=True)
 
 
 @define(eq=False)
@@ -70,9 +78,6 @@ class Done:
     results: Sequence[Any]
     #: Why nothing can be written any more until a probe has passed, or "".
     refusing: str = ""
-
-
-_strokes = attrgetter("strokes")
 
 
 class _Disagreement(Exception):
@@ -348,10 +353,15 @@ def _all_in_one(commits: Iterable[Commit], database: sqlite3.Connection) -> None
 
     This is how nearly every batch goes; one that raises is rolled back and carried out commit by commit.
     """
+    # Most of them have the same statements.
+    alike: dict[tuple[Statement, ...], list[Sequence[Sequence[Row]]]] = defaultdict(list)
+    for commit in commits:
+        alike[commit.statements] += (commit.rows,)
     together: dict[Statement, list[Row]] = {statement: [] for statement in MERGED}
     try:
-        for statement, rows in chain.from_iterable(map(_strokes, commits)):
-            together[statement] += rows
+        for statements, of_each in alike.items():
+            for statement, of_all in zip(statements, zip(*of_each, strict=True), strict=True):
+                together[statement] += chain.from_iterable(of_all)
     except KeyError:
         # One that means what it finds, and in its turn.
         raise _Disagreement from None
