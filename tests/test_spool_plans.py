@@ -50,14 +50,16 @@ class PlannerTests(SynchronousTestCase):
         no_files: Callable[[str, int], Any] = self.fail
         return Planner(clock, count(1).__next__, no_files, self.removed.append)
 
-    def enrolment(self, *routes: Route, lease: float | None = None, release: float | None = None) -> Enrol:
+    def enrolment(
+        self, *routes: Route, lease: float | None = None, release: float | None = None, size: int | None = None
+    ) -> Enrol:
         draft = Draft(next(self.ids), Form.WIRE, self.shelving)
         draft.write(CONTENT)
         recipients = [
             recipient(f"{draft.id}.{number}", f"{number}@x.example", route=route, destination=f"lane {number}")
             for number, route in enumerate(routes)
         ]
-        return Enrol(entry(draft.id, release=release), draft, tuple(recipients), lease)
+        return Enrol(entry(draft.id, release=release), draft, tuple(recipients), lease, size)
 
     def planned(self, *steps: Any) -> Plan:
         plan = Plan()
@@ -83,6 +85,12 @@ class PlannerTests(SynchronousTestCase):
         )
         for claim in alone.claims:
             self.assertEqual(b"".join(claim.content.blocks()), CONTENT)
+
+    def test_who_has_counted_the_content_spares_the_spool_to_do_it(self) -> None:
+        claims = [
+            self.planned(self.enrolment(Forward("a"), lease=300.0, size=size)).claims[0] for size in (None, 18, 77)
+        ]
+        self.assertEqual([claim.content.size for claim in claims], [18, 18, 77])
 
     def test_of_what_is_claimed_any_part_is_settled_with_its_token(self) -> None:
         enrol = self.enrolment(Forward("a"), Forward("b"), Forward("c"))

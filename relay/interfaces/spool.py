@@ -113,12 +113,15 @@ class Enrol:
     `lease`: seconds for which the committer at once holds a claim on those recipients that can be carried (all but
     held ones, and none of a message that is released later), which spares looking up what was just written. `None`:
     they wait in the queue, due now.
+
+    `size`: how many octets the content has in plain form, where the committer has counted them already.
     """
 
     entry: Entry
     draft: IDraft
     recipients: tuple[Recipient, ...]
     lease: float | None = None
+    size: int | None = None
 
 
 @value

@@ -74,7 +74,7 @@ def recipients(id: str, placements: Sequence[Placement]) -> tuple[Recipient, ...
         # As it is nearly always.
         only = placements[0]
         if only.wishes.notify is None:
-            return () if type(only.route) is Discard else (_recipient(id, 0, only),)
+            return () if type(only.route) is Discard else (_recipient(f"{id}.0", only),)
     kept: list[Placement] = []
     wished = False
     for placement in placements:
@@ -90,13 +90,13 @@ def recipients(id: str, placements: Sequence[Placement]) -> tuple[Recipient, ...
         copies = tuple(first.values())
     else:
         copies = kept
-    return tuple([_recipient(id, number, one) for number, one in enumerate(copies)])
+    return tuple([_recipient(f"{id}.{number}", one) for number, one in enumerate(copies)])
 
 
-def _recipient(id: str, number: int, one: Placement) -> Recipient:
+def _recipient(id: str, one: Placement) -> Recipient:
     route = one.route
     name = route.next_hops[0].text if type(route) is Forward else destination(route)
-    return Recipient(f"{id}.{number}", one.address, one.original, route, name, one.policy, one.wishes, one.facts)
+    return Recipient(id, one.address, one.original, route, name, one.policy, one.wishes, one.facts)
 
 
 def _as_wished(placements: Sequence[Placement]) -> Sequence[Placement]:

@@ -183,11 +183,13 @@ class Intake:
             head += self._more(judged)
         entry = Entry(id, clock.now(), envelope, head)
         lease = reception.dispatch.lease(envelope, kept)
+        # Who has judged it may have changed it.
+        enrol = Enrol(entry, draft, kept, lease, size if judged is None else None)
         reception.turnstile.enter()
         # Claims, or a `Deferred` that has them.
         claims: Any
         try:
-            claims = start(reception.spool.commit((Enrol(entry, draft, kept, lease),)))
+            claims = start(reception.spool.commit((enrol,)))
         except Exception:
             said = self._not_kept(Failure())
             if isinstance(said, Failure):

@@ -126,10 +126,10 @@ class Octets:
             self._octets, self._more = b"".join((self._octets, *more)), None
         return self._octets
 
-    def complete(self) -> bytes:
-        """All of it: from here on its size is known."""
+    def complete(self, size: int | None = None) -> bytes:
+        """All of it, of which this is the size."""
         octets = self._octets if self._more is None else self.joined()
-        self.size = plain_size(self.form, octets)
+        self.size = plain_size(self.form, octets) if size is None else size
         return octets
 
     def blocks(self) -> Iterator[bytes]:
@@ -353,8 +353,11 @@ class Draft:
             self._shelving.open.discard(self.id)
             self.destroy()
 
-    def keep(self) -> Kept:
-        """What a commit takes over. The draft is used up by it, whatever becomes of the commit."""
+    def keep(self, size: int | None = None) -> Kept:
+        """
+        What a commit takes over, where its size is known already. The draft is used up by it, whatever becomes of the
+        commit.
+        """
         if self._used:
             raise ValueError(f"the draft {self.id} was used before")
         self._used = True
@@ -364,7 +367,7 @@ class Draft:
             memory = Octets(self.form, b"", self._shelving.budget)
         self._memory, self._unwritten = None, False
         if memory is not None:
-            return memory, memory.complete(), None
+            return memory, memory.complete(size), None
         try:
             file = self._in_file()
             return file.content(), None, file.take_over()

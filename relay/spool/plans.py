@@ -144,7 +144,7 @@ class Planner:
             check_enrolment(step)
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
-        content, octets, file = draft.keep()
+        content, octets, file = draft.keep(step.size)
         plan.drafts += (draft,)
         if file is not None:
             plan.syncing += (self._sync(draft.id, file),)

@@ -22,7 +22,7 @@ _MOST: Final = SIZES[-1]
 
 class Several(NamedTuple):
     """
-    How a statement is written for several rows: what stands around them, and each of them.
+    How a statement is written for several rows: what stands around them, each of them, and what stands between two.
 
     It does nothing with a row of nothing but 0. (Not NULL: Python's sqlite3 takes ten times as long to bind a `None`.)
     """
@@ -30,10 +30,11 @@ class Several(NamedTuple):
     before: str
     row: str
     behind: str = ""
+    between: str = ", "
 
     def texts(self) -> tuple[str, ...]:
         """The statement for each of the sizes."""
-        return tuple(f"{self.before}{', '.join([self.row] * size)}{self.behind}" for size in SIZES)
+        return tuple(f"{self.before}{self.between.join([self.row] * size)}{self.behind}" for size in SIZES)
 
 
 def marks(columns: str, optional: Container[str] = ()) -> str:

@@ -51,8 +51,10 @@ class Statement:
 Stroke: TypeAlias = tuple[Statement, Sequence[Row]]
 
 
-#: Selected from, and not only written down, so that SQLite looks them up by their key instead of reading the table.
-_THESE = "(entry, id, token) IN (SELECT * FROM (VALUES "
+def _claimed(before: str) -> tuple[str, ...]:
+    """This, of recipients by their claims. SQLite looks up each by its key, without making a table of them first."""
+    return Several(before, "(entry = ? AND id = ? AND token = ?)", between=" OR ").texts()
+
 
 _CLAIMED = "SELECT 1 FROM recipients WHERE entry = ? AND id = ? AND token = ?"
 
@@ -78,7 +80,7 @@ KEEP_RECIPIENT = Statement(
 ENROLMENT = KEEP_ENTRY, KEEP_RECIPIENT
 #: An entry goes with its last recipient (`relay.spool.schema.LAST`).
 SETTLE = Statement(
-    Several(f"DELETE FROM recipients WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
+    _claimed("DELETE FROM recipients WHERE "),
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
@@ -93,7 +95,7 @@ POSTPONE = Statement(
     slice(3, 6),
 )
 GIVE_BACK = Statement(
-    Several(f"UPDATE recipients SET wake = due, token = 0 WHERE {_THESE}", "(?, ?, ?)", "))").texts(),  # noqa: S608
+    _claimed("UPDATE recipients SET wake = due, token = 0 WHERE "),
     Changes.EACH,
     _CLAIMED,
     slice(0, 3),
