@@ -22,6 +22,7 @@ from relay.policy.chain import Chain
 from relay.reception.examination import Examination
 from relay.reception.intake import Intake
 from relay.smtp.octets import wire
+from relay.spool.memory import MemoryDraft
 from relay.testing.policy import NOON
 from tests.stage import Client, StagedWorld, Users
 from tests.test_reception_policies import ANN, BOB, CONFIGURATION, LATER, MESSAGE, NO, Everywhere, Script
@@ -672,3 +673,50 @@ class ThinkingTests(ContentCase):
                 ]
                 self.assertEqual(*ways)
                 self.assertIn(f"{len(message)}, {section!r})", ways[0][0])
+
+
+class ForgottenTests(ContentCase):
+    """What nobody receives is looked at as everything is, and not kept anywhere."""
+
+    discarded = '\n[[policy]]\nuse = "discard"\nwhen = { recipient = ["eve@here.test", "gone@here.test"] }\n'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.written: list[int] = []
+        write = MemoryDraft.write
+
+        def noted(draft: MemoryDraft, octets: bytes) -> None:
+            self.written.append(len(octets))
+            write(draft, octets)
+
+        self.patch(MemoryDraft, "write", noted)
+
+    def test_it_is_accepted_and_recorded_and_never_written(self) -> None:
+        for policies in ((self.discarded,), (self.discarded, script("script", 'when = { sender = ["x@y.test"] }'))):
+            for recipients in (["eve@here.test"], ["gone@here.test", "eve@here.test"]):
+                for how in ({}, *SINGLY, {"message": b"", "prdr": False}):
+                    world = self.world(*policies, history=True)
+                    replies = self.send(world, *recipients, **how)
+                    self.assertEqual({reply[:3] for reply in replies}, {"250"})
+                    self.assertEqual([name for name, _ in self.happened(world, "discarded")], recipients)
+                    self.assertEqual(self.boxes(world), set())
+                    self.assertEqual(len(self.accounts(recipients[-1])), 1)
+        self.assertEqual(self.written, [])
+
+    def test_it_is_written_if_one_receives_it(self) -> None:
+        for recipients in (["eve@here.test", "ann@here.test"], ["ann@here.test", "eve@here.test"]):
+            world = self.world(self.discarded)
+            self.send(world, *recipients)
+            self.assertEqual(self.boxes(world), {"ann"})
+
+    def test_it_is_written_if_a_policy_looks_at_it_who_may_send_it_elsewhere(self) -> None:
+        self.content(Edit([AddRecipient(ANN)]))
+        world = self.world(self.discarded, script("script"))
+        self.send(world, "eve@here.test")
+        self.assertEqual(self.boxes(world), {"ann"})
+
+    def test_what_is_wrong_with_it_is_told(self) -> None:
+        loop = b"Received: by x\r\n" * 101 + b"\r\nhi\r\n"
+        world = self.world(self.discarded)
+        self.assertEqual(self.codes(self.send(world, "eve@here.test", message=loop)), ["554"])
+        self.assertEqual(self.happened(world, "discarded"), [])

@@ -48,6 +48,8 @@ class Intake:
     fault: Reply | None = None
     #: Where policies have a word about the content.
     examination: Examination | None = None
+    #: Nobody will receive it: it is looked at, and nothing of it is kept.
+    forgets: bool = False
 
     def __init__(self, reception: Reception, form: Form) -> None:
         """Begins a draft; raises `SpoolError` where there is no place for one."""
@@ -78,6 +80,8 @@ class Intake:
         if self.fault is not None:
             return
         self._inspection.take(octets)
+        if self.forgets:
+            return
         try:
             self._draft.write(octets)
         except (OSError, SpoolError) as problem:
@@ -274,26 +278,29 @@ class Intake:
                 "" if judged is None else ", ".join(judged.editors),
             ),
         )
-        if only is None or type(only.route) in _WORDS:
-            self._tell_of_ends(placements)
+        if only is None:
+            for placement in placements:
+                self._tell_of_end(placement)
+        elif type(only.route) in _WORDS:
+            self._tell_of_end(only)
         reply = Reply(250, "2.0.0", (f"Ok: queued as {id}",))
         if reception.history is not None:
             reception.history.decided(decided(transaction, reply, only), id)
         return reply
 
-    def _tell_of_ends(self, placements: Iterable[Placement]) -> None:
-        """Of copies that nobody will carry now the mail log hears at once."""
-        for placement in placements:
-            word = _WORDS.get(type(placement.route))
-            if word is not None:
-                self._reception.maillog.event(
-                    word,
-                    id=self._draft.id,
-                    recipient=placement.address,
-                    original=placement.original if placement.original != placement.address else None,
-                    policy=placement.policy,
-                    because=placement.because,
-                )
+    def _tell_of_end(self, placement: Placement) -> None:
+        """If nobody will carry this copy now, the mail log hears of it at once."""
+        word = _WORDS.get(type(placement.route))
+        if word is not None:
+            address, original = placement.address, placement.original
+            self._reception.maillog.event(
+                word,
+                id=self._draft.id,
+                recipient=address,
+                original=None if original is address or original == address else original,
+                policy=placement.policy,
+                because=placement.because,
+            )
 
 
 def _named(placements: Iterable[Placement]) -> str:

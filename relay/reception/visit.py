@@ -16,7 +16,7 @@ from relay.mail.dsn import NO_WISHES
 from relay.mail.envelope import Client, Envelope, Form
 from relay.mail.facts import agreed
 from relay.mail.reply import Reply, printable
-from relay.mail.routing import Inquiry, Reject
+from relay.mail.routing import Discard, Inquiry, Reject
 from relay.mail.trace import came
 from relay.net.waiting import start
 from relay.reception import inquiries
@@ -398,8 +398,11 @@ class Visit:
             told = spared(transaction.asked)
             if told is None:
                 self._intake.show(transaction, screening)
-            elif reception.history is not None:
+                return None
+            if reception.history is not None:
                 transaction.steps += told
+        if type(transaction.placements[0].route) is Discard:
+            self._intake.forgets = all(type(placement.route) is Discard for placement in transaction.placements)
         return None
 
     def _chunk_ended(self, ended: ChunkEnded) -> Reply:
