@@ -8,14 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.limits import Limits
 from relay.mail.reply import Reply
-from relay.reception.inspection import Inspection
+from relay.reception.inspection import Bounds, Inspection
 from relay.smtp import answers
 
 LIMITS = Limits(header=4096, header_field=1000, header_fields=20, hops=3)
 
 
 def inspected(content: bytes, cut: int = 10**6) -> Inspection:
-    inspection = Inspection(LIMITS)
+    inspection = Inspection(Bounds.of(LIMITS))
     for at in range(0, len(content), cut):
         inspection.take(content[at : at + cut])
     inspection.end()

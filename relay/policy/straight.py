@@ -77,29 +77,27 @@ class Straight:
                     said: Any = ask(inquiry)
                 except Exception:
                     said = self._asking.raised(inquiry, stop, Failure())
-                if said is not ABSTAIN and type(said) not in ROUTES:
-                    said = self._weighed(inquiry, stop, said)
-                    if said is not ABSTAIN and type(said) not in ROUTES:
+                if said is not ABSTAIN:
+                    if type(said) not in ROUTES:
+                        said = self._weighed(inquiry, stop, said)
+                    if type(said) in ROUTES:
+                        because = said.because
+                        if observe is not None:
+                            found, took = tuple(looks) if looks else (), (seconds() - began) * 1000
+                            observe(_step(Asked, (_PHASE, name, recipient, "", said, because, found, took)))
+                        return Placement(recipient, inquiry.original, said, name, because, NO_WISHES, inquiry.facts)
+                    if said is not ABSTAIN:
                         if observe is not None:
                             said = self._asking.told(inquiry, stop, said, looks, began, observe)
                         break
-                if said is ABSTAIN:
-                    if observe is not None:
-                        answered = seconds()
-                        found = tuple(looks) if looks else ()
-                        took = (answered - began) * 1000
-                        observe(_step(Asked, (_PHASE, name, recipient, "", ABSTAIN, "", found, took)))
-                        began = answered
-                        # Whoever still adds to those, or to none, does so for that policy, and not for the next one.
-                        looks = []
-                        LOOKS.set(looks)
-                    continue
-                because = said.because
                 if observe is not None:
-                    found = tuple(looks) if looks else ()
-                    took = (seconds() - began) * 1000
-                    observe(_step(Asked, (_PHASE, name, recipient, "", said, because, found, took)))
-                return Placement(recipient, inquiry.original, said, name, because, NO_WISHES, inquiry.facts)
+                    answered = seconds()
+                    found, took = tuple(looks) if looks else (), (answered - began) * 1000
+                    observe(_step(Asked, (_PHASE, name, recipient, "", ABSTAIN, "", found, took)))
+                    began = answered
+                    # Whoever still adds to those, or to none, does so for that policy, and not for the next one.
+                    looks = []
+                    LOOKS.set(looks)
             else:
                 return Refused(denied(inquiry), "", ALL_ABSTAINED)
         finally:

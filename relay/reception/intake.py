@@ -56,7 +56,7 @@ class Intake:
         self._reception = reception
         self.form = form
         self._draft: IDraft = reception.spool.begin(form)
-        self._inspection = Inspection(reception.limits, reception.needed)
+        self._inspection = Inspection(reception.header, reception.needed)
 
     def show(self, transaction: Transaction, screening: IScreening) -> None:
         """Let policies see the content as it comes in."""

@@ -13,6 +13,7 @@ from relay.interfaces import Deciding, IChain, IClock, IDispatch, IHistory, IScr
 from relay.mail.reply import Reply
 from relay.mail.routing import Inquiry
 from relay.reception.authentication import Users
+from relay.reception.inspection import Bounds
 from relay.reception.turnstile import Turnstile
 
 #: See `Reception.mixed`.
@@ -70,6 +71,8 @@ class Reception:
     asks_contents: bool = field(
         init=False, default=Factory(lambda self: bool(self.screening and self.screening.asks_contents), takes_self=True)
     )
+    #: How much a header section may be.
+    header: Bounds = field(init=False, default=Factory(lambda self: Bounds.of(self.limits), takes_self=True))
     #: The fields that a message here has to have, and gets from us.
     needed: tuple[bytes, ...] = field(
         init=False, default=Factory(lambda self: _NEEDED if self.submission else (), takes_self=True)

@@ -381,7 +381,7 @@ class Visit:
 
     def _begin_intake(self, form: Form) -> Reply | None:
         """Make a place for content, or say why there is none."""
-        transaction, reception = self._transaction or self._open_transaction(), self._reception
+        reception, transaction = self._reception, self._transaction or self._open_transaction()
         if not reception.spool.room(transaction.size):
             self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
             return answers.NO_ROOM
@@ -390,14 +390,14 @@ class Visit:
         except SpoolError:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
-        screening = reception.screening
-        if transaction.asked and screening is not None:
+        asked = transaction.asked
+        if asked and reception.screening is not None:
             spared = self._spared
             if spared is None:
-                spared = self._spared = screening.sparing(transaction.asked[0])
-            told = spared(transaction.asked)
+                spared = self._spared = reception.screening.sparing(asked[0])
+            told = spared(asked)
             if told is None:
-                self._intake.show(transaction, screening)
+                self._intake.show(transaction, reception.screening)
                 return None
             if reception.history is not None:
                 transaction.steps += told
@@ -422,9 +422,10 @@ class Visit:
         size, transaction = ended.size, self._transaction or self._open_transaction()
         if self._intake is None and self._no_place is None:  # `BDAT 0 LAST`, and nothing before it
             self._no_place = self._begin_intake(Form.PLAIN)
-        intake, no_place = self._intake, self._no_place
-        self._transaction = self._no_place = None
+        intake = self._intake
+        self._transaction = None
         if intake is None:
+            no_place, self._no_place = self._no_place, None
             return no_place or answers.OUR_FAULT
         fault = intake.judge(ended.fault)
         if fault is not None:

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from relay.config.limits import Limits
 from relay.mail.header import count_received, field_body, section, section_end
-from relay.reception.inspection import Inspection
+from relay.reception.inspection import Bounds, Inspection
 from relay.smtp import answers
 from tests.fuzz.given import Given
 
@@ -46,7 +46,7 @@ def _is_inspected(given: Given) -> None:
 
 
 def _inspect(pieces: list[bytes]) -> Inspection:
-    inspection = Inspection(LIMITS)
+    inspection = Inspection(Bounds.of(LIMITS))
     for piece in pieces:
         inspection.take(piece)
         assert len(inspection._section or b"") <= LIMITS.header, "more is kept than a header section may be"
