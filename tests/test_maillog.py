@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 
 from relay.interfaces import IMailLog
 from relay.mail.address import Address
-from relay.mail.event import ACCEPTED, DELIVERED, RELAYED, Event, shape_of
+from relay.mail.event import ACCEPTED, DELIVERED, DISCARDED, HELD, RELAYED, Event, shape_of
 from relay.mail.reply import Reply
 from relay.net import maillog
 from relay.net.logline import LONGEST, json_lines, plain_json_lines, plain_text_lines, text_lines
@@ -172,6 +172,7 @@ ROWS = st.one_of(
             *(st.integers(0, 9), st.integers(-(10**10), 10**10).map(lambda tenths: tenths / 10)),
         ),
     ),
+    st.tuples(st.sampled_from([DISCARDED, HELD]), st.tuples(WORDS, PATHS, st.none() | PATHS, WORDS, WORDS)),
 )
 BARE = st.text(st.sampled_from("aB@=<>"), min_size=1, max_size=4)
 
@@ -195,7 +196,9 @@ class UsualTests(SynchronousTestCase):
         ann = Address("ann", "x")
         accepted: Any = (id, ann, 1, to, 5, message_id, client, helo, listener, user or None, tls or None, "")
         carried: Any = (id, ann, to, ann if user else None, by, "250 Ok" if message_id else "", tls, 1, 0.1)
-        for shape, row in (ACCEPTED, accepted), (ACCEPTED, (id, "<>", *accepted[2:])), (RELAYED, carried):
+        held: Any = (id, ann, ann if user else None, by, "in quarantine" if message_id else "")
+        told = (ACCEPTED, accepted), (ACCEPTED, (id, "<>", *accepted[2:])), (RELAYED, carried), (HELD, held)
+        for shape, row in told:
             said, quotes = USUAL[shape](shape, row)
             self.assertEqual(f"2026-11-23T01:28:37.123Z {said}\n", text_lines()(NOW, shape, row))
             self.assertEqual(quotes, said.count('"'))

@@ -67,6 +67,11 @@ _CARRIED: Final = ("id", "recipient", "destination", "original", "by", "text", "
 DELIVERED: Final[Shape[_Carried]] = Shape("delivered", *_CARRIED)
 RELAYED: Final[Shape[_Carried]] = Shape("relayed", *_CARRIED)
 
+#: Nobody will carry this copy: by whose word, and why.
+_ENDED: Final = ("id", "recipient", "original", "policy", "because")
+DISCARDED: Final[Shape[tuple[str, Address, Address | None, str, str]]] = Shape("discarded", *_ENDED)
+HELD: Final[Shape[tuple[str, Address, Address | None, str, str]]] = Shape("held", *_ENDED)
+
 _shapes: Final[dict[tuple[str, ...], Shape[Any]]] = {}
 
 

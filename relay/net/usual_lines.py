@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from relay.mail.event import ACCEPTED, DELIVERED, RELAYED, Shape
+from relay.mail.event import ACCEPTED, DELIVERED, DISCARDED, HELD, RELAYED, Shape
 
 #: A line without its time and its end, and how many quotes were put there; "": it has to be made in another way.
 Usual: TypeAlias = Callable[[Shape[Any], tuple[Any, ...]], tuple[str, int]]
@@ -63,5 +63,28 @@ def _carried(shape: Shape[Any], row: tuple[Any, ...]) -> tuple[str, int]:
     return f"{line} attempts={attempts} age={age:.12g}", quotes
 
 
+def _ended(shape: Shape[Any], row: tuple[Any, ...]) -> tuple[str, int]:
+    id, recipient, original, policy, because = row
+    if not (id and policy):
+        return _NONE
+    line = f"{shape.what} id={id} recipient=<{recipient.text}>"
+    blanks = 3
+    if original is not None:
+        line = f"{line} original=<{original.text}>"
+        blanks = 4
+    line = f"{line} policy={policy}"
+    if line.count(" ") != blanks:
+        return _NONE
+    if " " in because:
+        return f'{line} because="{because}"', 2
+    return (f"{line} because={because}" if because else line), 0
+
+
 #: By the shape of an event.
-USUAL: Final[Mapping[Shape[Any], Usual]] = {ACCEPTED: _accepted, DELIVERED: _carried, RELAYED: _carried}
+USUAL: Final[Mapping[Shape[Any], Usual]] = {
+    ACCEPTED: _accepted,
+    DELIVERED: _carried,
+    RELAYED: _carried,
+    DISCARDED: _ended,
+    HELD: _ended,
+}

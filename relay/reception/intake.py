@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from relay.interfaces import Claim, Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
 from relay.mail.decision import Placement
 from relay.mail.envelope import Form
-from relay.mail.event import ACCEPTED
+from relay.mail.event import ACCEPTED, DISCARDED, HELD
 from relay.mail.queue import Entry, Recipient, recipients
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Hold
@@ -29,7 +29,7 @@ from relay.smtp.events import Answer, Verdicts
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
-_WORDS: Final[dict[type, str]] = {Discard: "discarded", Hold: "held"}
+_ENDS: Final = {Discard: DISCARDED, Hold: HELD}
 #: How many recipients the line of an accepted message names.
 _SHOWN: Final = 20
 
@@ -281,7 +281,7 @@ class Intake:
         if only is None:
             for placement in placements:
                 self._tell_of_end(placement)
-        elif type(only.route) in _WORDS:
+        elif type(only.route) in _ENDS:
             self._tell_of_end(only)
         reply = Reply(250, "2.0.0", (f"Ok: queued as {id}",))
         if reception.history is not None:
@@ -290,17 +290,11 @@ class Intake:
 
     def _tell_of_end(self, placement: Placement) -> None:
         """If nobody will carry this copy now, the mail log hears of it at once."""
-        word = _WORDS.get(type(placement.route))
-        if word is not None:
+        shape = _ENDS.get(type(placement.route))
+        if shape is not None:
             address, original = placement.address, placement.original
-            self._reception.maillog.event(
-                word,
-                id=self._draft.id,
-                recipient=address,
-                original=None if original is address or original == address else original,
-                policy=placement.policy,
-                because=placement.because,
-            )
+            other = None if original is address or original == address else original
+            self._reception.maillog.row(shape, (self._draft.id, address, other, placement.policy, placement.because))
 
 
 def _named(placements: Iterable[Placement]) -> str:

@@ -401,8 +401,9 @@ class Visit:
                 return None
             if reception.history is not None:
                 transaction.steps += told
-        if type(transaction.placements[0].route) is Discard:
-            self._intake.forgets = all(type(placement.route) is Discard for placement in transaction.placements)
+        placements = transaction.placements
+        if type(placements[0].route) is Discard:
+            self._intake.forgets = len(placements) == 1 or all(type(each.route) is Discard for each in placements)
         return None
 
     def _chunk_ended(self, ended: ChunkEnded) -> Reply:
