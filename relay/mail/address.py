@@ -43,10 +43,6 @@ class AddressError(ValueError):
     """
 
 
-#: How a frozen value gets its fields.
-_set = object.__setattr__
-
-
 @frozen(order=True, init=False)
 class Address:
     """
@@ -67,10 +63,10 @@ class Address:
 
     def __init__(self, local: str, domain: str, _text: str = "") -> None:
         """`_text`: for who has just read it. It takes as long to find out as all the rest."""
-        _set(self, "local", local)
-        _set(self, "domain", domain)
-        _set(self, "ascii", local.isascii())
-        _set(self, "text", _text or f"{quote_local(local)}@{domain}")
+        _set_local(self, local)
+        _set_domain(self, domain)
+        _set_ascii(self, local.isascii())
+        _set_text(self, _text or f"{quote_local(local)}@{domain}")
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -88,6 +84,12 @@ class Address:
 
     def __str__(self) -> str:
         return self.text
+
+
+# How a frozen value gets its fields, in half the time that `object.__setattr__` takes for it.
+_set_local, _set_domain, _set_ascii, _set_text = (
+    Address.__dict__[name].__set__ for name in ("local", "domain", "ascii", "text")
+)
 
 
 def quote_local(local: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from relay.mail.address import Address, AddressError, canonical_domain, parse_address
 from relay.mail.dsn import Wishes
+from relay.mail.envelope import Body
 from relay.mail.reply import Reply
 from relay.smtp import answers, sasl
 from relay.smtp.esmtp import Reader
@@ -48,6 +49,13 @@ _KEPT: Final = 1024
 KEPT_OCTETS: Final = 256
 _KEPT_KINDS: Final = frozenset({Hello, Mail, Rcpt, Data, Reset, Quit})
 _ENVELOPES: Final = frozenset({b"MAIL", b"RCPT"})
+# To ask the class for them takes ten times as long.
+_SEVEN_BIT: Final = Body.SEVEN_BIT
+_EIGHT_BIT: Final = Body.EIGHT_BIT
+#: MAIL and RCPT as nearly all of them are written: nothing is quoted, and of parameters there are none but these.
+_USUAL: Final = re.compile(
+    rb"RCPT TO:<([!#-;=?-~]+)>\Z|MAIL FROM:<([!#-;=?-~]*)>(?: SIZE=([0-9]{1,15}))?( BODY=8BITMIME)?\Z"
+)
 #: What is always the same, and may be said by everybody.
 _ALWAYS: Final[Mapping[bytes, Question]] = {b"DATA\r\n": Data(), b"QUIT\r\n": Quit()}
 #: No chunk is longer than a message may be, and that is no number of so many digits.
@@ -139,7 +147,10 @@ class Grammar:
         """
         if octets[:4].upper() not in _ENVELOPES or len(octets) > KEPT_OCTETS or octets.find(b"\n") != len(octets) - 1:
             return None
-        question = self._read(octets[:-2]) if octets[-2:] == b"\r\n" else None
+        if octets[-2:] != b"\r\n":
+            return None
+        line = octets[:-2]
+        question = self._read_usual(line) or self._read(line)
         if type(question) is not Mail and type(question) is not Rcpt:
             return None
         if len(self.usual) >= _KEPT:
@@ -156,12 +167,30 @@ class Grammar:
         """
         question = self._heard.get(line)
         if question is None:
-            question = self._read(line)
+            question = self._read_usual(line) or self._read(line)
             if type(question) in _KEPT_KINDS and len(line) <= KEPT_OCTETS:
                 if len(self._heard) >= _KEPT:
                     self._heard.clear()
                 self._heard[line] = question
         return question
+
+    def _read_usual(self, line: bytes) -> Mail | Rcpt | None:
+        """As `_read`, in half the time, if it is what nearly all lines are that were not heard lately; else `None`."""
+        usual = _USUAL.match(line)
+        if usual is None:
+            return None
+        recipient, sender, size, eight_bit = usual.groups()
+        try:
+            if recipient is not None:
+                return Rcpt(parse_address(recipient.decode()))
+            reverse_path = parse_address(sender.decode()) if sender else None
+        except AddressError:
+            return None
+        if size is None and eight_bit is None:
+            return Mail(reverse_path)
+        if (size is not None and "SIZE" not in self._mail) or (eight_bit is not None and "BODY" not in self._mail):
+            return None
+        return Mail(reverse_path, None if size is None else int(size), _SEVEN_BIT if eight_bit is None else _EIGHT_BIT)
 
     def _read(self, line: bytes) -> Question | Bdat:
         verb, _, argument = line.strip(b" ").partition(b" ")

@@ -10,7 +10,7 @@ import gc
 import weakref
 from itertools import count
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -139,6 +139,51 @@ class HeardLatelyTests(SynchronousTestCase):
                         self.assertEqual((line + b"\r\n", line.find(b"\n")), (each, -1))
                         self.assertEqual(grammar.read(line), question)
                         self.assertIsInstance(question, Mail | Rcpt)
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    *(
+                        b"MAIL FROM:<",
+                        b"RCPT TO:<",
+                        b"mail from:<",
+                        b"a",
+                        b"a@b.test",
+                        b"A+b@[192.0.2.1]",
+                        b"postmaster",
+                    ),
+                    *(b">", b"> SIZE=9", b"> SIZE=0123456789012345", b" SIZE=", b" BODY=8BITMIME", b" BODY=7BIT"),
+                    *(b"@", b"..", b'"', b"\\", b"<", b" ", b"\t", b"\r", b"\xc3\xa4", b"\xff", b"x" * 70, b"[", b" X"),
+                ]
+            )
+            | st.binary(max_size=2),
+            max_size=5,
+        ).map(b"".join),
+        st.sampled_from([b"", b"MAIL FROM:<a@b.test>", b"MAIL FROM:<>", b"RCPT TO:<a@b.test>"]),
+    )
+    @example(b"", b"MAIL FROM:<>")
+    @example(b" SIZE=9", b"MAIL FROM:<a@b.test>")
+    @example(b" SIZE=9 BODY=8BITMIME", b"MAIL FROM:<>")
+    @example(b" BODY=8BITMIME", b"MAIL FROM:<a@b.test>")
+    @example(b"RCPT TO:<A.b@C.TEST>", b"")
+    def test_what_is_read_in_one_look_is_what_reading_word_by_word_finds(self, rest: bytes, begin: bytes) -> None:
+        for extensions in (ALL, ()):
+            for extended in (True, False):
+                grammar = Profile("mx.test", extensions=extensions).grammar(Standing(), extended=extended)
+                question = grammar._read_usual(begin + rest)
+                if question is not None:
+                    self.assertEqual(grammar._read(begin + rest), question)
+
+    def test_nearly_all_are_read_in_one_look(self) -> None:
+        grammar = Profile("mx.test").grammar(Standing(), extended=True)
+        for line in (
+            b"MAIL FROM:<>",
+            b"MAIL FROM:<ann@x.example> SIZE=1035 BODY=8BITMIME",
+            b"MAIL FROM:<b=c/d@x.example>",
+            b"RCPT TO:<bob+list@Y.example>",
+        ):
+            self.assertIsNotNone(grammar._read_usual(line), line)
 
     def test_long_ones_and_such_as_may_have_secrets_in_them_are_not_kept(self) -> None:
         grammar = Profile("mx.test", extensions=ALL).grammar(Standing(secured=True), extended=True)
