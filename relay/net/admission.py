@@ -72,6 +72,9 @@ class Admission:
         self._limits = limits
         #: The answer for addresses that were asked about lately; reading an address takes longer than all the rest.
         self._within = lru_cache(4096)(partial(is_within, networks=tuple(trusted)))
+        within = self._within
+        #: ... and what they are counted as besides.
+        self._known = lru_cache(4096)(lambda address: (counted_as(address), within(address)))
         self._crowd, self._stress = limits.connections / 2, limits.connections * 3 / 4
         self._count(0)
 
@@ -88,19 +91,20 @@ class Admission:
         Either way `leave` must be called once when it is gone.
         """
         self._count(1)
-        whom = None if address is None else counted_as(address)
-        if whom is not None:
-            # Counted whatever comes of it, since `leave` counts it off.
-            self._at_once[whom] = self._at_once.get(whom, 0) + 1
-            if self._tallies is not None:
-                self._tallies.at_once.enter(whom)
-        if self._in_all > self._limits.connections:
+        full = self._in_all > self._limits.connections
+        if address is None:
+            return TOO_MANY if full else None
+        whom, trusted = self._known(address)
+        # Counted whatever comes of it, since `leave` counts it off.
+        self._at_once[whom] = at_once = self._at_once.get(whom, 0) + 1
+        if self._tallies is not None:
+            self._tallies.at_once.enter(whom)
+        if full:
             return TOO_MANY
-        if address is None or whom is None or self.is_trusted(address):
+        if trusted:
             return None
         now = self._clock.seconds()
         self._sweep(now)
-        at_once = self._at_once[whom]
         recent = self._recent.setdefault(whom, deque())
         while recent and recent[0] <= now - _MINUTE:
             recent.popleft()
@@ -120,13 +124,18 @@ class Admission:
     def leave(self, address: str | None) -> None:
         """A client that entered is gone."""
         self._count(-1)
-        whom = None if address is None else counted_as(address)
-        if whom in self._at_once:
-            self._at_once[whom] -= 1
-            if not self._at_once[whom]:
-                del self._at_once[whom]
-            if self._tallies is not None:
-                self._tallies.at_once.leave(whom)
+        if address is None:
+            return
+        whom = self._known(address)[0]
+        here = self._at_once.get(whom, 0)
+        if not here:
+            return
+        if here > 1:
+            self._at_once[whom] = here - 1
+        else:
+            del self._at_once[whom]
+        if self._tallies is not None:
+            self._tallies.at_once.leave(whom)
 
     def _count(self, by: int) -> None:
         self._connected = connected = self._connected + by

@@ -35,13 +35,18 @@ class SmtpServerFactory(Factory):
         self._doorway = doorway
 
     def buildProtocol(self, addr: IAddress | None) -> SmtpServer | Introduction | None:
-        address = getattr(addr, "host", None)
+        return self.welcome(getattr(addr, "host", None), getattr(addr, "port", 0))
+
+    def welcome(self, address: str | None, port: int) -> SmtpServer | Introduction | None:
+        """
+        As `buildProtocol`, for who has the client's address as a text, or knows that there is none (`None`): an
+        `IAddress` for each client would be made only to be taken apart here.
+        """
         if address is not None and address.startswith("::ffff:"):
             address = address[7:]
-        port = getattr(addr, "port", 0)
         doorway = self._doorway
         if address is None or not doorway.proxies or not is_within(address, doorway.proxies):
-            return self._welcome(address, port)
+            return self._let_in(address, port)
         # Until it is known for whom it is, it counts in all, and for nobody.
         if doorway.admission.enter(None) is not None:
             doorway.admission.leave(None)
@@ -51,7 +56,7 @@ class SmtpServerFactory(Factory):
             port,
             clock=doorway.clock,
             patience=doorway.limits.idle_stressed,
-            welcome=self._welcome,
+            welcome=self._let_in,
             gone=self._introduced,
         )
         self._introductions.add(introduction)
@@ -62,7 +67,7 @@ class SmtpServerFactory(Factory):
             self._introductions.discard(introduction)
             self._doorway.admission.leave(None)
 
-    def _welcome(self, address: str | None, port: int) -> SmtpServer:
+    def _let_in(self, address: str | None, port: int) -> SmtpServer:
         connection = SmtpServer(self._doorway, address, port, self._gone)
         self.connections.add(connection)
         return connection

@@ -28,7 +28,7 @@ from relay.net.channel_binding import channel_bindings
 from relay.net.doorway import Arrival, Doorway, Secured
 from relay.net.timeouts import Deadline
 from relay.net.tls import described, trouble
-from relay.net.transports import READ, READ_CONTENT
+from relay.net.transports import READ, READ_CONTENT, Undelayed
 from relay.net.waiting import start
 from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, Verdicts, XClient
@@ -54,57 +54,62 @@ class SmtpServer(Protocol):
 
     transport: Any
 
+    # How each begins, and most of it stays so for long: that is the class's, and costs a connection nothing.
+
+    #: The TLS handshake is under way: nothing is said meanwhile.
+    _shaking: bool = False
+    #: The answer that we owe, while it waits, and the question.
+    _owed: Deferred[Answer] | None = None
+    _asked: Question | None = None
+    #: Until when we have to answer, by `IClock.seconds`.
+    _owed_until: float = 0.0
+    #: Whether the relay was under stress when the deadline for a command was set.
+    _stressed: bool = False
+    #: The client does not read our replies.
+    _choked: bool = False
+    _reading: bool = True
+    #: The client has closed its side: it will say no more, but it may still listen.
+    _heard_all: bool = False
+    _stopping: bool = False
+    _closing: bool = False
+    _connected: bool = False
+    #: Octets of content that have come since the last look, when that was, and when 354 was said.
+    _progress: int = 0
+    _looked: float = 0.0
+    _content_since: float | None = None
+    _silent_since: float = 0.0
+
     def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], object]) -> None:
         self._doorway = doorway
         self._gone = gone
-        self._arrival = Arrival(address, port, doorway.admission.enter(address))
-        self._session, self._visit = doorway.admit(self._arrival)
-        #: The TLS handshake is under way: nothing is said meanwhile.
-        self._shaking = False
-        #: The answer that we owe, while it waits, and the question.
-        self._owed: Deferred[Answer] | None = None
-        self._asked: Question | None = None
-        #: Until when we have to answer, by `IClock.seconds`.
-        self._owed_until = 0.0
-        self._seconds = doorway.clock.seconds
-        self._deadline = Deadline(doorway.clock, self._expired)
-        self._admission = doorway.admission
-        #: Whether the relay was under stress when the deadline for a command was set.
-        self._stressed = False
-        #: The client does not read our replies.
-        self._choked = False
-        self._reading = True
-        #: The client has closed its side: it will say no more, but it may still listen.
-        self._heard_all = False
-        self._stopping = False
-        self._closing = False
-        self._connected = False
-        #: Octets of content that have come since the last look, when that was, and when 354 was said.
-        self._progress = 0
-        self._looked = 0.0
-        self._content_since: float | None = None
-        self._silent_since = 0.0
+        self._admission = admission = doorway.admission
+        self._arrival = arrival = Arrival(address, port, admission.enter(address))
+        self._session, self._visit = doorway.admit(arrival)
+        clock = doorway.clock
+        self._seconds = clock.seconds
+        self._deadline = Deadline(clock, self._expired)
 
     # What the network says.
 
     def connectionMade(self) -> None:
         self._connected = True
         transport = self.transport
-        if ITCPTransport.providedBy(transport):
+        if not isinstance(transport, Undelayed) and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        doorway = self._doorway
         # Over this the transport asks us, its producer, to pause.
-        transport.bufferSize = self._doorway.limits.unread_replies
+        transport.bufferSize = doorway.limits.unread_replies
         transport.registerProducer(self, True)
-        if self._arrival.address is None and self._doorway.identify is not None:
+        if doorway.identify is not None and self._arrival.address is None:
             # Known only now: what was admitted before there was a connection is replaced.
-            self._follow(user=self._doorway.identify(transport))
-        if self._doorway.implicit and self._arrival.refusal is not None:
-            # It could only be told in TLS, and that costs us more than a flood costs them.
-            self._abort()
-        elif self._doorway.implicit:
+            self._follow(user=doorway.identify(transport))
+        if not doorway.implicit:
+            self._greet()
+        elif self._arrival.refusal is None:
             self._shake_hands()
         else:
-            self._greet()
+            # It could only be told in TLS, and that costs us more than a flood costs them.
+            self._abort()
 
     def handshakeCompleted(self) -> None:
         """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -161,7 +161,7 @@ class _PromptStream(_Prompt):
             _Prompt.writeSequence(self, iovec)
 
 
-class _Undelayed:
+class Undelayed:
     """
     A TCP connection without Nagle's algorithm from its beginning on: since writes are not gathered, a second one would
     wait for the peer's acknowledgement of the first (RFC 9293 section 3.7.4).
@@ -173,7 +173,7 @@ class _Undelayed:
             tcp.Connection.setTcpNoDelay(self, enabled)  # type: ignore[arg-type]
 
 
-class _PromptTcp(_Undelayed, _PromptStream):
+class _PromptTcp(Undelayed, _PromptStream):
     """What all connections by TCP have in common."""
 
     #: How much is read at once. Who expects a lot may ask for more.
@@ -224,13 +224,17 @@ class _PromptTcp(_Undelayed, _PromptStream):
 
     def _part(self) -> None:
         self.parting = None
-        if self._aborting:
-            return  # which is worse, and under way
+        if self._aborting or self.disconnected:
+            return  # which is worse, and under way or over
         if self._tempDataLen or self.dataBuffer:
             # Something was said after all, and the kernel has no room for it: Twisted closes when it has left.
             self.stopReading()  # type: ignore[no-untyped-call]
         else:
-            self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]
+            self._lose()
+
+    def _lose(self) -> None:
+        """We have closed it, and nothing is left to leave."""
+        self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]
 
     def writeSomeData(self, data: bytes) -> Any:
         """Twisted's own would offer the kernel 128 KiB at most, and would then copy what is left of a larger piece."""
@@ -252,15 +256,32 @@ class PromptServer(_PromptTcp, tcp.Server):
         sessionno: int,
         reactor: Any,
     ) -> None:
-        tcp.Connection.__init__(self, sock, protocol, reactor)
+        # As `tcp.Connection` and `FileDescriptor` begin.
+        sock.setblocking(False)
+        self.socket = sock
+        self.fileno = sock.fileno
+        self.protocol = protocol
+        self.reactor = reactor
+        self._tempDataBuffer: list[bytes] = []
+        self._tempDataLen = 0
         if len(client) != 2:
             self._addressType = IPv6Address
         self.server = server
         self.client = client
         self.sessionno = sessionno
         self.hostname = client[0]
-        self.startReading()  # type: ignore[no-untyped-call]
+        reactor.addReader(self)
         self.connected = 1
+
+    def _lose(self) -> None:
+        """`connectionLost` in one step: nobody produces for it any more, and nobody has aborted it."""
+        self.disconnected, self.connected = 1, 0
+        reactor, protocol = self.reactor, self.protocol
+        reactor.removeReader(self)
+        reactor.removeWriter(self)
+        self._closeSocket(True)  # type: ignore[no-untyped-call]
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(_PARTED)
 
     def logPrefix(self) -> str:
         # Somebody may ask when it is over, and then there is no protocol any more.
@@ -279,8 +300,11 @@ class PromptPort(tcp.Port):
     socket: Any
     factory: Any
     sessionno: int
+    #: As `buildProtocol`, of a factory to whom an address and a port are enough; `None`: it is not of that kind.
+    _welcome: Callable[[str, int], Any] | None = None
 
     def startListening(self) -> None:
+        self._welcome = getattr(self.factory, "welcome", None)
         super().startListening()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -320,7 +344,12 @@ class PromptPort(tcp.Port):
             # With the name of the interface: the address means something only there (RFC 4007).
             host, _ = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
             peer = (host, *peer[1:])
-        protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[no-untyped-call]
+        welcome = self._welcome
+        protocol: Any
+        if welcome is None:
+            protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[no-untyped-call]
+        else:
+            protocol = welcome(peer[0], peer[1])
         if protocol is None:
             accepted.close()
             return
