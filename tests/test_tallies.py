@@ -351,5 +351,5 @@ class TogetherTests(TalliesCase):
             admission.enter(address)
             admission.leave(address)
             costs.append((calls_of(lambda: admission.enter(address)), calls_of(lambda: admission.leave(address))))  # noqa: B023
-        self.assertEqual(costs[0], (9, 2))
+        self.assertEqual(costs[0], (8, 2))
         self.assertLess(costs[1][0], costs[0][0] + 40)

@@ -127,13 +127,13 @@ class Admission:
         if address is None:
             return
         whom = self._known(address)[0]
-        here = self._at_once.get(whom, 0)
-        if not here:
+        at_once = self._at_once
+        if whom not in at_once:
             return
-        if here > 1:
-            self._at_once[whom] = here - 1
+        if at_once[whom] > 1:
+            at_once[whom] -= 1
         else:
-            del self._at_once[whom]
+            del at_once[whom]
         if self._tallies is not None:
             self._tallies.at_once.leave(whom)
 
