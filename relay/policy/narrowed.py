@@ -35,7 +35,7 @@ class Narrowed(Generic[T]):
 
     def of(self, inquiry: Inquiry) -> T:
         """For the client of this inquiry, whatever else it is about."""
-        kind = tuple([lacks(inquiry) for lacks in self._conditions])
+        kind = tuple([lacks(inquiry) for lacks in self._conditions]) if self._conditions else ()
         made = self._kinds.get(kind)
         if made is None:
             if len(self._kinds) >= _KINDS:
