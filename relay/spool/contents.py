@@ -92,12 +92,12 @@ class Octets:
 
     __slots__ = ("_budget", "_more", "_octets", "form", "length", "size")
 
-    def __init__(self, form: Form, octets: bytes, budget: Budget) -> None:
-        """`octets`: the first of them, which the budget has counted."""
+    def __init__(self, form: Form, octets: bytes, length: int, budget: Budget) -> None:
+        """`octets`: the first of them, of this length, which the budget has counted."""
         self.form = form
         self.size = 0
         #: In its own form.
-        self.length = len(octets)
+        self.length = length
         self._octets = octets
         #: What follows them, if anything does.
         self._more: list[bytes] | None = None
@@ -302,8 +302,9 @@ class Draft:
         shelving = self._shelving
         if self._unwritten:
             self._unwritten = False
-            if len(octets) <= shelving.in_row and shelving.budget.take(len(octets)):
-                self._memory = Octets(self.form, octets, shelving.budget)
+            length = len(octets)
+            if length <= shelving.in_row and shelving.budget.take(length):
+                self._memory = Octets(self.form, octets, length, shelving.budget)
             else:
                 self._put_into_file(octets)
             return
@@ -363,11 +364,12 @@ class Draft:
         self._used = True
         self._shelving.open.discard(self.id)
         memory = self._memory
-        if memory is None and self._unwritten:
-            memory = Octets(self.form, b"", self._shelving.budget)
-        self._memory, self._unwritten = None, False
         if memory is not None:
+            self._memory = None
             return memory, memory.complete(size), None
+        if self._unwritten:
+            self._unwritten = False
+            return Octets(self.form, b"", 0, self._shelving.budget), b"", None
         try:
             file = self._in_file()
             return file.content(), None, file.take_over()

@@ -140,7 +140,9 @@ class Planner:
     def _enrol(self, step: Enrol, plan: Plan) -> tuple[Sequence[Row], Sequence[Row]]:
         """The rows of an `ENROLMENT`."""
         draft, entry, recipients, lease = step.draft, step.entry, step.recipients, step.lease
-        if len(recipients) != 1 or draft.id != entry.id or type(recipients[0].route) is Discard:
+        # How its only recipient goes, as nearly always there is but one.
+        kind = type(recipients[0].route) if len(recipients) == 1 else None
+        if kind is None or kind is Discard or draft.id != entry.id:
             check_enrolment(step)
         if not isinstance(draft, Draft):
             raise ValueError(f"the draft {draft.id} was not begun here")
@@ -150,13 +152,13 @@ class Planner:
             plan.syncing += (self._sync(draft.id, file),)
         encoder, now = self._encoder, self._clock.now()
         rows: Sequence[Row]
-        if lease is None or len(recipients) != 1 or entry.envelope.release is not None:
+        if kind is None or lease is None or entry.envelope.release is not None:
             rows = self._recipients(step, content, now, plan)
-        elif type((only := recipients[0]).route) is Hold:
-            rows = (encoder.recipient(entry.id, only, None, now, 0),)
+        elif kind is Hold:
+            rows = (encoder.recipient(entry.id, recipients[0], None, now, 0),)
         else:
             # As it nearly always is, and as the general way has it.
-            expires, token = now + lease, self._token()
+            only, expires, token = recipients[0], now + lease, self._token()
             plan.claims += (Claim(token, expires, entry, (Pending(only, 0, now),), content),)
             rows = (encoder.recipient(entry.id, only, expires, now, token),)
         row = encoder.entry(entry, content.form, content.size, content.length, octets)
