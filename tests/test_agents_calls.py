@@ -45,12 +45,12 @@ class Prompt(Connection):
     ) -> Deferred[tuple[Fact, ...]]:
         return succeed((CARRIED,) * len(transaction.recipients))
 
-    def convey(self, transaction: Transaction | bytes, passage: Passage) -> None:
+    def propose(self, commands: bytes, passage: Passage) -> None:
         content = passage.content()
         self.sent.append(len(content) if type(content) is bytes else -1)
         passage.sent()
         passage.over = True
-        passage.settled((CARRIED,) * len(transaction.recipients))
+        passage.settled((CARRIED,))
 
 
 @implementer(ITraveller)

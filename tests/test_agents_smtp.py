@@ -341,7 +341,7 @@ class NeedTests(TransmitTestCase):
         for _ in range(600):
             hop = NextHop(PEER.address, mx=False, tls="none")
             self.assertIsInstance(self.transmit(evolve(consignment(), next_hop=hop))[0], Carried)
-        self.assertLess(len(self.transmitter._ways), 300)
+        self.assertLess(len(self.transmitter._known), 300)
 
     def test_a_message_larger_than_the_host_takes_stays_here(self) -> None:
         size = len(HEAD + MESSAGE)

@@ -94,7 +94,7 @@ class Carriage(Passage):
 
     def sent(self) -> None:
         if self.left:
-            self.connection.convey(self.commands, Carriage(self.connection, self.commands, self.left - 1, self))
+            self.connection.propose(self.commands, Carriage(self.connection, self.commands, self.left - 1, self))
 
     def settled(self, facts: tuple[Fact, ...]) -> None:
         self.settlements.append(facts)
@@ -148,7 +148,7 @@ class CallsTests(SynchronousTestCase):
         def message() -> None:
             connection.dataReceived(b"250 kept\r\n250 ok\r\n250 ok\r\n354 go ahead\r\n")
 
-        connection.convey(commands, first)
+        connection.propose(commands, first)
         connection.dataReceived(b"250 ok\r\n250 ok\r\n354 go ahead\r\n")
         for _ in range(3):
             message()

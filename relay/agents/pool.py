@@ -75,6 +75,7 @@ class Way(NamedTuple):
 class Lines:
     """Connections that go one way, but for those that nobody may take now."""
 
+    pool: Pool
     way: Way
     #: Nobody uses them; the last one that was kept is the last.
     idle: list[Line] = field(factory=list)
@@ -116,6 +117,44 @@ class Line:
         if self.most is not None and self.most < self.enough:
             self.enough = self.most
 
+    def trail(self, place: IPlace | None, sent: Sent) -> None:
+        """
+        The content of the message at `place` is sent: if the next one may be carried on its connection before the final
+        reply comes, `sent` is called.
+        """
+        connection, lines = self.connection, self.lines
+        now = self.sent = connection.moved
+        if (
+            self.took > QUICK
+            or self.transactions >= self.enough
+            or now >= self.ends
+            or not connection.session.can_begin
+        ):
+            return
+        self.ahead = place
+        lines.offered = self
+        try:
+            sent()
+        finally:
+            if lines.offered is self:
+                # Whoever comes before the final reply may still have it.
+                lines.offered = None
+                self.trails = True
+                lines.trailing.append(self)
+
+    def give_back(self) -> None:
+        """A message is through with it; it has moved it last, if it was to move."""
+        self.took = self.connection.moved - self.sent
+        self.users = users = self.users - 1
+        if users:
+            # Whoever has followed goes on with it.
+            return
+        self.ahead = None
+        if self.trails:
+            self.trails = False
+            self.lines.trailing.remove(self)
+        self.lines.pool.keep(self)
+
 
 class Pool:
     """Idle connections. The last one that was kept is the first to be taken, so that those that are too many age."""
@@ -148,7 +187,7 @@ class Pool:
         """Where the connections are that go this way, if there are any."""
         lines = self._lines.get(way)
         if lines is None:
-            lines = self._lines[way] = Lines(way)
+            lines = self._lines[way] = Lines(self, way)
         return lines
 
     def add(self, lines: Lines, connection: Connection) -> Line:
@@ -192,53 +231,13 @@ class Pool:
                     return line
         return None
 
-    def trail(self, line: Line, sent: Sent | None = None, place: IPlace | None = None) -> None:
-        """
-        The content of the message at `place` is sent: if the next one may be carried on its connection before the final
-        reply comes, `sent` is called.
-        """
-        connection = line.connection
-        now = line.sent = connection.moved
-        if (
-            line.took > QUICK
-            or line.transactions >= line.enough
-            or now >= line.ends
-            or not connection.session.can_begin
-        ):
-            return
-        lines = line.lines
-        line.ahead = place
-        if sent is None:
-            line.trails = True
-            lines.trailing.append(line)
-            return
-        lines.offered = line
-        try:
-            sent()
-        finally:
-            if lines.offered is line:
-                # Whoever comes before the final reply may still have it.
-                lines.offered = None
-                line.trails = True
-                lines.trailing.append(line)
-
-    def give_back(self, line: Line) -> None:
-        """A message is through with it: keep it for the next one, or say QUIT, without keeping anybody waiting."""
-        connection = line.connection
-        now = connection.moved
-        line.took = now - line.sent
-        line.users = users = line.users - 1
-        if users:
-            return
-        keeping, lines = self._keeping, line.lines
-        line.ahead = None
-        if line.trails:
-            line.trails = False
-            lines.trailing.remove(line)
+    def keep(self, line: Line) -> None:
+        """Nobody uses it any more: keep it for the next message, or say QUIT, without keeping anybody waiting."""
+        keeping, lines, now = self._keeping, line.lines, line.connection.moved
         if (
             line.transactions >= line.enough
             or now >= line.ends
-            or not connection.session.can_begin
+            or not line.connection.session.can_begin
             or len(lines.idle) >= keeping.of_host
         ):
             self._dismiss(line)

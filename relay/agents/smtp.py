@@ -66,27 +66,28 @@ class SmtpTransmitter:
     logins: Logins = field(factory=Logins)
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
     pool: Pool = field(default=Factory(lambda self: Pool(self.dialer.clock), takes_self=True))
-    #: Where the ways lead, by who they are that make them, which many messages in a row have in common; kept with both,
-    #: so that these stay who they are. It only helps where the same objects come again: they are for a second
-    #: (`Exchangers`).
-    _ways: dict[tuple[int, int], tuple[NextHop, Peer, Lines]] = field(factory=dict, init=False, repr=False, eq=False)
+    #: What `_lines` has found, by who they are that make the way, which many messages in a row have in common; kept
+    #: with both, so that these stay who they are. It only helps where the same objects come again: they are for a
+    #: second (`Exchangers`).
+    _known: dict[tuple[int, int], tuple[NextHop, Peer, Lines]] = field(factory=dict, init=False, repr=False, eq=False)
 
     def set_off(self, consignment: Consignment, peer: Peer, place: ITraveller) -> Passing | None:
-        lines = self._lines(consignment, peer)
-        if type(lines) is not Lines:
-            return None
-        line = self.pool.take(lines, place)
+        known = self._known.get((id(consignment.next_hop), id(peer)))
+        lines = self._lines(consignment, peer) if known is None or consignment.entry.envelope.require_tls else known[2]
+        line = self.pool.take(lines, place) if type(lines) is Lines else None
         if line is None:
             return None
-        passing = Passing(self.pool, line, consignment, place)
+        passing = Passing(line, consignment, place)
         connection = line.connection
         try:
             proposal = proposal_for(consignment, connection.session.terms)
-            if not proposal:
-                transaction = self._transaction(consignment, connection.features)
-                passing = _Particular(self.pool, line, consignment, place, transaction)
             line.transactions += 1
-            connection.convey(proposal or transaction, passing)
+            if proposal:
+                connection.propose(proposal, passing)
+            else:
+                transaction = self._transaction(consignment, connection.features)
+                passing = _Particular(line, consignment, place, transaction)
+                connection.convey(transaction, passing)
         except Exception as problem:
             passing.over = True
             passing.failed(problem)
@@ -131,19 +132,15 @@ class SmtpTransmitter:
     def _lines(self, consignment: Consignment, peer: Peer) -> Lines | Fact:
         """The connections to the host, as it is to be met, or why it cannot be."""
         hop, envelope = consignment.next_hop or _ANYHOW, consignment.entry.envelope
-        key = id(hop), id(peer)
-        known = self._ways.get(key)
-        if known is not None and not envelope.require_tls:
-            return known[2]
         way = self._way(hop, envelope, peer)
         if not isinstance(way, Way):
             return way
         lines = self.pool.lines(way)
         # Not what the message alone wants of it, nor a login, which may come, go or change.
         if not (envelope.require_tls or hop.login):
-            if len(self._ways) >= _KEPT:
-                self._ways.clear()
-            self._ways[key] = hop, peer, lines
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[id(hop), id(peer)] = hop, peer, lines
         return lines
 
     def _way(self, hop: NextHop, envelope: Envelope, peer: Peer) -> Way | Fact:
@@ -235,14 +232,14 @@ class SmtpTransmitter:
                 if not transaction.chunked and len(reports) + len(part) == len(consignment.recipients):
                     # Nothing more of this message follows. Behind chunks nothing does before their reply: a server that
                     # refuses one may leave the transaction as it was (RFC 3030 section 2), and only RSET ends it.
-                    behind = partial(self.pool.trail, line, sent, place)
+                    behind = partial(line.trail, place, sent or _nobody_follows)
                 facts = await connection.carry(transaction, _content(consignment, transaction), behind)
                 if served and _say_only_that_it_is_over(facts):
                     break
                 for recipient, fact in zip(part, facts, strict=True):
                     reports.append(Report(recipient, fact))
         finally:
-            self.pool.give_back(line)
+            line.give_back()
 
     def _transaction(
         self, consignment: Consignment, features: Features, part: Sequence[Recipient] | None = None
@@ -273,11 +270,10 @@ class SmtpTransmitter:
 class Passing(Passage):
     """What `SmtpTransmitter.set_off` has begun, on a connection that has served before: most messages, as they are."""
 
-    __slots__ = ("_consignment", "_line", "_place", "_pool", "facts", "problem", "under_way")
+    __slots__ = ("_consignment", "_line", "_place", "facts", "problem", "under_way")
 
-    def __init__(self, pool: Pool, line: Line, consignment: Consignment, place: ITraveller) -> None:
+    def __init__(self, line: Line, consignment: Consignment, place: ITraveller) -> None:
         self.over = False
-        self._pool = pool
         self._line = line
         self._consignment = consignment
         self._place = place
@@ -301,11 +297,11 @@ class Passing(Passage):
 
     def sent(self) -> None:
         place = self._place
-        self._pool.trail(self._line, place.sent, place)
+        self._line.trail(place, place.sent)
 
     def settled(self, facts: tuple[Fact, ...]) -> None:
         self.facts = facts
-        self._pool.give_back(self._line)
+        self._line.give_back()
         if self.under_way:
             self._place.arrived()
 
@@ -319,10 +315,8 @@ class _Particular(Passing):
 
     __slots__ = ("_transaction",)
 
-    def __init__(
-        self, pool: Pool, line: Line, consignment: Consignment, place: ITraveller, transaction: Transaction
-    ) -> None:
-        Passing.__init__(self, pool, line, consignment, place)
+    def __init__(self, line: Line, consignment: Consignment, place: ITraveller, transaction: Transaction) -> None:
+        Passing.__init__(self, line, consignment, place)
         self._transaction = transaction
 
     def content(self) -> bytes | Iterator[bytes]:
@@ -332,6 +326,10 @@ class _Particular(Passing):
         # Behind chunks nothing follows before their reply: see `SmtpTransmitter._carry`.
         if not self._transaction.chunked:
             Passing.sent(self)
+
+
+def _nobody_follows() -> None:
+    """Whoever comes by chance may, but there is nobody to be told."""
 
 
 def _over(first: Fact) -> Fact | None:

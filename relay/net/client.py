@@ -250,12 +250,16 @@ class Connection(Protocol):
         self.convey(transaction, passage)
         return passage.facts
 
-    def convey(self, transaction: Transaction | bytes, passage: Passage) -> None:
-        """As `carry`, where nobody needs a `Deferred`. Octets are what the session is to `propose`."""
-        if type(transaction) is bytes:
-            self.session.propose(transaction)
-        else:
-            self.session.begin(cast(Transaction, transaction))
+    def convey(self, transaction: Transaction, passage: Passage) -> None:
+        """As `carry`, where nobody needs a `Deferred`."""
+        self.session.begin(transaction)
+        self._carried.append(passage)
+        if not self._parting:
+            self._turn()
+
+    def propose(self, commands: bytes, passage: Passage) -> None:
+        """The same of a transaction that the session may `propose`."""
+        self.session.propose(commands)
         self._carried.append(passage)
         if not self._parting:
             self._turn()

@@ -49,12 +49,12 @@ def in_one_piece(head: bytes, content: bytes) -> bytes:
     at = content.find(_END, dot - 2 if dot > 2 else 0)
     if (at < 0 or at + _ENDING != len(content) or (not dot and content[:3] == TERMINATOR)) and content != TERMINATOR:
         raise ContentDamaged("the content has no terminator, or there is something behind it")
-    return _stuffed(head) + content
+    return (_stuffed(head) if b"\r\n." in head or head[:1] == b"." else head) + content
 
 
 def _stuffed(head: bytes) -> bytes:
     """The head in wire form. It is ended by CRLF, so nothing is missing but the dots."""
-    stuffed = head.replace(b"\r\n.", b"\r\n..")  # no copy, as it has none
+    stuffed = head.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if head[:1] == b"." else stuffed
 
 
