@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from relay.agents.pool import Keeping, Pool
 from relay.agents.smtp import SmtpTransmitter
 from relay.config.logins import LoginSettings
-from relay.interfaces import Consignment, Report
+from relay.interfaces import Consignment, IPlace, Report
 from relay.mail.address import Address
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Peer, Phase
 from relay.mail.routing import NextHop
@@ -488,6 +489,83 @@ class CrowdTests(SynchronousTestCase):
         transmitter.pool.close()
         # Nothing is remembered of connections that are over.
         self.assertEqual(len(transmitter.pool.ways), 0)
+
+
+class OfferTests(PoolTestCase):
+    """At the moment when the next message may begin on a connection it is offered; then whoever comes may have it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.carry()
+        (way,) = self.pool.ways
+        self.lines = self.pool.lines(way)
+        line = self.pool.take(self.lines)
+        assert line is not None
+        self.line = line
+        # It was quick before.
+        line.took = 0.0
+
+    def test_the_next_one_takes_it_and_it_is_nobody_elses(self) -> None:
+        taken: list[object] = []
+        self.line.trail(None, lambda: taken.extend([self.pool.take(self.lines), self.pool.take(self.lines)]))
+        self.assertEqual((taken, self.pool.trailing, self.line.users), ([self.line, None], 0, 2))
+        self.assertIsNone(self.pool.take(self.lines))
+        self.line.give_back()
+        self.assertEqual((len(self.pool), self.line.users), (0, 1))
+        self.line.give_back()
+        self.assertEqual((len(self.pool), self.line.users), (1, 0))
+
+    def test_who_comes_later_may_have_it_until_the_final_reply(self) -> None:
+        self.line.trail(None, lambda: None)
+        self.assertEqual(self.pool.trailing, 1)
+        self.assertIs(self.pool.take(self.lines), self.line)
+        self.assertEqual((self.pool.trailing, self.line.users), (0, 2))
+
+    def test_behind_the_final_reply_it_is_one_that_nobody_uses(self) -> None:
+        self.line.trail(None, lambda: None)
+        self.line.give_back()
+        self.assertEqual((self.pool.trailing, len(self.pool), self.line.users), (0, 1, 0))
+
+    def test_whoever_stumbles_over_the_offer_does_not_keep_it(self) -> None:
+        def stumble() -> None:
+            raise RuntimeError("ours")
+
+        self.assertRaises(RuntimeError, self.line.trail, None, stumble)
+        self.assertIsNone(self.lines.offered)
+        self.line.give_back()
+        self.assertEqual((self.pool.trailing, len(self.pool)), (0, 1))
+
+    def test_nobody_without_a_connection_of_his_own_gets_that_of_nobody_knows_whom(self) -> None:
+        place = Place()
+
+        def look() -> None:
+            self.assertIsNone(self.pool.take(self.lines, place))
+            place.own = True
+            self.assertIs(self.pool.take(self.lines, place), self.line)
+
+        self.line.trail(None, look)
+        self.assertEqual((self.pool.trailing, self.line.users), (0, 2))
+
+    def test_nobody_gets_one_of_a_host_that_is_slow(self) -> None:
+        self.line.took = 1.0
+        self.line.trail(None, lambda: self.fail("nobody is to follow"))
+        self.assertIsNone(self.pool.take(self.lines))
+
+
+@implementer(IPlace)
+class Place:
+    """Of somebody who follows nobody."""
+
+    own = False
+
+    def follow(self, ahead: IPlace) -> bool:
+        return False
+
+    async def wait(self) -> None:
+        """It need not."""
+
+    def leave(self) -> None:
+        """Nobody wants its place."""
 
 
 class StaleTests(PoolTestCase):

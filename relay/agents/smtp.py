@@ -73,8 +73,14 @@ class SmtpTransmitter:
 
     def set_off(self, consignment: Consignment, peer: Peer, place: ITraveller) -> Passing | None:
         known = self._known.get((id(consignment.next_hop), id(peer)))
-        lines = self._lines(consignment, peer) if known is None or consignment.entry.envelope.require_tls else known[2]
-        line = self.pool.take(lines, place) if type(lines) is Lines else None
+        if known is not None and not consignment.entry.envelope.require_tls:
+            lines = known[2]
+        else:
+            found = self._lines(consignment, peer)
+            if not isinstance(found, Lines):
+                return None
+            lines = found
+        line = self.pool.take(lines, place)
         if line is None:
             return None
         passing = Passing(line, consignment, place)

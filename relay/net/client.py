@@ -442,13 +442,14 @@ class Connection(Protocol):
             passage.settled(facts)
 
     def _proceed(self) -> None:
+        passage = self._carried[0]
         try:
-            content = self._carried[0].content()
+            content = passage.content()
         except Exception as problem:
             self._fail(problem)
             return
         if type(content) is bytes:
-            self._part(content)
+            self._part(passage, content)
         else:
             self._content = cast(Iterator[bytes], content)
             self._draw()
@@ -495,7 +496,7 @@ class Connection(Protocol):
                 return
             if self._piece is None:
                 self._content = None
-                self._part(piece)
+                self._part(self._carried[0], piece)
                 self._produce(False)
                 return
             self._produce(True)
@@ -504,13 +505,13 @@ class Connection(Protocol):
         if not session.wants_content:
             self._drop_content()
 
-    def _part(self, piece: bytes) -> None:
+    def _part(self, passage: Passage, piece: bytes) -> None:
         """The last piece leaves, and with it the first words of the next transaction, if somebody begins one now."""
         session = self.session
         session.content_sent()
         self._parting = True
         try:
-            self._carried[0].sent()
+            passage.sent()
         except Exception:
             # Ours: it harms none of the messages.
             _log.failure("What should follow a message could not begin")

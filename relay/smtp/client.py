@@ -329,8 +329,7 @@ class ClientSession:
             heard = TAKEN.match(octets)
             if heard is None:
                 return None
-            words, behind = heard.groups()
-            proceed = behind is not None
+            proceed = heard.lastindex == 2
             if usual is _FOLLOWED:
                 self._usual = _SENDING if proceed else _PROPOSED
             elif proceed:
@@ -340,7 +339,7 @@ class ClientSession:
                 self.can_begin = True
             self.moves += 1
             onward, told, tls, timed = self._promise
-            return Carried(onward, self._by, words.decode(), told, tls, timed), proceed
+            return Carried(onward, self._by, heard[1].decode(), told, tls, timed), proceed
         if usual is not _PROPOSED or GO_AHEAD.match(octets) is None:
             return None
         self._usual = _SENDING
