@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.edits import Edited
 from relay.mail.facts import NO_FACTS, Facts, agreed
-from relay.mail.routing import Accept, Delay, Discard, Hold, Reject
+from relay.mail.routing import Accept, Delay, Discard, Hold, Inquiry, Reject
 from relay.mail.value import value
 
 #: What may come out for one recipient.
@@ -38,13 +39,13 @@ class Outcome:
     also: tuple[Address, ...] = ()
     #: Whose changes these are, by name, for the log.
     editors: tuple[str, ...] = ()
-    #: What is known of each recipient, in their order.
-    known: tuple[Facts, ...] = ()
+    #: The question that each recipient was, with what has been found out since.
+    asked: Sequence[Inquiry] = ()
 
     @property
     def facts(self) -> Facts:
         """What is known of all recipients alike."""
-        return agreed(self.known)
+        return agreed([each.facts for each in self.asked])
 
     @property
     def agreed(self) -> bool:

@@ -175,9 +175,9 @@ class _Findings:
         self.about = list(about)
         #: About whom nobody has decided yet, by their number.
         self.undecided: Sequence[int] = range(len(about))
-        #: What was found out here of each of them, and what was decided.
-        self._noted = [NO_FACTS] * len(about)
+        #: What was decided about each of them, and what was found out here, by their number.
         self._ruled: list[Ruled | None] = [None] * len(about)
+        self._noted: dict[int, Facts] = {}
         self._also: dict[Address, None] = {}
 
     def about_all(self, asked: Sequence[int]) -> tuple[tuple[Address, ...], Facts]:
@@ -217,7 +217,7 @@ class _Findings:
             for at in asked:
                 about = self.about[at]
                 self.about[at] = evolve(about, facts=about.facts.plus(facts))
-                self._noted[at] = self._noted[at].plus(facts)
+                self._noted[at] = self._noted.get(at, NO_FACTS).plus(facts)
 
     def _rule(self, word: Word, policy: str, asked: Sequence[int]) -> None:
         """These recipients have their verdict."""
@@ -225,7 +225,7 @@ class _Findings:
             self._note(word.facts, asked)
         ruled, noted = self._ruled, self._noted
         for at in asked:
-            ruled[at] = Ruled(word, policy, noted[at])
+            ruled[at] = Ruled(word, policy, noted.get(at, NO_FACTS))
 
     def _look_who_is_left(self) -> None:
         self.undecided = [at for at, ruled in enumerate(self._ruled) if ruled is None]
@@ -243,7 +243,6 @@ class _Findings:
     @property
     def outcome(self) -> Outcome:
         for at in self.undecided:
-            self._ruled[at] = Ruled(_NOTHING_AGAINST_IT, "", self._noted[at])
+            self._ruled[at] = Ruled(_NOTHING_AGAINST_IT, "", self._noted.get(at, NO_FACTS))
         each: Any = tuple(self._ruled)
-        known = tuple([about.facts for about in self.about])
-        return Outcome(each, self._edited, self._instead, tuple(self._also), self._editors, known)
+        return Outcome(each, self._edited, self._instead, tuple(self._also), self._editors, self.about)

@@ -69,6 +69,10 @@ class Judged:
 def weighed(transaction: Transaction, outcome: Outcome, mixed: Mixed) -> Judged:
     """What the verdicts mean for those whom the client has named (docs/phases.md)."""
     each = outcome.each
+    if len(each) == 1 and not isinstance(each[0].verdict, _REFUSALS):
+        # As it nearly always is.
+        placements = tuple([_copy(each[0], placement) for placement in transaction.placements])
+        return Judged(None, (), placements, each, editors=outcome.editors)
     refused = [ruled for ruled in each if isinstance(ruled.verdict, _REFUSALS)]
     if refused and len(refused) == len(each):
         return _by_all(transaction, refused)
@@ -141,14 +145,9 @@ def _placed(transaction: Transaction, each: Sequence[Ruled]) -> tuple[Placement,
     Where the copies go by these verdicts. For who refuses the message there is one that fails, unless the client hears
     of it at once.
     """
-    placements = transaction.placements
-    if len(each) == 1:
-        # As it nearly always is; who refuses it alone has refused it for all.
-        ruled = each[0]
-        return tuple([_copy(ruled, placement) for placement in placements])
     by_address = {inquiry.original: ruled for inquiry, ruled in zip(transaction.asked, each, strict=True)}
     placed: list[Placement] = []
-    for placement in placements:
+    for placement in transaction.placements:
         ruled = by_address[placement.original]
         if not (transaction.each and isinstance(ruled.verdict, _REFUSALS)):
             placed.append(_copy(ruled, placement))
