@@ -152,10 +152,12 @@ class Planner:
             plan.syncing += (self._sync(draft.id, file),)
         encoder, now = self._encoder, self._clock.now()
         rows: Sequence[Row]
-        if kind is None or lease is None or entry.envelope.release is not None:
+        if kind is None or entry.envelope.release is not None:
             rows = self._recipients(step, content, now, plan)
         elif kind is Hold:
             rows = (encoder.recipient(entry.id, recipients[0], None, now, 0),)
+        elif lease is None:
+            rows = self._recipients(step, content, now, plan)
         else:
             # As it nearly always is, and as the general way has it.
             only, expires, token = recipients[0], now + lease, self._token()
