@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-from unittest.mock import patch
+from unittest.mock import ANY, patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,15 +84,24 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
+RECURRING = st.none() | st.booleans() | st.sampled_from([0, 1, 1.0, "", "a", ["a"], (), ("a",), Look("", "", "")])
+
+
 class PackedTests(SynchronousTestCase):
-    @given(st.lists(st.none() | st.booleans() | st.sampled_from([0, 1, 1.0, "", "a", ["a"]]), min_size=1, max_size=3))
-    def test_it_is_what_it_was(self, column: list[Any]) -> None:
-        again = unpacked(packed(column), len(column))
-        self.assertEqual([(type(each), each) for each in again], [(type(each), each) for each in column])
+    @given(st.lists(RECURRING, max_size=4), st.integers(1, 3), st.integers(1, 4))
+    def test_it_is_what_it_was(self, some: list[Any], times: int, period: int) -> None:
+        for column in some * times, tuple(some * times), [*some * times, True]:
+            again = unpacked(packed(column, period), len(column))
+            self.assertEqual([(type(each), each) for each in again], [(type(each), each) for each in column])
 
     def test_what_stands_everywhere_is_said_once(self) -> None:
-        for text in ("a", "", None):
-            self.assertEqual(packed([text] * 600), [text])
+        for value in ("a", "", None, 1, ()):
+            self.assertEqual(packed([value] * 600), [value])
+            self.assertEqual(packed((value, "b") * 600, 2), (value, "b") if type(value) not in (int, tuple) else ANY)
+
+    def test_what_is_equal_and_not_the_same_is_said_each_time(self) -> None:
+        for column in [1, True], [1, 1.0], [("a",)] * 2, [0.0] * 2:
+            self.assertEqual(packed(column), column)
 
 
 class InColumnsTests(SynchronousTestCase):
@@ -111,6 +120,11 @@ class InColumnsTests(SynchronousTestCase):
         )
         told = as_json(in_columns([said] * 3))
         self.assertEqual([len(told[name]) for name in ("clients", "verdicts", "routes")], [1, 1, 1])
+
+    def test_what_was_asked_of_each_in_the_same_order_is_said_once(self) -> None:
+        steps = (Skipped(None, "a", "client"), Asked(None, "b", Forward("far.example"), 0.001))
+        told = as_json(in_columns([Decided(steps, Client(None), OK)] * 3))
+        self.assertEqual([len(column) for column in told["steps"]], [2] * 8)
 
     def test_of_more_looks_than_are_kept_the_first_are_told(self) -> None:
         looks = (Look("dns", "a", "b"),) * 60

@@ -56,7 +56,7 @@ class Chronicle:
                 done.text,
                 done.tls,
                 pending.attempts + 1,
-                _age(entry, now),
+                round((now - entry.arrived) * 10) / 10,
             ),
         )
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
-from relay.history.columns import packed, texts, unpacked
+from relay.history.columns import Column, packed, texts, unpacked
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
 from relay.history.keys import LONGEST, fields_asked_for, keys, keys_in, legible, plain
 from relay.mail.address import Address
@@ -159,7 +159,7 @@ def _at_once(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> _Co
     return content
 
 
-def _texts(column: Sequence[Any]) -> Sequence[str | None]:
+def _texts(column: Column) -> Column:
     kinds = set(map(type, column))
     if not kinds <= _TEXTS_AND_ADDRESSES:
         raise TypeError("it is found by what has to be looked at")

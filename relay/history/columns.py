@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, TypeAlias
 
 from relay.mail.address import Address
 
+Column: TypeAlias = list[Any] | tuple[Any, ...]
+
+#: What is the same wherever it is equal.
+_TEXTS: Final = frozenset({str, NoneType})
 _WRITTEN: Final = attrgetter("text")
 
 
-def texts(column: Sequence[Any]) -> Sequence[Any]:
+def texts(column: Column) -> Column:
     """The same with addresses as texts, if all of them are addresses."""
     return list(map(_WRITTEN, column)) if set(map(type, column)) == {Address} else column
 
 
-def packed(column: Sequence[Any]) -> Sequence[Any]:
-    """The same, and of one text that stands in all places only one: most columns are such."""
-    first = column[0] if column else 0
+def packed(column: Column, period: int = 1) -> Column:
+    """The same, and of what comes again after every so many places only the first: most columns are such."""
+    first = recurring(column, period)
+    if first is column:
+        return column
+    kinds = set(map(type, first))
+    if kinds <= _TEXTS or (kinds == {tuple} and not any(first)):
+        return first
     # Other values may be equal and yet not the same: a number and a truth.
-    same = (first is None or type(first) is str) and column.count(first) == len(column)
-    return column[:1] if same else column
+    return first if kinds == {int} and set(map(type, column)) == kinds else column
 
 
-def unpacked(column: Sequence[Any], length: int) -> Sequence[Any]:
+def recurring(column: Column, period: int) -> Column:
+    """What is equal to all that stands after it, so many places at a time; the column, if it has nothing such."""
+    if len(column) <= period:
+        return column
+    first = column[:period]
+    return first if column == first * (len(column) // period) else column
+
+
+def unpacked(column: Column, length: int) -> Column:
     """What was `packed`, of this length."""
-    return [*column] * length if len(column) == 1 else column
+    return [*column] * (length // len(column)) if column else column

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise, repeat
-from operator import attrgetter, methodcaller, mul
+from operator import attrgetter, mul
 from typing import Any, Final
 
 from attrs import evolve
 
-from relay.history.columns import packed, texts, unpacked
+from relay.history.columns import Column, packed, recurring, texts, unpacked
 from relay.history.keys import key
 from relay.mail.envelope import Client
 from relay.mail.explanation import MOST, Decided, Explanation, Mail, Step, Way, bounded, destination
@@ -31,7 +31,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 #: The parts of decisions, of steps and of placements, each in the order in which they are kept.
 _DECIDED: Final = attrgetter("reply", "sender", "recipients", "policy", "because", "client", "steps", "placements")
-_BRIEF: Final = methodcaller("brief")
+_WHOLE: Final = attrgetter("whole")
 _CODE: Final = attrgetter("reply.code")
 _PARTS: Final = attrgetter("steps", "recipients", "placements")
 _PLACED: Final = attrgetter("address", "policy", "because", "route")
@@ -84,24 +84,26 @@ def in_columns(decisions: Sequence[Decided]) -> dict[str, Any]:
     What these decisions say, for an encoder of JSON that turns into text what it does not know. Raises `TypeError` for
     a step that cannot be told at once. `InColumns` reads it.
 
-    Columns, each `packed`: of the decisions, of all steps in them, of all placements. What many have in common, a
+    Columns, nearly all `packed`: of the decisions, of all steps in them, of all placements. What many have in common, a
     client or a verdict, is said once and then by its number.
     """
     reply, sender, *said, known, steps, placements = zip(*map(_DECIDED, decisions), strict=True)
-    phase, policy, recipient, guard, given, because, looks, milliseconds = _columns(
-        map(_BRIEF, chain.from_iterable(steps)), 8
-    )
-    address, *placed, taken = _columns(map(_PLACED, chain.from_iterable(placements)), 4)
+    taken = list(chain.from_iterable(steps))
+    if not all(map(_WHOLE, dict(zip(map(type, taken), taken, strict=True)).values())):
+        raise TypeError("there is more to say of a step")
+    phase, policy, recipient, guard, given, because, looks, milliseconds = _columns(taken, 8)
+    address, *placed, ways = _columns(map(_PLACED, chain.from_iterable(placements)), 4)
     client, clients = _numbered(known)
-    verdict, verdicts = _numbered(given)
-    route, routes = _numbered(taken)
+    period = max(1, len(steps[0]))  # nearly all mail goes past the same policies
+    verdict, verdicts = _numbered(given, period)
+    route, routes = _numbered(ways)
     thousandths = list(map(round, map(mul, milliseconds, repeat(1000))))
-    each = [reply, texts(sender), *said, client, _ends(steps), _ends(placements)]
+    each = [reply, texts(sender), *said, client]
     step = [phase, policy, texts(recipient), guard, verdict, because, looks, thousandths]
     return {
-        "said": list(map(packed, each)),
-        "steps": list(map(packed, step)),
-        "ways": list(map(packed, [texts(address), *placed, route])),
+        "said": [*[packed(column) for column in each], _ends(steps), _ends(placements)],
+        "steps": [packed(column, period) for column in step],
+        "ways": [packed(column) for column in (texts(address), *placed, route)],
         "clients": [_client(each) for each in clients],
         "verdicts": ["" if each is None else words(each) for each in verdicts],
         "routes": [destination(each) for each in routes],
@@ -173,15 +175,15 @@ def _client(client: Client) -> tuple[str | None, ...]:
     return client.address, client.helo, client.user, client.listener, client.tls.protocol if client.tls else None
 
 
-def _columns(rows: Iterable[Iterable[Any]], width: int) -> Sequence[Sequence[Any]]:
+def _columns(rows: Iterable[Iterable[Any]], width: int) -> tuple[Column, ...]:
     """What is said in rows, by columns. There may be no row."""
     return tuple(zip(*rows, strict=True)) or ((),) * width
 
 
-def _numbered(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
-    """The number of each value among those that are different ones, and these."""
-    which = list(map(id, values))
-    different = dict(zip(which, values, strict=True))
+def _numbered(values: Column, period: int = 1) -> tuple[list[int], list[Any]]:
+    """The number of each value among those that are different ones, and these; `packed`."""
+    which = recurring(list(map(id, values)), period)
+    different = dict(zip(which, values, strict=False))  # what recurs is the same
     numbers = dict(zip(different, range(len(different)), strict=True))
     return list(map(numbers.__getitem__, which)), list(different.values())
 

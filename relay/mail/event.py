@@ -41,7 +41,7 @@ class Shape(Generic[Row]):
 #: An event: when that was (seconds since the epoch, by the machine's clock), and what was said.
 Event: TypeAlias = tuple[float, Shape[Any], tuple[Any, ...]]
 
-#: A message is ours. `sender` is "<>" where it is the null reverse-path.
+#: A message is ours. `sender` is "<>" where it is the null reverse-path. It, `id` and `to` are never empty.
 ACCEPTED: Final[
     Shape[tuple[str, Address | str, int, str, int, str, str | None, str, str, str | None, str | None, str]]
 ] = Shape(
@@ -63,11 +63,11 @@ ACCEPTED: Final[
 _Carried: TypeAlias = tuple[str, Address, str, Address | None, str, str, str, int, float]
 _CARRIED: Final = ("id", "recipient", "destination", "original", "by", "text", "tls", "attempts", "age")
 
-#: A recipient is done with. `age` is in whole tenths of a second.
+#: A recipient is done with. `age` is in whole tenths of a second; `id` and `destination` are never empty.
 DELIVERED: Final[Shape[_Carried]] = Shape("delivered", *_CARRIED)
 RELAYED: Final[Shape[_Carried]] = Shape("relayed", *_CARRIED)
 
-#: Nobody will carry this copy: by whose word, and why.
+#: Nobody will carry this copy: by whose word, and why. `id` is never empty.
 _ENDED: Final = ("id", "recipient", "original", "policy", "because")
 DISCARDED: Final[Shape[tuple[str, Address, Address | None, str, str]]] = Shape("discarded", *_ENDED)
 HELD: Final[Shape[tuple[str, Address, Address | None, str, str]]] = Shape("held", *_ENDED)

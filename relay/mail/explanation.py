@@ -211,11 +211,12 @@ class Brief(NamedTuple):
 class Told(Protocol):
     """A step as the chain's observer hears of it (`relay.policy.steps`)."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a `Brief` that says all there is to say. Of a policy that has failed there is more."""
+
     def told(self) -> Step:
         """The same, for people."""
-
-    def brief(self) -> Brief | None:
-        """The same, at once; `None` where it cannot be said so, such as of a policy that has failed."""
 
 
 @define(eq=False)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.event import Event, Shape
-from relay.net.usual_lines import USUAL
+from relay.net.harmless_lines import USUAL, text_of, written
 
 #: Characters of a value that are kept: a peer's reply may have 64 KiB.
 LONGEST = 1000
@@ -75,35 +75,12 @@ def plain_text_lines() -> Together:
         for when, shape, row in events:
             if when != last:
                 last, time = when, stamp(when)
-            usual = USUAL.get(shape)
-            said, quoted = ("", 0) if usual is None else usual(shape, row)
-            if not said:
-                said, quoted = _said(shape, row)
-            if len(said) > LONGEST:
-                return None
-            made.append(f"{time} {said}")
+            line, quoted = USUAL.get(shape, written)(shape, row)
+            made.append(f"{time} {line}")
             quotes += quoted
         return _if_harmless(made, quotes)
 
     return lines
-
-
-def _said(shape: Shape[Any], row: tuple[Any, ...]) -> tuple[str, int]:
-    """A line without its time, as far as it is harmless, and how many quotes were put there."""
-    line, quotes = shape.what, 0
-    for name, value in zip(shape.names, row, strict=True):
-        text: Any = value
-        kind = type(text)
-        if kind is not str:
-            if text is None:
-                continue
-            text = f"<{text.text}>" if kind is Address else _text(text)
-        if " " in text:
-            line = f'{line} {name}="{text}"'
-            quotes += 2
-        elif text:
-            line = f"{line} {name}={text}"
-    return line, quotes
 
 
 def json_lines() -> Formatter:
@@ -145,8 +122,6 @@ def plain_json_lines() -> Together:
                     quotes += 2
                 else:
                     return None
-            if len(line) > LONGEST:
-                return None
             made.append(f"{line}}}")
         return _if_harmless(made, quotes)
 
@@ -155,9 +130,12 @@ def plain_json_lines() -> Together:
 
 def _if_harmless(lines: list[str], quotes: int) -> bytes | None:
     """
-    The lines, if nothing in them means anything but so many quotes, and their ends: those were put there by whoever has
-    made the lines. What does no harm is taken out, and if more than that is left, a value has brought it in.
+    The lines, if all are short, and nothing in them means anything but so many quotes, and their ends: those were put
+    there by whoever has made the lines. What does no harm is taken out, and if more than that is left, a value has
+    brought it in.
     """
+    if max(map(len, lines), default=0) > LONGEST:
+        return None  # it may be that a value has to be cut
     lines.append("")
     octets = "\n".join(lines).encode("utf-8", "backslashreplace")
     return octets if len(octets.translate(None, _HARMLESS)) == quotes + len(lines) - 1 else None
@@ -168,22 +146,8 @@ def _says_something(value: object) -> bool:
 
 
 def _word(value: object) -> str:
-    text = value if type(value) is str else _text(value)
+    text = value if type(value) is str else text_of(value)
     return text if _BARE(text) and len(text) <= LONGEST else _quoted(text)
-
-
-def _text(value: object) -> str:
-    match value:
-        case float():
-            return f"{value:.3f}".rstrip("0").rstrip(".")
-        case Address():
-            return f"<{value}>"
-        case bool():
-            return "yes" if value else "no"
-        case tuple() | list():
-            return ",".join(_text(each) for each in value)
-        case _:
-            return str(value)
 
 
 def _quoted(text: str) -> str:

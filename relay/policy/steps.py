@@ -23,6 +23,7 @@ class Asked(explanation.Brief):
 
     #: It raised, was too late, or said what is no verdict.
     failed: ClassVar[bool] = False
+    whole: ClassVar[bool] = True
 
     def __new__(
         cls,
@@ -55,26 +56,21 @@ class Asked(explanation.Brief):
             milliseconds=self.milliseconds,
         )
 
-    def brief(self) -> explanation.Brief | None:
-        """The same, at once, unless it has failed."""
-        return self
-
 
 class Failed(Asked):
     """A policy was asked that raised, was too late, or said what is no verdict."""
 
     __slots__ = ()
     failed = True
-
-    def brief(self) -> None:
-        """There is more to say of it than a `Brief` has."""
-        return
+    whole = False
 
 
 class Skipped(explanation.Brief):
     """A policy was not asked, since the condition `guard` of its `when` does not hold."""
 
     __slots__ = ()
+
+    whole: ClassVar[bool] = True
 
     def __new__(cls, recipient: Address | None, policy: str, guard: str, phase: str = "recipient") -> Skipped:
         return tuple.__new__(cls, (phase, policy, recipient, guard, None, "", (), 0.0))
@@ -83,10 +79,6 @@ class Skipped(explanation.Brief):
         """The same, for people."""
         recipient = "" if self.recipient is None else self.recipient.text
         return explanation.Step(phase=self.phase, policy=self.policy, recipient=recipient, guard=self.guard)
-
-    def brief(self) -> explanation.Brief:
-        """The same, at once."""
-        return self
 
 
 Step: TypeAlias = Asked | Skipped

@@ -42,12 +42,10 @@ class Long:
     """A step with more to say than is kept of all."""
 
     number: int
+    whole = False
 
     def told(self) -> Step:
         return Step("recipient", str(self.number), because="because " * 40, looks=(("dns", "x" * 200, "y" * 200),) * 50)
-
-    def brief(self) -> None:
-        return None
 
 
 class HistoryContract:
