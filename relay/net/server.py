@@ -42,6 +42,8 @@ MARGIN: Final = 5.0
 # To ask the class for them takes ten times as long.
 _READY: Final = State.READY
 _IN_CONTENT: Final = State.CONTENT
+_IN_HANDSHAKE: Final = State.HANDSHAKE
+_CLOSED: Final = State.CLOSED
 #: What comes is content, or more of it.
 _FLOWING: Final = frozenset({State.CONTENT, State.CHUNKS})
 #: Nothing but a command is waited for, and nothing but a command was waited for before.
@@ -177,7 +179,7 @@ class SmtpServer(Protocol):
     def _receive(self, data: bytes) -> None:
         """The general way: what was said is put to what was said before, and one after the other answered."""
         session = self._session
-        if session.state is State.CLOSED or self._shaking:
+        if session.state is _CLOSED or self._shaking:
             return
         session.receive_data(data)
         if self._content_since is not None:
@@ -273,9 +275,9 @@ class SmtpServer(Protocol):
                 break
         if said:
             self.transport.write(said)
-        if session.state is State.HANDSHAKE:
+        if session.state is _IN_HANDSHAKE:
             self._shake_hands()
-        elif self._stopping or self._heard_all or session.state is State.CLOSED:
+        elif self._stopping or self._heard_all or session.state is _CLOSED:
             self._part(answered)
         elif self._owed is None and not self._choked:
             if not self._reading:
@@ -316,6 +318,8 @@ class SmtpServer(Protocol):
             answer = self._visit.answer(question)
         except Exception:
             return self._failed(Failure(), question)
+        if type(answer) is Reply and not self._session.slow and type(question) is not Connected:
+            return answer
         return self._considered(question, answer)
 
     def _considered(self, question: Question, answer: Answer | Awaitable[Answer]) -> Answer | None:

@@ -83,8 +83,11 @@ class State(Enum):
     CLOSED = auto()
 
 
-#: To ask the class for it takes ten times as long.
+# To ask the class for them takes ten times as long.
+_OPENING: Final = State.OPENING
 _IN_CONTENT: Final = State.CONTENT
+_IN_EXCHANGE: Final = State.EXCHANGE
+_BINARY: Final = Body.BINARY
 
 _NAMED: Final = (State.READY, State.SENDER, State.RECIPIENTS, State.CHUNKS)
 _SPOKEN: Final = (State.STRANGER, *_NAMED)
@@ -275,7 +278,7 @@ class ServerSession:
     @property
     def receiving(self) -> bool:
         """What comes is content."""
-        return self.state is State.CONTENT or self.in_chunk
+        return self.state is _IN_CONTENT or self.in_chunk
 
     @property
     def leftover(self) -> bytes:
@@ -357,11 +360,11 @@ class ServerSession:
         state = self.state
         if self._asked is not None or state in _ENDED:
             return None
-        if state is State.CONTENT:
+        if state is _IN_CONTENT:
             return self._next_of_content()
         if self.in_chunk:
             return self._next_of_chunk()
-        if state is State.OPENING:
+        if state is _OPENING:
             return self._ask(Misspoken(answers.OUT_OF_TURN, last=True) if self._out_of_turn else Connected())
         return self._next_command() if self.looked_at < self.received else None
 
@@ -491,7 +494,7 @@ class ServerSession:
     def _begin_chunk(self, bdat: Bdat) -> Event | None:
         """The announced octets come now, and are taken even if the chunk is refused (RFC 3030 section 2)."""
         chunks = self._chunks or Chunks(
-            size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._mail.body is Body.BINARY
+            size_limit=self._limits.message, line_limit=self._limits.content_line, binary=self._mail.body is _BINARY
         )
         refusal: Reply | None = None
         if self.state not in _CHUNKED:
@@ -549,7 +552,7 @@ class ServerSession:
                 return self._ask(Misspoken(answers.NEWLINE_ALONE))
             end -= 1
         line = input[at:end]
-        if self.state is State.EXCHANGE:
+        if self.state is _IN_EXCHANGE:
             return self._ask(_response(line))
         question = self._grammar.read(line)
         if type(question) is Bdat:
@@ -559,7 +562,7 @@ class ServerSession:
 
     @property
     def _line_limit(self) -> int:
-        return self._limits.auth_line if self.state is State.EXCHANGE else self._limits.command_line
+        return self._limits.auth_line if self.state is _IN_EXCHANGE else self._limits.command_line
 
     @property
     def _out_of_turn(self) -> bool:
@@ -577,7 +580,7 @@ class ServerSession:
         return self._ask(self._too_long(line))
 
     def _too_long(self, line: bytes) -> Question:
-        if self.state is State.EXCHANGE:
+        if self.state is _IN_EXCHANGE:
             return Cancelled(sasl.TOO_LONG)
         # Only as much of it as is always here, wherever the network cuts.
         if announces_content(line[: self._limits.command_line]):
@@ -591,7 +594,7 @@ class ServerSession:
         move = _MOVES[self.state].get(kind)
         refusal: Reply | None = None
         self._move = None
-        if self._guarded or kind in _GUARDED or move is None:
+        if move is None or self._guarded or kind in _GUARDED:
             if type(question) is Misspoken:
                 # Parameters are not offered before EHLO; that it is missing is the better answer.
                 early = self.state is State.STRANGER and question.reply.code == 555
@@ -655,7 +658,7 @@ class ServerSession:
         return None
 
     def _limit_of_data(self, data: Data) -> Reply | None:
-        if self._mail.body is Body.BINARY:
+        if self._mail.body is _BINARY:
             return answers.ONLY_BDAT
         return answers.OUT_OF_TURN if self._out_of_turn else None
 
