@@ -304,6 +304,10 @@ class ServerSession:
         """
         if self._asked is not None or (self.uneven and not self._is_even()):
             return None
+        return self._hear_line(octets)
+
+    def _hear_line(self, octets: bytes) -> Question | None:
+        """What a whole line asks, its CRLF included, if it is of the usual kind, and may be said now."""
         question = self._usual.get(octets) or self._hear_new(octets)
         move = _MOVES[self.state].get(type(question))
         if move is None:
@@ -540,6 +544,9 @@ class ServerSession:
         if self._swallowing:
             self._swallowing = False
             return self._next_command() if self.looked_at < self.received else None
+        heard = self._hear_line(input[at : end + 1])
+        if heard is not None:
+            return heard
         if end - at >= self._limits.command_line and end - at >= self._line_limit:
             return self._ask(self._too_long(input[at:end]))
         has_cr = end > at and input[end - 1] == _CR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -83,6 +84,15 @@ def agree(question: Question) -> Reply:
             return OK
 
 
+class Plodding(ServerSession):
+    """Reads each line word by word."""
+
+    __slots__ = ()
+
+    def _hear_line(self, octets: bytes) -> Question | None:
+        return None
+
+
 def listen(
     pieces: Iterable[bytes],
     answer: Callable[[Question], Reply] = agree,
@@ -90,12 +100,13 @@ def listen(
     limits: SessionLimits = SessionLimits(),  # noqa: B008  # frozen
     standing: Standing = STRANGER,
     straight: bool = False,
+    kind: type[ServerSession] = ServerSession,
 ) -> tuple[list[Event], list[int]]:
     """
     What a session hears, with its content in one piece, and the codes of what it says, greeting excluded. `straight`:
     it goes the straight way wherever there is one.
     """
-    session = ServerSession(profile, limits, standing, MECHANISMS)
+    session = kind(profile, limits, standing, MECHANISMS)
     assert session.next_event() == Connected()
     session.send(OK)
     heard: list[Event] = []
@@ -261,7 +272,11 @@ class ServerSessionTests(SynchronousTestCase):
         hello = [b"LHLO c\r\n" if profile.lmtp else b"EHLO c\r\n"] if introduced else []
         listen([*hello, *KNOWN[1:]], profile=profile, standing=standing)
         straight = listen([*hello, *pieces], profile=profile, standing=standing, limits=limits, straight=True)
-        self.assertEqual(straight, listen([*hello, *pieces], profile=profile, standing=standing, limits=limits))
+        told = partial(listen, profile=profile, standing=standing, limits=limits)
+        self.assertEqual(straight, told([*hello, *pieces]))
+        self.assertEqual(straight, told([*hello, *pieces], kind=Plodding))
+        together = [b"".join([*hello, *pieces])]
+        self.assertEqual(told(together), told(together, kind=Plodding))
 
     def test_who_has_done_what_a_listener_requires_is_heard_straight_like_others(self) -> None:
         profile = evolve(_EVERYTHING, requires_tls=True, requires_auth=True)
