@@ -138,6 +138,8 @@ REFUSED: Final[Mapping[tuple[State, type[Question]], State]] = {
 _ENDED: Final = frozenset({State.HANDSHAKE, State.INTRODUCED, State.CLOSED})
 #: In these MAIL or RCPT may come.
 _ENVELOPING: Final = frozenset({State.READY, State.SENDER, State.RECIPIENTS})
+#: In this a client says its name first.
+_NAMELESS: Final = State.STRANGER
 #: To these a client has to hear the answer before it goes on.
 _HEARD_OUT: Final = frozenset({Connected, Data, StartTls})
 _CR: Final = ord("\r")
@@ -297,8 +299,8 @@ class ServerSession:
 
     def hear(self, octets: bytes) -> Question | None:
         """
-        The straight way for what clients say most: what the network brought is MAIL or RCPT, or is DATA or QUIT word
-        for word as it was heard before, nothing is owed or left over, it may be said now, and its answer need not be
+        The straight way for what clients say most: what the network brought is a client's first EHLO, is MAIL or RCPT,
+        or is DATA or QUIT word for word as it was heard before, nothing is owed or left over, it may be said now, and its answer need not be
         slow. Then this is its question, which waits for its reply. `None`: nothing has happened, and the octets are to
         be received (`receive_data`).
         """
@@ -319,9 +321,26 @@ class ServerSession:
         return question
 
     def _hear_new(self, octets: bytes) -> Question | None:
-        if self.state not in _ENVELOPING or self._usual is _NOTHING_USUAL:
+        if self._usual is _NOTHING_USUAL:
             return None
-        return self._grammar.read_alone(octets)
+        state = self.state
+        if state in _ENVELOPING:
+            return self._grammar.read_alone(octets)
+        return self._hear_name(octets) if state is _NAMELESS else None
+
+    def _hear_name(self, octets: bytes) -> Hello | None:
+        """EHLO, LHLO or HELO that came as one line with its CRLF, and nothing else."""
+        end = len(octets) - 1
+        if octets.find(b"\n") != end or octets[-2:] != b"\r\n" or end >= KEPT_OCTETS:
+            return None
+        question = self._grammar.read(octets[:-2])
+        return self._offered(question) if type(question) is Hello else None
+
+    def _offered(self, hello: Hello) -> Hello:
+        """The same, with what is offered to this client."""
+        if not hello.extended:
+            return hello
+        return Hello(True, hello.name, self._profile.keywords(self._standing, self._words))
 
     def hear_content(self, octets: bytes) -> ContentEnded | None:
         """
@@ -614,9 +633,7 @@ class ServerSession:
         if refusal is not None:
             return Misspoken(refusal, last=refusal is answers.OUT_OF_TURN)
         self._move = move
-        if type(question) is Hello and question.extended:
-            return Hello(True, question.name, self._profile.keywords(self._standing, self._words))
-        return question
+        return self._offered(question) if type(question) is Hello else question
 
     def _missing(self, question: Question) -> Reply | None:
         """What has to come before this is said at all: TLS, authentication, or trust."""

@@ -357,6 +357,13 @@ class ServerSessionTests(SynchronousTestCase):
             (KNOWN[:4], b"RCPT TO:<new@d.test>\r\n", None),
             ([*KNOWN[:3], b"BDAT 50\r\n"], b"RCPT TO:<new@d.test>\r\n", None),
             ([], b"MAIL FROM:<new@b.test>\r\n", None),
+            ([], b"EHLO new.test\r\n", Hello(True, "new.test", STRICT.keywords(STRANGER, None))),
+            ([], b"helo new.test\r\n", Hello(False, "new.test")),
+            ([], b"EHLO new.test\n", None),
+            ([], b"EHLO new.test\r\nMAIL FROM:<new@b.test>\r\n", None),
+            ([], b"EHLO " + b"x" * 300 + b"\r\n", None),
+            ([], b"EHLO\r\n", None),
+            ([b"EH"], b"LO new.test\r\n", None),
         ):
             session = ServerSession(STRICT, SessionLimits())
             for piece in (b"", *before):
