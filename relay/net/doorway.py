@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
@@ -15,6 +15,7 @@ from relay.mail.reply import Reply
 from relay.mail.tls import TlsFacts
 from relay.mail.value import value
 from relay.net.admission import Admission, Network
+from relay.net.timeouts import Timers
 from relay.smtp.server import ServerSession
 
 
@@ -68,6 +69,8 @@ class Doorway:
     #: Who is at the other end of a Unix socket, given its transport; `None`: nobody asks.
     identify: Callable[[Any], str | None] | None = None
     log: Logger = field(factory=lambda: Logger(namespace="relay.net.server"))
+    #: Of the deadlines of these connections.
+    timers: Timers = field(init=False, default=Factory(lambda self: Timers(self.clock), takes_self=True))
     #: In so many seconds content that does not come at all is noticed first.
     pace: float = field(init=False, eq=False, repr=False)
 

@@ -54,7 +54,7 @@ class SmtpServerFactory(Factory):
         introduction = Introduction(
             address,
             port,
-            clock=doorway.clock,
+            timers=doorway.timers,
             patience=doorway.limits.idle_stressed,
             welcome=self._let_in,
             gone=self._introduced,

@@ -9,8 +9,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.interfaces import IClock
-from relay.net.timeouts import Deadline
+from relay.net.timeouts import Deadline, Timers
 from relay.smtp.proxy import Announced, Nonsense, ProxyReader
 
 _log = Logger(namespace="relay.net.server")
@@ -29,7 +28,7 @@ class Introduction(Protocol):
         address: str,
         port: int,
         *,
-        clock: IClock,
+        timers: Timers,
         patience: float,
         welcome: Callable[[str, int], Protocol],
         gone: Callable[[Introduction], object],
@@ -41,7 +40,7 @@ class Introduction(Protocol):
         self._welcome = welcome
         self._gone = gone
         self._reader = ProxyReader()
-        self._deadline = Deadline(clock, self.abort)
+        self._deadline = Deadline(timers, self.abort)
 
     def connectionMade(self) -> None:
         self._deadline.within(self._patience)

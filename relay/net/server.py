@@ -87,9 +87,8 @@ class SmtpServer(Protocol):
         self._admission = admission = doorway.admission
         self._arrival = arrival = Arrival(address, port, admission.enter(address))
         self._session, self._visit = doorway.admit(arrival)
-        clock = doorway.clock
-        self._seconds = clock.seconds
-        self._deadline = Deadline(clock, self._expired)
+        self._seconds = doorway.clock.seconds
+        self._deadline = Deadline(doorway.timers, self._expired)
 
     # What the network says.
 

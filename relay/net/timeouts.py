@@ -5,16 +5,75 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from twisted.logger import Logger
+
 from relay.interfaces import IClock
 
 #: Seconds to a timer at most. A deadline that comes nearer needs another timer, unless there is one before it: and the
 #: shortest deadlines of most connections are as long as this.
 _SOON: Final = 60.0
+#: Seconds in which those come who share a timer.
+_TOGETHER: Final = 10.0
 _NEVER: Final = float("inf")
+
+_log: Final = Logger(namespace="relay.net.timeouts")
 
 
 def _nobody() -> None:
     """Is told of a deadline that there is no more."""
+
+
+class _Round:
+    """Deadlines that are far off, and one timer for all of them: it comes too early for each."""
+
+    __slots__ = ("_call", "at", "full", "members")
+
+    def __init__(self, clock: IClock, now: float) -> None:
+        #: When the timer comes, and from when on nobody joins any more.
+        self.at = now + _SOON
+        self.full = now + _TOGETHER
+        #: In the order in which they came.
+        self.members: dict[Deadline, None] = {}
+        self._call: Any = clock.callLater(_SOON, self._over)
+
+    def leave(self, member: Deadline) -> None:
+        """With the last one goes the timer."""
+        self.members.pop(member, None)
+        if not self.members and self._call is not None:
+            self._call.cancel()
+            self._call, self.full = None, -_NEVER
+
+    def _over(self) -> None:
+        self._call, self.full = None, -_NEVER
+        for each in tuple(self.members):
+            try:
+                # One may end another.
+                if each in self.members:
+                    each.came()
+            except Exception:
+                # As a timer's own, it is nothing to the others.
+                _log.failure("A deadline could not be met")
+
+
+class Timers:
+    """
+    The timers of many deadlines: those that are far off share one with all that came a while before and behind them.
+
+    Most connections end long before, and a timer of its own is a tenth of what it costs to have one at all.
+    """
+
+    __slots__ = ("_round", "clock")
+
+    def __init__(self, clock: IClock) -> None:
+        self.clock = clock
+        self._round: _Round | None = None
+
+    def round(self, now: float) -> _Round:
+        """Whom somebody joins that comes now."""
+        round = self._round
+        if round is None or now >= round.full:
+            self._round = round = _Round(self.clock, now)
+        return round
 
 
 class Deadline:
@@ -25,18 +84,20 @@ class Deadline:
     Whoever finds that `length` is what it wants has only to say that it begins anew, `since` now.
     """
 
-    __slots__ = ("_call", "_clock", "_expired", "_seconds", "_timer_at", "length", "since")
+    __slots__ = ("_call", "_expired", "_round", "_seconds", "_timer_at", "_timers", "length", "since")
 
-    def __init__(self, clock: IClock, expired: Callable[[], None]) -> None:
-        self._clock = clock
-        self._seconds = clock.seconds
+    def __init__(self, timers: Timers, expired: Callable[[], None]) -> None:
+        self._timers = timers
+        self._seconds = timers.clock.seconds
         self._expired = expired
         #: In seconds; `None`: there is no deadline.
         self.length: float | None = None
         #: When it began, by the clock. It may be set to a later moment.
         self.since = 0.0
+        #: The timer, if there is one: its own, or that of many.
         self._call: Any = None
-        #: When the timer comes, if there is one.
+        self._round: _Round | None = None
+        #: When it comes.
         self._timer_at = _NEVER
 
     def within(self, seconds: float) -> float:
@@ -59,22 +120,31 @@ class Deadline:
         """
         self.length = None
         self._expired = _nobody
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-            self._timer_at = _NEVER
+        self._disarm()
 
     def _arm(self, at: float, seconds: float) -> None:
-        if self._call is not None:
-            self._call.cancel()
-        if seconds > _SOON:
-            at, seconds = at - seconds + _SOON, _SOON
-        self._timer_at = at
-        self._call = self._clock.callLater(seconds, self._tick)
+        self._disarm()
+        if seconds < _SOON:
+            self._timer_at = at
+            self._call = self._timers.clock.callLater(seconds, self.came)
+        else:
+            self._round = round = self._timers.round(at - seconds)
+            round.members[self] = None
+            self._timer_at = round.at
 
-    def _tick(self) -> None:
-        self._call = None
+    def _disarm(self) -> None:
         self._timer_at = _NEVER
+        if self._round is not None:
+            self._round.leave(self)
+            self._round = None
+        elif self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def came(self) -> None:
+        """The timer has come."""
+        self._call = None
+        self._disarm()
         if self.length is None:
             return
         at = self.since + self.length

@@ -300,9 +300,9 @@ class ServerSession:
     def hear(self, octets: bytes) -> Question | None:
         """
         The straight way for what clients say most: what the network brought is a client's first EHLO, is MAIL or RCPT,
-        or is DATA or QUIT word for word as it was heard before, nothing is owed or left over, it may be said now, and its answer need not be
-        slow. Then this is its question, which waits for its reply. `None`: nothing has happened, and the octets are to
-        be received (`receive_data`).
+        or is DATA or QUIT word for word as it was heard before, nothing is owed or left over, it may be said now, and
+        its answer need not be slow. Then this is its question, which waits for its reply. `None`: nothing has happened,
+        and the octets are to be received (`receive_data`).
         """
         if self._asked is not None or (self.uneven and not self._is_even()):
             return None
