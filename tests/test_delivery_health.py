@@ -199,7 +199,7 @@ class PauseTests(HealthCase):
         self.assertAlmostEqual(self.health.until(1.0) - self.health.until(0.0), 12)
 
     def test_the_operators_pause_has_no_end_and_no_success_ends_it(self) -> None:
-        self.health.by_operator = True
+        self.health.pause()
         self.meet(Well(), 5)
         self.now += 1e6
         self.assertTrue(self.health.is_paused(self.now))

@@ -150,30 +150,32 @@ class Destinations:
         if destination is None:
             destination = self._destinations[name] = Destination(name, self._health(name, now), self.under_way)
         waiting, health = destination.waiting, destination.health
-        if waiting.heap and len(waiting.heap) >= (room // 4 or 1):
-            # It has its `share` already.
-            displaced = waiting.displace(sender_of(claim.entry.envelope))
-            if displaced is None:
-                return None
-            self.to_give_back.append(displaced)
+        heap, envelope = waiting.heap, claim.entry.envelope
+        if heap:
+            at_once = False
+            if len(heap) >= (room // 4 or 1):
+                # It has its `share` already.
+                displaced = waiting.displace(sender_of(envelope))
+                if displaced is None:
+                    return None
+                self.to_give_back.append(displaced)
         self.room = room - 1
         work = Work(claim, destination)
-        if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
-            work.put_off = PutOff(health.reason(), health.until(self._random()))
-            self._forget_if_empty(destination, now)
-            return work
+        if now < health.easy_from:
+            if health.is_paused(now):
+                work.put_off = PutOff(health.reason(), health.until(self._random()))
+                self._forget_if_empty(destination, now)
+                return work
+            at_once = at_once and health.manner.rate is None
         active = destination.active
-        may_begin = active < health.limit
-        if may_begin and at_once and not (waiting.heap or self.row or health.manner.rate is not None):
-            free = self.free
-            if active * 4 < free + 3 and free > 0:
+        if active < health.limit:
+            if at_once and not self.row and active * 4 < (free := self.free) + 3 and free > 0:
                 self._begins(work)
                 return work
-        envelope = claim.entry.envelope
+            if not destination.in_row:
+                destination.in_row = True
+                self.row.append(destination)
         waiting.add(work, sender_of(envelope), envelope.priority or 0)
-        if may_begin and not destination.in_row:
-            destination.in_row = True
-            self.row.append(destination)
         return work
 
     def has_place(self, name: str, envelope: Envelope) -> bool:
@@ -288,6 +290,39 @@ class Destinations:
             self.row.append(destination)
         return True
 
+    def followed(self, work: Work, now: float = 0.0) -> Work | None:
+        """
+        As `trails` and then `next`, where nobody else could begin, and nothing is to be considered but that one of the
+        same destination takes its place: that one. `None`: there is more to consider, and nothing has happened yet.
+        """
+        destination, free = work.destination, self.free
+        health, waiting, connections = destination.health, destination.waiting, destination.connections
+        active, limit = destination.active, destination.health.limit
+        if (
+            active != limit  # nothing but its limit keeps it from more
+            or connections > limit
+            or destination.trailing >= limit
+            or self.row
+            or self.resting
+            or now < health.easy_from
+            or free <= 0
+            or active * 4 >= free + 7
+            or work.trailing
+            or not work.under_way
+            or destination.crowd
+            or not waiting.heap
+        ):
+            return None
+        work.trailing = True
+        destination.trailing += 1
+        follower = waiting.take()
+        follower.under_way, follower.era = True, health.era
+        self.free = free - 1
+        if connections < limit:
+            destination.connections = connections + 1
+            follower.own = True
+        return follower
+
     def finished(self, work: Work, sign: Sign = None, now: float = 0.0) -> bool:
         """
         Its attempt is over; it is held until its outcomes are written down. If the destination is paused by what it has
@@ -314,7 +349,7 @@ class Destinations:
         if destination.crowd:
             self._let_go_on(destination)
         if destination.waiting.heap:
-            if (health.by_operator or health.paused_until is not None) and health.is_paused(now):
+            if now < health.easy_from and health.is_paused(now):
                 self._put_all_off(destination)
                 self._forget_if_empty(destination, now)
             elif destination.active < health.limit and not destination.in_row:
@@ -443,7 +478,7 @@ class Destinations:
         """
         self._exempt -= {each for each in self._exempt if name in (each, _plain(each))}
         for each in self._meant(name):
-            self._health(each, now).by_operator = True
+            self._health(each, now).pause()
             destination = self._destinations.get(each)
             if destination is not None:
                 self._put_all_off(destination)

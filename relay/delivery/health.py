@@ -26,6 +26,7 @@ _PATIENCE: Final = 3
 _CEILING_SECONDS: Final = 600.0
 #: Before what was met by somebody else, of a copy that was not tried since then.
 NOT_YET: Final = "not tried again yet: "
+_NEVER: Final = float("inf")
 #: Statuses of troubles that are ours and are met before any mail is: the next hop does not let us in, or is not found.
 _AT_THE_DOOR: Final = frozenset({"4.7.8", "4.3.5"})
 
@@ -111,6 +112,9 @@ class Health:
     used: float = 0.0
     #: Attempts that began with another number are of another time: their trouble is known already.
     era: int = 0
+    #: From when on nothing but its limit forbids anything, for those who ask often: it is not paused, has no rate, and
+    #: had no trouble that is not over.
+    easy_from: float = field(init=False)
     _growing_fast: bool = True
     _successes: int = 0
     _ceiling: int = 0
@@ -122,6 +126,7 @@ class Health:
     def __attrs_post_init__(self) -> None:
         self.limit = min(self.manner.first, self.manner.most)
         self._tokens = self.manner.rate.burst if self.manner.rate is not None else 0.0
+        self._take_stock()
 
     def treat(self, manner: Manner, now: float) -> None:
         """From now on it is treated so. What was learnt stays."""
@@ -134,6 +139,12 @@ class Health:
         as_new = self.limit == min(self.manner.first, self.manner.most) and self._growing_fast and not self.probing
         self.limit = min(manner.first if as_new else self.limit, manner.most)
         self.manner = manner
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Called when anything has changed that `easy_from` speaks of."""
+        hard = self.failures or self.by_operator or self.paused_until is not None or self.manner.rate is not None
+        self.easy_from = _NEVER if hard else self._ceiling_until
 
     # What it permits.
 
@@ -196,7 +207,9 @@ class Health:
         return era == self.era and self._has_trouble(bool(sign.met.diagnostic), active, now, random)
 
     def _is_well(self, active: int, now: float) -> None:
-        self.failures, self._pause = 0, 0.0
+        if self.failures:
+            self.failures, self._pause = 0, 0.0
+            self._take_stock()
         if self.probing or self.paused_until is not None:
             self._begin_anew()
             return
@@ -218,6 +231,7 @@ class Health:
         self.limit = max(1, self.limit // 2)
         if answered and active > 1:
             self._ceiling, self._ceiling_until = active - 1, now + _CEILING_SECONDS
+        self.easy_from = _NEVER
         if self.failures < _PATIENCE:
             return False
         self._pause = min(max(2 * self._pause, self.manner.pause), self.manner.longest_pause)
@@ -231,8 +245,14 @@ class Health:
         self.limit = min(self.manner.first, self.manner.most)
         self._growing_fast, self._successes = True, 0
         self._ceiling_until = 0.0
+        self._take_stock()
 
     # The operator.
+
+    def pause(self) -> None:
+        """Whatever was learnt, leave it alone until it is resumed."""
+        self.by_operator = True
+        self._take_stock()
 
     def resume(self) -> None:
         """Whatever was learnt, try."""

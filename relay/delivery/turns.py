@@ -35,8 +35,7 @@ def sender_of(envelope: Envelope) -> Sender:
     if path is None:
         return user, "", ""
     stem = path.local
-    varies = _VARIES.search(stem)
-    if varies is not None:
+    if not stem.isalpha() and (varies := _VARIES.search(stem)) is not None:
         stem = stem[: varies.start()]
     return user, path.domain, stem.lower()
 
