@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias, get_args
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
+from zope.interface import Attribute
 
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.trouble import Judgement, after_another_host, judge
@@ -42,16 +43,14 @@ Find: TypeAlias = Callable[[NextHop], "Exchangers | Awaitable[Exchangers | Unres
 _Together: TypeAlias = tuple[Recipient, ...]
 
 
-@define(eq=False)
-class Begun:
-    """How far an attempt came without waiting."""
+class ICourse(ITraveller):
+    """A traveller that is told, too, how far its attempt came without waiting."""
 
-    #: By whom it was begun: others, who may be there by then, would carry it in another way.
-    by: Attempts
-    #: Where to, or who will say it.
-    found: Exchangers | Awaitable[Exchangers | Unresolved]
-    #: It is on its way to the first host there, or was.
-    passing: IPassing | None = None
+    by: Attempts | None = Attribute(
+        "By whom it was begun: others, who may be there by then, would carry it in another way."
+    )
+    found: Exchangers | Awaitable[Exchangers | Unresolved] = Attribute("Then, where to, or who will say it.")
+    passing: IPassing | None = Attribute("It is on its way to the first host there, or was.")
 
 
 @frozen
@@ -76,34 +75,37 @@ class Attempts:
     def _ask_transmitter(self) -> IWillingTransmitter | None:
         return self.transmitter if IWillingTransmitter.providedBy(self.transmitter) else None
 
-    def begin(self, claim: Claim, place: ITraveller) -> Begun | None:
+    def begin(self, claim: Claim, course: ICourse) -> bool:
         """
         Begin with the one recipient that nearly every claim is for, in one step, if the host has a connection for it:
-        then there is a `passing`, and when it is over the attempt is, too, unless there is more to do than to say that
-        the copy was carried. All else is for `carry`, which is handed whatever this returns. Never raises.
+        then this is true, and `course` is told when its `passing` is over. The attempt is over with it, unless there is
+        more to do than to say that the copy was carried. All else is for `carry`, which is handed `course` if that
+        knows by whom it was begun. Never raises.
         """
         willing, pending, entry = self._willing, claim.pending, claim.entry
         recipient = pending[0].recipient
         route = recipient.route
         if willing is None or type(route) is not Forward or len(pending) != 1 or entry.envelope.deliver_by is not None:
-            return None
+            return False
         next_hop = route.next_hops[0]
         try:
             found = self.find(next_hop)
-            if type(found) is not Exchangers:
-                return Begun(self, found)
-            consignment = Consignment(entry, (recipient,), claim.content, entry.head, next_hop)
-            return Begun(self, found, willing.set_off(consignment, found.peers[0], place))
+            passing = None
+            if type(found) is Exchangers:
+                consignment = Consignment(entry, (recipient,), claim.content, entry.head, next_hop)
+                passing = willing.set_off(consignment, found.peers[0], course)
         except Exception:
             # Ours. It is met again, and dealt with, where there is time for that.
-            return None
+            return False
+        course.by, course.found, course.passing = self, found, passing
+        return passing is not None and not passing.over
 
     async def carry(
         self,
         claim: Claim,
         sent: Callable[[], None] | None = None,
         place: IPlace | None = None,
-        begun: Begun | None = None,
+        begun: ICourse | None = None,
     ) -> Judgements:
         """
         What became of each recipient. Never raises. `sent` and `place` are as in `ITransmitter.transmit`; `begun` is
@@ -163,7 +165,7 @@ class Attempts:
         judgements: Judgements,
         sent: Callable[[], None] | None,
         place: IPlace | None,
-        begun: Begun | None,
+        begun: ICourse | None,
     ) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
         found = self.find(next_hop) if begun is None else begun.found

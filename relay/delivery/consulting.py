@@ -11,9 +11,9 @@ from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from relay.delivery.attempt import Attempts, Begun, Judgements
+from relay.delivery.attempt import Attempts, ICourse, Judgements
 from relay.delivery.trouble import judge
-from relay.interfaces import Claim, IAttemptScreening, ITraveller
+from relay.interfaces import Claim, IAttemptScreening
 from relay.mail.outcome import Misbehaved, RefusedByPolicy
 from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Pending
@@ -29,9 +29,9 @@ class Consulted:
     policies: IAttemptScreening
     log: Logger = field(factory=lambda: Logger(namespace="relay.delivery"))
 
-    def begin(self, claim: Claim, place: ITraveller) -> Begun | None:
+    def begin(self, claim: Claim, course: ICourse) -> bool:
         """Nothing begins before the policies have been asked."""
-        return None
+        return False
 
     async def carry(self, claim: Claim, *more: Any) -> Judgements:
         """As `Attempts.carry`."""

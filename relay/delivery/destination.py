@@ -75,6 +75,11 @@ def _plain(name: str) -> str:
     return name.partition(";")[0]
 
 
+def _plenty(limits: Limits) -> int:
+    """What is held then is less than a quarter of what is left."""
+    return (4 * limits.held + 7) // 5
+
+
 @frozen
 class Condition:
     """How a destination is, for people. Times are seconds since the epoch."""
@@ -117,6 +122,10 @@ class Destinations:
         self.under_way = under_way or UnderWay()
         #: How many more works can be held; less than none, where the limit has shrunk.
         self.room = limits.held
+        #: With more room than this nobody can have filled a `share`.
+        self._plenty = _plenty(limits)
+        #: For these more came than may wait, and much of that still does: see `has_place`.
+        self._full: set[Destination] = set()
         #: How many attempts more may be under way, for all destinations together.
         self.free = limits.total
         self._destinations: dict[str, Destination] = {}
@@ -178,6 +187,10 @@ class Destinations:
         waiting.add(work, sender_of(envelope), envelope.priority or 0)
         return work
 
+    def have_places(self) -> bool:
+        """That all of them `has_place`, whoever it is for: so little is held that they cannot but have one."""
+        return self.room > self._plenty and not self._full
+
     def has_place(self, name: str, envelope: Envelope) -> bool:
         """
         Whether something new for this destination, with such an envelope, should be claimed for it at once.
@@ -192,15 +205,12 @@ class Destinations:
         destination = self._destinations.get(name)
         if destination is None:
             return True
-        if not destination.waiting.heap:
-            destination.full = False
-            return True
         waiting, share = len(destination.waiting.heap), room // 4
         if waiting >= share:
-            destination.full = True
+            self._full.add(destination)
         elif waiting * 8 <= share:
-            destination.full = False
-        return not destination.full or destination.waiting.yields_to(sender_of(envelope))
+            self._full.discard(destination)
+        return destination not in self._full or destination.waiting.yields_to(sender_of(envelope))
 
     def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
         """Take this in, to be settled without an attempt; `None` as from `admit`."""
@@ -386,6 +396,7 @@ class Destinations:
             destination.in_row = False
             if not (destination.active or destination.trailing):
                 del self._destinations[destination.name]
+        self._full.clear()
         self.row.clear()
         self.resting.clear()
         return drained
@@ -442,6 +453,7 @@ class Destinations:
         self.free += limits.total - self.limits.total
         self.room += limits.held - self.limits.held
         self.limits = limits
+        self._plenty = _plenty(limits)
         for name, health in self._known.items():
             health.treat(limits.manner(name), now)
         for destination in self._destinations.values():
@@ -559,6 +571,7 @@ class Destinations:
         if now > destination.health.used:
             destination.health.used = now
         del self._destinations[destination.name]
+        self._full.discard(destination)
         if destination.in_row:
             self._rest_no_more(destination)
         if destination.in_row:

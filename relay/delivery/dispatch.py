@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
-from relay.delivery.attempt import Attempts, Begun, Judgements
+from relay.delivery.attempt import Attempts, Judgements
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
 from relay.delivery.consulting import Consulted
@@ -213,6 +213,8 @@ class Dispatcher:
     def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         destinations = self._destinations
         if self._running and not self._ledger.troubled:
+            if destinations.have_places():
+                return self._pace.lease
             for recipient in recipients:
                 if type(recipient.route) is not Hold and destinations.has_place(recipient.destination, envelope):
                     return self._pace.lease
@@ -373,8 +375,7 @@ class Dispatcher:
             self._has_ended(claim)
             return False
         destinations, leases = self._destinations, self._leases
-        if self._ledger.troubled or (now >= leases.sure_until and leases.in_doubt(now)):
-            at_once = False
+        at_once = at_once and now < leases.sure_until and not self._ledger.troubled
         work = destinations.admit(claim, claim.pending[0].recipient.destination, now, at_once)
         if work is None:
             self._enter_back([claim])
@@ -406,46 +407,44 @@ class Dispatcher:
         """
         if self._beginning:
             return
-        destinations, leases = self._destinations, self._leases
+        destinations = self._destinations
         self._beginning = True
         try:
-            while True:
-                if work is None:
-                    if self._ledger.troubled or (now >= leases.sure_until and leases.in_doubt(now)):
-                        # What was decided cannot be written down, or it is not certain that what we hold is ours:
-                        # nothing new.
-                        break
-                    work = destinations.next(now)
-                    if work is None:
-                        if destinations.resting or self._rested is not None:
-                            self._wait_for_rates(now)
-                        break
+            while work is not None or (work := self._next(now)) is not None:
                 work.began = now
-                begun = self._attempts.begin(work.claim, work) if work.cut is None else None
-                passing = None if begun is None else begun.passing
-                if passing is None or passing.over:
-                    self._go_on(work, begun)
-                    now = self._clock.now()
+                if work.cut is None and self._attempts.begin(work.claim, work):
+                    work.attempt = work.passing
                 else:
-                    work.attempt, work.begun = passing, begun
+                    self._go_on(work)
+                    now = self._clock.now()
                 if not (destinations.row or destinations.resting):
                     break
                 work = None
         finally:
             self._beginning = False
 
-    def _go_on(self, work: Work, begun: Begun | None) -> None:
+    def _next(self, now: float) -> Work | None:
+        """Whose turn it is, if anything may begin."""
+        if self._ledger.troubled or self._leases.in_doubt(now):
+            # What was decided cannot be written down, or it is not certain that what we hold is ours: nothing new.
+            return None
+        destinations = self._destinations
+        work = destinations.next(now)
+        if work is None and (destinations.resting or self._rested is not None):
+            self._wait_for_rates(now)
+        return work
+
+    def _go_on(self, work: Work) -> None:
         """Its attempt needs a coroutine."""
-        carrying: Deferred[None] | None = start(self._carry(work, begun))
+        carrying: Deferred[None] | None = start(self._carry(work))
         if carrying is not None:
             work.attempt = carrying
             carrying.addErrback(self._dropped)
 
     def _arrived(self, work: Work) -> None:
         """What has begun in one step is over. If there is nothing but that to note, it is noted in one step, too."""
-        passing, begun = work.attempt, work.begun
-        # They know the work, too.
-        work.attempt = work.begun = None
+        passing = work.attempt
+        work.attempt = None
         now = self._clock.now()
         try:
             noted = work.cut is None and self._conclusions.conclude_carried(work, passing.facts, now)
@@ -454,9 +453,11 @@ class Dispatcher:
             noted = work.concluded
         try:
             if noted:
+                # It knows the work, too.
+                work.passing = None
                 self._finish(work, WELL, now)
             else:
-                self._go_on(work, begun)
+                self._go_on(work)
         except Exception:
             # It would meet the connection that has carried the message, and what else that has to carry.
             self._log.failure("A work was dropped")
@@ -499,7 +500,7 @@ class Dispatcher:
             work.attempt = None
             self._check_stopped()
 
-    async def _carry(self, work: Work, begun: Begun | None) -> None:
+    async def _carry(self, work: Work) -> None:
         """One attempt and its settlement. Whatever happens, the work's place is free afterwards."""
         judgements: Judgements = {}
         sign: Sign = None
@@ -508,7 +509,7 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    attempts = self._attempts if begun is None else begun.by
+                    attempts, begun = (self._attempts, None) if work.by is None else (work.by, work)
                     judgements = await attempts.carry(work.claim, work.sent, work, begun)
                     sign = sign_of(judgements)
             now = self._clock.now()
@@ -521,13 +522,18 @@ class Dispatcher:
             self._conclusions.salvage(work, judgements)
             now = self._clock.now()
         finally:
-            work.attempt = None
+            work.attempt = work.passing = None
             self._finish(work, sign, now)
 
     def _sent(self, work: Work) -> None:
         """Nothing but the final reply to it is awaited: the next one may follow it on its connection."""
-        now = self._clock.now()
-        if self._destinations.trails(work, now):
+        now, destinations = self._clock.now(), self._destinations
+        if now < self._leases.sure_until and not (self._ledger.troubled or self._beginning):
+            follower = destinations.followed(work, now)
+            if follower is not None:
+                self._begin(now, follower)
+                return
+        if destinations.trails(work, now):
             self._begin(now)
 
     def _finish(self, work: Work, sign: Sign, now: float) -> None:

@@ -9,19 +9,23 @@ began so follows on the very connection of the one ahead, or waits for one of it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from relay.delivery.attempt import Begun
+from relay.delivery.attempt import Attempts, ICourse
+from relay.delivery.exchangers import Exchangers
 from relay.delivery.health import Health
 from relay.delivery.turns import Turns
-from relay.interfaces import Claim, IPlace, ITraveller
-from relay.mail.outcome import Delayed
+from relay.interfaces import Claim, IPassing, IPlace
+from relay.mail.outcome import Delayed, Unresolved
+
+#: Where to, of what has not begun.
+NOWHERE: Final = Exchangers(())
 
 
 class Cut(Enum):
@@ -70,8 +74,6 @@ class Destination:
     #: Those of the `active` who wait for one, the first one first; `None`: there was nobody yet.
     crowd: deque[Work] | None = None
     waiting: Turns[Work] = field(factory=Turns)
-    #: More came for it than may wait, and much of that still does: see `Destinations.has_place`.
-    full: bool = False
     #: Whether it stands in the row of those that could begin something, or rests.
     in_row: bool = False
 
@@ -81,7 +83,7 @@ class Destination:
         return self.health.limit
 
 
-@implementer(ITraveller)
+@implementer(ICourse)
 @define(eq=False)
 class Work:
     """Some recipients of one entry with one destination, from the claim until their outcomes are written down."""
@@ -94,8 +96,9 @@ class Work:
     era: int = 0
     #: The `Deferred` of its attempt, while that waits for something, or the `IPassing`.
     attempt: Any = None
-    #: How that began, if it is an `IPassing`.
-    begun: Begun | None = None
+    by: Attempts | None = None
+    found: Exchangers | Awaitable[Exchangers | Unresolved] = NOWHERE
+    passing: IPassing | None = None
     cut: Cut | None = None
     put_off: PutOff | None = None
     #: It takes up a place of its destination, or did so before it was `trailing`.
