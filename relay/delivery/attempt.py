@@ -8,7 +8,7 @@ what an attempt has found out is never forgotten, even if it is cut short.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError
@@ -46,11 +46,11 @@ _Together: TypeAlias = tuple[Recipient, ...]
 class ICourse(ITraveller):
     """A traveller that is told, too, how far its attempt came without waiting."""
 
-    by: Attempts | None = Attribute(
-        "By whom it was begun: others, who may be there by then, would carry it in another way."
+    found: Exchangers | Awaitable[Exchangers | Unresolved] | None = Attribute(
+        "Where to, or who will say it; `None`: it has not begun."
     )
-    found: Exchangers | Awaitable[Exchangers | Unresolved] = Attribute("Then, where to, or who will say it.")
-    passing: IPassing | None = Attribute("It is on its way to the first host there, or was.")
+    attempt: Any = Attribute("The `IPassing` to the first host there, while that is under way.")
+    passing: IPassing | None = Attribute("The same, if it is over and there is more to do.")
 
 
 @frozen
@@ -78,9 +78,9 @@ class Attempts:
     def begin(self, claim: Claim, course: ICourse) -> bool:
         """
         Begin with the one recipient that nearly every claim is for, in one step, if the host has a connection for it:
-        then this is true, and `course` is told when its `passing` is over. The attempt is over with it, unless there is
-        more to do than to say that the copy was carried. All else is for `carry`, which is handed `course` if that
-        knows by whom it was begun. Never raises.
+        then this is true, and `course` is told when that is over. The attempt is over with it, unless there is more to
+        do than to say that the copy was carried. All else is for `carry`, which is handed `course` if it has begun.
+        Never raises.
         """
         willing, pending, entry = self._willing, claim.pending, claim.entry
         recipient = pending[0].recipient
@@ -97,8 +97,12 @@ class Attempts:
         except Exception:
             # Ours. It is met again, and dealt with, where there is time for that.
             return False
-        course.by, course.found, course.passing = self, found, passing
-        return passing is not None and not passing.over
+        course.found = found
+        if passing is None or passing.over:
+            course.passing = passing
+            return False
+        course.attempt = passing
+        return True
 
     async def carry(
         self,
@@ -168,8 +172,9 @@ class Attempts:
         begun: ICourse | None,
     ) -> _Together:
         """One host after the other, until nobody is left; who is left may try the next hop after this."""
-        found = self.find(next_hop) if begun is None else begun.found
-        passing = None if begun is None else begun.passing
+        found, passing = (None, None) if begun is None else (begun.found, begun.passing)
+        if found is None:
+            found = self.find(next_hop)
         if not isinstance(found, Exchangers):
             nowhere = await self._look_for(found, next_hop, claim)
             if not isinstance(nowhere, Exchangers):

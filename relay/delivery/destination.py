@@ -350,7 +350,7 @@ class Destinations:
         if work.trailing:
             destination.trailing -= 1
         else:
-            destination.active = active - 1
+            destination.active = active = active - 1
         if work.ahead is not None or work.follower is not None:
             work.part()
         if work.own:
@@ -362,10 +362,10 @@ class Destinations:
             if now < health.easy_from and health.is_paused(now):
                 self._put_all_off(destination)
                 self._forget_if_empty(destination, now)
-            elif destination.active < health.limit and not destination.in_row:
+            elif active < health.limit and not destination.in_row:
                 destination.in_row = True
                 self.row.append(destination)
-        elif not (destination.active or destination.trailing):
+        elif not (active or destination.trailing):
             self._forget_if_empty(destination, now)
         return paused
 

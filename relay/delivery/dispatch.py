@@ -168,6 +168,9 @@ class Dispatcher:
         comes to its end as it began. Never raises.
         """
         before, now = self._parted, self._clock.now()
+        for work in self._leases.held():
+            if work.attempt is not None and work.by is None:
+                work.by = self._attempts
         self._attempts, self._limits, self._parted = attempts, limits, parted
         self._conclusions.adopt(notices, schedules)
         if self._today is not None:
@@ -412,9 +415,7 @@ class Dispatcher:
         try:
             while work is not None or (work := self._next(now)) is not None:
                 work.began = now
-                if work.cut is None and self._attempts.begin(work.claim, work):
-                    work.attempt = work.passing
-                else:
+                if work.cut is not None or not self._attempts.begin(work.claim, work):
                     self._go_on(work)
                     now = self._clock.now()
                 if not (destinations.row or destinations.resting):
@@ -453,10 +454,9 @@ class Dispatcher:
             noted = work.concluded
         try:
             if noted:
-                # It knows the work, too.
-                work.passing = None
                 self._finish(work, WELL, now)
             else:
+                work.passing = passing
                 self._go_on(work)
         except Exception:
             # It would meet the connection that has carried the message, and what else that has to carry.
@@ -509,8 +509,8 @@ class Dispatcher:
             if work.cut is None:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
-                    attempts, begun = (self._attempts, None) if work.by is None else (work.by, work)
-                    judgements = await attempts.carry(work.claim, work.sent, work, begun)
+                    attempts = work.by or self._attempts
+                    judgements = await attempts.carry(work.claim, work.sent, work, None if work.found is None else work)
                     sign = sign_of(judgements)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)

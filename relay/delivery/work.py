@@ -11,21 +11,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from relay.delivery.attempt import Attempts, ICourse
+from relay.delivery.consulting import Consulted
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.health import Health
 from relay.delivery.turns import Turns
 from relay.interfaces import Claim, IPassing, IPlace
 from relay.mail.outcome import Delayed, Unresolved
-
-#: Where to, of what has not begun.
-NOWHERE: Final = Exchangers(())
 
 
 class Cut(Enum):
@@ -96,9 +94,11 @@ class Work:
     era: int = 0
     #: The `Deferred` of its attempt, while that waits for something, or the `IPassing`.
     attempt: Any = None
-    by: Attempts | None = None
-    found: Exchangers | Awaitable[Exchangers | Unresolved] = NOWHERE
+    #: See `ICourse`, as for `attempt`.
+    found: Exchangers | Awaitable[Exchangers | Unresolved] | None = None
     passing: IPassing | None = None
+    #: By whom it was begun, if that is not done by them any more: others would go on with it in another way.
+    by: Attempts | Consulted | None = None
     cut: Cut | None = None
     put_off: PutOff | None = None
     #: It takes up a place of its destination, or did so before it was `trailing`.
