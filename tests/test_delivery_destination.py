@@ -456,7 +456,10 @@ CrowdTests = Crowd.TestCase
 
 
 class Played:
-    """What comes, and what becomes of it: destinations that always take turns, or that begin at once what they may."""
+    """
+    What comes, and what becomes of it: destinations that always take turns and consider everything, or that begin at
+    once what they may and see at a glance what they can.
+    """
 
     def __init__(self, limits: Limits, at_once: bool) -> None:
         self.destinations = Destinations(limits)
@@ -467,6 +470,9 @@ class Played:
         self.seen: list[object] = []
 
     def come(self, number: int, claim: Claim, name: str, now: float) -> None:
+        destinations = self.destinations
+        spacious = self.at_once and destinations.room > destinations.plenty and not destinations.full
+        self.seen.append(spacious or destinations.has_place(name, claim.entry.envelope))
         work = self.destinations.admit(claim, name, now, self.at_once)
         if work is None:
             self.seen.append(("no place", number))
@@ -485,18 +491,48 @@ class Played:
 
     def begun(self, work: Work) -> None:
         self.under_way.append(self.number(work))
-        self.seen.append(("begins", self.under_way[-1], work.era, work.own))
+        self.seen.append(("begins", self.under_way[-1], work.era, work.own, work.destination.connections))
 
     def go_on(self, now: float) -> None:
         while (work := self.destinations.next(now)) is not None:
             self.begun(work)
         for work in self.destinations.put_off():
             self.seen.append(("put off", self.number(work)))
+        for work in self.destinations.going_on():
+            self.seen.append(("goes on", self.number(work)))
         self.seen.append((self.destinations.held, tuple(self.destinations.conditions(now))))
 
     def trail(self, at: int, now: float) -> None:
         if self.under_way:
-            self.seen.append(self.destinations.trails(self.works[self.under_way[at % len(self.under_way)]], now))
+            work = self.one(at)
+            waits = bool(work.destination.waiting)
+            follower = self.destinations.followed(work, now) if self.at_once and waits else None
+            self.seen.append(follower is not None or self.destinations.trails(work, now))
+            if follower is not None:
+                self.begun(follower)
+
+    def one(self, at: int) -> Work:
+        return self.works[self.under_way[at % len(self.under_way)]]
+
+    def follow(self, at: int, ahead: int, now: float) -> None:
+        if len(self.under_way) > 1:
+            work = self.one(at)
+            if self.one(ahead) is not work and not work.trailing and work.ahead is None and work.follower is None:
+                self.seen.append(work.follow(self.one(ahead)))
+
+    def wait(self, at: int, elsewhere: bool, now: float) -> None:
+        if self.under_way:
+            work = self.one(at)
+            if elsewhere:
+                work.leave()
+            if not work.own and work.ahead is None and work.may_go is None:
+                work.wait()
+
+    def adopt(self, limits: Limits, now: float) -> None:
+        self.destinations.adopt(limits, now)
+
+    def revive(self, name: str, now: float) -> None:
+        self.destinations.revive(name, below=False)
 
     def end(self, at: int, sign: Sign, now: float) -> None:
         if self.under_way:
@@ -515,7 +551,9 @@ class AtOnceTests(SynchronousTestCase):
     ENDS = st.tuples(st.just("end"), st.integers(0, 9), st.sampled_from([Well(), Well(), DOWN, BUSY, None]))
     TRAILS = st.tuples(st.just("trail"), st.integers(0, 9))
     PASSES = st.tuples(st.just("pass"), st.sampled_from([0.5, 5.0, 700.0]))
-    SAYS = st.tuples(st.sampled_from(["pause", "resume"]), st.sampled_from("ab"))
+    SAYS = st.tuples(st.sampled_from(["pause", "resume", "revive"]), st.sampled_from("ab"))
+    FOLLOWS = st.tuples(st.just("follow"), st.integers(0, 9), st.integers(0, 9))
+    WAITS = st.tuples(st.just("wait"), st.integers(0, 9), st.booleans())
     LIMITS = st.builds(
         Limits,
         destination=st.integers(1, 4),
@@ -541,8 +579,14 @@ class AtOnceTests(SynchronousTestCase):
             played.go_on(now)
         return played.seen
 
-    @given(LIMITS, st.lists(st.one_of(COMES, COMES, COMES, ENDS, ENDS, TRAILS, PASSES, SAYS), max_size=60))
-    def test_everything_happens_as_if_all_took_turns(self, limits: Limits, steps: Sequence[tuple[Any, ...]]) -> None:
+    ADOPTS = st.tuples(st.just("adopt"), LIMITS)
+    STEPS = st.one_of(COMES, COMES, COMES, ENDS, ENDS, TRAILS, TRAILS, FOLLOWS, WAITS, PASSES, SAYS, ADOPTS)
+
+    @given(LIMITS, st.lists(COMES, min_size=5, max_size=15), st.lists(STEPS, min_size=10, max_size=60))
+    def test_everything_happens_as_if_all_took_turns(
+        self, limits: Limits, crowd: Sequence[tuple[Any, ...]], steps: Sequence[tuple[Any, ...]]
+    ) -> None:
+        steps = [*crowd, *steps]
         self.assertEqual(self.play(limits, steps, True), self.play(limits, steps, False))
 
     def test_what_may_begin_does_and_what_may_not_waits(self) -> None:

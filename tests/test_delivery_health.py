@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -205,6 +207,37 @@ class PauseTests(HealthCase):
         self.assertTrue(self.health.is_paused(self.now))
         self.health.resume()
         self.assertFalse(self.health.is_paused(self.now))
+
+
+class EaseTests(SynchronousTestCase):
+    """Whether anything stands in the way can be seen from one time."""
+
+    STEPS = st.one_of(
+        st.tuples(st.just("meet"), st.sampled_from([Well(), DOWN, BUSY, None]), st.integers(1, 20)),
+        st.tuples(st.just("pass"), st.sampled_from([1.0, 61.0, 700.0])),
+        st.tuples(st.just("treat"), st.sampled_from([Manner(), Manner(rate=Rate(10, 1.0)), Manner(most=3)])),
+        st.sampled_from([("pause",), ("resume",), ("look",)]),
+    )
+
+    @given(st.sampled_from([None, Rate(5, 1.0)]), st.booleans(), st.lists(STEPS, max_size=40))
+    def test_nothing_does_from_then_on_and_something_does_before(
+        self, rate: Rate | None, by_operator: bool, steps: list[tuple[Any, ...]]
+    ) -> None:
+        health, now = Health(Manner(rate=rate), by_operator=by_operator), 1000.0
+        for what, *how in steps:
+            match what:
+                case "meet":
+                    health.has_met(how[0], health.era, how[1], now, half)
+                case "pass":
+                    now += how[0]
+                case "treat":
+                    health.treat(how[0], now)
+                case "look":
+                    health.is_paused(now)
+                case _:
+                    getattr(health, what)()
+            easy = health.is_carefree(now) and health.paused_until is None and health.manner.rate is None
+            self.assertEqual(now >= health.easy_from, easy)
 
 
 class RateTests(SynchronousTestCase):

@@ -24,7 +24,7 @@ from relay.delivery.trouble import carried
 from relay.delivery.work import Cut, Work
 from relay.interfaces import Claim, Enrol, IClock, ISpool, Settle, Step
 from relay.mail.notice import Action
-from relay.mail.outcome import Carried, Fact
+from relay.mail.outcome import Carried, Fact, Relayed
 from relay.mail.queue import Pending
 
 
@@ -140,9 +140,10 @@ class Conclusions:
         pending = claim.pending[0]
         recipient = pending.recipient
         # It was begun only because nothing was said of a deadline, of which somebody might want to hear, too.
-        if not facts or type(facts[0]) is not Carried or recipient.wishes.notify is not None:
+        fact = facts[0] if facts else None
+        if type(fact) is not Carried or recipient.wishes.notify is not None:
             return False
-        outcome = carried(facts[0])
+        outcome = Relayed(fact.by, fact.text, fact.told, fact.tls, fact.timed) if fact.onward else carried(fact)
         work.concluded = True
         settle, gathering = Settle(claim, ((recipient, outcome),)), self._gathering
         if gathering is None:

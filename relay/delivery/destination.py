@@ -122,10 +122,11 @@ class Destinations:
         self.under_way = under_way or UnderWay()
         #: How many more works can be held; less than none, where the limit has shrunk.
         self.room = limits.held
-        #: With more room than this nobody can have filled a `share`.
-        self._plenty = _plenty(limits)
+        #: With more room than this nobody can have filled a `share`: then all of them `has_place`, but those that are
+        #: full. So those who ask often need not ask about each.
+        self.plenty = _plenty(limits)
         #: For these more came than may wait, and much of that still does: see `has_place`.
-        self._full: set[Destination] = set()
+        self.full: set[Destination] = set()
         #: How many attempts more may be under way, for all destinations together.
         self.free = limits.total
         self._destinations: dict[str, Destination] = {}
@@ -187,10 +188,6 @@ class Destinations:
         waiting.add(work, sender_of(envelope), envelope.priority or 0)
         return work
 
-    def have_places(self) -> bool:
-        """That all of them `has_place`, whoever it is for: so little is held that they cannot but have one."""
-        return self.room > self._plenty and not self._full
-
     def has_place(self, name: str, envelope: Envelope) -> bool:
         """
         Whether something new for this destination, with such an envelope, should be claimed for it at once.
@@ -207,10 +204,10 @@ class Destinations:
             return True
         waiting, share = len(destination.waiting.heap), room // 4
         if waiting >= share:
-            self._full.add(destination)
+            self.full.add(destination)
         elif waiting * 8 <= share:
-            self._full.discard(destination)
-        return destination not in self._full or destination.waiting.yields_to(sender_of(envelope))
+            self.full.discard(destination)
+        return destination not in self.full or destination.waiting.yields_to(sender_of(envelope))
 
     def hold(self, claim: Claim, name: str, put_off: PutOff) -> Work | None:
         """Take this in, to be settled without an attempt; `None` as from `admit`."""
@@ -302,8 +299,9 @@ class Destinations:
 
     def followed(self, work: Work, now: float = 0.0) -> Work | None:
         """
-        As `trails` and then `next`, where nobody else could begin, and nothing is to be considered but that one of the
-        same destination takes its place: that one. `None`: there is more to consider, and nothing has happened yet.
+        As `trails` and then `next`, of a destination for which somebody waits, where nobody else could begin, and
+        nothing is to be considered but that one of those takes its place: that one. `None`: there is more to consider,
+        and nothing has happened yet.
         """
         destination, free = work.destination, self.free
         health, waiting, connections = destination.health, destination.waiting, destination.connections
@@ -320,7 +318,6 @@ class Destinations:
             or work.trailing
             or not work.under_way
             or destination.crowd
-            or not waiting.heap
         ):
             return None
         work.trailing = True
@@ -396,7 +393,7 @@ class Destinations:
             destination.in_row = False
             if not (destination.active or destination.trailing):
                 del self._destinations[destination.name]
-        self._full.clear()
+        self.full.clear()
         self.row.clear()
         self.resting.clear()
         return drained
@@ -453,7 +450,7 @@ class Destinations:
         self.free += limits.total - self.limits.total
         self.room += limits.held - self.limits.held
         self.limits = limits
-        self._plenty = _plenty(limits)
+        self.plenty = _plenty(limits)
         for name, health in self._known.items():
             health.treat(limits.manner(name), now)
         for destination in self._destinations.values():
@@ -571,7 +568,7 @@ class Destinations:
         if now > destination.health.used:
             destination.health.used = now
         del self._destinations[destination.name]
-        self._full.discard(destination)
+        self.full.discard(destination)
         if destination.in_row:
             self._rest_no_more(destination)
         if destination.in_row:

@@ -216,7 +216,7 @@ class Dispatcher:
     def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         destinations = self._destinations
         if self._running and not self._ledger.troubled:
-            if destinations.have_places():
+            if destinations.room > destinations.plenty and not destinations.full:
                 return self._pace.lease
             for recipient in recipients:
                 if type(recipient.route) is not Hold and destinations.has_place(recipient.destination, envelope):
