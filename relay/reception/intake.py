@@ -183,12 +183,11 @@ class Intake:
         only = kept[0].original if transaction.recipients == 1 else None
         head = received(transaction.came, id, clock.calendar(), only, envelope.smtputf8)
         inspection = self._inspection
-        if inspection.lacking or inspection.headless or judged is not None:
+        if inspection.lacking or inspection.headless or (judged is not None and judged.added):
             head += self._more(judged)
         entry = Entry(id, clock.now(), envelope, head)
         lease = reception.dispatch.lease(envelope, kept)
-        # Who has judged it may have changed it.
-        enrol = Enrol(entry, draft, kept, lease, size if judged is None else None)
+        enrol = Enrol(entry, draft, kept, lease, size if judged is None or not judged.cut else None)
         reception.turnstile.enter()
         # Claims, or a `Deferred` that has them.
         claims: Any

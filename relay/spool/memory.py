@@ -166,7 +166,7 @@ class MemorySpool:
         if not self.accepting:
             raise SpoolError("the spool waits until writing works again")
         now = self._clock.now()
-        kept = [_content(step.draft) if isinstance(step, Enrol) else None for step in steps]
+        kept = [_content(step) if isinstance(step, Enrol) else None for step in steps]
         if self._held is not None:
             waiting: Deferred[None] = Deferred()
             self._held.append(waiting)
@@ -438,7 +438,12 @@ def _concerns(row: _Row, domain: str, below: bool) -> bool:
     return domain in (recipient.destination, its) or (below and its.endswith(f".{domain}"))
 
 
-def _content(draft: IDraft) -> IContent:
+def _content(enrol: Enrol) -> IContent:
+    draft = enrol.draft
     if not isinstance(draft, MemoryDraft):
         raise ValueError(f"the draft {draft.id} was not begun here")
-    return draft.keep()
+    content = draft.keep()
+    if enrol.size is not None and enrol.size != content.size:
+        # A spool may believe it. This one is for those who want to know.
+        raise ValueError(f"the content of {draft.id} has {content.size} octets, and not {enrol.size}")
+    return content
