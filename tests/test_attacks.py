@@ -44,6 +44,7 @@ from relay.interfaces import Enrol, IRoutingPolicy, World
 from relay.mail.address import Address
 from relay.mail.answer import Unanswered
 from relay.mail.envelope import Envelope, Form
+from relay.mail.event import shape_of
 from relay.mail.header import SECTION_OCTETS
 from relay.mail.queue import Entry, Recipient
 from relay.mail.routing import Forward, Inquiry
@@ -553,13 +554,14 @@ class InjectionTests(AttackCase):
         self.assertLessEqual({"accepted", "refused", "delayed"}, kinds)
         text, as_json = text_lines(), json_lines()
         for what, fields in self.world.log.events:
-            line = text(0.0, what, fields)
+            told = 0.0, shape_of(what, fields), tuple(fields.values())
+            line = text(*told)
             self.assertEqual(line.count("\n"), 1)
             self.assertTrue(line[:-1].isprintable(), line)
             match = _LINE.fullmatch(line)
             assert match is not None, line
             self.assertEqual((match[1], _NAME.findall(match[2])), (what, list(fields)))
-            line = as_json(0.0, what, fields)
+            line = as_json(*told)
             self.assertTrue(line[:-1].isprintable() and line.isascii(), line)
             self.assertEqual(list(json.loads(line)), ["time", "event", *fields])
 

@@ -21,6 +21,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.interfaces import CredentialsUnavailable
+from relay.mail.event import shape_of
 from relay.net.logline import json_lines, text_lines
 from relay.testing.world import MailWorld
 from tests.stage import FRIEND, PASSWORDS, STRANGER, Client, StagedWorld, Users
@@ -424,7 +425,8 @@ class AuthTests(IdentityCase):
         text, as_json = text_lines(), json_lines()
         seen = 0
         for what, fields in events:
-            line, record = text(0.0, what, fields), as_json(0.0, what, fields)
+            told = 0.0, shape_of(what, fields), tuple(fields.values())
+            line, record = text(*told), as_json(*told)
             seen += 1
             for one in (line, record):
                 self.assertEqual(one.count("\n"), 1)
