@@ -17,7 +17,7 @@ from relay.mail.dsn import Notify, Wishes
 from relay.mail.edits import AddField, AddRecipient, ReplaceField, ReplaceRecipients
 from relay.mail.explanation import Explanation
 from relay.mail.phases import Each, Edit
-from relay.mail.routing import ABSTAIN, Accept, Discard, Hold, Note
+from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Note, Reject
 from relay.policy.chain import Chain
 from relay.reception.examination import Examination
 from relay.reception.intake import Intake
@@ -663,6 +663,8 @@ class ThinkingTests(ContentCase):
                 for recipients in (["ann@here.test"], ["ann@here.test", "bob@here.test"]):
                     at_once = self.left_by(verdict, recipients, how, thinking=False)
                     self.assertEqual(at_once, self.left_by(verdict, recipients, how, thinking=True))
+                    if not isinstance(verdict, Reject | Delay | Each | Exception):
+                        self.assertNotRegex(at_once[1], r"'[45]")
 
     def test_a_message_is_shown_as_it_is_meant_however_it_was_sent(self) -> None:
         for message, section in self.messages:
@@ -672,6 +674,7 @@ class ThinkingTests(ContentCase):
                     for thinking in (False, True)
                 ]
                 self.assertEqual(*ways)
+                self.assertRegex(ways[0][1], r"^\['250 [^']*'\]$")
                 self.assertIn(f"{len(message)}, {section!r})", ways[0][0])
 
 
