@@ -122,7 +122,7 @@ class Line:
         The content of the message at `place` is sent: if the next one may be carried on its connection before the final
         reply comes, `sent` is called.
         """
-        connection, lines = self.connection, self.lines
+        connection = self.connection
         now = self.sent = connection.moved
         if (
             self.took > QUICK
@@ -131,8 +131,9 @@ class Line:
             or not connection.session.can_begin
         ):
             return
-        self.ahead = place
+        lines = self.lines
         lines.offered = self
+        self.ahead = place
         try:
             sent()
         finally:
