@@ -18,8 +18,6 @@ from relay.smtp.features import Features
 from relay.smtp.transaction import Transaction
 
 _TO_ENCODE = re.compile(r"[^!-*,-<>-~]")
-#: The same of ASCII, for what is said with nearly every message.
-_ENCODED: Final = {ord(each): f"+{ord(each):02X}" for each in map(chr, range(128)) if _TO_ENCODE.match(each)}
 #: RFC 3461 section 4.1: in the order in which it names them.
 _NOTIFY = (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
 #: Of nothing, and of what a server tells of that was asked for nothing (RFC 3461 section 4.1).
@@ -192,9 +190,11 @@ def _wishes(wishes: Wishes, *, delay: bool) -> str:
 
 def xtext(text: str) -> str:
     """ASCII in xtext (RFC 3461 section 4)."""
-    if text.isascii():
-        return text.translate(_ENCODED)
-    return _TO_ENCODE.sub(lambda found: f"+{ord(found[0]):02X}", text)
+    return _TO_ENCODE.sub(_encoded, text)
+
+
+def _encoded(found: re.Match[str]) -> str:
+    return f"+{ord(found[0]):02X}"
 
 
 def ascii_form(orcpt: str) -> str:
