@@ -117,4 +117,4 @@ class CallTests(SynchronousTestCase):
         (connection,) = self.dialer.dialled
         self.assertEqual(connection.sent, [len(HEAD + content.octets[0])] * 2 * MESSAGES)
         named = "\n".join(f"{times / MESSAGES:6.1f} {name}" for name, times in by_name.most_common(40))
-        self.assertLessEqual(calls, 47, named)
+        self.assertLessEqual(calls, 41, named)

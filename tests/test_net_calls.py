@@ -153,7 +153,7 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 30)
+        self.assertLessEqual(calls_of(message), 23)
         self.assertEqual((self.cable.writes - before, len(first.settlements)), (1, 4))
 
     def test_so_is_one_for_which_somebody_waits(self) -> None:
@@ -176,5 +176,5 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 74)
+        self.assertLessEqual(calls_of(message), 66)
         self.assertEqual((self.cable.writes - before, len(settled)), (2, 4))

@@ -79,8 +79,8 @@ class Lines:
     way: Way
     #: Nobody uses them; the last one that was kept is the last.
     idle: list[Line] = field(factory=list)
-    #: Another message may follow on them already.
-    trailing: list[Line] = field(factory=list)
+    #: Another message may follow on them already; a set that keeps its order, the last one is the last.
+    trailing: dict[Line, None] = field(factory=dict)
     #: The same of this one, at the moment when that begins.
     offered: Line | None = None
     #: All there are, with those that nobody may take.
@@ -102,8 +102,6 @@ class Line:
     until: float = 0.0
     #: How many messages have it: the one that is being carried, and the one whose final reply is awaited.
     users: int = 1
-    #: Nobody has followed yet the message whose final reply is awaited.
-    trails: bool = False
     #: When the last content was sent, and how long the last final reply took.
     sent: float = -_NEVER
     took: float = _NEVER
@@ -140,8 +138,7 @@ class Line:
             if lines.offered is self:
                 # Whoever comes before the final reply may still have it.
                 lines.offered = None
-                self.trails = True
-                lines.trailing.append(self)
+                lines.trailing[self] = None
 
     def give_back(self) -> None:
         """A message is through with it; it has moved it last, if it was to move."""
@@ -151,10 +148,9 @@ class Line:
             # Whoever has followed goes on with it.
             return
         self.ahead = None
-        if self.trails:
-            self.trails = False
-            self.lines.trailing.remove(self)
-        self.lines.pool.keep(self)
+        lines = self.lines
+        lines.trailing.pop(self, None)
+        lines.pool.keep(self)
 
 
 class Pool:
@@ -226,9 +222,8 @@ class Pool:
                     # A host that was quick before may not be so now, and it is unknown what it is at.
                     now - line.sent <= QUICK and line.connection.session.can_begin and _may_follow(place, line)
                 ):
-                    line.trails = False
                     line.users += 1
-                    trailing.remove(line)
+                    del trailing[line]
                     return line
         return None
 

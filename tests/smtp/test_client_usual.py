@@ -165,7 +165,7 @@ class UsualTests(SynchronousTestCase):
         listener.send()
         listener.begin(1)
         segment = b"".join((KEPT, *USUAL))
-        self.assertLessEqual(calls_of(lambda: listener.session.receive_data(segment)), 24)
+        self.assertLessEqual(calls_of(lambda: listener.session.receive_data(segment)), 10)
         listener.turn()
         self.assertEqual([type(event) for event in listener.events[-3:]], [Proceed, Settled, Proceed])
         self.assertIsInstance(listener.events[-2].facts[0], Carried)
