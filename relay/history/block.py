@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter, itemgetter
 from types import NoneType
 from typing import Any, Final
@@ -104,7 +104,7 @@ def write(batch: Sequence[Event]) -> Written:
     #: By what each message was first heard of here.
     first = dict(zip(reversed(ids), map(_what, reversed(shapes)), strict=True))
     first.pop("", None)
-    begun = {id for id, what in first.items() if what in _BEGINNINGS}
+    begun = set(compress(first, map(_BEGINNINGS.__contains__, first.values())))
     head = struct.pack(f"<I{len(times)}d", len(times), *times)
     told = zlib.compress(head + text.encode("ascii"), _LEVEL)
     # How something came about is told at once, and what happened in that turn at its end.
@@ -125,10 +125,9 @@ def _ids(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> list[st
 
 def _said_ids(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> list[Any]:
     """What each says of its queue id; "" for one that says nothing of it."""
-    places = list(map(_where_id, shapes))
-    if not any(places):
+    if not any(map(_where_id, set(shapes))):
         return list(map(_first, rows))
-    return [row[place] if place >= 0 else "" for place, row in zip(places, rows, strict=True)]
+    return [row[shape.where_id] if shape.where_id >= 0 else "" for shape, row in zip(shapes, rows, strict=True)]
 
 
 def _at_once(shapes: Sequence[Shape[Any]], rows: Sequence[Sequence[Any]]) -> _Content:

@@ -22,8 +22,8 @@ def texts(column: Column) -> Column:
 
 def packed(column: Column, period: int = 1) -> Column:
     """The same, and of what comes again after every so many places only the first: most columns are such."""
-    first = recurring(column, period)
-    if first is column:
+    first = column[:period]
+    if column != first * (len(column) // period) or len(column) <= period:
         return column
     kinds = set(map(type, first))
     if kinds <= _TEXTS or (kinds == {tuple} and not any(first)):
@@ -34,8 +34,6 @@ def packed(column: Column, period: int = 1) -> Column:
 
 def recurring(column: Column, period: int) -> Column:
     """What is equal to all that stands after it, so many places at a time; the column, if it has nothing such."""
-    if len(column) <= period:
-        return column
     first = column[:period]
     return first if column == first * (len(column) // period) else column
 

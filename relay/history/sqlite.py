@@ -32,8 +32,6 @@ ROUND: Final = 3600.0
 PATIENCE: Final = 5.0
 #: Events that wait; what goes beyond is dropped.
 MOST_WAITING: Final = 20_000
-#: So many wait already when one more fills a block.
-_FULL: Final = FULL - 1
 
 
 @implementer(IHistory, ITakesTurns)
@@ -66,6 +64,8 @@ class SqliteHistory:
         self._most_waiting = most_waiting
         #: How many events may wait: none behind the end.
         self._room = most_waiting
+        #: With so many that wait, but at least one, one more changes nothing.
+        self._few = min(FULL - 1, most_waiting)
         self._waiting: list[Event] = []
         #: When they are handed over, if that is arranged.
         self._next: Any = None
@@ -111,14 +111,11 @@ class SqliteHistory:
         self._sources += (tell,)
 
     def decided(self, decision: Decided, id: str = "", ref: str = "") -> None:
-        waiting = self._waiting
-        number = len(waiting)
-        if number >= self._room:
-            self._drop(1)
-            return
-        waiting.append((self._calendar(), DECIDED, (id, ref, decision)))
-        if not number or number >= _FULL:
-            self._arrange()
+        event = (self._calendar(), DECIDED, (id, ref, decision))
+        if 0 < len(self._waiting) < self._few:
+            self._waiting.append(event)
+        else:
+            self.take([event])
 
     def _arrange(self) -> None:
         """Whatever waits is handed over some time: by a call that is arranged, or when what is under way is done."""

@@ -23,10 +23,13 @@ class ReactorClock:
         self.seconds: Callable[[], float] = reactor.seconds
         self.callLater = reactor.callLater
         self.calendar: Callable[[], float] = calendar
-        self.epoch = calendar() - reactor.seconds() if epoch is None else epoch
+        since, seconds = calendar() - reactor.seconds() if epoch is None else epoch, reactor.seconds
 
-    def now(self) -> float:
-        return self.epoch + self.seconds()
+        def now() -> float:
+            return since + seconds()
+
+        # Asked for several times for each message.
+        self.now: Callable[[], float] = now
 
 
 def cancel(delayed: Any) -> None:
