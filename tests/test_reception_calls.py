@@ -118,7 +118,7 @@ class ReceptionCallTests(CallsCase):
                 assert type(visit.answer(ended)) is Reply, "something waits"
 
         # Of which what stands in for the rest of the relay, and this loop, have 21.
-        self.bounded(work, 107)
+        self.bounded(work, 81)
 
 
 class LogCallTests(CallsCase):
