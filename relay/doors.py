@@ -68,16 +68,17 @@ class Doors:
         )
         in_turn = listener.protocol == "smtp" and listener.early_talkers == "refuse"
         bounds = _Bounds.of(limits, admission, in_turn=in_turn)
+        name, lmtp, introducing = listener.name, profile.lmtp, bool(listener.xclient)
 
         def admit(arrival: Arrival) -> tuple[ServerSession, Visit]:
-            client, secured = client_of(arrival, listener.name, lmtp=profile.lmtp), arrival.secured
+            client, secured = client_of(arrival, name, lmtp=lmtp), arrival.secured
             trusted = admission.is_trusted(client.address)
             standing = _standing(
                 secured is not None,
                 client.user is not None,
                 trusted,
-                _may_introduce(arrival, listener),
-                bool(arrival.introduced),
+                introducing and _may_introduce(arrival, listener),
+                arrival.introduced != (),
             )
             words, offer = {}, None
             if users is not None and secured is not None:
@@ -191,7 +192,7 @@ def _may_introduce(arrival: Arrival, listener: ListenerSettings) -> bool:
     Whether XCLIENT is for it. Once the host has said for whom it speaks it may pass on what that one says, and that
     one must not become somebody else by it.
     """
-    if not listener.xclient or arrival.address is None:
+    if arrival.address is None:
         return False
     if any(name in ("ADDR", "LOGIN") for name, _ in arrival.introduced):
         return False

@@ -244,8 +244,15 @@ class SmtpServer(Protocol):
         """Answer the first question, which the connection itself is: nothing has been read yet."""
         session = self._session
         reply = self._ask(session.next_event())  # type: ignore[arg-type]  # as in `_converse`
-        if reply is not None:
-            self._say(session.send(reply))
+        if reply is None:
+            return
+        said = session.send(reply)
+        if session.closed or self._stopping:
+            self._say(said)
+            return
+        self.transport.write(said)
+        if self._reading:
+            self._watch_commands()
 
     def _converse(self, said: bytes) -> None:
         """Answer all that can be answered now, and send it in one write, together with what is `said` already."""
