@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -10,14 +13,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from relay.history.records import Bounds
+from relay.history.sqlite import SqliteHistory
 from relay.interfaces import IMailLog, ITakesRows, ITakesTurns
+from relay.mail.address import Address
 from relay.mail.event import Event, Shape, shape_of
 from relay.net import meter
 from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
 from relay.net.meter import Meter
 from relay.net.teed import Teed, teller
+from relay.net.waiting import start
 from relay.policy.observing import Observers
+from tests.contracts.spool.shards import WhenTold
 
 
 @implementer(ITakesRows)
@@ -149,6 +157,31 @@ class TeedTests(SynchronousTestCase):
         observers.append(lambda shape, row: heard.append(shape.what))
         meter.event("relayed")
         self.assertEqual(heard, ["relayed"])
+
+    def test_what_has_happened_in_this_turn_is_told_to_who_asks_the_history_and_is_in_the_log_that_is_closed(
+        self,
+    ) -> None:
+        root = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, root)
+        worker = WhenTold()
+        log, history = (
+            MailLog(self.reactor, root / "mail.log"),
+            SqliteHistory(root / "history.db", self.clock, worker, bounds=Bounds(reserve=0)),
+        )
+        log.start()
+        meter = Meter(self.clock, Teed(log, history))
+        meter.event("accepted", id="NG79W8MR4E21H9", sender=Address("ann", "x.example"))
+        asked: Any = start(history.find("ann@x.example"))
+        worker.work()
+        (life,) = self.successResultOf(asked).lives
+        self.assertEqual([happening.what for happening in life.happenings], ["accepted"])
+        meter.event("delivered", id="NG79W8MR4E21H9")
+        closed: Any = start(history.close())
+        worker.work()
+        self.successResultOf(closed)
+        log.close()
+        self.assertEqual(len((root / "mail.log").read_text().splitlines()), 2)
+        self.assertEqual(history.dropped, 0)
 
     def test_the_logs_of_the_house_are_what_they_say(self) -> None:
         silent: Any = None
