@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.history import block
 from relay.history.block import DECIDED, Block, Written
-from relay.history.columns import packed, unpacked
+from relay.history.columns import packed, texts, unpacked
 from relay.history.decisions import LONGEST as LONGEST_DECISION
 from relay.history.decisions import InColumns, are_usual, in_columns, kept, keys_of
 from relay.history.keys import LONGEST, keys, legible, plain
@@ -102,6 +102,13 @@ class PackedTests(SynchronousTestCase):
     def test_what_is_equal_and_not_the_same_is_said_each_time(self) -> None:
         for column in [1, True], [1, 1.0], [("a",)] * 2, [0.0] * 2:
             self.assertEqual(packed(column), column)
+
+
+class TextsTests(SynchronousTestCase):
+    @given(st.lists(st.none() | ADDRESSES | st.just("<>"), max_size=3))
+    def test_addresses_are_texts_unless_there_are_texts_among_them(self, column: list[Any]) -> None:
+        texts_of_all = [each if each is None else str(each) for each in column]
+        self.assertEqual(texts(column), column if "<>" in column else texts_of_all)
 
 
 class InColumnsTests(SynchronousTestCase):

@@ -162,8 +162,8 @@ def _texts(column: Column) -> Column:
     kinds = set(map(type, column))
     if not kinds <= _TEXTS_AND_ADDRESSES:
         raise TypeError("it is found by what has to be looked at")
-    # Where some are addresses and some are not, such as the null reverse-path, those of two kinds are one by one.
-    return texts(column) if len(kinds) == 1 else [each and str(each) for each in column]
+    # Where some are addresses and some are texts, such as the null reverse-path, those are one by one.
+    return [each and str(each) for each in column] if str in kinds and Address in kinds else texts(column)
 
 
 def _check(column: Sequence[Any]) -> None:

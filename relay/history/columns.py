@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, TypeAlias
@@ -12,12 +13,16 @@ Column: TypeAlias = list[Any] | tuple[Any, ...]
 
 #: What is the same wherever it is equal.
 _TEXTS: Final = frozenset({str, NoneType})
+_ADDRESSES: Final = frozenset({Address, NoneType})
 _WRITTEN: Final = attrgetter("text")
 
 
 def texts(column: Column) -> Column:
-    """The same with addresses as texts, if all of them are addresses."""
-    return list(map(_WRITTEN, column)) if set(map(type, column)) == {Address} else column
+    """The same with addresses as texts, if all of them are addresses, or some are nobody's."""
+    kinds = set(map(type, column))
+    if kinds == {Address}:
+        return list(map(_WRITTEN, column))
+    return list(map(getattr, column, repeat("text"), repeat(None))) if kinds == _ADDRESSES else column
 
 
 def packed(column: Column, period: int = 1) -> Column:
