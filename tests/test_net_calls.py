@@ -129,7 +129,7 @@ class CallsTests(SynchronousTestCase):
         for _ in range(3):
             message()
         before = self.cable.writes
-        self.assertLessEqual(calls_of(message), 112)
+        self.assertLessEqual(calls_of(message), 104)
         self.assertEqual(self.cable.writes - before, 4)
 
     def test_a_message_is_carried_in_few_calls(self) -> None:

@@ -172,7 +172,7 @@ class Move:
     refused: State
     limit: Limit | None
     effect: Effect | None
-    #: It is the end of content: the answer may be one about each recipient.
+    #: It is the end of content, which has an effect: the answer may be one about each recipient.
     concludes: bool
     #: The client has to hear the answer before it goes on.
     heard_out: bool
@@ -408,8 +408,10 @@ class ServerSession:
             if refusal is not None:  # It has come while the reply was waited for.
                 return self._refuse(Misspoken(refusal, last=True), refusal, None)
         self.state = move.accepted
-        if move.effect is not None:
-            move.effect(self, asked, answer)
+        effect = move.effect
+        if effect is None:
+            return answer.wire
+        effect(self, asked, answer)
         if move.concludes and (self._profile.lmtp or type(answer) is Verdicts):
             return self._spoken(answer)
         return answer.wire
