@@ -62,7 +62,7 @@ class Encoder:
     def __init__(self) -> None:
         #: With a place for the port.
         self._envelopes: dict[Hashable, str] = {}
-        #: The same of one connection, as long as that sends the same.
+        #: With the port of one connection: this helps only who sends more than one message over it.
         self._connections: dict[Hashable, tuple[str, Client]] = {}
         self._routes: dict[Hashable, tuple[str, Route]] = {}
 

@@ -27,8 +27,7 @@ _DOT = b"."[0]
 #: What `IContent.blocks` may hand out at once.
 BLOCK = 256 * 1024
 
-
-#: What is given back is added up when so much of it has come together, or is needed.
+#: What is given back piece by piece is added up when there are so many pieces, or when they are needed.
 _RETURNED = 100
 
 
@@ -127,7 +126,7 @@ class Octets:
         return self._octets
 
     def complete(self, size: int | None = None) -> bytes:
-        """All of it, of which this is the size."""
+        """All of it, which is counted now unless somebody has and says its `size`."""
         octets = self._octets if self._more is None else self.joined()
         self.size = plain_size(self.form, octets) if size is None else size
         return octets
@@ -284,7 +283,7 @@ class Draft:
 
     # What most drafts do not have to begin with is the class's, and costs nothing.
 
-    #: Neither has anything been written to it, nor was it used up.
+    #: Nothing has been written to it, and it was not used up.
     _unwritten: bool = True
     #: Its content, while that is in memory.
     _memory: Octets | None = None
@@ -356,8 +355,8 @@ class Draft:
 
     def keep(self, size: int | None = None) -> Kept:
         """
-        What a commit takes over, where its size is known already. The draft is used up by it, whatever becomes of the
-        commit.
+        What a commit takes over; `size` is that of the content in plain form, for who has counted already. The draft is
+        used up by it, whatever becomes of the commit.
         """
         if self._used:
             raise ValueError(f"the draft {self.id} was used before")

@@ -91,7 +91,7 @@ class Planner:
         `ValueError` for steps that mean nothing.
         """
         if len(steps) == 1 and type(only := steps[0]) is Enrol:
-            # As it mostly is: nobody waits for what becomes of mail, and so many of those are noted at once.
+            # As most are: a message each, while what has become of many is noted by one.
             plan.request = Commit(ENROLMENT, self._enrol(only, plan))
             return
         strokes: list[Stroke] = []
