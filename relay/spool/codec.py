@@ -71,8 +71,7 @@ class Encoder:
         envelope = entry.envelope
         # The client stands beside the text: while it lives no other has its id.
         key = id(envelope.client), id(envelope.body), envelope.smtputf8
-        known = self._connections.get(key)
-        text = self._connection(key, envelope) if known is None else known[0]
+        text, _ = self._connections.get(key) or self._connection(key, envelope)
         if _rare(envelope) != _NOTHING_RARE:
             # An ENVID is another one in each message: not worth remembering.
             text = f"{text[:-1]},{_dumps(_rarely(envelope))[1:]}"
@@ -90,7 +89,7 @@ class Encoder:
             content,
         )
 
-    def _connection(self, key: Hashable, envelope: Envelope) -> str:
+    def _connection(self, key: Hashable, envelope: Envelope) -> tuple[str, Client]:
         """What the messages of this connection have in common that say the same of their content."""
         client = envelope.client
         alike = _same(client), id(envelope.body), envelope.smtputf8
@@ -100,13 +99,16 @@ class Encoder:
             text = f"{text[:_PORT]}%s{text[_PORT:]}"
             _remember(self._envelopes, alike, text)
         text %= f'"port":{client.port},' if client.port else ""
-        _remember(self._connections, key, (text, client))
-        return text
+        known = text, client
+        _remember(self._connections, key, known)
+        return known
 
     def recipient(self, entry_id: str, recipient: Recipient, wake: float | None, due: float, token: int) -> Row:
         """The columns of `relay.spool.schema.RECIPIENT`, in order; 0 is for nothing in one of its `OPTIONAL` ones."""
         original = recipient.original
         address = recipient.address
+        # As `route` has it.
+        route, _ = self._routes.get(id(recipient.route)) or self._route(recipient.route)
         return (
             entry_id,
             recipient.id,
@@ -115,7 +117,7 @@ class Encoder:
             token,
             f"{address.local}@{address.domain}",
             0 if original is address or original == address else address_text(original),
-            self.route(recipient.route),
+            route,
             recipient.destination,
             recipient.policy,
             0 if recipient.wishes is NO_WISHES and recipient.facts is NO_FACTS else _rest_text(recipient) or 0,
@@ -124,8 +126,8 @@ class Encoder:
     def route(self, route: Route) -> str:
         # A policy's routes are mostly made once, and are then found without being compared. The route stands beside
         # the text: while it lives no other has its id. What an agent is to know may change, so its value counts.
-        known = self._routes.get(id(route)) or self._route(route)
-        return known[0]
+        text, _ = self._routes.get(id(route)) or self._route(route)
+        return text
 
     def _route(self, route: Route) -> tuple[str, Route]:
         if type(route) is not Deliver:

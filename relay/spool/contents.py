@@ -133,7 +133,7 @@ class Octets:
 
     def blocks(self) -> Iterator[bytes]:
         octets = self._octets if self._more is None else self.joined()
-        return iter((octets,)) if len(octets) <= BLOCK else in_blocks(octets)
+        return iter((octets,)) if self.length <= BLOCK else in_blocks(octets)
 
     def __del__(self) -> None:
         self._budget.give_back(self.length)

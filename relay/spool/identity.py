@@ -38,7 +38,8 @@ class Identities:
         self._random = random
         #: Random numbers of 64 bits, each used once.
         self._numbers: list[int] = []
-        self._second = -1
+        #: The second of the last id, and when it is over.
+        self._second, self._until = -1, 0
         #: The last id: the first ten letters, as a number too, and the number that the other four stand for.
         self._begun = 0
         self._beginning = ""
@@ -48,7 +49,7 @@ class Identities:
         """An id that no entry has had: 14 letters and digits."""
         rest = self._rest + 1 + ((self._numbers or self._draw()).pop() & _STEP)
         now = self._now()
-        if rest > _REST or now >= self._second + 1:
+        if rest > _REST or now >= self._until:
             rest = self._begin(int(now), rest)
         self._rest = rest
         return f"{self._beginning}{_PAIRS[rest >> 10]}{_PAIRS[rest & 1023]}"
@@ -56,7 +57,7 @@ class Identities:
     def _begin(self, second: int, rest: int) -> int:
         """Another beginning: that of a new second, or of the next id where `rest` is too large for four letters."""
         if second > self._second:
-            self._second = second
+            self._second, self._until = second, second + 1
             id = (second & _SECONDS) << 40 | (self._numbers or self._draw()).pop() & _RANDOM
         else:
             id = ((self._begun << 20) + rest) & _WHOLE
