@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,18 @@ class TeedTests(SynchronousTestCase):
         self.assertEqual(meter.counts, {"accepted": 2, "relayed": 1})
         self.assertEqual(len(self.told), 12)
         self.assertEqual(self.told[-1], ("accepted", FIELDS))
-        self.assertEqual(self.reactor.getDelayedCalls(), [])  # nobody waits for the end of a turn
+
+    def test_where_nobody_waits_for_the_end_of_a_turn_nothing_is_gathered(self) -> None:
+        class Value:
+            pass
+
+        value = Value()
+        kept = weakref.ref(value)
+        meter = Meter(self.clock, Teed())
+        meter.event("accepted", id=value)
+        del value
+        self.assertIsNone(kept())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_who_takes_turns_is_told_at_the_end_of_each_with_the_time_of_its_first_event(self) -> None:
         keeping = Keeping()

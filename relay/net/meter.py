@@ -54,9 +54,8 @@ class Meter:
     def row(self, shape: Shape[Any], row: tuple[Any, ...]) -> None:
         self.counts[shape.what] += 1
         events = self._events
-        if not events:
-            self._begin()
-        events.append((self._when, shape, row))
+        if events or self._begins():
+            events.append((self._when, shape, row))
         for tell in self._at_once:
             tell(shape, row)
         for tell in self._observers:
@@ -73,10 +72,14 @@ class Meter:
             except Exception:  # no other one's affair
                 self._log.failure("A mail log could not be told of {count} events", count=len(events))
 
-    def _begin(self) -> None:
+    def _begins(self) -> bool:
+        """A turn has its first event. Whether anybody is told at its end."""
+        if not self._takers:
+            return False
         self._when = self._clock.calendar()
-        if self._turn is None and self._takers:
+        if self._turn is None:
             self._turn = self._clock.callLater(0, self._end)
+        return True
 
     def _end(self) -> None:
         self._turn = None
