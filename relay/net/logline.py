@@ -110,13 +110,15 @@ def plain_json_lines() -> Together:
             quotes += 8
             for name, value in zip(shape.names, row, strict=True):
                 kind = type(value)
-                if kind is str or kind is Address:
-                    text = str(value)
-                    if text:
-                        line = f'{line},"{name}":"{text}"'
+                if kind is str:
+                    if value:
+                        line = f'{line},"{name}":"{value}"'
                         quotes += 4
                 elif value is None:
                     continue
+                elif kind is Address:
+                    line = f'{line},"{name}":"{value.text}"'
+                    quotes += 4
                 elif kind is int or (kind is float and -_FINITE < value < _FINITE):
                     line = f'{line},"{name}":{value!r}'
                     quotes += 2
