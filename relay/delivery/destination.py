@@ -163,7 +163,7 @@ class Destinations:
         heap, envelope = waiting.heap, claim.entry.envelope
         if heap:
             at_once = False
-            if len(heap) >= (room // 4 or 1):
+            if room <= self.plenty and len(heap) >= (room // 4 or 1):
                 # It has its `share` already.
                 displaced = waiting.displace(sender_of(envelope))
                 if displaced is None:
@@ -348,8 +348,13 @@ class Destinations:
             destination.trailing -= 1
         else:
             destination.active = active = active - 1
-        if work.ahead is not None or work.follower is not None:
+        follower = work.follower
+        if work.ahead is not None:
             work.part()
+        elif follower is not None:
+            # What `part` does where nobody is ahead, as hardly ever anybody is.
+            work.follower = follower.ahead = None
+            work.own, follower.own = False, True
         if work.own:
             work.own = False
             destination.connections -= 1
