@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -22,6 +22,7 @@ from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
 from relay.delivery.retry import Schedules
+from relay.delivery.trouble import carried
 from relay.delivery.work import Work
 from relay.interfaces import (
     Claim,
@@ -31,13 +32,14 @@ from relay.interfaces import (
     IPassing,
     IPlace,
     ITransmitter,
+    IWillingTransmitter,
     OutcomeUnknown,
     Report,
 )
 from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
-from relay.mail.outcome import Failed, Peer, Relayed
+from relay.mail.outcome import Carried, Fact, Failed, Peer, Relayed
 from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Entry, Recipient, destination
 from relay.mail.reply import Reply
@@ -294,6 +296,89 @@ class StraightTests(StraightTestCase):
             self.pass_time(1.0)
         self.flushLoggedErrors(OutcomeUnknown)
         self.assertEqual((self.waits, self.dispatcher.held, len(self.host.messages)), (0, 0, 5))
+
+
+@implementer(IPassing)
+@define(eq=False)
+class Gone:
+    """What became of it is known."""
+
+    facts: Sequence[Fact]
+    over: bool = False
+    problem: BaseException | None = None
+
+    def cancel(self) -> None:
+        """There is nothing to end."""
+
+
+@implementer(IWillingTransmitter)
+@define
+class Foregone:
+    """Hosts of which it is known what they say: when they are met, or a little later."""
+
+    fact: Fact
+    at_once: bool
+    #: What was set off, and what was handed to `transmit`.
+    begun: list[tuple[Gone, Any]] = field(factory=list)
+    met: list[IPassing | None] = field(factory=list)
+
+    def set_off(self, consignment: Consignment, peer: Peer, place: Any) -> Gone:
+        passing = Gone((self.fact,), self.at_once)
+        self.begun.append((passing, place))
+        return passing
+
+    def arrive(self) -> None:
+        passing, place = self.begun[-1]
+        passing.over = True
+        place.arrived()
+
+    async def transmit(
+        self, consignment: Consignment, peer: Peer, sent: Any = None, place: Any = None, passing: Any = None
+    ) -> Sequence[Report]:
+        self.met.append(passing)
+        return [Report(consignment.recipients[0], self.fact)]
+
+
+class OutcomeTests(StraightTestCase):
+    FACTS = (
+        Carried(True, "mx1.b.example", "250 2.0.0 Ok", told=True, tls="TLSv1.3:X", timed=False),
+        Carried(True, "mx1.b.example", "250 2.0.0 Ok", told=False, tls="", timed=True),
+        Carried(False, "mx1.b.example", "250 2.1.5 Delivered", tls="TLSv1.3:X"),
+    )
+
+    def set_off(self, fact: Fact, at_once: bool) -> tuple[Foregone, str]:
+        attempts, hosts = self.dispatcher._attempts, Foregone(fact, at_once)
+        assert isinstance(attempts, Attempts)
+        self.dispatcher._attempts = evolve(attempts, transmitter=hosts)
+        return hosts, self.accept()
+
+    def test_it_is_what_would_have_come_of_the_fact_anyway(self) -> None:
+        for fact in self.FACTS:
+            hosts, id = self.set_off(fact, at_once=False)
+            hosts.arrive()
+            self.pass_time(0.1)
+            self.assertEqual((self.spool.settled[id], hosts.met), (carried(fact), []))
+
+    def test_what_is_over_at_once_is_gone_on_with_and_not_sent_again(self) -> None:
+        for fact in self.FACTS:
+            hosts, id = self.set_off(fact, at_once=True)
+            self.assertEqual((self.spool.settled[id], hosts.met), (carried(fact), [hosts.begun[0][0]]))
+
+    def test_nobody_follows_while_nothing_can_be_written_down(self) -> None:
+        self.host.at("DATA", Slow(1.0))
+        for _ in range(6):
+            self.accept()
+        [before] = self.dispatcher.destinations()
+        self.assertEqual((before.active, before.trailing, before.waiting), (2, 0, 4))
+        self.spool.hold()
+        self.dispatcher._ledger.troubled = True
+        self.pass_time(0.9)
+        [meanwhile] = self.dispatcher.destinations()
+        self.assertEqual((len(self.host.messages) > 1, meanwhile.waiting), (True, 4))
+        self.spool.release()
+        for _ in range(6):
+            self.pass_time(1.0)
+        self.assertEqual((self.waits, len(self.host.messages)), (0, 7))
 
 
 @implementer(ITransmitter)
