@@ -364,17 +364,36 @@ class OutcomeTests(StraightTestCase):
             hosts, id = self.set_off(fact, at_once=True)
             self.assertEqual((self.spool.settled[id], hosts.met), (carried(fact), [hosts.begun[0][0]]))
 
-    def test_nobody_follows_while_nothing_can_be_written_down(self) -> None:
+    def crowd(self) -> None:
+        """Two are under way, and four wait."""
         self.host.at("DATA", Slow(1.0))
         for _ in range(6):
             self.accept()
-        [before] = self.dispatcher.destinations()
-        self.assertEqual((before.active, before.trailing, before.waiting), (2, 0, 4))
         self.spool.hold()
+        self.assertEqual(self.conditions(), (2, 0, 4))
+
+    def conditions(self) -> tuple[int, int, int]:
+        [condition] = self.dispatcher.destinations()
+        return condition.active, condition.trailing, condition.waiting
+
+    def test_nobody_follows_while_nothing_can_be_written_down(self) -> None:
+        self.crowd()
         self.dispatcher._ledger.troubled = True
         self.pass_time(0.9)
-        [meanwhile] = self.dispatcher.destinations()
-        self.assertEqual((len(self.host.messages) > 1, meanwhile.waiting), (True, 4))
+        self.assertEqual((len(self.host.messages) > 1, self.conditions()[2]), (True, 4))
+        self.spool.release()
+        for _ in range(6):
+            self.pass_time(1.0)
+        self.assertEqual((self.waits, len(self.host.messages)), (0, 7))
+
+    def test_nor_while_it_is_not_certain_that_what_is_held_is_ours(self) -> None:
+        self.crowd()
+        leases = self.dispatcher._leases
+        sure_until, leases.sure_until = leases.sure_until, 0.0
+        self.pass_time(0.9)
+        self.assertEqual((len(self.host.messages) > 1, self.conditions()[2]), (True, 4))
+        leases.sure_until = sure_until
+        self.dispatcher._eased()
         self.spool.release()
         for _ in range(6):
             self.pass_time(1.0)
