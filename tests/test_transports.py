@@ -563,6 +563,47 @@ class AtOnceTests(SynchronousTestCase):
         transport.write(b"now")
         meeting.until(lambda: meeting.client.heard.endswith(b"now"))
 
+    def test_who_has_written_at_once_is_held_up_by_what_comes_later(self) -> None:
+        meeting = self.meet()
+        transport = meeting.server.transport
+        transport.write(b"250 ok\r\n")
+        # A sequence is buffered, and nothing overtakes it.
+        transport.writeSequence([b"250-", b"mx\r\n"])
+        transport.write(b"250 PIPELINING\r\n")
+        self.assertTrue(transport._tempDataLen)
+        meeting.until(lambda: meeting.client.heard == b"250 ok\r\n250-mx\r\n250 PIPELINING\r\n")
+        transport.write(b"354 go\r\n")
+        self.assertFalse(transport._tempDataLen)
+
+        # Who is to be asked for more is asked in another turn.
+        @implementer(IPullProducer)
+        class Page:
+            asked = 0
+
+            def resumeProducing(self) -> None:
+                self.asked += 1
+                if self.asked == 1:
+                    transport.write(b"page")
+                else:
+                    transport.unregisterProducer()
+
+            def stopProducing(self) -> None:
+                pass
+
+        page = Page()
+        transport.registerProducer(page, False)
+        self.assertEqual((page.asked, bool(transport._tempDataLen)), (1, True))
+        meeting.until(lambda: page.asked == 2)
+        transport.write(b", last")
+        self.assertFalse(transport._tempDataLen)
+        transport.abortConnection()
+        real = transport.socket
+        transport.socket = refused = Reluctant(real)
+        transport.write(b"too late")
+        transport.socket = real
+        self.assertEqual(refused.calls, 0)
+        meeting.until(lambda: meeting.server.over)
+
     def test_a_connection_can_say_who_it_is(self) -> None:
         meeting = self.meet()
         transport = meeting.server.transport
