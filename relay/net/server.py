@@ -56,29 +56,21 @@ class SmtpServer(Protocol):
 
     transport: Any
 
-    # How each begins, and most of it stays so for long: that is the class's, and costs a connection nothing.
+    # How each begins, of what most connections never change or look at: that is the class's, and costs them nothing.
 
     #: The TLS handshake is under way: nothing is said meanwhile.
     _shaking: bool = False
-    #: The answer that we owe, while it waits, and the question.
-    _owed: Deferred[Answer] | None = None
+    #: The question whose answer we owe.
     _asked: Question | None = None
     #: Until when we have to answer, by `IClock.seconds`.
     _owed_until: float = 0.0
-    #: Whether the relay was under stress when the deadline for a command was set.
-    _stressed: bool = False
-    #: The client does not read our replies.
-    _choked: bool = False
-    _reading: bool = True
     #: The client has closed its side: it will say no more, but it may still listen.
     _heard_all: bool = False
-    _stopping: bool = False
     _closing: bool = False
     _connected: bool = False
     #: Octets of content that have come since the last look, when that was, and when 354 was said.
     _progress: int = 0
     _looked: float = 0.0
-    _content_since: float | None = None
     _silent_since: float = 0.0
 
     def __init__(self, doorway: Doorway, address: str | None, port: int, gone: Callable[[SmtpServer], object]) -> None:
@@ -89,6 +81,16 @@ class SmtpServer(Protocol):
         self._session, self._visit = doorway.admit(arrival)
         self._seconds = doorway.clock.seconds
         self._deadline = Deadline(doorway.timers, self._expired)
+        # What is looked at for each command is found sooner here.
+        #: The answer that we owe, while it waits.
+        self._owed: Deferred[Answer] | None = None
+        #: Whether the relay was under stress when the deadline for a command was set.
+        self._stressed = False
+        #: The client does not read our replies.
+        self._choked = False
+        self._reading = True
+        self._stopping = False
+        self._content_since: float | None = None
 
     # What the network says.
 
