@@ -21,7 +21,7 @@ class IMailLog(Interface):
         """
         Note an event. `what` is one word in the past tense (`accepted`, `relayed`, `delayed`); a field
         that is `None` or empty is left out. Never waits and never raises: lines are written together,
-        later in the same turn of the reactor.
+        some milliseconds later.
         """
 
 
@@ -38,7 +38,7 @@ class ITakesRows(IMailLog):
 
 class ITakesTurns(IMailLog):
     """
-    A mail log that may be told of all that happened in a turn of the reactor at its end, and is then told so only.
+    A mail log that may be told, some milliseconds later, of all that has happened meanwhile, and is then told so only.
 
     That is for logs that keep. Who acts on what happens, such as a policy that observes, hears of it at once.
     """

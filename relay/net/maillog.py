@@ -1,7 +1,7 @@
 """
 The mail log: what happened to each message, a line for each event (docs/mail-log.md says which there are).
 
-Events are kept as they came and made into lines together, in one write per turn of the reactor and with one time, that
+Events are kept as they came and made into lines together, in one write and with one time, that
 of the first of them: a line by way of `twisted.logger` costs as much as a third of a whole message.
 """
 

@@ -13,8 +13,11 @@ from relay.interfaces import IClock, IMailLog, ITakesRows, ITakesTurns
 from relay.mail.event import Event, Shape, shape_of
 from relay.net.teed import Tell, all_of, teller
 
-#: Events that are handed on before the turn ends: a command of the operator's may be about all that is queued. Of what
-#: happens to messages on their way a turn has no more than the network has brought.
+#: Seconds that events wait for others. A relay with little to do has a turn for each step of a message, and would write
+#: its log in each of them; nobody who reads it sees the difference, and a crash takes what is not written with it.
+TOGETHER: Final = 0.005
+#: Events that are handed on before that: a command of the operator's may be about all that is queued. Of what happens to
+#: messages on their way there are no more than the network has brought.
 MOST: Final = 1000
 
 
@@ -23,8 +26,8 @@ class Meter:
     """
     Counts the events of the mail log on their way there.
 
-    Logs that take turns (`ITakesTurns`) are told at the end of each: there are two of them in every relay, and several
-    events of each message. To those, all of them have happened when the first of the turn did.
+    Logs that take turns (`ITakesTurns`) are told some milliseconds later, of all that happened meanwhile: there are two
+    of them in every relay, and several events of each message. To those, all of them have happened when the first did.
     """
 
     __slots__ = ("_at_once", "_clock", "_events", "_log", "_observers", "_takers", "_turn", "_when", "counts")
@@ -38,10 +41,10 @@ class Meter:
         self._takers: tuple[Any, ...] = tuple(each for each in all_of(log) if ITakesTurns.providedBy(each))
         self._at_once = tuple(teller(each) for each in all_of(log) if not ITakesTurns.providedBy(each))
         self._observers = observers
-        #: What has happened in this turn, and when its first event was.
+        #: What has happened and they were not told, and when the first of it was.
         self._events: list[Event] = []
         self._when = 0.0
-        #: The end of the turn, if anything has happened in it.
+        #: When they are told, if there is anything to tell.
         self._turn: Any = None
         for taker in self._takers:
             taker.gathered(self.flush)
@@ -73,12 +76,12 @@ class Meter:
                 self._log.failure("A mail log could not be told of {count} events", count=len(events))
 
     def _begins(self) -> bool:
-        """A turn has its first event. Whether anybody is told at its end."""
+        """This is the first event that is to be told. Whether anybody is."""
         if not self._takers:
             return False
         self._when = self._clock.calendar()
         if self._turn is None:
-            self._turn = self._clock.callLater(0, self._end)
+            self._turn = self._clock.callLater(TOGETHER, self._end)
         return True
 
     def _end(self) -> None:
