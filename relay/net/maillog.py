@@ -1,8 +1,8 @@
 """
 The mail log: what happened to each message, a line for each event (docs/mail-log.md says which there are).
 
-Events are kept as they came and made into lines together, in one write and with one time, that
-of the first of them: a line by way of `twisted.logger` costs as much as a third of a whole message.
+Events are kept as they came and made into lines together, in one write and with one time, that of the first of them: a
+line by way of `twisted.logger` costs as much as a third of a whole message.
 """
 
 from __future__ import annotations
