@@ -22,7 +22,7 @@ from relay.mail.event import Event, Shape, shape_of
 from relay.net import meter
 from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
-from relay.net.meter import Meter
+from relay.net.meter import TOGETHER, Meter
 from relay.net.teed import Teed, teller
 from relay.net.waiting import start
 from relay.policy.observing import Observers
@@ -121,13 +121,23 @@ class TeedTests(SynchronousTestCase):
         self.assertIsNone(kept())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_who_takes_turns_is_told_together_of_what_happens_within_some_milliseconds(self) -> None:
+        keeping = Keeping()
+        meter = Meter(self.clock, keeping)
+        meter.event("accepted", **FIELDS)
+        self.reactor.advance(TOGETHER / 2)
+        meter.event("relayed", **FIELDS)
+        self.assertEqual(keeping.whats(), [])
+        self.reactor.advance(TOGETHER / 2)
+        self.assertEqual(keeping.whats(), [["accepted", "relayed"]])
+
     def test_who_takes_turns_is_told_at_the_end_of_each_with_the_time_of_its_first_event(self) -> None:
         keeping = Keeping()
         meter = Meter(self.clock, Teed(keeping, self.teed))
         for _ in range(2):
             meter.event("accepted", **FIELDS)
             meter.event("relayed", **FIELDS)
-            self.reactor.advance(0)
+            self.reactor.advance(TOGETHER)
         self.assertEqual(keeping.whats(), [["accepted", "relayed"]] * 2)
         self.assertEqual([[when for when, _, _ in turn] for turn in keeping.taken], [[0.0, 0.0], [1.0, 1.0]])
         self.assertEqual(self.told, [(what, FIELDS) for what in ("accepted", "relayed") for _ in range(4)] * 2)
@@ -140,7 +150,7 @@ class TeedTests(SynchronousTestCase):
         self.assertEqual(keeping.whats(), [["accepted"]])
         keeping.ask()
         meter.event("relayed")
-        self.reactor.advance(0)
+        self.reactor.advance(TOGETHER)
         self.assertEqual(keeping.whats(), [["accepted"], ["relayed"]])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -150,14 +160,14 @@ class TeedTests(SynchronousTestCase):
         for _ in range(2 * meter.MOST + 1):
             log.event("deleted")
         self.assertEqual([len(turn) for turn in keeping.taken], [meter.MOST] * 2)
-        self.reactor.advance(0)
+        self.reactor.advance(TOGETHER)
         self.assertEqual(len(keeping.taken[-1]), 1)
 
     def test_a_log_that_fails_is_no_other_ones_affair(self) -> None:
         keeping = Keeping()
         meter = Meter(self.clock, Teed(Failing(), keeping))
         meter.event("accepted")
-        self.reactor.advance(0)
+        self.reactor.advance(TOGETHER)
         self.assertEqual(keeping.whats(), [["accepted"]])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
