@@ -16,8 +16,8 @@ from relay.net.teed import Tell, all_of, teller
 #: Seconds that events wait for others. A relay with little to do has a turn for each step of a message, and would write
 #: its log in each of them; nobody who reads it sees the difference, and a crash takes what is not written with it.
 TOGETHER: Final = 0.005
-#: Events that are handed on before that: a command of the operator's may be about all that is queued. Of what happens to
-#: messages on their way there are no more than the network has brought.
+#: Events that are handed on before that: a command of the operator's may be about all that is queued. Of what happens
+#: to messages on their way there are no more than the network has brought.
 MOST: Final = 1000
 
 
