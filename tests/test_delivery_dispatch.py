@@ -93,6 +93,15 @@ class HealthyTests(SynchronousTestCase):
             self.assertEqual(world.spool.looks, looks)
             self.assertEqual(len(world.spool.settled), len(others))
 
+    def test_nothing_is_claimed_of_what_is_held(self) -> None:
+        world = DeliveryWorld(running=False)
+        _, [claim] = world.enrol(forwarded("ann@example.net"))
+        [pending] = claim.pending
+        held = evolve(pending.recipient, route=Hold("a look first"), destination="hold")
+        lease = DeliveryWorld().dispatcher.lease
+        self.assertIsNone(lease(claim.entry.envelope, [held]))
+        self.assertIsNotNone(lease(claim.entry.envelope, [held, pending.recipient]))
+
     def test_what_is_beside_something_held_is_looked_for_where_it_was_not_claimed(self) -> None:
         world = DeliveryWorld()
         ann, route = forwarded("ann@example.net")

@@ -216,10 +216,11 @@ class Dispatcher:
     def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float | None:
         destinations = self._destinations
         if self._running and not self._ledger.troubled:
-            if destinations.room > destinations.plenty and not destinations.full:
-                return self._pace.lease
+            spacious = destinations.room > destinations.plenty and not destinations.full
             for recipient in recipients:
-                if type(recipient.route) is not Hold and destinations.has_place(recipient.destination, envelope):
+                if type(recipient.route) is not Hold and (
+                    spacious or destinations.has_place(recipient.destination, envelope)
+                ):
                     return self._pace.lease
             if destinations.share > 1:
                 # To claim them now would be to give them back: they are claimed with others, when there is a place.
