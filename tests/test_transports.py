@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionRefusedError
 from twisted.internet.interfaces import (
@@ -19,7 +21,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ISSLTransport,
 )
-from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.protocols import tls
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -171,6 +173,66 @@ class Meeting:
 
 
 Conversation = Callable[[Meeting], Any]
+
+
+class Watched:
+    """Something with a descriptor, and what the reactor has told it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.fileno = lambda: descriptor
+        self.told: Story = []
+
+    def doRead(self) -> None:
+        self.told.append("there is something to read")
+
+    def doWrite(self) -> None:
+        self.told.append("there is room")
+
+    def logPrefix(self) -> str:
+        return "watched"
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.told.append("lost")
+
+
+class WatchingTests(SynchronousTestCase):
+    @given(
+        st.lists(
+            st.sampled_from(["addReader", "addWriter", "removeReader", "removeWriter", "close", "turn"]), max_size=12
+        ),
+        st.booleans(),
+    )
+    def test_what_is_watched_is_what_twisted_would_watch(self, steps: list[str], file: bool) -> None:
+        """Of a socket with something to read, and of a file, which the kernel does not watch."""
+        stories = []
+        for kind in MonotonicReactor, LeanReactor:
+            real = RealReactor(kind)
+            ours, theirs = socket.socketpair()
+            theirs.send(b"x")
+            with tempfile.TemporaryFile() as on_disk, ours, theirs:
+                watched = Watched(on_disk.fileno() if file else ours.fileno())
+                story = []
+                for step in steps:
+                    if step == "turn":
+                        real.reactor.iterate(0)
+                    elif step == "close":
+                        # As a connection that is lost does: behind it nobody knows the number any more.
+                        real.reactor.removeReader(watched)
+                        real.reactor.removeWriter(watched)
+                        watched.fileno = lambda: -1
+                        break
+                    else:
+                        getattr(real.reactor, step)(watched)
+                    polled = real.reactor._continuousPolling
+                    story.append((watched in real.reactor.getReaders(), watched in real.reactor.getWriters()))
+                    story.append((polled.isReading(watched), polled.isWriting(watched)))
+                real.reactor.removeReader(watched)
+                real.reactor.removeWriter(watched)
+                real.reactor.iterate(0)
+                stories.append((story, watched.told, real.reactor._reads & {watched.fileno()}))
+                real.reactor.removeAll()
+                real.reactor._poller.close()
+        self.assertEqual(stories[0], stories[1])
 
 
 class BesideTwistedTests(SynchronousTestCase):
@@ -615,6 +677,30 @@ class AtOnceTests(SynchronousTestCase):
         meeting.client.transport.abortConnection()
         meeting.until(lambda: meeting.server.over)
         self.assertEqual(transport.logPrefix(), "-,0,127.0.0.1")
+
+    def test_a_factory_that_wants_no_address_of_twisteds_is_told_where_the_client_is(self) -> None:
+        came: list[tuple[str, int]] = []
+        ends = Ends()
+
+        class Welcoming(Factory):
+            def welcome(self, host: str, port: int) -> End | None:
+                came.append((host, port))
+                return ends.end if len(came) == 1 else None
+
+        real = RealReactor(RelayReactor)
+        listening = real.reactor.listenTCP(0, Welcoming(), interface="127.0.0.1")
+        with socket.socket() as first, socket.socket() as second:
+            for client in first, second:
+                client.connect(("127.0.0.1", listening.getHost().port))
+            real.until(lambda: len(came) == 2)
+            self.assertEqual(came, [first.getsockname(), second.getsockname()])
+            self.assertTrue(ends.end.connected_at_all)
+            self.assertEqual(second.recv(1), b"")
+        real.until(lambda: "has heard all" in ends.end.story)
+        ends.end.transport.loseConnection()
+        listening.stopListening()
+        real.until(lambda: ends.end.over)
+        real.close()
 
     def test_who_is_not_wanted_is_closed(self) -> None:
         meeting = self.meet(welcome=False)
