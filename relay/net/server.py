@@ -326,7 +326,11 @@ class SmtpServer(Protocol):
             answer = self._visit.answer(question)
         except Exception:
             return self._failed(Failure(), question)
-        if type(answer) is Reply and not self._session.slow and type(question) is not Connected:
+        if (
+            type(answer) is Reply
+            and not self._session.slow
+            and (type(question) is not Connected or not self._doorway.greeting_delay)
+        ):
             return answer
         return self._considered(question, answer)
 

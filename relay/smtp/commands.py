@@ -86,7 +86,10 @@ class Grammar:
         standing: Standing = STRANGER,
         extended: bool = True,
         lmtp: bool = False,
+        guarded: bool = False,
     ) -> None:
+        #: Something has to come before mail, and before most else.
+        self.guarded = guarded
         #: A question is a value, so the same line always asks the same one.
         self._heard: dict[bytes, Question | Bdat] = {}
         #: Those that came alone, each with its CRLF: the commands of transactions, and QUIT.

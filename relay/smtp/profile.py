@@ -64,7 +64,13 @@ class Profile:
         grammar = self._grammars.get((standing, extended))
         if grammar is None:
             grammar = self._grammars[standing, extended] = Grammar(
-                self.extensions, postmaster=self.postmaster, standing=standing, extended=extended, lmtp=self.lmtp
+                self.extensions,
+                postmaster=self.postmaster,
+                standing=standing,
+                extended=extended,
+                lmtp=self.lmtp,
+                guarded=(self.requires_tls and not standing.secured)
+                or (self.requires_auth and not standing.authenticated),
             )
         return grammar
 

@@ -456,13 +456,10 @@ class ServerSession:
 
     def _understand(self, *, extended: bool) -> None:
         """From now on the client may say what its standing lets it."""
-        profile, standing = self._profile, self._standing
+        self._grammar = grammar = self._profile.grammar(self._standing, extended=extended)
         #: Something has to come before mail.
-        self._guarded = (profile.requires_tls and not standing.secured) or (
-            profile.requires_auth and not standing.authenticated
-        )
-        self._grammar = grammar = profile.grammar(standing, extended=extended)
-        self._usual = grammar.usual if self._straight and not self._guarded else _NOTHING_USUAL
+        self._guarded = guarded = grammar.guarded
+        self._usual = grammar.usual if self._straight and not guarded else _NOTHING_USUAL
 
     # What a positive reply changes beside the state.
 
