@@ -171,7 +171,7 @@ def failure_limits(limits: Limits) -> FailureLimits:
 def client_of(arrival: Arrival, listener: str, *, lmtp: bool) -> Client:
     """Who has come: whoever is at the other end, or the client for whom that one speaks."""
     facts = None if arrival.secured is None else arrival.secured.facts
-    client = Client(arrival.address, arrival.port, listener=listener, user=arrival.user, tls=facts, lmtp=lmtp)
+    client = Client(arrival.address, arrival.port, "", False, listener, arrival.user, facts, lmtp)
     if not arrival.introduced:
         return client
     said = dict(arrival.introduced)
