@@ -18,9 +18,11 @@ from relay.mail.edits import AddField, AddRecipient, ReplaceField, ReplaceRecipi
 from relay.mail.explanation import Explanation
 from relay.mail.phases import Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Note, Reject
+from relay.mail.screening import Outcome
 from relay.policy.chain import Chain
 from relay.reception.examination import Examination
 from relay.reception.intake import Intake
+from relay.reception.weighing import Judged
 from relay.smtp.octets import wire
 from relay.spool.memory import MemoryDraft
 from relay.testing.policy import NOON
@@ -235,6 +237,24 @@ class FollowingTests(ContentCase):
             self.send(world, "ann@here.test", "bob@here.test")
             self.assertEqual(self.happened(world, "held"), [("eve@here.test", "a look")])
             self.assertEqual(self.boxes(world), set())
+
+    def test_the_clients_recipients_are_gone_through_once_however_many_others_are_named(self) -> None:
+        seen: list[str] = []
+
+        def noted(kind: type, name: str) -> None:
+            found = vars(kind)[name].fget
+            self.patch(kind, name, property(lambda value: seen.append(name) or found(value)))
+
+        noted(Outcome, "facts")
+        noted(Judged, "following")
+        others = [Address(f"x{number}", "far.test") for number in range(20)]
+        for change in ([ReplaceRecipients(others)], [AddRecipient(other) for other in others]):
+            world = self.two(Edit(change), Hold("a look"), boxes=BOXES + '[[policy]]\nname = "on"\nuse = "forward"\n')
+            self.send(world, "ann@here.test", "bob@here.test")
+            held = [recipient for recipient, because in self.happened(world, "held") if because == "a look"]
+            self.assertEqual([recipient for recipient in held if "@far" in recipient], [str(each) for each in others])
+            self.assertEqual(seen, ["facts", "following"])
+            seen.clear()
 
     def test_as_long_as_one_recipient_is_accepted_they_go_their_way(self) -> None:
         for other in (Hold(), Discard()):

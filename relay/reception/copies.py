@@ -14,7 +14,7 @@ from relay.mail.address import Address
 from relay.mail.decision import Accepted, Placement, Refused
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.routing import Discard, Inquiry, Reject
-from relay.mail.screening import Outcome
+from relay.mail.screening import Outcome, Ruled
 from relay.net.together import together
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
@@ -49,6 +49,8 @@ class Copies:
         self._transaction = transaction
         self._outcome = outcome
         self._observe = observe
+        #: What is known of all of the client's recipients alike.
+        self._facts = outcome.facts
         #: The client's, that do not take the message, and why.
         self._refusing: dict[Address, Refused] = {}
         #: Whose word counts as the client's: the first that takes it.
@@ -73,17 +75,17 @@ class Copies:
         if self._outcome.instead is not None:
             # What fails does so as if nothing had been replaced.
             failing = tuple(placement for placement in placements if isinstance(placement.route, Reject))
-            instead = await self._instead(self._outcome.instead, own, judged)
+            instead = await self._instead(self._outcome.instead, own, following)
             if isinstance(instead, Refused):
                 return judged.refusing(instead)
             placements = failing + instead
-        also = await self._also(own, {placement.address for placement in placements}, judged)
+        also = await self._also(own, {placement.address for placement in placements}, following)
         if isinstance(also, Refused):
             return judged.refusing(also)
         return evolve(judged, placements=placements + also)
 
     async def _instead(
-        self, named: tuple[Address, ...], own: dict[Address, list[Placement]], judged: Judged
+        self, named: tuple[Address, ...], own: dict[Address, list[Placement]], following: Ruled | None
     ) -> tuple[Placement, ...] | Refused:
         wishes = self._wishes()
         placements: list[Placement] = []
@@ -95,7 +97,7 @@ class Copies:
                 continue
             decision = decisions[address]
             if isinstance(decision, Accepted):
-                placements += [_wished(each, wishes) for each in self._followed(decision, judged)]
+                placements += [_wished(each, wishes) for each in _followed(decision, following)]
             elif decision.reply.temporary:
                 return decision
             else:
@@ -108,7 +110,7 @@ class Copies:
         return tuple(placements)
 
     async def _also(
-        self, own: dict[Address, list[Placement]], receiving: set[Address], judged: Judged
+        self, own: dict[Address, list[Placement]], receiving: set[Address], following: Ruled | None
     ) -> tuple[Placement, ...] | Refused:
         placements: list[Placement] = []
         further = [address for address in self._outcome.also if address not in receiving]
@@ -121,7 +123,7 @@ class Copies:
             if isinstance(decision, Accepted):
                 # Of what the client has named nobody is to be told that it led to others, too.
                 placements += [
-                    evolve(each, original=address, wishes=_UNASKED) for each in self._followed(decision, judged)
+                    evolve(each, original=address, wishes=_UNASKED) for each in _followed(decision, following)
                 ]
             elif decision.reply.temporary:
                 return decision
@@ -144,18 +146,12 @@ class Copies:
         if refused is not None:
             return refused
         envelope = self._transaction.envelope
-        inquiry = Inquiry(address, self._for, envelope.reverse_path, envelope.client, self._outcome.facts)
+        inquiry = Inquiry(address, self._for, envelope.reverse_path, envelope.client, self._facts)
         return await self._reception.chain.route(inquiry, self._observe)
 
     def _failing(self, address: Address, refused: Refused, wishes: Wishes) -> Placement:
         route = Reject(refused.reply, refused.because)
-        return Placement(address, self._for, route, refused.policy, refused.because, wishes, self._outcome.facts)
-
-    def _followed(self, decision: Accepted, judged: Judged) -> tuple[Placement, ...]:
-        following = judged.following
-        if following is None:
-            return decision.placements
-        return tuple(under(following, placement) for placement in decision.placements)
+        return Placement(address, self._for, route, refused.policy, refused.because, wishes, self._facts)
 
     def _wishes(self) -> Wishes:
         """What the client wishes for all of its recipients that take the message, as far as it is the same."""
@@ -167,6 +163,13 @@ class Copies:
         notify = {wishes.notify for wishes in said}
         orcpt = {wishes.orcpt for wishes in said}
         return Wishes(notify.pop() if len(notify) == 1 else None, orcpt.pop() if len(orcpt) == 1 else "")
+
+
+def _followed(decision: Accepted, following: Ruled | None) -> tuple[Placement, ...]:
+    """Its copies, as far as what is said of the content lets them go their way."""
+    if following is None:
+        return decision.placements
+    return tuple(under(following, placement) for placement in decision.placements)
 
 
 def _wished(placement: Placement, wishes: Wishes) -> Placement:
