@@ -25,6 +25,7 @@ from relay.net.clock import ReactorClock
 from relay.net.doorway import Arrival, Doorway
 from relay.net.listener import SmtpServerFactory
 from relay.net.server import MARGIN, SmtpServer
+from relay.net.waiting import Coming
 from relay.smtp import answers
 from relay.smtp.events import Connected, Content, ContentEnded, Data, Misspoken, Noop, Question, Quit, Rcpt
 from relay.smtp.profile import Profile, SessionLimits
@@ -185,6 +186,29 @@ class DialogueTests(ServerCase):
         self.assertEqual((wire.said(), visit.is_lost), ([], 1))
         self.assertEqual(self.time.getDelayedCalls(), [])
 
+    def test_a_promise_that_is_known_already_is_answered_in_its_turn(self) -> None:
+        for came in (answers.NOTHING_DONE, Failure(LookupError("ours"))):
+            server, visit, wire = self.greeted()
+            visit.script[ContentEnded] = promise = Coming[Reply]()
+            promise.early = came if isinstance(came, Failure) else (came,)
+            server.dataReceived(ENVELOPE + b".\r\nFOO\r\n")
+            self.assertEqual(len(wire.writes), 1)
+            self.assertEqual(wire.said(), [250, 250, 354, 451 if isinstance(came, Failure) else 250, 500])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_a_promise_to_a_client_that_has_gone_is_nobodys(self) -> None:
+        for came in (answers.NOTHING_DONE, None):
+            server, visit, wire = self.greeted()
+            visit.script[ContentEnded] = promise = Coming[Reply]()
+            server.dataReceived(ENVELOPE + b".\r\n")
+            server.connectionLost(Failure(ConnectionError()))
+            if came is None:
+                promise.fail(Failure(LookupError("ours")))
+            else:
+                promise.give(came)
+            self.assertEqual(wire.said(), [250, 250, 354])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
     def test_a_commit_goes_on_when_the_client_has_gone(self) -> None:
         server, visit, wire = self.greeted()
         cancelled: list[object] = []
@@ -234,13 +258,18 @@ class AgreementTests(ServerCase):
     def test_a_client_cannot_tell_which_way_it_was_answered(
         self, talk: list[bytes | int], trouble: dict[int, str]
     ) -> None:
-        self.assertEqual(self.told(talk, trouble, straight=True), self.told(talk, trouble, straight=False))
+        straight = self.told(talk, trouble)
+        self.assertEqual(straight, self.told(talk, trouble, straight=False))
+        self.assertEqual(straight, self.told(talk, trouble, promises=False))
 
-    def told(self, talk: list[bytes | int], trouble: dict[int, str], *, straight: bool) -> list[Any]:
+    def told(
+        self, talk: list[bytes | int], trouble: dict[int, str], *, straight: bool = True, promises: bool = True
+    ) -> list[Any]:
         """What was said after each step, and what is known of it."""
         self.setUp()
         server, _, wire = self.greeted()
         server._visit = visit = Hesitant(None)
+        visit.promises = promises
         if not straight:
             server._session = Deaf(server._session)  # type: ignore[assignment]
         heard: list[Any] = []
@@ -283,7 +312,9 @@ class Hesitant(Scripted):
 
     hesitates = False
     fails = False
-    waiting: Deferred[Reply] | None = None
+    #: What content comes to is a promise, as that of a `Visit`.
+    promises = True
+    waiting: Deferred[Reply] | Coming[Reply] | None = None
 
     def answer(self, question: Question) -> Any:
         if self.fails:
@@ -291,13 +322,15 @@ class Hesitant(Scripted):
             raise OutcomeUnknown("?") if isinstance(question, ContentEnded) else LookupError(type(question).__name__)
         if not self.hesitates or not isinstance(question, ContentEnded | Rcpt | Data):
             return super().answer(question)
-        self.waiting = Deferred()
+        self.waiting = Coming() if self.promises and isinstance(question, ContentEnded) else Deferred()
         return self.waiting
 
     def decide(self, reply: Reply) -> None:
         self.hesitates = False
         waiting, self.waiting = self.waiting, None
-        if waiting is not None and not waiting.called:
+        if isinstance(waiting, Coming):
+            waiting.give(reply)
+        elif waiting is not None and not waiting.called:
             waiting.callback(reply)
 
 
@@ -328,11 +361,13 @@ class TroubleTests(ServerCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_where_nobody_knows_nothing_is_said(self) -> None:
-        for at_once in (True, False):
+        for later in (None, Deferred[Reply](), Coming[Reply]()):
             server, visit, wire = self.greeted()
-            visit.script[ContentEnded] = OutcomeUnknown() if at_once else (later := Deferred[Reply]())
+            visit.script[ContentEnded] = OutcomeUnknown() if later is None else later
             server.dataReceived(ENVELOPE + b".\r\nNOOP\r\n")
-            if not at_once:
+            if isinstance(later, Coming):
+                later.fail(Failure(OutcomeUnknown()))
+            elif later is not None:
                 later.errback(OutcomeUnknown())
             self.assertEqual(wire.said(), [250, 250, 354])
             self.assertTrue(wire.aborted)

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,6 +31,7 @@ from relay.net.clock import ReactorClock
 from relay.net.maillog import MailLog
 from relay.net.meter import Meter
 from relay.net.teed import Teed
+from relay.net.waiting import Coming
 from relay.policy.chain import Chain, Station
 from relay.policy.forward import ForwardAll, ForwardOptions
 from relay.policy.guard import Guard
@@ -65,8 +65,9 @@ class Silent:
     def lease(self, envelope: Envelope, recipients: Sequence[Recipient]) -> float:
         return 300.0
 
-    def commit(self, steps: Sequence[Step]) -> Deferred[tuple[Claim, ...]]:
-        return succeed(())
+    def commit(self, steps: Sequence[Step]) -> Coming[tuple[Claim, ...]]:
+        self.committed: Coming[tuple[Claim, ...]] = Coming()
+        return self.committed
 
     def accept(self, claims: Sequence[Claim], left: Sequence[Recipient] = ()) -> None:
         pass
@@ -91,8 +92,7 @@ class CallsCase(SynchronousTestCase):
 
 
 class ReceptionCallTests(CallsCase):
-    def visit(self) -> Visit:
-        silent: Any = Silent()
+    def visit(self, silent: Any) -> Visit:
         own = MailboxOptions(domains=("here.example",), users="any", directory="/nowhere")
         onward = Guard(When(client=["192.0.2.0/24"]))  # type: ignore[list-item]  # as the configuration says it
         stations = [
@@ -106,7 +106,8 @@ class ReceptionCallTests(CallsCase):
         return Visit(reception, CLIENT)
 
     def test_a_message_from_mail_to_the_answer_to_its_content(self) -> None:
-        visit = self.visit()
+        silent = Silent()
+        visit = self.visit(silent)
         questions: Any = (Mail(ANN, 1024), Rcpt(BOB), Data())
         expected = [answers.SENDER_OK, answers.RECIPIENT_OK, answers.SEND_CONTENT]
         content, ended = Content(CONTENT), ContentEnded(1024)
@@ -115,7 +116,9 @@ class ReceptionCallTests(CallsCase):
             for _ in range(MESSAGES):
                 assert [visit.answer(question) for question in questions] == expected
                 visit.take(content)
-                assert type(visit.answer(ended)) is Reply, "something waits"
+                promise: Any = visit.answer(ended)
+                silent.committed.give(())
+                assert type(promise.now()) is Reply, "something waits"
 
         # Of which what stands in for the rest of the relay, and this loop, have 21.
         self.bounded(work, 81)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.interfaces import Claim, Enrol
+from relay.interfaces import Claim, Enrol, Step
 from relay.mail.envelope import Form
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
 from relay.spool.batches import CROWD, Batches, Patience, Waiting
 from relay.spool.sqlite import SqliteSpool
 from relay.spool.writer import Commit, Done
-from relay.testing.spool import LEASE, entry, recipient, settled
+from relay.testing.spool import LEASE, awaited, entry, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
 
 PATIENCE = Patience(noting=0.005, crowd=0.002)
@@ -64,7 +65,7 @@ class PatienceTests(SynchronousTestCase):
     def test_who_is_alone_waits_for_nobody(self) -> None:
         answer = self.ask("a")
         self.assertEqual(self.at_hand(), ["a"])
-        self.assertEqual(self.successResultOf(answer), "a")
+        self.assertEqual(answer.now(), "a")
 
     def test_while_others_are_about_to_come_the_turn_of_the_reactor_is_waited_for(self) -> None:
         self.company = 1
@@ -90,7 +91,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(self.at_hand(), [])
         self.time.advance(0.001)
         self.assertEqual(self.at_hand(), ["noted"])
-        self.assertEqual(self.successResultOf(answer), "noted")
+        self.assertEqual(answer.now(), "noted")
 
     def test_it_goes_with_the_first_that_somebody_waits_for(self) -> None:
         self.ask("noted", patient=True)
@@ -143,13 +144,24 @@ class PatienceTests(SynchronousTestCase):
     def test_one_that_is_withdrawn_while_it_waits_is_not_written(self) -> None:
         self.company = CROWD
         answer = self.ask("a")
-        answer.addErrback(lambda failure: None)
         answer.cancel()
+        self.assertRaises(CancelledError, answer.now)
         self.time.advance(0.002)
         self.assertEqual(self.at_hand(), [])
         self.ask("b")
         self.time.advance(0.002)
         self.assertEqual(self.at_hand(), ["b"])
+
+    def test_one_that_cannot_do_with_its_answer_does_not_keep_the_others_from_theirs(self) -> None:
+        self.company = CROWD
+        heard: list[Any] = []
+        first, second = self.ask("a"), self.ask("b")
+        first.addCallbacks(lambda result: 1 // 0, heard.append)
+        second.addCallbacks(heard.append, heard.append)
+        self.time.advance(0.002)
+        self.assertEqual(self.at_hand(), ["a", "b"])
+        self.assertEqual(heard, ["b"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_without_patience_nobody_waits(self) -> None:
         self.batches, self.company = self.made(None), CROWD
@@ -170,10 +182,13 @@ class CompanyTests(SynchronousTestCase):
         start(self.spool.recover())
         self.writer.work()
 
-    def enrol(self) -> Any:
+    def enrol(self) -> Deferred[tuple[Claim, ...]]:
         draft = self.spool.begin(Form.WIRE)
         draft.write(b"x\r\n.\r\n")
-        return self.spool.commit((Enrol(entry(draft.id), draft, (recipient(draft.id + ".0"),), LEASE),))
+        return self.commit(Enrol(entry(draft.id), draft, (recipient(draft.id + ".0"),), LEASE))
+
+    def commit(self, *steps: Step) -> Deferred[tuple[Claim, ...]]:
+        return Deferred.fromCoroutine(awaited(self.spool.commit(steps)))
 
     def test_only_who_is_still_sending_is_waited_for(self) -> None:
         one, other = self.spool.begin(Form.WIRE), self.spool.begin(Form.WIRE)
@@ -191,7 +206,7 @@ class CompanyTests(SynchronousTestCase):
         kept = self.enrol()
         self.writer.work()
         claims: tuple[Claim, ...] = self.successResultOf(kept)
-        noted = self.spool.commit([settled(claim) for claim in claims])
+        noted = self.commit(*(settled(claim) for claim in claims))
         self.assertEqual(self.writer.work(), 0)
         self.assertNoResult(noted)
         self.enrol()
@@ -201,7 +216,7 @@ class CompanyTests(SynchronousTestCase):
     def test_a_spool_that_closes_waits_for_nobody(self) -> None:
         kept = self.enrol()
         self.writer.work()
-        noted = self.spool.commit([settled(claim) for claim in self.successResultOf(kept)])
+        noted = self.commit(*(settled(claim) for claim in self.successResultOf(kept)))
         closing = start(self.spool.close())
         self.writer.work()
         self.successResultOf(noted)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.interfaces import Claim, Enrol
@@ -47,7 +46,7 @@ class CallTests(SynchronousTestCase):
         """Calls for each message: for its draft, its enrolment, the answer; for its settlement and the answer to all."""
         drafts: list[Any] = []
         enrolments: list[Enrol] = []
-        waiting: list[Deferred[Any]] = []
+        waiting: list[Any] = []
         claims: list[Claim] = []
 
         def draw() -> None:
@@ -68,7 +67,7 @@ class CallTests(SynchronousTestCase):
             enrolments.append(Enrol(entry_, draft, (recipient(draft.id + ".0", route=self.route),), LEASE))
         calls += [calls_of(enrol, by_name=self.by_name), self.answered()]
         for one in waiting:
-            claims += self.successResultOf(one)
+            claims += one.now()
         settlements = [settled(claim) for claim in claims]
         calls += [calls_of(settle, by_name=self.by_name), self.answered()]
         return [number / messages for number in calls]

@@ -121,4 +121,4 @@ class PlannerTests(SynchronousTestCase):
         plan.remove = self.removed.append
         plan.answered(("NAME",))
         self.assertEqual(self.removed, ["NAME"])
-        self.assertEqual(self.successResultOf(plan), ())
+        self.assertEqual(plan.now(), ())

@@ -23,7 +23,7 @@ from relay.spool.schema import APPLICATION, MIGRATIONS, open_database
 from relay.spool.sqlite import Limits, SqliteSpool
 from relay.spool.strokes import GIVE_BACK, SETTLE
 from relay.spool.writer import Writer
-from relay.testing.spool import LEASE, entry, given_back, postponed, recipient, settled
+from relay.testing.spool import LEASE, awaited, entry, given_back, postponed, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
 
 LARGE = b"x" * 70_000
@@ -55,9 +55,7 @@ class SpoolTestCase(SynchronousTestCase):
         return self.successResultOf(answer) if isinstance(answer, Deferred) else answer
 
     def fails(self, kind: type[Exception], waiting: Any) -> Exception:
-        return self.failureResultOf(
-            waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting), kind
-        ).value
+        return self.failureResultOf(Deferred.fromCoroutine(awaited(waiting)), kind).value
 
     def enrolment(self, spool: SqliteSpool, content: bytes = b"x\r\n.\r\n", lease: float | None = LEASE) -> Enrol:
         draft = spool.begin(Form.WIRE)
@@ -89,7 +87,7 @@ class BatchTests(SpoolTestCase):
         self.shard.disk.calls.clear()
 
     def commit(self, *steps: Any) -> Deferred[Any]:
-        return self.spool.commit(steps)
+        return Deferred.fromCoroutine(awaited(self.spool.commit(steps)))
 
     @property
     def commits_on_disk(self) -> int:
@@ -496,7 +494,7 @@ class ProofTests(SpoolTestCase):
         writer = WhenTold()
         self.patch(spool._batches, "_workers", writer)
         commits = ([self.enrolment(spool)], [self.enrolment(spool)], [settled(lost)])
-        waiting = [spool.commit(steps) for steps in commits]
+        waiting = [Deferred.fromCoroutine(awaited(spool.commit(steps))) for steps in commits]
         writer.work(1)
         self.shard.fail_commit(kept=True)
         writer.work()
@@ -513,7 +511,7 @@ class ProofTests(SpoolTestCase):
                 spool = self.opened()
                 claim = self.enrolled(spool)
                 self.shard.fail_commit(kept=kept)
-                commit = spool.commit([step(claim)])
+                commit = Deferred.fromCoroutine(awaited(spool.commit([step(claim)])))
                 if kept:
                     self.result(commit)
                 else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.net.waiting import start
+from relay.net.waiting import Coming, start
 from tests.calls import calls_of
 
 
@@ -190,3 +191,75 @@ class ContextTests(SynchronousTestCase):
         request.reset(token)
         waited.callback(1)
         self.assertEqual(self.successResultOf(answer), ("the caller's",) * 2)
+
+
+class CalledOff(Coming[int]):
+    """Something that does not come when nobody wants it."""
+
+    def call_off(self) -> bool:
+        return True
+
+
+class ComingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.heard: list[int | type[Exception]] = []
+
+    def hear(self, coming: Coming[int]) -> None:
+        coming.addCallbacks(self.heard.append, lambda failure: self.heard.append(failure.type))
+
+    async def awaited(self, coming: Coming[int]) -> int:
+        return await coming
+
+    def test_who_wants_it_is_called_with_what_comes_before_or_after(self) -> None:
+        for first in (True, False):
+            good, bad = Coming[int](), Coming[int]()
+            if first:
+                self.hear(good)
+                self.hear(bad)
+            good.give(0)
+            bad.fail(Failure(ValueError("no")))
+            if not first:
+                self.assertEqual(self.heard, [])
+                self.hear(good)
+                self.hear(bad)
+            self.assertEqual(self.heard, [0, ValueError])
+            self.heard.clear()
+
+    def test_what_has_come_is_there_at_once(self) -> None:
+        coming, failed = Coming[int](), Coming[int]()
+        self.assertIs(coming.now(), coming)
+        coming.give(0)
+        failed.fail(Failure(ValueError("no")))
+        self.assertEqual((coming.now(), start(coming)), (0, 0))
+        self.assertRaises(ValueError, failed.now)
+        self.assertRaises(ValueError, start, failed)
+
+    def test_it_can_be_awaited(self) -> None:
+        good, bad = Coming[int](), Coming[int]()
+        for coming in (good, bad):
+            self.assertNoResult(start(self.awaited(coming)))
+        good, bad = Coming[int](), Coming[int]()
+        waiting, failing = start(self.awaited(good)), start(bad)
+        good.give(3)
+        bad.fail(Failure(ValueError("no")))
+        self.assertEqual(self.successResultOf(waiting), 3)
+        self.failureResultOf(failing, ValueError)
+
+    def test_who_gives_it_meets_what_is_raised_by_who_wants_it(self) -> None:
+        coming = Coming[int]()
+        coming.addCallbacks(lambda result: 1 // result, self.fail)
+        self.assertRaises(ZeroDivisionError, coming.give, 0)
+
+    def test_to_cancel_it_is_in_vain_unless_it_can_be_called_off(self) -> None:
+        vain, done = Coming[int](), CalledOff()
+        waiting, cancelled = start(self.awaited(vain)), start(self.awaited(done))
+        for each in (waiting, cancelled, waiting):
+            each.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        self.assertNoResult(waiting)
+        vain.give(3)
+        self.assertEqual(self.successResultOf(waiting), 3)
+        done = CalledOff()
+        self.hear(done)
+        done.cancel()
+        self.assertEqual(self.heard, [CancelledError])

@@ -29,7 +29,7 @@ from relay.net.doorway import Arrival, Doorway, Secured
 from relay.net.timeouts import Deadline
 from relay.net.tls import described, trouble
 from relay.net.transports import READ, READ_CONTENT, Undelayed
-from relay.net.waiting import start
+from relay.net.waiting import Coming, start
 from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, Verdicts, XClient
 from relay.smtp.server import State
@@ -83,7 +83,7 @@ class SmtpServer(Protocol):
         self._deadline = Deadline(doorway.timers, self._expired)
         # What is looked at for each command is found sooner here.
         #: The answer that we owe, while it waits.
-        self._owed: Deferred[Answer] | None = None
+        self._owed: Deferred[Answer] | Coming[Answer] | None = None
         #: Whether the relay was under stress when the deadline for a command was set.
         self._stressed = False
         #: The client does not read our replies.
@@ -336,12 +336,17 @@ class SmtpServer(Protocol):
 
     def _considered(self, question: Question, answer: Answer | Awaitable[Answer]) -> Answer | None:
         """The answer, if it may be said at once; else it is owed from now on."""
+        slow = self._session.slow
+        if isinstance(answer, Coming) and answer.early is None and not slow and type(question) is ContentEnded:
+            # As nearly always.
+            self._owe(question, answer)
+            return None
         if type(answer) is not Reply:
             try:
                 answer = start(answer)
             except Exception:
                 return self._failed(Failure(), question)
-        if self._session.slow or (type(question) is Connected and self._doorway.greeting_delay):
+        if slow or (type(question) is Connected and self._doorway.greeting_delay):
             return self._not_at_once(question, answer)
         # `isinstance` is slow to say whether something is a Deferred.
         if type(answer) is Reply or type(answer) is Verdicts:
@@ -363,7 +368,7 @@ class SmtpServer(Protocol):
         self._owe(question, owed, delay)
         return None
 
-    def _owe(self, question: Question, owed: Deferred[Answer], delay: float = 0.0) -> None:
+    def _owe(self, question: Question, owed: Deferred[Answer] | Coming[Answer], delay: float = 0.0) -> None:
         self._owed, self._asked = owed, question
         limits = self._doorway.limits
         patience = limits.final_reply if type(question) is ContentEnded else limits.policies_at_command + MARGIN

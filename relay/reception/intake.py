@@ -1,26 +1,20 @@
-"""Content on its way into the spool, and the promise at its end (law L1: no 250 before the commit has returned)."""
+"""Content on its way into the spool."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-
-from relay.interfaces import Claim, Enrol, IDraft, IScreening, OutcomeUnknown, SpoolError
-from relay.mail.decision import Placement
+from relay.interfaces import Enrol, IDraft, IScreening, SpoolError
 from relay.mail.envelope import Form
-from relay.mail.event import ACCEPTED, DISCARDED, HELD
-from relay.mail.queue import Entry, Recipient, recipients
+from relay.mail.queue import Entry, recipients
 from relay.mail.reply import Reply
-from relay.mail.routing import Discard, Hold
 from relay.mail.trace import date, received
-from relay.net.waiting import start
-from relay.reception.accounts import decided, refuse, refuse_each
+from relay.reception.accounts import refuse, refuse_each
 from relay.reception.examination import Examination
 from relay.reception.inspection import Inspection
+from relay.reception.promise import Promise
 from relay.reception.reception import Reception
 from relay.reception.transaction import Transaction
 from relay.reception.weighing import Judged
@@ -28,10 +22,6 @@ from relay.smtp import answers
 from relay.smtp.events import Answer, Verdicts
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: What the mail log says of copies that nobody will carry now; of all others it will have more to say.
-_ENDS: Final = {Discard: DISCARDED, Hold: HELD}
-#: How many recipients the line of an accepted message names.
-_SHOWN: Final = 20
 
 
 class Intake:
@@ -171,69 +161,29 @@ class Intake:
         )
         return tuple(each or reply for each in replies)
 
-    def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Deferred[Reply]:
+    def promise(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply | Promise:
         """Keep the message, and answer 250; or 451 if it is certain that it was not kept."""
         reception, draft = self._reception, self._draft
-        id = draft.id
+        id, inspection = draft.id, self._inspection
         kept = recipients(id, transaction.placements)
+        message_id = self.message_id if inspection.lacking else inspection.message_id
+        promise = Promise(reception, transaction, id, message_id, kept, size, judged)
         if not kept:
             draft.abandon()
-            return self._accepted(transaction, size, judged)
+            return promise.accepted()
         clock, envelope = reception.clock, transaction.envelope
         only = kept[0].original if transaction.recipients == 1 else None
         head = received(transaction.came, id, clock.calendar(), only, envelope.smtputf8)
-        inspection = self._inspection
         if inspection.lacking or inspection.headless or (judged is not None and judged.added):
             head += self._more(judged)
         entry = Entry(id, clock.now(), envelope, head)
         lease = reception.dispatch.lease(envelope, kept)
-        enrol = Enrol(entry, draft, kept, lease, size if judged is None or not judged.cut else None)
-        reception.turnstile.enter()
-        # Claims, or a `Deferred` that has them.
-        claims: Any
-        try:
-            claims = start(reception.spool.commit((enrol,)))
-        except Exception:
-            said = self._not_kept(Failure())
-            if isinstance(said, Failure):
-                said.raiseException()
-            return said
-        # To ask whether something is a `Deferred` is slow.
-        if type(claims) is tuple:
-            return self._kept(claims, kept, transaction, size, judged)
-        waiting: Deferred[Reply] = claims.addCallbacks(self._kept, self._not_kept, (kept, transaction, size, judged))
-        return waiting
+        return promise.enrol(Enrol(entry, draft, kept, lease, size if judged is None or not judged.cut else None))
 
     async def promised(self, transaction: Transaction, size: int, judged: Judged | None = None) -> Reply:
         """`promise`, for whoever waits already."""
         reply = self.promise(transaction, size, judged)
-        return await reply if isinstance(reply, Deferred) else reply
-
-    def _kept(
-        self,
-        claims: Sequence[Claim],
-        kept: Sequence[Recipient],
-        transaction: Transaction,
-        size: int,
-        judged: Judged | None,
-    ) -> Reply:
-        reception = self._reception
-        reception.turnstile.leave()
-        reply = self._accepted(transaction, size, judged)
-        reception.dispatch.accept(claims, () if claims else kept)
-        return reply
-
-    def _not_kept(self, failure: Failure) -> Reply | Failure:
-        """The reply, or the failure where nobody can say what has become of the message."""
-        reception = self._reception
-        reception.turnstile.leave()
-        if failure.check(OutcomeUnknown):
-            # If it was kept, it will be due when the lease ends that it was kept with: somebody has to look then.
-            reception.dispatch.accept(())
-        elif failure.check(SpoolError):
-            reception.log.failure("A message was not kept, the client is told 451", failure)
-            return answers.OUR_FAULT
-        return failure
+        return reply if isinstance(reply, Reply) else await reply
 
     def _more(self, judged: Judged | None) -> bytes:
         """What stands under our `Received`, on top of the content."""
@@ -252,52 +202,3 @@ class Intake:
             b"message-id": f"Message-ID: {self.message_id}\r\n",
         }
         return "".join(fields[name] for name in self._inspection.lacking).encode("ascii")
-
-    def _accepted(self, transaction: Transaction, size: int, judged: Judged | None) -> Reply:
-        """The reply, once it is true; the mail log and the history are told."""
-        reception, id = self._reception, self._draft.id
-        placements, envelope = transaction.placements, transaction.envelope
-        client = envelope.client
-        # As it is nearly always.
-        only = placements[0] if len(placements) == 1 else None
-        reception.maillog.row(
-            ACCEPTED,
-            (
-                id,
-                envelope.reverse_path or "<>",
-                transaction.recipients,
-                _named(placements) if only is None else only.original.text,
-                size,
-                self.message_id if self._inspection.lacking else self._inspection.message_id,
-                client.address,
-                client.helo,
-                client.listener,
-                client.user,
-                None if client.tls is None else client.tls.protocol,
-                "" if judged is None else ", ".join(judged.editors),
-            ),
-        )
-        if only is None:
-            for placement in placements:
-                self._tell_of_end(placement)
-        elif type(only.route) in _ENDS:
-            self._tell_of_end(only)
-        reply = Reply(250, "2.0.0", (f"Ok: queued as {id}",))
-        if reception.history is not None:
-            reception.history.decided(decided(transaction, reply, only), id)
-        return reply
-
-    def _tell_of_end(self, placement: Placement) -> None:
-        """If nobody will carry this copy now, the mail log hears of it at once."""
-        shape = _ENDS.get(type(placement.route))
-        if shape is not None:
-            address, original = placement.address, placement.original
-            other = None if original is address or original == address else original
-            self._reception.maillog.row(shape, (self._draft.id, address, other, placement.policy, placement.because))
-
-
-def _named(placements: Iterable[Placement]) -> str:
-    """The recipients as the client named them, as far as one line should show them."""
-    named = list(dict.fromkeys(placement.original.text for placement in placements))
-    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-    return ", ".join(named[:_SHOWN]) + more

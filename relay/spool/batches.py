@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.interfaces import IClock, OutcomeUnknown
+from relay.net.waiting import Coming
 from relay.spool.workers import IsWorkers
 from relay.spool.writer import Done, Request, Writer
 
@@ -36,12 +36,12 @@ class Patience:
     crowd: float = 0.002
 
 
-class Waiting(Deferred[Any]):
+class Waiting(Coming[Any]):
     """
     Who waits for the result of a request, which may be an exception (as a value: it is raised by who asked).
 
-    One that is cancelled while the request waits is not made. One that the writer has can be called back no more: it
-    goes on, and its result is given in spite of the cancelling.
+    One that is called off while the request waits is not made. One that the writer has can be called back no more: it
+    goes on, and its result is given in spite of that.
     """
 
     request: Request
@@ -49,11 +49,10 @@ class Waiting(Deferred[Any]):
 
     def answered(self, result: Any) -> None:
         """This is the result."""
-        self.callback(result)
+        self.give(result)
 
-    def cancel(self) -> None:
-        if self.batches.withdraw(self):
-            super().cancel()
+    def call_off(self) -> bool:
+        return self.batches.withdraw(self)
 
 
 class Batches:
@@ -96,7 +95,7 @@ class Batches:
         """How many requests wait, or are being carried out."""
         return len(self._waiting) + len(self._under_way or ())
 
-    def request(self, request: Request) -> Deferred[Any]:
+    def request(self, request: Request) -> Waiting:
         """The result of this request, or an exception as its result, from the batch that it will be in."""
         waiting = Waiting()
         waiting.request = request
@@ -164,4 +163,8 @@ class Batches:
         if done.refusing:
             self._refusing(done.refusing)
         for waiting, result in zip(batch, done.results, strict=True):
-            waiting.answered(result)
+            try:
+                waiting.answered(result)
+            except Exception:
+                # Of one: the others have their answers, too.
+                self.log.failure("what came of a request was no good to who waited for it")

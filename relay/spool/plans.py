@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import assert_never, cast
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from relay.interfaces import Claim, Enrol, GiveBack, IClock, IContent, Postpone, Renew, Settle, SpoolError, Step
 from relay.mail.queue import Pending
@@ -43,9 +44,9 @@ class Plan(Waiting):
             try:
                 self._conclude(result)
             except Exception:
-                self.errback()
+                self.fail(Failure())
                 return
-        self.callback(self.claims)
+        self.give(self.claims)
 
     def _conclude(self, result: Exception | Sequence[str]) -> None:
         if isinstance(result, Exception):
@@ -56,10 +57,11 @@ class Plan(Waiting):
         for name in result:
             self.remove(name)
 
-    def cancel(self) -> None:
-        if self.batches.withdraw(self):
+    def call_off(self) -> bool:
+        withdrawn = self.batches.withdraw(self)
+        if withdrawn:
             self.destroy_drafts()
-            Deferred.cancel(self)
+        return withdrawn
 
     def destroy_drafts(self) -> None:
         for draft in self.drafts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ class SqliteSpool:
 
     # The contract.
 
-    def commit(self, steps: Sequence[Step]) -> Deferred[tuple[Claim, ...]]:
+    def commit(self, steps: Sequence[Step]) -> Awaitable[tuple[Claim, ...]]:
         plan = Plan()
         try:
             if self._closed:
