@@ -243,7 +243,12 @@ class FollowingTests(ContentCase):
 
         def noted(kind: type, name: str) -> None:
             found = vars(kind)[name].fget
-            self.patch(kind, name, property(lambda value: seen.append(name) or found(value)))
+
+            def look(value: Any) -> Any:
+                seen.append(name)
+                return found(value)
+
+            self.patch(kind, name, property(look))
 
         noted(Outcome, "facts")
         noted(Judged, "following")
