@@ -609,6 +609,15 @@ class SparedTests(ContentCase):
                 self.assertEqual(left, general)
                 self.assertIn("'guard': 'facts'", left[3])
 
+    def test_who_was_not_asked_is_told_also_of_one_that_ends_where_it_begins(self) -> None:
+        world = self.world(*self.policies, history=True)
+        client = world.meet()
+        client.codes("EHLO client.test", "MAIL FROM:<bob@far.test>", "RCPT TO:<ann@here.test>", "BDAT 0 LAST")
+        world.settle()
+        [account] = self.accounts("ann@here.test")
+        guards = [step.guard for step in account.steps if step.phase == "content"]
+        self.assertEqual(guards, ["recipient", "facts", "sender", "client"])
+
     def test_one_recipient_who_is_meant_is_enough_for_it_to_be_examined(self) -> None:
         Script.says["content"] = Hold("a look first")
         for recipients in (["bob@here.test", "ann@here.test"], ["ann@here.test", "bob@here.test"], ["bob@here.test"]):
