@@ -86,7 +86,7 @@ class Reply:
 
         What is not printable ASCII is shown as `?`, and long text is folded into several lines.
         """
-        return cls(code, status, tuple(_folded(printable(text))))
+        return cls(code, status, tuple(folded(printable(text))))
 
     @property
     def positive(self) -> bool:
@@ -127,7 +127,8 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("?", text)
 
 
-def _folded(text: str) -> Iterator[str]:
+def folded(text: str) -> Iterator[str]:
+    """What is `printable` in as many lines as a reply takes for it, of which there is at least one."""
     while len(text) > LINE_TEXT:
         cut = text.rfind(" ", 1, LINE_TEXT)
         if cut < 0:

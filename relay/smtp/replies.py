@@ -14,7 +14,7 @@ from typing import Final, final
 
 from attrs import frozen
 
-from relay.mail.reply import Reply, printable
+from relay.mail.reply import Reply, folded, printable
 
 #: What one reply may be, code and line ends included.
 LINES: Final = 100
@@ -171,10 +171,8 @@ def _reply(code: int, texts: list[bytes]) -> Reply:
     if match is not None and match[1][0] == ord("0") + code // 100:
         status = match[1]
         texts = [_without(status, text) for text in texts]
-    lines: list[str] = []
-    for text in texts:
-        lines.extend(Reply.saying(code, None, _text(text)).lines)
-    return Reply(code, status.decode("ascii") if status else None, tuple(lines))
+    lines = tuple([line for text in texts for line in folded(_text(text))])
+    return Reply(code, status.decode("ascii") if status else None, lines)
 
 
 def _without(status: bytes, text: bytes) -> bytes:
