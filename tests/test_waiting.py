@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextvars import ContextVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -244,6 +246,20 @@ class ComingTests(SynchronousTestCase):
         bad.fail(Failure(ValueError("no")))
         self.assertEqual(self.successResultOf(waiting), 3)
         self.failureResultOf(failing, ValueError)
+
+    def test_of_what_was_awaited_nothing_is_left_to_the_collector_of_garbage(self) -> None:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            coming = Coming[int]()
+            waiting = start(self.awaited(coming))
+            coming.give(3)
+            there = weakref.ref(coming)
+            del coming, waiting
+            self.assertIsNone(there())
+        finally:
+            if collects:
+                gc.enable()
 
     def test_who_gives_it_meets_what_is_raised_by_who_wants_it(self) -> None:
         coming = Coming[int]()

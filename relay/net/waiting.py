@@ -121,16 +121,20 @@ class Coming(Generic[T]):
         waiting: _Waited[T] = _Waited()
         waiting.coming = self
         self.addCallbacks(waiting.callback, waiting.errback)
-        return waiting.__await__()
+        try:
+            return (yield from waiting)
+        finally:
+            # They know each other, and both would be left to the collector of garbage.
+            waiting.coming = None
 
 
 class _Waited(Deferred[T]):
     """Of what is `Coming`."""
 
-    coming: Coming[T]
+    coming: Coming[T] | None = None
 
     def cancel(self) -> None:
-        if self.called:
+        if self.coming is None or self.called:
             super().cancel()
         else:
             self.coming.cancel()
