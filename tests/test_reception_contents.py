@@ -488,6 +488,35 @@ class NamedByPoliciesTests(ContentCase):
         self.assertEqual(archive.wishes, Wishes(frozenset({Notify.NEVER})))
 
 
+class FailingTests(ContentCase):
+    def test_nothing_of_a_message_that_was_given_up_by_our_fault_gets_into_the_next_one(self) -> None:
+        def waits(examination: Examination, size: int, section: bytes) -> Any:
+            return fails.addCallback(lambda _: 1 / 0)
+
+        def raises(examination: Examination, size: int, section: bytes) -> Any:
+            raise ZeroDivisionError
+
+        for judge in (raises, waits):
+            fails: Deferred[None] = Deferred()
+            world = self.world()
+            client = world.meet()
+            client.say("EHLO client.test")
+            usual = Examination.judge
+            heard: list[list[int]] = []
+            for each, text in ((judge, b"secret"), (usual, b"public")):
+                self.patch(Examination, "judge", each)
+                client.codes("MAIL FROM:<bob@far.test>", "RCPT TO:<ann@here.test>")
+                client.send(b"BDAT 19 LAST\r\nSubject: " + text + b"\r\n\r\n")
+                if each is waits:
+                    fails.callback(None)
+                heard.append([int(reply[:3]) for reply in client.replies()])
+            self.assertEqual(heard, [[451], [250]])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            world.settle()
+            [mail] = world.mailboxes["/world/mail/ann"]
+            self.assertNotIn(b"secret", mail.octets)
+
+
 class AccountsTests(ContentCase):
     def test_each_recipient_that_is_refused_has_a_reference_an_event_and_an_account(self) -> None:
         for how in SINGLY:

@@ -459,6 +459,9 @@ class Visit:
             judged = intake.examined(size)
         except OSError:
             judged = self._unread()
+        except Exception:
+            self._forget()  # what comes next is another message
+            raise
         if not isinstance(judged, Judged):
             return self._examined_later(intake, judged, transaction, size)
         self._intake = None
@@ -477,6 +480,9 @@ class Visit:
             judged = self._unread()
         except CancelledError:  # the client has gone
             return answers.OUR_FAULT
+        except Exception:
+            self._forget()
+            raise
         finally:
             self._judging = None
         self._intake = None
