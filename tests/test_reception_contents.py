@@ -516,6 +516,21 @@ class FailingTests(ContentCase):
             [mail] = world.mailboxes["/world/mail/ann"]
             self.assertNotIn(b"secret", mail.octets)
 
+    def test_nothing_is_taken_that_could_not_be_shown_to_whom_it_is_to_be_shown(self) -> None:
+        def show(intake: Intake, transaction: Any, screening: Any) -> None:
+            self.patch(Intake, "show", usual)
+            raise ZeroDivisionError
+
+        usual = Intake.show
+        self.patch(Intake, "show", show)
+        Script.says["content"] = NO
+        client = self.world().meet()
+        codes = client.codes("EHLO client.test", "MAIL FROM:<bob@far.test>", "RCPT TO:<ann@here.test>", "DATA")
+        self.assertEqual(codes[-1], 451)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        client.send(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n")
+        self.assertEqual(self.codes(client.replies()), ["550"])
+
 
 class AccountsTests(ContentCase):
     def test_each_recipient_that_is_refused_has_a_reference_an_event_and_an_account(self) -> None:

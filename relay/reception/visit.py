@@ -386,7 +386,7 @@ class Visit:
             self._log_refusal(answers.NO_ROOM, sender=transaction.envelope.reverse_path)
             return answers.NO_ROOM
         try:
-            self._intake = Intake(reception, form)
+            intake = Intake(reception, form)
         except SpoolError:
             reception.log.failure("The spool has no place for a draft")
             return answers.OUR_FAULT
@@ -397,13 +397,15 @@ class Visit:
                 spared = self._spared = reception.screening.sparing(asked[0])
             told = spared(asked)
             if told is None:
-                self._intake.show(transaction, reception.screening)
+                intake.show(transaction, reception.screening)
+                self._intake = intake
                 return None
             if reception.history is not None:
                 transaction.steps += told
         placements = transaction.placements
         if type(placements[0].route) is Discard:
-            self._intake.forgets = len(placements) == 1 or all(type(each.route) is Discard for each in placements)
+            intake.forgets = len(placements) == 1 or all(type(each.route) is Discard for each in placements)
+        self._intake = intake
         return None
 
     def _chunk_ended(self, ended: ChunkEnded) -> Reply:
