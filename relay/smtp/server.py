@@ -370,7 +370,14 @@ class ServerSession:
             or self._lf_ended is True
             or (self.state is _IN_CONTENT and self._intake is not None)
         )
+        if not uneven:
+            self._forget_input()
         return not uneven
+
+    def _forget_input(self) -> None:
+        """All of it was looked at. It may be much, and a client may be here for long behind a large message."""
+        self._input = b""
+        self.looked_at = self.received = 0
 
     def receive_data(self, octets: bytes) -> None:
         """Take what the network brought. Whatever it is, and wherever it was cut, this never raises."""
@@ -489,6 +496,8 @@ class ServerSession:
         self.closed = True
 
     def _ask(self, question: Q) -> Q:
+        if self.looked_at == self.received:
+            self._forget_input()
         self._asked, self._move = question, _MOVES[self.state].get(type(question))
         return question
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -447,6 +448,25 @@ class ServerSessionTests(SynchronousTestCase):
     def test_a_421_closes_whatever_it_answers(self) -> None:
         _, said = listen([b"EHLO c\r\nNOOP\r\nNOOP\r\n"], lambda q: answers.STOPPING if q == Noop() else agree(q))
         self.assertEqual(said, [250, 421])
+
+    def test_nothing_of_a_large_message_is_kept_behind_its_end(self) -> None:
+        lines = b"x\r\n" * 30_000
+        for begin, end in ((b"DATA\r\n", b".\r\n"), (b"BDAT 90000 LAST\r\n", b"")):
+            for behind in (b"", b"RSET\r\n"):
+                session = ServerSession(Profile("mx.test", extensions=ALL), SessionLimits(), greeted=True)
+                large = lines + end + behind
+                held = sys.getrefcount(large)
+                for octets in (b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", begin, large):
+                    session.receive_data(octets)
+                    while (event := session.next_event()) is not None:
+                        if not isinstance(event, Content):
+                            self.assertTrue(session.send(agree(event)).startswith((b"250", b"354")))
+                        del event
+                del octets
+                if behind:
+                    # Once something is said that comes alone.
+                    self.assertEqual(session.hear(b"QUIT\r\n"), Quit())
+                self.assertEqual(sys.getrefcount(large), held)
 
 
 class ChunkTests(SynchronousTestCase):
