@@ -110,7 +110,7 @@ class PromiseTests(SynchronousTestCase):
             turnstile=turnstile,
             log=Logger(),
         )
-        envelope = Envelope(ANN, Client("192.0.2.7", 4711, "client.example", True, "mx"))
+        envelope = Envelope(ANN, client=Client("192.0.2.7", 4711, "client.example", True, "mx"))
         placements = (Placement(BOB, BOB, Forward("far.example"), "onward", "", NO_WISHES),)
         transaction = Transaction(envelope, "", 10)
         transaction.placements, transaction.recipients = placements, 1

@@ -107,7 +107,7 @@ def write(batch: Sequence[Event]) -> Written:
     begun = set(compress(first, map(_BEGINNINGS.__contains__, first.values())))
     head = struct.pack(f"<I{len(times)}d", len(times), *times)
     told = zlib.compress(head + text.encode("ascii"), _LEVEL)
-    # How something came about is told at once, and what happened in that turn at its end.
+    # How something came about is told at once, and what happened some milliseconds later.
     return Written(told, min(times), max(times), content.keys, set(first), begun)
 
 

@@ -135,7 +135,7 @@ class Records:
         database, shelf = self._open()
         if self._free(self._path.parent) < self._bounds.reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        # What a turn has brought is more than a block by a little, for which there need not be another one.
+        # What is told in one go is more than a block by a little, for which there need not be another one.
         blocks = -(-len(batch) // (MOST + MOST // 4))
         most = -(-len(batch) // blocks)
         written = [write(batch[at : at + most]) for at in range(0, len(batch), most)]
