@@ -34,7 +34,7 @@ class Keeping:
     #: How many may wait for one way to one host.
     of_host: int = field(default=20, validator=ge(1))
     #: After so many transactions, and so many seconds, a connection has done its duty.
-    transactions: int = field(default=100, validator=ge(1))
+    transactions: int = field(default=1000, validator=ge(1))
     lifetime: float = field(default=300.0, validator=gt(0))
 
 

@@ -106,7 +106,7 @@ class ConnectionSettings(Section):
         description="How many are kept in all, besides those at work; 0: a connection for each message.",
     )
     of_host: Count = Field(default=20, description="How many are kept for one host.")
-    messages: Count = Field(default=100, description="After so many messages a connection is closed.")
+    messages: Count = Field(default=1000, description="After so many messages a connection is closed.")
     lifetime: Timeout = Field(default=5 * MINUTE, description="After so long it is closed, too.")
 
 
