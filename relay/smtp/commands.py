@@ -94,6 +94,8 @@ class Grammar:
         self._heard: dict[bytes, Question | Bdat] = {}
         #: Those that came alone, each with its CRLF: the commands of transactions, and QUIT.
         self.usual: dict[bytes, Question] = dict(_ALWAYS)
+        #: The last MAIL or RCPT that could not be read, and what is said to it: whoever asks first asks again at once.
+        self._misread: tuple[bytes, Question | Bdat] | None = None
         self._mail: dict[str, Reader] = {}
         self._rcpt: dict[str, Reader] = {}
         for extension in extensions:
@@ -153,8 +155,11 @@ class Grammar:
         if octets[-2:] != b"\r\n":
             return None
         line = octets[:-2]
+        if self._misread is not None and self._misread[0] == line:
+            return None
         question = self._read_usual(line) or self._read(line)
         if type(question) is not Mail and type(question) is not Rcpt:
+            self._misread = line, question
             return None
         if len(self.usual) >= _KEPT:
             self.usual.clear()
@@ -170,6 +175,8 @@ class Grammar:
         """
         question = self._heard.get(line)
         if question is None:
+            if self._misread is not None and self._misread[0] == line:
+                return self._misread[1]
             question = self._read_usual(line) or self._read(line)
             if type(question) in _KEPT_KINDS and len(line) <= KEPT_OCTETS:
                 if len(self._heard) >= _KEPT:

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.mail.address import Address
+from relay.mail.address import Address, parse_address
 from relay.mail.envelope import Body, Form
 from relay.mail.reply import Reply
-from relay.smtp import answers
+from relay.smtp import answers, commands
 from relay.smtp.events import (
     Answer,
     Auth,
@@ -812,6 +812,25 @@ class LinearTests(SynchronousTestCase):
             with self.subTest(line):
                 # Sixteen times as much may take forty times as long on a busy machine; a quadratic way takes 256 times.
                 self.assertLess(large, max(small, 0.001) * 80)
+
+    def test_an_address_that_cannot_be_read_is_not_read_over_and_over(self) -> None:
+        read: list[str] = []
+
+        def note(text: str) -> Address:
+            read.append(text)
+            return parse_address(text)
+
+        self.patch(commands, "parse_address", note)
+        session = ServerSession(Profile("mx.test"), SessionLimits(), greeted=True)
+        session.receive_data(b"EHLO c\r\n")
+        session.send(agree(session.next_event()))
+        for octets in (b"MAIL FROM:<a@-b->\r\n", b"MAIL FROM:<c@-d->\r\nMAIL FROM:<e@-f->\r\n"):
+            self.assertIsNone(session.hear(octets))
+            session.receive_data(octets)
+            while (event := session.next_event()) is not None:
+                self.assertTrue(session.send(agree(event)).startswith(b"501 5.1.7 "))
+        # By the short way, and by that which knows why.
+        self.assertEqual(read, ["a@-b-", "a@-b-", "c@-d-", "c@-d-", "e@-f-", "e@-f-"])
 
     def test_it_means_nothing_for_the_time_how_small_the_pieces_are(self) -> None:
         """Up to the limits, that is: what has not ended is looked at again with each piece."""
