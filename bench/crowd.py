@@ -54,10 +54,9 @@ class Guest:
         said = self._reply()
         if not self._left:
             return False
-        if said:
-            self.socket.sendall(said)
-        else:
-            self._begin_tls()
+        if not said:
+            return self._begin_tls()
+        self.socket.sendall(said)
         return True
 
     def _complete(self) -> bool:
@@ -73,11 +72,12 @@ class Guest:
         self._heard = b""
         return said
 
-    def _begin_tls(self) -> None:
+    def _begin_tls(self) -> bool:
+        """As `ready`: on a busy machine all answers may have come before the handshake's steps are back here."""
         assert self._tls is not None
         self._secured = SSL.Connection(self._tls, self.socket)
         self._secured.set_connect_state()
-        self._ready_in_tls(self._secured)
+        return self._ready_in_tls(self._secured)
 
     def _ready_in_tls(self, secured: SSL.Connection) -> bool:
         try:
