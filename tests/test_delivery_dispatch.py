@@ -45,6 +45,7 @@ from relay.mail.outcome import (
 )
 from relay.mail.reply import Reply
 from relay.mail.routing import Discard, Forward, Hold, NextHop, Reject
+from relay.mail.selection import GIVEN_UP
 from tests.delivery_world import JON, DeliveryWorld, forwarded, local
 
 MX = Peer("mx", "192.0.2.1")
@@ -269,6 +270,13 @@ class TroubleTests(SynchronousTestCase):
         world = DeliveryWorld()
         id = world.accept((Address("x", "example.net"), Reject(Reply.of(550, "5.7.1", "not you"))))
         self.assertEqual(world.spool.settled[f"{id}.0"], Failed("5.7.1", "refused by policy", "550 5.7.1 not you"))
+
+    def test_whom_an_operator_gives_up_no_policy_has_refused(self) -> None:
+        world = DeliveryWorld()
+        id = world.accept((Address("x", "example.net"), GIVEN_UP))
+        said = str(GIVEN_UP.reply)
+        expected = Failed("5.0.0", "given up by the operator of this relay", said)
+        self.assertEqual(world.spool.settled[f"{id}.0"], expected)
 
 
 class SeveralHostsTests(SynchronousTestCase):

@@ -137,9 +137,9 @@ class Attempts:
                                 break
                     case Deliver(agent):
                         await self._deliver(agent, claim, recipients, judgements)
-                    case Reject(reply):
+                    case Reject(reply, because):
                         for recipient in recipients:
-                            judgements[recipient.id] = judge(RefusedByPolicy(reply))
+                            judgements[recipient.id] = judge(RefusedByPolicy(reply, because))
                     case _:  # Hold and Discard are never claimed: whoever handed us one is at fault
                         self._misbehaved(f"the spool ({type(route).__name__})", recipients, judgements)
         except CancelledError:

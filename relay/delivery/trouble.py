@@ -16,6 +16,7 @@ from typing import Final, assert_never
 from attrs import field, frozen
 
 from relay.delivery.classes import Kind, kind_of
+from relay.mail import selection
 from relay.mail.outcome import (
     Answered,
     Breakage,
@@ -320,6 +321,8 @@ def _because(fact: Fact) -> str:
             return "the message requires TLS (REQUIRETLS) with a host that is known for certain and promises the same"
         case Unsuitable():
             return f"the server does not offer {fact.need.value}, which the message needs"
+        case RefusedByPolicy(because=selection.BY_OPERATOR):
+            return "given up by the operator of this relay"
         case RefusedByPolicy():
             return "refused by policy" if fact.reply.permanent else "put off by policy"
         case _:
