@@ -16,7 +16,7 @@ from relay.net.credentials import CheckerCredentials
 from relay.net.dovecot_auth import DovecotAuth
 from relay.net.password_file import PasswordFile
 from relay.net.verifying import VerifyingThreads
-from relay.registry import Registry
+from relay.registry import Registry, said_by
 
 _checkers: Final = Registry("checker", {}, "relay.checkers", ICredentialsChecker)
 
@@ -103,8 +103,8 @@ def _plugin(use: str, clock: IClock) -> ICredentials:
     if isinstance(found, type):
         try:
             found = found()
-        except Exception as error:  # anything may happen in somebody's class
-            raise ValueError(f"the checker {use!r} cannot be made: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:  # anything may happen in somebody's class
+            raise ValueError(f"the checker {use!r} cannot be made: {said_by(error)}") from error
     if ICredentials.providedBy(found):
         credentials: ICredentials = found
         return credentials

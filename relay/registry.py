@@ -20,6 +20,7 @@ from zope.interface.interface import InterfaceClass
 
 from relay import plugins
 from relay.interfaces import IAgentMaker
+from relay.net.frames import origin
 
 _IMPORTABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 
@@ -86,10 +87,16 @@ class Registry:
             found: Any = importlib.import_module(module)
             for name in names.strip().split("."):
                 found = getattr(found, name)
-        except Exception as error:  # anything may happen while somebody's module is executed
-            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise ValueError(f"the {self._kind} {use!r} cannot be loaded: {said}") from error
+        except (Exception, SystemExit) as error:  # anything may happen while somebody's module is executed
+            raise ValueError(f"the {self._kind} {use!r} cannot be loaded: {said_by(error)}") from error
         return found
+
+
+def said_by(error: BaseException) -> str:
+    """What has happened in code that somebody has brought, and where in it."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    where = origin(error)
+    return f"{said}, at {where}" if where else said
 
 
 def _distributions(points: list[EntryPoint]) -> str:

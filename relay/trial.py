@@ -45,6 +45,7 @@ from relay.policy.rationing import RATION, Rationed
 from relay.policy.strangers import open_doors
 from relay.policy.tables import GivenTable, Tables
 from relay.reception import Reception, Turnstile
+from relay.registry import said_by
 from relay.spool.memory import MemorySpool
 from relay.store.memory import MemoryStore
 from relay.store.overlay import Overlay
@@ -96,6 +97,7 @@ def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     doors = [settings.problem(file, each.path, each.text) for each in open_doors(settings)]
     (problems if settings.open_relay is None else warnings).extend(doors)
     warnings += [settings.problem(file, each.path, each.text) for each in doubts(settings)]
+    warnings += stage.slips()
     warnings += stage.unanswered()
     problems += stage.failed_examples()
     count = sum(len(policy.examples) for policy in settings.policy)
@@ -177,6 +179,8 @@ class _Stage:
         self._asked: set[str] = set()
         #: Those that block, by their names.
         self._rationed: dict[str, Rationed] = {}
+        #: Those whose code is wrong, with what it did first.
+        self._slips: dict[str, str] = {}
         absent: Any = None
         self._surroundings = Surroundings(
             clock=self._clock,
@@ -219,7 +223,31 @@ class _Stage:
                 self._rationed[station.name] = rationed
                 station = evolve(station, policy=rationed)
             stations.append(station)
-        return Chain(stations, self._clock, _UNHEARD, self._settings.limits.policies_at_command)
+        hear: Any = self._hear  # Twisted's type of an observer is an interface
+        log = Logger(namespace="relay.policy", observer=hear)
+        return Chain(stations, self._clock, log, self._settings.limits.policies_at_command)
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        """What the chain says of a policy that is answered for with 451, unless that is since nobody is asked here."""
+        name, failure = event.get("policy"), event.get("log_failure")
+        if name is None or name in self._asked:
+            return
+        if failure is not None:
+            self._slips.setdefault(name, f"raises {said_by(failure.value)}")
+        elif "said" in event:
+            self._slips.setdefault(name, f"answers with {event['said']}, which is no verdict")
+
+    def slips(self) -> list[Problem]:
+        """Policies that have failed when they were asked."""
+        return [
+            self._settings.problem(
+                self._file,
+                ("policy", index),
+                f"'{policy.name}' {self._slips[policy.name]}: its mail is answered with 451",
+            )
+            for index, policy in enumerate(self._settings.policy)
+            if policy.name in self._slips
+        ]
 
     def unanswered(self) -> list[Problem]:
         """Policies of which the matrix does not know all that they would say."""

@@ -294,6 +294,16 @@ class NoPolicyTests(ThirdPartyCase):
             self.assert_mistake(use, use, word)
             self.assertRaises(ValueError, option_model, use)
 
+    def test_a_mistake_in_its_code_is_told_with_file_and_line(self) -> None:
+        self.module("inner.py", "import json\n\njson.loads('')\n")
+        self.module("outer.py", "\nimport inner\n")
+        self.module("leaves.py", "import sys\n\nsys.exit(3)\n")
+        self.assert_mistake("outer:Holiday", "JSONDecodeError", "inner.py:3 (<module>)")
+        self.assert_mistake("leaves:Holiday", "cannot be loaded: SystemExit: 3, at ", "leaves.py:3 (<module>)")
+        self.assert_mistake(f"{__name__}:Breaks", f"{__file__}:", "(Breaks.__init__)")
+        error = self.assertRaises(ValueError, option_model, "no.such.module:Holiday")
+        self.assertTrue(str(error).endswith("No module named 'no'"), str(error))
+
     def test_what_is_no_policy_is_a_mistake_that_says_what_is_missing(self) -> None:
         self.module("holidays.py", HOLIDAY)
         here = __name__

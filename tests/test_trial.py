@@ -128,6 +128,18 @@ class NeverAnswers(Base):
         return Deferred()
 
 
+@implementer(IRoutingPolicy)
+class Slips(Base):
+    def route(self, inquiry: Inquiry) -> Any:
+        return {}["no"]
+
+
+@implementer(IRoutingPolicy)
+class SaysNothing(Base):
+    def route(self, inquiry: Inquiry) -> Any:
+        return None
+
+
 HERE = "tests.test_trial"
 
 
@@ -339,6 +351,17 @@ class OpenRelayTests(SynchronousTestCase):
             [(each.key, each.text) for each in found.warnings],
             [("policy.2.when.recipient.4", "'jon' is taken for a domain: an address is written like 'jon@mx.test'")],
         )
+
+    def test_a_policy_whose_code_is_wrong_is_a_warning_with_file_and_line(self) -> None:
+        found = trial(PUBLIC, policy(f"{HERE}:Slips"), MAILBOXES)
+        self.assertEqual([each.key for each in found.warnings], ["policy.1"])
+        said = found.warnings[0].text
+        self.assertRegex(said, r"^'Slips' raises KeyError: 'no', at .*test_trial\.py:\d+ \(Slips\.route\): its mail is")
+        (said,) = [each.text for each in trial(PUBLIC, policy(f"{HERE}:SaysNothing")).warnings]
+        self.assertEqual(said, "'SaysNothing' answers with None, which is no verdict: its mail is answered with 451")
+
+    def test_a_policy_that_fails_since_nobody_is_asked_here_may_be_right(self) -> None:
+        self.assertEqual(trial(PUBLIC, policy(f"{HERE}:AsksByHttp")).warnings, ())
 
     def test_who_never_answers_is_waited_for_by_a_clock_that_costs_nothing(self) -> None:
         limits = '[limits]\npolicies_at_command = "23h"\n'

@@ -50,6 +50,20 @@ def place(innermost: FrameType) -> str:
     return f"{_spelled(theirs)}, by way of {_spelled(innermost)}"
 
 
+def origin(error: BaseException) -> str:
+    """
+    Where in such code an exception has come about, in the same words: the innermost line of it that was passed. ""
+    where only ours, Twisted's and Python's was on the way.
+    """
+    found, step = "", error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if not code.co_filename.startswith(_OURS) and not _is_pythons(code.co_filename):
+            found = f"{code.co_filename}:{step.tb_lineno} ({code.co_qualname})"
+        step = step.tb_next
+    return found
+
+
 def _theirs(innermost: FrameType) -> FrameType | None:
     found: FrameType | None = None
     for frame in frames(innermost):

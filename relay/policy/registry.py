@@ -16,7 +16,7 @@ from relay.config.fields import Section
 from relay.interfaces import IContentPolicy, IPolicyMaker, World
 from relay.mail.phases import Wants
 from relay.policy.phases import INTERFACES
-from relay.registry import Registry
+from relay.registry import Registry, said_by
 
 #: Our own. Each is imported when a configuration uses it.
 SHIPPED: Final = {
@@ -143,8 +143,8 @@ def make_policy(use: str, options: BaseModel | Mapping[str, Any], world: World) 
         raise  # words for the operator already
     except OSError as error:
         raise ValueError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
-    except Exception as error:
-        raise ValueError(f"the policy {use!r} cannot be made: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"the policy {use!r} cannot be made: {said_by(error)}") from error
     _verify(use, policy)
     return policy
 
