@@ -138,6 +138,12 @@ class TellingTests(SynchronousTestCase):
     def test_a_life_whose_beginning_is_gone_says_so(self) -> None:
         self.assertEqual(tell(Life(ID, (RELAYED,)))[0], f"{ID}, whose beginning is not known")
 
+    def test_a_notice_of_ours_begins_with_the_message_that_it_tells_of(self) -> None:
+        noticed = happening(1, "noticed", notice="NG79W8MR4E2AAA", recipient="ann@example.org")
+        lives = (Life("NG79W8MR4E2AAA", (RELAYED,)), Life(ID, (ACCEPTED, FAILED, noticed)))
+        headings = [line for line in tell_all(Findings(lives), "ann@example.org") if line.startswith("NG")]
+        self.assertEqual(headings, [f"NG79W8MR4E2AAA, a notice about {ID}", ID])
+
     def test_what_was_left_out_is_counted_where_it_stood(self) -> None:
         life = Life(ID, (ACCEPTED, DELAYED, DELAYED, FAILED), left_out=1)
         self.assertEqual(tell(life)[3], "  ... 1 more event ...")

@@ -33,10 +33,13 @@ _OUTCOMES: Final = {
 _ADDRESSES: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s",@]+)@[^\s,]+').findall
 
 
-def tell(life: Life) -> list[str]:
-    """Lines: what it was, what happened when, and what has become of it."""
+def tell(life: Life, about: str = "") -> list[str]:
+    """
+    Lines: what it was, what happened when, and what has become of it. `about`: it is a notice of ours about the message
+    with this id, which is how it began.
+    """
     happenings = life.happenings
-    lines = [_heading(life)]
+    lines = [f"{life.id}, a notice about {about}" if about else _heading(life)]
     before = (len(happenings) + 1) // 2 if life.left_out else -1
     for at, happening in enumerate(happenings):
         if at == before:
@@ -50,10 +53,16 @@ def tell(life: Life) -> list[str]:
 def tell_all(findings: Findings, asked: str) -> list[str]:
     """What a history has answered to `asked`: all lives, an empty line between them."""
     lines: list[str] = []
+    about = {
+        happening.text("notice"): life.id
+        for life in findings.lives
+        for happening in life.happenings
+        if happening.what == "noticed"
+    }
     for life in findings.lives:
         if lines:
             lines.append("")
-        lines += tell(life)
+        lines += tell(life, about.get(life.id, ""))
     if not findings.lives:
         lines.append(_nothing(f"Nothing is known of {asked}", findings))
     elif findings.more:
