@@ -27,8 +27,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from relay.net.dialling import PromptClient
 from relay.net.reactor import LeanReactor, MonotonicReactor, PromptReactor, RelayReactor, kind_of_reactor
-from relay.net.transports import AT_ONCE, PromptClient, PromptServer, PromptUnixClient, PromptUnixServer
+from relay.net.transports import AT_ONCE, PromptServer, PromptUnixClient, PromptUnixServer
 from tests.calls import calls_of
 from tests.real_reactor import RealReactor
 from tests.test_tls import TlsTestCase

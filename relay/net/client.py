@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from socket import AF_INET, inet_pton
 from typing import Any, Final, TypeAlias, cast
 
 from attrs import evolve, frozen
@@ -106,7 +107,7 @@ class Dialer:
             factory = cast(Any, _Dialled(connection))
             connection.dialled(unix.connectUNIX(path, factory, timeout=self.deadlines.connect))
             return opened
-        bind = self.bind_v6 if ipaddress.ip_address(peer.address).version == 6 else self.bind_v4
+        bind = self.bind_v6 if _is_v6(peer.address) else self.bind_v4
         opened = connection.opened()
         connector = self.tcp.connectTCP(
             peer.address,
@@ -120,7 +121,7 @@ class Dialer:
 
 
 class _Dialled(ClientFactory[Protocol]):
-    """Hands the one connection to Twisted."""
+    """Hands the one connection to Twisted, or to a shorter way: a mail server speaks first (`relay.net.dialling`)."""
 
     noisy = False
 
@@ -128,6 +129,9 @@ class _Dialled(ClientFactory[Protocol]):
         self._connection = connection
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self._connection
+
+    def answered(self) -> Connection:
         return self._connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -315,6 +319,7 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         self._connected = True
+        self._connector = None  # they would keep each other
         if self.session.over:
             # It was cancelled at the same moment.
             self._close(politely=False)
@@ -616,6 +621,15 @@ _FAILURES: Final[tuple[tuple[type[Exception], Breakage], ...]] = (
     (error.TimeoutError, Breakage.TIMEOUT),
     (error.TCPTimedOutError, Breakage.TIMEOUT),
 )
+
+
+def _is_v6(address: str) -> bool:
+    """Raises `ValueError` if it is no IP address."""
+    try:
+        inet_pton(AF_INET, address)
+    except OSError:
+        return ipaddress.ip_address(address).version == 6
+    return False
 
 
 def _text(reason: Failure) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 
+from relay.net.dialling import PromptDialling
 from relay.net.epoll import LeanPolling
 from relay.net.transports import PromptTransports
 
@@ -36,7 +37,7 @@ class MonotonicReactor(EPollReactor):
     seconds = staticmethod(time.monotonic)
 
 
-class PromptReactor(PromptTransports, MonotonicReactor):
+class PromptReactor(PromptDialling, PromptTransports, MonotonicReactor):
     """What is written leaves at once."""
 
 
@@ -44,7 +45,7 @@ class LeanReactor(LeanPolling, MonotonicReactor):
     """What has come is read by a short way."""
 
 
-class RelayReactor(PromptTransports, LeanPolling, MonotonicReactor):
+class RelayReactor(PromptDialling, PromptTransports, LeanPolling, MonotonicReactor):
     """Both."""
 
 

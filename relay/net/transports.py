@@ -39,7 +39,7 @@ AT_ONCE: Final = 32 * 1024
 READ: Final = 64 * 1024
 READ_CONTENT: Final = 256 * 1024
 
-_PARTED: Final = Failure(CONNECTION_DONE)
+PARTED: Final = Failure(CONNECTION_DONE)
 _Socket: Final = socket.SocketType
 
 #: So many connections are accepted in one turn of the reactor at most: all others have to wait for them.
@@ -174,7 +174,7 @@ class Undelayed:
             tcp.Connection.setTcpNoDelay(self, enabled)  # type: ignore[arg-type]
 
 
-class _PromptTcp(Undelayed, _PromptStream):
+class PromptTcp(Undelayed, _PromptStream):
     """What all connections by TCP have in common."""
 
     #: How much is read at once. Who expects a lot may ask for more.
@@ -183,6 +183,7 @@ class _PromptTcp(Undelayed, _PromptStream):
     #: is told nothing now.
     parting: bool | None = None
     protocol: Any
+    _closeSocket: Callable[[bool], None]
 
     def doRead(self) -> Any:
         """Twisted's own, in one step instead of two."""
@@ -247,8 +248,17 @@ class _PromptTcp(Undelayed, _PromptStream):
             self._lose()
 
     def _lose(self) -> None:
-        """We have closed it, and nothing is left to leave."""
-        self.connectionLost(_PARTED)  # type: ignore[no-untyped-call]
+        """
+        `connectionLost` in one step: we have closed it, nothing is left to leave, nobody produces for it any more, and
+        nobody has aborted it.
+        """
+        self.disconnected, self.connected = 1, 0
+        reactor, protocol = self.reactor, self.protocol
+        reactor.removeReader(self)
+        reactor.removeWriter(self)
+        self._closeSocket(True)
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(PARTED)
 
     def writeSomeData(self, data: bytes) -> Any:
         """Twisted's own would offer the kernel 128 KiB at most, and would then copy what is left of a larger piece."""
@@ -258,7 +268,7 @@ class _PromptTcp(Undelayed, _PromptStream):
             return 0 if problem.errno in _FULL else CONNECTION_LOST
 
 
-class PromptServer(_PromptTcp, tcp.Server):
+class PromptServer(PromptTcp, tcp.Server):
     """A connection that was accepted; its names are made when somebody asks, and hardly anybody does."""
 
     def __init__(
@@ -286,16 +296,6 @@ class PromptServer(_PromptTcp, tcp.Server):
         self.hostname = client[0]
         reactor.addReader(self)
         self.connected = 1
-
-    def _lose(self) -> None:
-        """`connectionLost` in one step: nobody produces for it any more, and nobody has aborted it."""
-        self.disconnected, self.connected = 1, 0
-        reactor, protocol = self.reactor, self.protocol
-        reactor.removeReader(self)
-        reactor.removeWriter(self)
-        self._closeSocket(True)  # type: ignore[no-untyped-call]
-        del self.protocol, self.socket, self.fileno
-        protocol.connectionLost(_PARTED)
 
     def logPrefix(self) -> str:
         # Somebody may ask when it is over, and then there is no protocol any more.
@@ -373,20 +373,6 @@ class PromptPort(tcp.Port):
         protocol.makeConnection(PromptServer(accepted, protocol, peer, self, number, self.reactor))
 
 
-class PromptClient(_PromptTcp, tcp.Client):
-    """A connection to another host."""
-
-    def createInternetSocket(self) -> socket.socket:
-        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-
-
-class PromptConnector(tcp.Connector):
-    def _makeTransport(self) -> tcp.Client:
-        return PromptClient(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
-
-
 class _PromptUnix(_PromptStream):
     """On a Unix socket descriptors may go along with octets, and in their order."""
 
@@ -418,9 +404,7 @@ class PromptUnixConnector(unix.Connector):
 
 #: zope forgets what a class' transports provide besides when there is none that does, and would make it anew for nearly
 #: every connection of a quiet listener.
-_NOTES: Final = tuple(
-    Provides(each, ISSLTransport) for each in (PromptServer, PromptClient, PromptUnixServer, PromptUnixClient)
-)
+_NOTES: Final = tuple(Provides(each, ISSLTransport) for each in (PromptServer, PromptUnixServer, PromptUnixClient))
 
 
 class PromptTransports:
@@ -431,13 +415,6 @@ class PromptTransports:
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> PromptPort:
         made = PromptPort(port, factory, backlog, interface, self)
         made.startListening()
-        return made
-
-    def connectTCP(
-        self, host: str, port: Any, factory: Any, timeout: float = 30.0, bindAddress: Any = None
-    ) -> PromptConnector:
-        made = PromptConnector(host, port, factory, timeout, bindAddress, self)
-        made.connect()
         return made
 
     def listenUNIX(self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
