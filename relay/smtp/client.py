@@ -53,6 +53,7 @@ from relay.smtp.transaction import (
 _TEXT = 500
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
+_EHLO: Final = Said.EHLO
 _NONE: Final = Usual.NONE
 _PROPOSED: Final = Usual.PROPOSED
 _SENDING: Final = Usual.SENDING
@@ -285,8 +286,7 @@ class ClientSession:
             self._nonsense("something was said in clear when TLS had begun")
             return
         self._spell_out()
-        if len(self._due) == 1 and (alone := self._reader.whole(octets)) is not None:
-            self._take(alone)
+        if len(self._due) == 1 and self._hear_alone(octets):
             return
         self._reader.receive_data(octets)
         #: What a reply among these octets can answer; what we say because of them is answered later.
@@ -299,6 +299,18 @@ class ClientSession:
                 self._take(reply)
             else:
                 self._unasked(reply)
+
+    def _hear_alone(self, octets: bytes) -> bool:
+        """One reply is due: whether these octets are that, and nothing else, as most are."""
+        if self._due[0][0] is _EHLO and not self._amid and (step := self._opening.hear_offers(octets)) is not None:
+            self._unproved = False
+            self._go_on_opening(step)
+            return True
+        reply = self._reader.whole(octets)
+        if reply is None:
+            return False
+        self._take(reply)
+        return True
 
     def _spell_out(self) -> None:
         """From now on what is due to the `Usual` is heard one by one, and it may end in any way."""
@@ -541,6 +553,9 @@ class ClientSession:
         if step is None:
             self._make_no_sense_of(said, reply)
             return
+        self._go_on_opening(step)
+
+    def _go_on_opening(self, step: Step) -> None:
         self._due.popleft()
         self.moves += 1
         self._step(step)

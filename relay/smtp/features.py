@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from attrs import field, frozen
 
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
+#: An answer to EHLO as nearly all are: of some printable lines, no line too long, and without a status. What is offered
+#: stands behind the first line, which has the name of the host.
+_ANSWER: Final = re.compile(
+    rb"250-(?![245]\.[0-9])[ -~]{0,490}\r\n(?=(?:250-[ -~]{0,490}\r\n){0,50}250(?: [ -~]{0,490})?\r\n\Z)"
+)
+#: So many different offers are remembered, and none that is longer. Hosts of one kind offer the same.
+_REMEMBERED: Final = 256
+_OCTETS: Final = 1024
 #: RFC 9422 section 3: up to six digits, and never none at all.
 _LIMIT = re.compile(r"[1-9][0-9]{0,5}\Z")
+
+
+def offered_by(octets: bytes, without: frozenset[str]) -> Features | None:
+    """
+    What a server offers by these octets, if they are a whole answer to EHLO as nearly all are. Then it is what
+    `Features.offered` finds in the reply that they are. `None`: that it is to be asked.
+    """
+    behind = _ANSWER.match(octets) if len(octets) <= _OCTETS else None
+    return None if behind is None else _offered_in(octets[behind.end() :], without)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _offered_in(octets: bytes, without: frozenset[str]) -> Features:
+    """By the lines behind the first. To remember that helps where many hosts, or one again and again, say the same."""
+    return Features.offered(("", *[line[4:] for line in octets.decode().split("\r\n")[:-1]]), without)
 
 
 @frozen

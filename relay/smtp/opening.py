@@ -14,7 +14,7 @@ from attrs import frozen
 from relay.mail.outcome import Answered, Peer, TlsTrouble, Unauthenticated, Unencrypted
 from relay.mail.reply import Reply
 from relay.smtp.course import PHASES, Said, speakable
-from relay.smtp.features import NOTHING_OFFERED, Features
+from relay.smtp.features import NOTHING_OFFERED, Features, offered_by
 from relay.smtp.sasl_client import Exchange, Refused
 from relay.smtp.sasl_lines import decode_challenge, encode
 from relay.smtp.transaction import Approach, Ready, Refusal, StartTls
@@ -77,6 +77,14 @@ class Opening:
         """What comes next; `None`: this is no answer to what was said."""
         row = _ROWS.get((said, reply.code // 100))
         return None if row is None else row(self, said, reply)
+
+    def hear_offers(self, octets: bytes) -> Step | None:
+        """As `hear` to EHLO, if these octets are a whole answer as nearly all are; `None`: nothing has happened."""
+        features = offered_by(octets, self._approach.without)
+        if features is None:
+            return None
+        self.features = features
+        return self._encrypt()
 
     def secured(self, tls: str, verified: bool) -> Step:
         """The handshake is complete: we know nothing of the server, and begin again (RFC 3207 section 4.2)."""

@@ -11,7 +11,8 @@ from relay.mail.address import Address
 from relay.mail.outcome import Answered, Breakage, Broke, Carried, Fact, Need, Peer, Phase, Unsuitable
 from relay.mail.reply import Reply
 from relay.smtp.client import QUIT_SECONDS, ClientSession, Deadlines
-from relay.smtp.features import Features
+from relay.smtp.features import Features, offered_by
+from relay.smtp.replies import ReplyReader
 from relay.smtp.transaction import Over, Proceed, Ready, Settled, Transaction, TurnedAway
 
 PEER = Peer("mx.example.net", "192.0.2.9")
@@ -424,6 +425,67 @@ class FeatureTests(SynchronousTestCase):
     def test_a_size_of_more_than_twenty_digits_is_no_limit(self) -> None:
         self.assertEqual(Features.offered(["mx", "SIZE " + "9" * 21]).size, 0)
         self.assertEqual(Features.offered(["mx", "SIZE ²"]).size, 0)
+
+
+#: Octets that are an answer to EHLO, and octets that are nearly one.
+ANSWERS = st.builds(
+    lambda lines, code, mark, end, more: (
+        b"".join([b"250-" + line + b"\r\n" for line in lines]) + code + mark + end + more
+    ),
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                [
+                    b"mx.example.org at your service",
+                    b"PIPELINING",
+                    b"size 1000",
+                    b"AUTH PLAIN LOGIN",
+                    b"LIMITS RCPTMAX=3",
+                ]
+            ),
+            st.sampled_from(
+                [b"", b" DSN", b"2.1.0 mx", b"2.1.0", b"4.7 mx", b"\tDSN", b"DSN\rDSN", b"\xff", b"x" * 505]
+            ),
+            st.binary(max_size=12),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([b"250", b"250", b"250", b"251", b"220", b"550", b"25"]),
+    st.sampled_from([b" ", b" ", b" DSN", b"", b"-", b"-DSN\r\n250 "]),
+    st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b""]),
+    st.sampled_from([b"", b"", b"", b"", b"250 Ok\r\n", b"\r\n", b"2"]),
+)
+
+
+class OffersTests(SynchronousTestCase):
+    @given(ANSWERS, st.frozensets(st.sampled_from(["DSN", "AUTH", "PIPELINING"])))
+    def test_what_is_seen_at_a_glance_is_what_the_reply_says(self, octets: bytes, without: frozenset[str]) -> None:
+        reader = ReplyReader()
+        reader.receive_data(octets)
+        reply = reader.next_reply()
+        seen = offered_by(octets, without)
+        if seen is not None:
+            assert isinstance(reply, Reply)
+            self.assertEqual((reply.code, reader.empty), (250, True))
+            self.assertEqual(seen, Features.offered(reply.lines, without))
+
+    def test_most_answers_are_seen_at_a_glance(self) -> None:
+        self.assertEqual(
+            offered_by(PIPELINING, frozenset({"SMTPUTF8"})),
+            Features.offered(["mx", "PIPELINING", "SIZE 1000", "8BITMIME"]),
+        )
+
+    def test_what_has_a_status_or_more_than_its_lines_is_looked_at_closely(self) -> None:
+        for octets in (
+            b"250-2.1.0 mx\r\n250 DSN\r\n",
+            PIPELINING + OK,
+            PIPELINING[:-2],
+            b"250 mx\r\n",
+            b"250-mx\r\n251 DSN\r\n",
+            b"250-mx\r\n250 D\xffN\r\n",
+            b"250-mx\r\n" + b"250-X\r\n" * 60 + b"250 DSN\r\n",
+        ):
+            self.assertIs(offered_by(octets, frozenset()), None)
 
 
 class ReuseTests(SynchronousTestCase):
