@@ -81,10 +81,12 @@ WAYS = (_at_once, _raised, _by_deferred, _by_coroutine, _coming, _come)
 
 
 class PromiseTests(SynchronousTestCase):
-    def promised(self, way: Callable[[Any], Any], came: Any, *, mute: bool = False, gone: bool = False) -> list[Any]:
+    def promised(
+        self, way: Callable[[Any], Any], came: Any, *, mute: bool = False, gone: bool = False, hearing: bool = False
+    ) -> list[Any]:
         """
         What has become of it: what the dispatcher and the client heard. `mute`: the mail log does not work; `gone`:
-        who waits for it does not.
+        who waits for it does not; `hearing`: they are told in the order in which they heard.
         """
         told: list[Any] = []
         comes: list[Callable[[], object]] = []
@@ -121,6 +123,10 @@ class PromiseTests(SynchronousTestCase):
             self.assertEqual(turnstile.crowded, reply is promise)
             if isinstance(reply, Promise):
                 self.assertEqual(told, [])
+                if hearing:
+                    reply.addCallbacks(lambda reply: told.append(str(reply)), told.append)
+                    comes[0]()
+                    return told
                 if gone:
                     reply.addCallbacks(lambda reply: 1 // 0, lambda failure: failure.raiseException())
                     self.fails(comes[0])
@@ -147,7 +153,13 @@ class PromiseTests(SynchronousTestCase):
         self.flushLoggedErrors(SpoolError)
         self.assertEqual(told, [told[0]] * len(WAYS))
 
-    def test_what_is_kept_is_carried_and_then_answered(self) -> None:
+    def test_who_waits_hears_of_it_before_it_is_carried(self) -> None:
+        for way in (_by_deferred, _by_coroutine, _coming):
+            self.assertEqual(
+                self.promised(way, (CLAIM,), hearing=True), ["250 2.0.0 Ok: queued as ID", ("accepted", (CLAIM,), [])]
+            )
+
+    def test_what_is_kept_is_carried_and_answered(self) -> None:
         self.assertEqual(self.promised(_coming, (CLAIM,)), [("accepted", (CLAIM,), []), "250 2.0.0 Ok: queued as ID"])
         self.assertEqual(self.promised(_coming, ()), [("accepted", (), ["ID.0"]), "250 2.0.0 Ok: queued as ID"])
 

@@ -96,8 +96,26 @@ class PatienceTests(SynchronousTestCase):
     def test_it_goes_with_the_first_that_somebody_waits_for(self) -> None:
         self.ask("noted", patient=True)
         self.ask("a")
-        self.assertEqual(self.at_hand(), ["noted", "a"])
+        self.assertEqual(self.at_hand(), ["a", "noted"])
         self.assertEqual(len(self.disk.batches), 1)
+
+    def test_who_is_waited_for_is_answered_before_what_is_only_noted(self) -> None:
+        heard: list[Any] = []
+        self.company = CROWD
+        for name, patient in (("noted", True), ("a", False), ("noted too", True), ("b", False)):
+            self.ask(name, patient=patient).addCallbacks(heard.append, heard.append)
+        self.time.advance(0.002)
+        self.thread.work()
+        self.assertEqual(heard, ["a", "b", "noted", "noted too"])
+
+    def test_what_is_only_noted_can_be_withdrawn_too(self) -> None:
+        answer = self.ask("noted", patient=True)
+        self.assertEqual(self.batches.waiting, 1)
+        answer.cancel()
+        self.assertRaises(CancelledError, answer.now)
+        self.assertEqual(self.batches.waiting, 0)
+        self.time.advance(1)
+        self.assertEqual(self.at_hand(), [])
 
     def test_the_clock_of_one_that_has_gone_makes_the_next_one_wait_less_and_never_more(self) -> None:
         self.ask("noted", patient=True)
@@ -117,7 +135,7 @@ class PatienceTests(SynchronousTestCase):
         answer(work())
         self.assertEqual(self.thread.tasks, [])
         self.ask("b")
-        self.assertEqual(self.at_hand(), ["noted", "b"])
+        self.assertEqual(self.at_hand(), ["b", "noted"])
 
     def test_behind_a_commit_a_crowd_is_waited_for_too(self) -> None:
         self.ask("a")
@@ -139,7 +157,7 @@ class PatienceTests(SynchronousTestCase):
         self.thread.work()
         self.time.advance(0.005)
         self.thread.work()
-        self.assertEqual(self.disk.batches, [["noted", "a"], ["b"]])
+        self.assertEqual(self.disk.batches, [["a", "noted"], ["b"]])
 
     def test_one_that_is_withdrawn_while_it_waits_is_not_written(self) -> None:
         self.company = CROWD

@@ -77,14 +77,14 @@ class Promise(Coming[Reply]):
         try:
             try:
                 reply = self.accepted()
-            finally:
-                # Also where something went wrong with telling of it.
-                reception.dispatch.accept(claims, () if claims else self._kept)
-        except Exception:
-            self.fail(Failure())
-            return
-        # Not within `try`: what is raised by who hears it is not for it to hear.
-        self.give(reply)
+            except Exception:
+                self.fail(Failure())
+            else:
+                # The client first: it is further away than the next hop, and has waited.
+                self.give(reply)
+        finally:
+            # Also where something went wrong with telling of it.
+            reception.dispatch.accept(claims, () if claims else self._kept)
 
     def _not_kept(self, failure: Failure) -> None:
         """The client is told so, or nothing where nobody can say what has become of the message."""

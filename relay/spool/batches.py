@@ -82,9 +82,9 @@ class Batches:
         self._workers = workers
         self._refusing = refusing
         self._waiting: list[Waiting] = []
+        #: Those of them that only note something.
+        self._noting: list[Waiting] = []
         self._under_way: list[Waiting] | None = None
-        #: Somebody waits for one of those that wait.
-        self._urgent = False
         #: When those that wait are handed over in any case, the patient and the others. It is not taken back when they
         #: go before that: then who comes next waits the less.
         self._latest: Any = None
@@ -93,7 +93,7 @@ class Batches:
     @property
     def waiting(self) -> int:
         """How many requests wait, or are being carried out."""
-        return len(self._waiting) + len(self._under_way or ())
+        return len(self._waiting) + len(self._noting) + len(self._under_way or ())
 
     def request(self, request: Request) -> Waiting:
         """The result of this request, or an exception as its result, from the batch that it will be in."""
@@ -105,25 +105,24 @@ class Batches:
     def add(self, waiting: Waiting, *, patient: bool = False) -> None:
         """Somebody who waits for a request already."""
         waiting.batches = self
-        self._waiting.append(waiting)
-        if not patient:
-            self._urgent = True
+        (self._noting if patient else self._waiting).append(waiting)
         if self._under_way is None:
             self._go_on()
 
     def withdraw(self, waiting: Waiting) -> bool:
         """Whether this one has not been handed over; then it never is."""
-        if waiting not in self._waiting:
-            return False
-        self._waiting.remove(waiting)
-        return True
+        for those in (self._waiting, self._noting):
+            if waiting in those:
+                those.remove(waiting)
+                return True
+        return False
 
     def _go_on(self) -> None:
         """Nothing is under way, and somebody waits."""
         patience = self._patience
         if patience is None:
             self._hand_over()
-        elif not self._urgent:
+        elif not self._waiting:
             if self._latest is None:
                 self._latest = self._clock.callLater(patience.noting, self._is_latest)
         elif self._soon is None:
@@ -135,17 +134,18 @@ class Batches:
 
     def _is_latest(self) -> None:
         self._latest = None
-        if self._waiting and self._under_way is None:
+        if (self._waiting or self._noting) and self._under_way is None:
             self._hand_over()
 
     def _is_soon(self) -> None:
         self._soon = None
-        if self._waiting and self._under_way is None:
+        if (self._waiting or self._noting) and self._under_way is None:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._under_way, self._urgent = batch, False
+        # First are those who are waited for, and so they are answered.
+        batch = self._waiting + self._noting
+        self._waiting, self._noting, self._under_way = [], [], batch
         requests = [waiting.request for waiting in batch]
         writer = self._writer
         self._workers.perform(lambda: writer.run(requests), self._done)
@@ -154,7 +154,7 @@ class Batches:
         batch = self._under_way
         assert batch is not None
         self._under_way = None
-        if self._waiting:
+        if self._waiting or self._noting:
             self._go_on()
         if isinstance(done, Exception):
             # Ours is the fault, and whether COMMIT was said is not known.
