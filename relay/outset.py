@@ -52,7 +52,7 @@ def bind(
             if isinstance(address, Inet) and ":" in address.host and _number(problem) in _NO_SUCH_FAMILY:
                 _log.warn("This machine has no {address}: not listening there", address=str(address))
                 continue
-            refuse(f"{file}: cannot listen on {address}: {reason(problem)}", os.EX_TEMPFAIL)
+            refuse(f"{file}: cannot listen on {address}: {_place(address) or reason(problem)}", os.EX_TEMPFAIL)
         ports.append((settings, port))
     if wanted and not ports:
         refuse(f"{file}: there is no address on this machine to listen on", os.EX_TEMPFAIL)
@@ -62,14 +62,14 @@ def bind(
 def missing_user(settings: Settings, file: str) -> Iterator[Problem]:
     """Whoever the relay is to become has to exist, before anything is begun."""
     for key, name, look_up in (
-        ("process.user", settings.process.user, pwd.getpwnam),
-        ("process.group", settings.process.group, grp.getgrnam),
+        ("user", settings.process.user, pwd.getpwnam),
+        ("group", settings.process.group, grp.getgrnam),
     ):
         try:
             if name is not None:
                 look_up(name)
         except KeyError:
-            yield Problem(file, None, key, f"there is no {key.removeprefix('process.')} '{name}'")
+            yield settings.problem(file, ("process", key), f"there is no {key} '{name}'")
 
 
 def become_user(settings: Settings, ports: Bound, *, file: str) -> None:
@@ -164,6 +164,13 @@ def reason(problem: Exception) -> str:
     """What the kernel has said."""
     inner = getattr(problem, "socketError", problem)
     return getattr(inner, "strerror", None) or str(inner)
+
+
+def _place(address: object) -> str:
+    """What a socket lacks that has a file: "no such file" would speak of the one that is to be made."""
+    if isinstance(address, Unix) and not address.path.parent.exists():
+        return f"there is no folder {address.path.parent}"
+    return ""
 
 
 def _number(problem: Exception) -> int | None:

@@ -7,7 +7,7 @@ What a configuration would do, found out before it is in force: by its own polic
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -32,6 +32,7 @@ from relay.mail.address import parse_address
 from relay.mail.explanation import Explanation
 from relay.mail.routing import Deliver, Inquiry
 from relay.net.clock import ReactorClock
+from relay.net.logins import Logins, NoLogin
 from relay.net.offline import Outside
 from relay.net.overtime import Bounded, Overtime
 from relay.net.waiting import start
@@ -97,11 +98,22 @@ def _tried(settings: Settings, file: str, stage: _Stage) -> Trial:
     doors = [settings.problem(file, each.path, each.text) for each in open_doors(settings)]
     (problems if settings.open_relay is None else warnings).extend(doors)
     warnings += [settings.problem(file, each.path, each.text) for each in doubts(settings)]
+    warnings += _locked_out(settings, file)
     warnings += stage.slips()
     warnings += stage.unanswered()
     problems += stage.failed_examples()
     count = sum(len(policy.examples) for policy in settings.policy)
     return Trial(found, tuple(problems), tuple(warnings), count)
+
+
+def _locked_out(settings: Settings, file: str) -> Iterator[Problem]:
+    """Logins of which the secret cannot be had now. It is read for each, so it may be there by then."""
+    logins = Logins(settings.login)
+    for index, login in enumerate(settings.login):
+        try:
+            logins.take(login.name)
+        except NoLogin as trouble:
+            yield settings.problem(file, ("login", index), f"{trouble}; as long as that is so, its mail waits")
 
 
 def _relaying(settings: Settings, file: str, kinds: Matrix) -> tuple[list[Problem], list[Problem]]:

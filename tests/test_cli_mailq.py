@@ -194,9 +194,22 @@ class AskingTests(SynchronousTestCase):
             status, out, err = self.said(*arguments)
             self.assertEqual((arguments, status, out), (arguments, os.EX_USAGE, ""))
             self.assertIn("--help", err)
-        status, out, err = self.said("-C", f"{self.folder}/nowhere.toml")
-        self.assertEqual((status, out), (1, ""))
-        self.assertIn("nowhere.toml", err)
+
+    def test_a_configuration_that_cannot_be_read_is_status_78(self) -> None:
+        nowhere = f"{self.folder}/nowhere.toml"
+        self.assertEqual(
+            self.said("-C", nowhere),
+            (os.EX_CONFIG, "", f"relay-mailq: {nowhere}: cannot be read: No such file or directory\n"),
+        )
+        self.config.write_text("[control\n")
+        status, out, err = self.said("-C", str(self.config))
+        self.assertEqual((status, out), (os.EX_CONFIG, ""))
+        self.assertIn("relay.toml: this is not TOML: ", err)
+
+    def test_the_socket_is_where_the_relay_has_it(self) -> None:
+        """With a byte order mark in front, and with words that stand for others."""
+        self.config.write_text('\ufeffhostname = "Mx.Test"\n[control]\nsocket = "run/$hostname.$$user"\n')
+        self.assertEqual(mailq.control_socket(str(self.config)), f"{self.folder}/run/mx.test.$user")
 
     def test_help_says_how_to_ask(self) -> None:
         self.assertEqual(self.said("--help")[:2], (0, mailq.HELP))

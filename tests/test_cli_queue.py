@@ -241,6 +241,10 @@ class OtherCommandTests(CommandCase):
         for command in (["status"], ["queue", "list"], ["queue", "hold", "--all"], ["dest", "list"], ["top", "--once"]):
             self.assertIn("no relay answers", self.run_it(*command, "--socket", nowhere, status=69).output)
 
+    def test_a_configuration_that_is_not_there_is_status_78(self) -> None:
+        said = self.run_it("status", "-c", "nowhere.toml", status=78).output
+        self.assertEqual(said, "Error: nowhere.toml: cannot be read: No such file or directory\n")
+
 
 _SAID = ask._said
 

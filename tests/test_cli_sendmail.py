@@ -449,6 +449,10 @@ class PlaceTests(SynchronousTestCase):
             with self.assertRaises(NoSuchPlace):
                 self.found(nothing)
 
+    def test_a_byte_order_mark_means_nothing(self) -> None:
+        (self.folder / "relay.toml").write_text('\ufeff[[listener]]\naddress = "unix:s"\n')
+        self.assertEqual(find(str(self.folder / "relay.toml"), None).path, f"{self.folder}/s")
+
     def test_the_environment_may_name_the_configuration(self) -> None:
         (self.folder / "relay.toml").write_text('[[listener]]\naddress = "unix:s"\n')
         self.patch(os, "environ", {"RELAY_CONFIG": str(self.folder / "relay.toml")})

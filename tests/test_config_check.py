@@ -168,6 +168,29 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.stderr, f"{self.file}:5: policy.1.users: {absent}: No such file or directory\n")
         self.assertEqual([path.name for path in self.file.parent.iterdir()], ["relay.toml"])
 
+    def test_a_user_whom_this_machine_does_not_have_is_a_problem(self) -> None:
+        """The relay would not start."""
+        self.file.write_text('[process]\nuser = "nobody-of-this-name"\ngroup = "nor-of-this"\n')
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, os.EX_CONFIG)
+        self.assertEqual(
+            result.stderr,
+            f"{self.file}:2: process.user: there is no user 'nobody-of-this-name'\n"
+            f"{self.file}:3: process.group: there is no group 'nor-of-this'\n",
+        )
+
+    def test_a_login_whose_secret_cannot_be_had_now_is_a_warning(self) -> None:
+        self.file.write_text('[[login]]\nname = "provider"\nuser = "us"\npassword_file = "secret"\n')
+        secret = self.file.with_name("secret")
+        result = self.check(str(self.file))
+        self.assertEqual(result.exit_code, 0)
+        self.assertIn(f"warning: {self.file}:1: login.1: {secret}: it cannot be read: No such file", result.stderr)
+        secret.write_text("word\n")
+        secret.chmod(0o644)
+        self.assertIn("others may read or write it", self.check(str(self.file)).stderr)
+        secret.chmod(0o600)
+        self.assertEqual(self.check(str(self.file)).stderr, "")
+
     def test_a_suppression_list_that_is_something_else_is_a_problem(self) -> None:
         other = self.file.with_name("list")
         other.write_text("hello\n")

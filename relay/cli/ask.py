@@ -27,6 +27,12 @@ class Unavailable(click.ClickException):
         self.what = what
 
 
+class Unreadable(click.ClickException):
+    """The configuration that should say where the control socket is cannot be read."""
+
+    exit_code = os.EX_CONFIG
+
+
 class Declined(click.ClickException):
     """The relay has answered that it cannot answer."""
 

@@ -97,6 +97,7 @@ def _made(settings: Settings, file: str) -> list[str]:
     from relay.delivery.suppression import why_no_list
     from relay.encryption import Encryption
     from relay.net.clock import ReactorClock
+    from relay.outset import missing_user
     from relay.spool.memory import MemorySpool
 
     warnings: list[str] = []
@@ -115,7 +116,7 @@ def _made(settings: Settings, file: str) -> list[str]:
         random=random.SystemRandom(),
         is_local=absent,
     )
-    problems: list[Problem] = []
+    problems: list[Problem] = list(missing_user(settings, file))
     for make in (
         lambda: Encryption(settings, clock, file=file, log=log),
         lambda: UserSource(settings, clock, absent, file=file, log=log),

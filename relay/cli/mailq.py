@@ -202,22 +202,37 @@ def json_lines(entries: Iterable[Queued]) -> Iterator[str]:
 
 
 def control_socket(config: str | None) -> str | None:
-    """The one that a configuration names; `None`: the usual ones. Raises `click.ClickException`."""
+    """The one that a configuration names; `None`: the usual ones. Raises `Unreadable`."""
     named = config or os.environ.get("RELAY_CONFIG")
     if named is None:
         return None
     import tomllib
     from pathlib import Path
 
-    import click
+    from relay.cli.ask import Unreadable
 
     try:
-        document = tomllib.loads(Path(named).read_text("utf-8"))
+        document = tomllib.loads(Path(named).read_text("utf-8-sig"))
     except (OSError, ValueError) as problem:
-        raise click.FileError(named, str(problem)) from None
+        said = f"cannot be read: {problem.strerror}" if isinstance(problem, OSError) else f"this is not TOML: {problem}"
+        raise Unreadable(f"{named}: {said}") from None
     control = document.get("control")
-    said = control.get("socket") if isinstance(control, dict) else None
-    return os.path.normpath(Path(named).parent / str(said or "var/control.sock"))
+    path = str((control.get("socket") if isinstance(control, dict) else None) or "var/control.sock")
+    return os.path.normpath(Path(named).parent / spelled_out(path, document))
+
+
+def spelled_out(path: str, document: Mapping[str, Any]) -> str:
+    """A path of this configuration, with its words (`$hostname`) replaced."""
+    if "$" not in path:
+        return path
+    # Here, since a configuration is much to import, and hardly anybody's sockets need it.
+    import socket
+
+    from relay.config.file import user
+    from relay.config.words import Words
+
+    hostname = str(document.get("hostname") or socket.gethostname())
+    return Words({"hostname": hostname.lower(), "user": user()}).spelled_out(path)
 
 
 def _shown(text: str) -> str:

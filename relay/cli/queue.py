@@ -141,7 +141,9 @@ def _act(name: str, past: str, unmoved: str, *, asks: bool = False, options: tup
 
         run.__doc__ = help.__doc__
         made: Any = run
-        sure = click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+        sure = click.option(
+            "--yes", is_flag=True, help="Do not ask whether you are sure. Only at a terminal is that asked."
+        )
         dry = click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
         all_ = click.option("--all", "everything", is_flag=True, help="The whole queue is meant.")
         for option in (where, json_too, *((sure,) if asks else ()), dry, all_, *options, who):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from attrs import evolve, frozen
 
+from relay.cli.mailq import spelled_out
 from relay.mail.outcome import Breakage, Broke, Fact, Peer, Phase
 from relay.mail.reply import Reply
 
@@ -59,8 +60,8 @@ def find(config: str | None, path: str | None) -> Place:
     named = config or os.environ.get("RELAY_CONFIG")
     document: dict[str, Any] = {}
     try:
-        with open(named or USUAL_CONFIG, "rb") as file:
-            document = tomllib.load(file)
+        with open(named or USUAL_CONFIG, encoding="utf-8-sig") as file:
+            document = tomllib.loads(file.read())
     except (OSError, ValueError) as problem:
         if named and path is None:
             raise NoSuchPlace(f"{named}: {problem}") from None
@@ -88,7 +89,7 @@ def _listener(document: dict[str, Any], file: str, hostname: str) -> Place:
     if not unix:
         raise NoSuchPlace(f"{file}: there is no listener on a Unix socket for local programs")
     chosen = min(unix, key=lambda each: (each.get("name") != _NAME, _PROTOCOLS.index(each.get("protocol", "smtp"))))
-    path = chosen["address"].removeprefix("unix:").replace("$hostname", hostname)
+    path = spelled_out(chosen["address"].removeprefix("unix:"), document)
     return Place(os.path.normpath(Path(file).parent / path), hostname, lmtp=chosen.get("protocol") == "lmtp")
 
 

@@ -92,10 +92,15 @@ class RefusalTests(SystemTestCase):
         relay.expected.append("is damaged")
         relay.start()
 
+    def test_a_socket_for_which_there_is_no_folder_says_so(self) -> None:
+        relay = self.relay(configuration() + '\n[[listener]]\naddress = "unix:absent/s.sock"\n')
+        said = self.refuses(relay, os.EX_TEMPFAIL)
+        self.assertIn(f"absent/s.sock: there is no folder {relay.folder}/absent", said)
+
     def test_a_user_who_is_not_there_is_named_before_anything_listens(self) -> None:
         relay = self.relay(configuration() + '\n[process]\nuser = "nobody-of-this-name"\n')
         said = self.refuses(relay, os.EX_CONFIG)
-        self.assertIn("relay.toml: process.user: there is no user 'nobody-of-this-name'", said)
+        self.assertIn(": process.user: there is no user 'nobody-of-this-name'", said)
 
     def test_a_control_socket_that_nobody_answers_at_is_replaced(self) -> None:
         relay = self.relay(configuration())
