@@ -350,6 +350,7 @@ FACTS: list[tuple[Fact, Kind | None]] = [
     (Answered(NO, P.RCPT, MX), K.AUTHENTICITY),
     (RefusedByPolicy(NO), K.AUTHENTICITY),
     (Broke(Breakage.TIMEOUT, P.CONNECT, MX), K.CONNECTION),
+    (Broke(Breakage.NO_SOCKET, P.CONNECT, MX), K.OURSELVES),
     (Unresolved(NameTrouble.NULL_MX, "example.net"), K.DNS),
     (Unresolved(NameTrouble.LOOP, "example.net"), K.LOOP),
     (Unencrypted(TlsTrouble.FAILED, MX), K.TLS),

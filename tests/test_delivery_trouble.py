@@ -63,6 +63,7 @@ EXPECTED: list[tuple[Fact, bool, type, str, About, bool]] = [
     (broke(P.CONNECT, B.REFUSED), False, LATER, "4.4.1", About.HOST, True),
     (broke(P.CONNECT, B.UNREACHABLE), False, LATER, "4.4.1", About.HOST, True),
     (broke(P.CONNECT, B.TIMEOUT), False, LATER, "4.4.1", About.HOST, True),
+    (broke(P.CONNECT, B.NO_SOCKET), False, LATER, "4.3.5", About.OURSELVES, True),
     (broke(P.GREETING, B.TIMEOUT), False, LATER, "4.4.2", About.HOST, True),
     (broke(P.HELLO, B.LOST), False, LATER, "4.4.2", About.HOST, True),
     (broke(P.RCPT, B.LOST), False, LATER, "4.4.2", About.HOST, True),
@@ -237,6 +238,7 @@ class TroubleTests(SynchronousTestCase):
         for fact, words in (
             (broke(P.CONNECT, B.REFUSED), "connection refused"),
             (broke(P.CONNECT, B.TIMEOUT), "timed out while connecting"),
+            (broke(P.CONNECT, B.NO_SOCKET), "this relay could not open a connection"),
             (broke(P.GREETING, B.LOST), "connection lost at the greeting"),
             (broke(P.CONTENT, B.LOST), "connection lost while sending the content"),
             (said(P.RCPT, 550), "refused at RCPT"),

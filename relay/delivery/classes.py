@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from relay.mail.outcome import (
     Answered,
+    Breakage,
     Broke,
     Carried,
     Fact,
@@ -222,7 +223,7 @@ def kind_of(fact: Fact) -> Kind | None:
         case RefusedByPolicy():
             return kind_of_reply(fact.reply, Phase.RCPT)
         case Broke():
-            return Kind.CONNECTION
+            return Kind.OURSELVES if fact.breakage is Breakage.NO_SOCKET else Kind.CONNECTION
         case Unresolved():
             return Kind.LOOP if fact.trouble is NameTrouble.LOOP else Kind.DNS
         case Unencrypted():

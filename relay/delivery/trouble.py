@@ -141,6 +141,8 @@ TABLE: Final[tuple[Line, ...]] = (
     Line(Unresolved, {NameTrouble.FORBIDDEN}, ANYWHERE, NEVER, "5.4.4", DESTINATION, NEXT),
     # -- A conversation that ended without an answer --
     #
+    # The host was never asked. Another one may have an address of the other family, which has another `source`.
+    Line(Broke, {Breakage.NO_SOCKET}, [Phase.CONNECT], LATER, "4.3.5", OURSELVES, NEXT),
     Line(Broke, ANY, [Phase.CONNECT], LATER, "4.4.1", HOST, NEXT),
     # The content is with them and their answer is not with us: it may have been a 250. Another host would be sure
     # to make a duplicate of it now; later, this host may tell it from its own (RFC 1047).
@@ -304,7 +306,7 @@ def _outcome(fact: Fact, line: Line) -> Delayed | Failed:
 def _because(fact: Fact) -> str:
     """What happened, in words for the sender."""
     match fact:
-        case Broke(breakage=Breakage.REFUSED | Breakage.UNREACHABLE):
+        case Broke(breakage=Breakage.REFUSED | Breakage.UNREACHABLE | Breakage.NO_SOCKET):
             return fact.breakage.value
         case Broke():
             doing = "while" if fact.phase in (Phase.CONNECT, Phase.CONTENT, Phase.RESOLVE) else "at"

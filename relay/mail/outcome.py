@@ -44,6 +44,8 @@ class Breakage(Enum):
 
     REFUSED = "connection refused"
     UNREACHABLE = "no way to the host"
+    #: Our own machine did not let us: the address to connect from is not one of its own, or there are no descriptors.
+    NO_SOCKET = "this relay could not open a connection"
     TIMEOUT = "timed out"
     LOST = "connection lost"
     #: The peer does not speak SMTP as RFC 5321 has it, or says more than we read.

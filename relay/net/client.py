@@ -620,6 +620,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], Breakage], ...]] = (
     (error.ConnectionRefusedError, Breakage.REFUSED),
     (error.TimeoutError, Breakage.TIMEOUT),
     (error.TCPTimedOutError, Breakage.TIMEOUT),
+    (error.ConnectBindError, Breakage.NO_SOCKET),
 )
 
 

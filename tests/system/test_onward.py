@@ -109,7 +109,10 @@ class OnwardTests(SystemTestCase):
         here = self.started(configuration(tables=AWAY.format(dns=self.dns.address, patience="20s"), policies=policy))
         here.wait_for("sends from 192.0.2.77, which is no address of this machine now", since=0)
         with Telnet(here.address()) as client:
-            here.event("delayed", queue_id(client.post("alice@example.org")))
+            delayed = str(here.event("delayed", queue_id(client.post("alice@example.org"))))
+        # The host was not asked, and is none the worse for it.
+        for word in "4.3.5", "ourselves", "could not open a connection":
+            self.assertIn(word, delayed)
 
     def test_a_restart_recovers_what_waits_for_a_domain_that_is_down(self) -> None:
         port = unused(THERE)
