@@ -265,7 +265,9 @@ class RefusalTests(SendmailCase):
 
     def test_a_message_that_is_too_large_is_not_sent(self) -> None:
         relay = self.relay(offers=("SIZE 10",))
-        self.assertEqual(self.sendmail("bob@example.net")[0], os.EX_DATAERR)
+        status, _, err = self.sendmail("bob@example.net")
+        self.assertEqual(status, os.EX_DATAERR)
+        self.assertIn("bob@example.net: the message is larger than the relay takes", err)
         self.assertEqual(relay.heard, ["EHLO mx.test", "QUIT"])
 
     def test_a_relay_that_has_heard_enough_of_a_message_is_believed(self) -> None:

@@ -57,6 +57,17 @@ class SubmissionTests(SynchronousTestCase):
             self.assertEqual(set(boxes), {"eve", "ann"})
             self.assertIn(b"we do not want that", boxes["ann"])
 
+    def test_the_log_says_who_it_was_that_was_refused(self) -> None:
+        """By a policy, and by the grammar: many come from one address."""
+        world = self.world()
+        client = self.begin(world)
+        Script.says["content"] = NO
+        client.say("RCPT TO:<bob@here.test>")
+        self.sent(world, client)
+        client.say("FOO")
+        refused = world.log.named("refused")
+        self.assertEqual([each.get("user") for each in refused], ["ann@here.test", "ann@here.test"])
+
     def test_without_an_address_it_cannot_be_told_and_hears_what_others_hear(self) -> None:
         world = self.world(when=FOR_BOB)
         client = self.begin(world, "")

@@ -163,7 +163,7 @@ def _report(said: Options, place: Place, recipients: Sequence[Address], facts: S
 
 def _trouble(fact: Fact | Reply | Broke, place: Place) -> tuple[int, str]:
     """What a fact is to whoever has called us."""
-    from relay.mail.outcome import Answered, Broke, Unsuitable
+    from relay.mail.outcome import Answered, Broke, Need, Unsuitable
     from relay.mail.reply import Reply
 
     reply = fact.reply if isinstance(fact, Answered) else fact
@@ -173,6 +173,8 @@ def _trouble(fact: Fact | Reply | Broke, place: Place) -> tuple[int, str]:
         why = f"{fact.breakage.value}: {fact.text}" if fact.text else fact.breakage.value
         return os.EX_TEMPFAIL, f"the relay does not take it now ({place.path}: {why}); try again later"
     if isinstance(fact, Unsuitable):
+        if fact.need is Need.SIZE:
+            return os.EX_DATAERR, "the message is larger than the relay takes"
         return os.EX_DATAERR, f"the relay does not offer what the message needs: {fact.need.value}"
     return os.EX_TEMPFAIL, f"the relay does not take it now ({place.path})"
 

@@ -49,6 +49,7 @@ def refuse(
         client=client.address,
         helo=client.helo,
         listener=client.listener,
+        user=client.user,
         id=id,
         sender=sender,
         recipient=recipients[0] if recipients else None,

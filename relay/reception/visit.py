@@ -508,7 +508,7 @@ class Visit:
             client=client.address,
             helo=client.helo,
             listener=client.listener,
-            **fields,
+            **{"user": client.user, **fields},
         )
 
 
