@@ -18,7 +18,7 @@ from relay.interfaces import IPlace, ITraveller
 from relay.mail.envelope import Form
 from relay.mail.outcome import Carried, Fact, Peer
 from relay.mail.routing import NextHop
-from relay.net.client import Connection, Dialer, Opened, Passage, Sent
+from relay.net.client import Connection, Dialer, Passage, Sent, Told
 from relay.net.clock import ReactorClock
 from relay.net.tls_client import PeerTls
 from relay.smtp.features import Features
@@ -80,14 +80,15 @@ class Nearby(Dialer):
 
     dialled: list[Prompt]
 
-    def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
+    def dial(self, peer: Peer, told: Told, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Prompt:
         connection = Prompt(peer, self, approach, tls)
         connection.features = OFFERED
         connection.session.terms = Terms(OFFERED)
         connection.session.can_begin = True
         connection.sent = []
         self.dialled.append(connection)
-        return succeed(connection)
+        told(connection)
+        return connection
 
 
 class CallTests(SynchronousTestCase):

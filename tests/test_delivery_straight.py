@@ -109,8 +109,8 @@ class StraightTestCase(SynchronousTestCase):
         self.dispatcher.start()
         # Somebody has come this way before.
         self.accept()
-        self.assertEqual((self.waits, self.transmitter.begun), (0, []))
-        self.transmitter.called.clear()
+        self.assertEqual((self.waits, len(self.transmitter.begun), self.transmitter.called), (0, 1, []))
+        self.transmitter.begun.clear()
 
     def accept(
         self,
@@ -184,7 +184,8 @@ class StraightTests(StraightTestCase):
 
     def test_whoever_wants_to_hear_of_success_does(self) -> None:
         self.accept(wishes=SUCCESS)
-        self.assertEqual((len(self.transmitter.begun), len(self.spool.notices())), (1, 1))
+        # The notice goes that way, too.
+        self.assertEqual((len(self.transmitter.begun), len(self.spool.notices())), (2, 1))
 
     def test_so_does_whoever_has_said_until_when_it_has_to_be_there(self) -> None:
         self.accept(deliver_by=DeliverBy(self.clock.now() + 60, ByMode.NOTIFY, trace=True))
@@ -486,3 +487,11 @@ class AgreementTests(SynchronousTestCase):
         self.assertEqual(straight.came_to(), general.came_to())
         self.assertEqual(general.transmitter.begun, [])
         self.assertEqual(straight.waits, general.waits)
+
+    @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["GREETING", "EHLO"]), FAULTS, st.just(10.0)), max_size=6))
+    def test_nor_where_a_connection_has_to_be_made_for_each(self, steps: Sequence[_Step]) -> None:
+        straight, general = self.played(steps), self.played(steps, Way.need_coroutines)
+        self.assertEqual(straight.came_to(), general.came_to())
+        self.assertEqual((straight.waits, general.waits), (0, 0))
+        self.assertEqual(straight.host.connections, general.host.connections)
+        self.assertEqual(straight.other.connections, general.other.connections)

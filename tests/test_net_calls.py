@@ -133,14 +133,13 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(self.cable.writes - before, 4)
 
     def test_a_message_is_carried_in_few_calls(self) -> None:
-        connection = Connection(
-            Peer("mx.example.net", "192.0.2.9"), Dialer(cast(Any, None), self.clock, "relay.example.org")
-        )
-        opened = connection.opened()
+        opened: list[Any] = []
+        dialer = Dialer(cast(Any, None), self.clock, "relay.example.org")
+        connection = Connection(Peer("mx.example.net", "192.0.2.9"), dialer, told=opened.append)
         connection.makeConnection(self.cable)
         connection.dataReceived(b"220 mx.example.net\r\n")
         connection.dataReceived(b"250-mx.example.net\r\n250 PIPELINING\r\n")
-        self.assertIs(self.successResultOf(opened), connection)
+        self.assertEqual(opened, [connection])
         terms = connection.session.terms
         commands = plainly(terms.plain, terms, "a@b.example", 100, "c@d.example")
         first = Carriage(connection, commands, 5)
@@ -157,14 +156,13 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual((self.cable.writes - before, len(first.settlements)), (1, 4))
 
     def test_so_is_one_for_which_somebody_waits(self) -> None:
-        connection = Connection(
-            Peer("mx.example.net", "192.0.2.9"), Dialer(cast(Any, None), self.clock, "relay.example.org")
-        )
-        opened = connection.opened()
+        opened: list[Any] = []
+        dialer = Dialer(cast(Any, None), self.clock, "relay.example.org")
+        connection = Connection(Peer("mx.example.net", "192.0.2.9"), dialer, told=opened.append)
         connection.makeConnection(self.cable)
         connection.dataReceived(b"220 mx.example.net\r\n")
         connection.dataReceived(b"250-mx.example.net\r\n250 PIPELINING\r\n")
-        self.assertIs(self.successResultOf(opened), connection)
+        self.assertEqual(opened, [connection])
         transaction = Transaction(Address.parse("a@b.example"), (Address.parse("c@d.example"),), 100)
         settled: list[Any] = []
 

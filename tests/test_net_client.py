@@ -353,7 +353,6 @@ class CarryTests(NetTestCase):
     def over(self, transport: StringTransport, *replies: bytes) -> Connection:
         """A connection over a transport of its own, that has heard these."""
         connection = Connection(PEER, self.dialer)
-        connection.opened()
         connection.makeConnection(transport)
         for reply in replies:
             connection.dataReceived(reply)
@@ -546,11 +545,11 @@ class MisbehaviourTests(NetTestCase):
         self.assertTrue(fact.text)
 
     def test_what_comes_behind_the_end_of_the_conversation_is_not_heard(self) -> None:
-        connection = Connection(PEER, self.dialer)
-        opened = connection.opened()
+        opened: list[Any] = []
+        connection = Connection(PEER, self.dialer, told=opened.append)
         connection.makeConnection(Closing())
         connection.dataReceived(b"nonsense\r\n")
-        self.assertIsInstance(self.successResultOf(opened), Broke)
+        self.assertIsInstance(opened.pop(), Broke)
         connection.dataReceived(b"220 mx\r\n")
         connection.resumeProducing()
         connection.connectionLost(Failure(ConnectionDone()))

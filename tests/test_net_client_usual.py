@@ -111,7 +111,6 @@ class Line:
         self.messages: list[Message] = []
         #: Which of them was told what, in order.
         self.transcript: list[tuple[int, object]] = []
-        self.connection.opened()
         self.connection.makeConnection(cast(Any, self.cable))
         self.hear(b"220 mx\r\n")
         self.hear(b"250-mx\r\n250-PIPELINING\r\n250 8BITMIME\r\n")

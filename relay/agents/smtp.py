@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from attrs import Factory, evolve, field, frozen
 from twisted.internet.defer import CancelledError
@@ -30,7 +30,7 @@ from relay.mail.outcome import (
 )
 from relay.mail.queue import Recipient
 from relay.mail.routing import NextHop, TlsLevel
-from relay.net.client import Connection, Dialer, Opened, Passage, Sent
+from relay.net.client import Connection, Dialer, Opened, Passage, Sent, Told, awaited
 from relay.net.logins import Logins, NoLogin
 from relay.net.tls_peers import TlsPeers
 from relay.smtp.features import Features
@@ -82,7 +82,7 @@ class SmtpTransmitter:
             lines = found
         line = self.pool.take(lines, place)
         if line is None:
-            return None
+            return self._set_off_anew(lines, consignment, place) if place.own else None
         passing = Passing(line, consignment, place)
         connection = line.connection
         try:
@@ -91,13 +91,24 @@ class SmtpTransmitter:
             if proposal:
                 connection.propose(proposal, passing)
             else:
-                transaction = self._transaction(consignment, connection.features)
+                transaction = self.transaction(consignment, connection.features)
                 passing = _Particular(line, consignment, place, transaction)
                 connection.convey(transaction, passing)
         except Exception as problem:
             passing.over = True
             passing.failed(problem)
         passing.under_way = not passing.over
+        return passing
+
+    def _set_off_anew(self, lines: Lines, consignment: Consignment, place: ITraveller) -> Passing | None:
+        """On a connection that has to be made."""
+        passing = _Anew(self, lines, consignment, place)
+        try:
+            passing.dialled = self._dial(lines.way, self._level(lines.way), passing.opened)
+        except Exception:
+            # Ours. It is met again, and dealt with, where there is time for that.
+            return None
+        passing.under_way = True
         return passing
 
     async def transmit(
@@ -108,12 +119,15 @@ class SmtpTransmitter:
         place: IPlace | None = None,
         passing: IPassing | None = None,
     ) -> Sequence[Report]:
+        reports: list[Report] = []
+        refusal: Refusal | None = None
         if passing is not None:
             if passing.problem is not None:
                 raise passing.problem
-            if not _say_only_that_it_is_over(passing.facts):
+            if isinstance(passing, _Anew):
+                refusal = passing.refusal
+            if passing.facts and (isinstance(passing, _Anew) or not _say_only_that_it_is_over(passing.facts)):
                 return [*map(Report, consignment.recipients, passing.facts)]
-        reports: list[Report] = []
         lines = self._lines(consignment, peer)
         if not isinstance(lines, Lines):
             if isinstance(lines, Unauthenticated):
@@ -128,7 +142,7 @@ class SmtpTransmitter:
                 if line is not None:
                     await self._carry(consignment, line, reports, sent, place)
             if len(reports) < len(consignment.recipients):
-                await self._carry_anew(consignment, lines, reports, sent, place)
+                await self._carry_anew(consignment, lines, reports, sent, place, refusal)
         except (Exception, CancelledError) as problem:
             if not reports:
                 raise
@@ -181,12 +195,22 @@ class SmtpTransmitter:
         )
 
     async def _carry_anew(
-        self, consignment: Consignment, lines: Lines, reports: list[Report], sent: Sent | None, place: IPlace | None
+        self,
+        consignment: Consignment,
+        lines: Lines,
+        reports: list[Report],
+        sent: Sent | None,
+        place: IPlace | None,
+        refusal: Refusal | None,
     ) -> None:
-        """What is left, on as many new connections as it takes; a report is added as soon as there is one."""
+        """
+        What is left, on as many new connections as it takes; a report is added as soon as there is one. `refusal` is
+        what has come of the first of them, if that was dialled already.
+        """
         recipients = consignment.recipients
         while len(reports) < len(recipients):
-            opened = await self._open(lines.way)
+            opened = await self._open(lines.way, refusal)
+            refusal = None
             if not isinstance(opened, Connection):
                 reports += _alike(recipients[len(reports) :], self._refused(opened, consignment))
                 return
@@ -197,26 +221,30 @@ class SmtpTransmitter:
                 # It would end the next conversation as well, and each costs its deadlines.
                 reports += _alike(recipients[len(reports) :], over)
 
-    async def _open(self, way: Way) -> Opened:
+    async def _open(self, way: Way, refusal: Refusal | None) -> Opened:
         """A connection as the next hop wants it; where it may be in clear, also in clear if TLS fails."""
-        peer, level = way.peer, way.tls
-        if level == "may" and (self.tls is None or self.tls.fails_with(peer)):
-            level = "none"
-        opened = await self._dial(way, level)
-        if level == "may" and isinstance(opened, Unencrypted) and self.tls is not None:
+        opened: Opened = refusal or await awaited(lambda told: self._dial(way, self._level(way), told))
+        if way.tls == "may" and isinstance(opened, Unencrypted) and self.tls is not None:
+            peer = way.peer
             self.tls.note_failure(peer)
             self.log.warn("TLS with {peer} fails, so it is spoken to in clear: {why}", peer=str(peer), why=opened.text)
-            opened = await self._dial(way, "none")
+            opened = await awaited(lambda told: self._dial(way, "none", told))
         return opened
 
-    async def _dial(self, way: Way, level: TlsLevel) -> Opened:
+    def _level(self, way: Way) -> TlsLevel:
+        """What is tried first: where it may be in clear, no TLS with whom that has failed a short time ago."""
+        if way.tls == "may" and (self.tls is None or self.tls.fails_with(way.peer)):
+            return "none"
+        return way.tls
+
+    def _dial(self, way: Way, level: TlsLevel, told: Told) -> Connection:
         approach = Approach(way.lmtp, level, way.login, secrets.token_urlsafe, frozenset(way.without))
         dialer = self.dialer.introduced(way.hello, way.source)
         if level == "none":
-            return await dialer.connect(way.peer, approach)
+            return dialer.dial(way.peer, told, approach)
         if self.tls is None:
             raise ValueError("there is no TLS to speak with others")
-        return await dialer.connect(way.peer, approach, self.tls.toward(level, way.peer))
+        return dialer.dial(way.peer, told, approach, self.tls.toward(level, way.peer))
 
     async def _carry(
         self, consignment: Consignment, line: Line, reports: list[Report], sent: Sent | None, place: IPlace | None
@@ -232,7 +260,7 @@ class SmtpTransmitter:
                 served = line.transactions
                 if served == line.most:
                     break
-                transaction = self._transaction(consignment, features, part)
+                transaction = self.transaction(consignment, features, part)
                 line.transactions += 1
                 behind = None
                 if not transaction.chunked and len(reports) + len(part) == len(consignment.recipients):
@@ -247,9 +275,10 @@ class SmtpTransmitter:
         finally:
             line.give_back()
 
-    def _transaction(
+    def transaction(
         self, consignment: Consignment, features: Features, part: Sequence[Recipient] | None = None
     ) -> Transaction:
+        """What is said of it, to a server that offers these: for a part of the recipients, or for all of them."""
         envelope, hop = consignment.entry.envelope, consignment.next_hop
         return transaction_for(
             consignment,
@@ -321,17 +350,74 @@ class _Particular(Passing):
 
     __slots__ = ("_transaction",)
 
-    def __init__(self, line: Line, consignment: Consignment, place: ITraveller, transaction: Transaction) -> None:
+    def __init__(
+        self, line: Line, consignment: Consignment, place: ITraveller, transaction: Transaction | None
+    ) -> None:
         Passing.__init__(self, line, consignment, place)
+        #: `None`: it is as most are.
         self._transaction = transaction
 
     def content(self) -> bytes | Iterator[bytes]:
-        return _content(self._consignment, self._transaction) if self._transaction.chunked else Passing.content(self)
+        transaction = self._transaction
+        if transaction is None or not transaction.chunked:
+            return Passing.content(self)
+        return _content(self._consignment, transaction)
 
     def sent(self) -> None:
         # Behind chunks nothing follows before their reply: see `SmtpTransmitter._carry`.
-        if not self._transaction.chunked:
+        if self._transaction is None or not self._transaction.chunked:
             Passing.sent(self)
+
+
+class _Anew(_Particular):
+    """On a connection that has to be made: whatever comes of it stands, but for a `refusal`."""
+
+    __slots__ = ("_lines", "_transmitter", "dialled", "refusal")
+
+    def __init__(self, transmitter: SmtpTransmitter, lines: Lines, consignment: Consignment, place: ITraveller) -> None:
+        # It has no line before it is `opened`.
+        _Particular.__init__(self, cast(Line, None), consignment, place, None)
+        self._transmitter = transmitter
+        self._lines = lines
+        #: What is not open yet.
+        self.dialled: Connection | None = None
+        #: Why it will never be.
+        self.refusal: Refusal | None = None
+
+    def cancel(self) -> None:
+        if self.dialled is not None:
+            self.dialled.give_up()
+            self.problem = CancelledError()
+            self._end()
+        elif not self.over:
+            _Particular.cancel(self)
+
+    def _end(self) -> None:
+        """Nothing was said of the message."""
+        self.dialled = None
+        self.over = True
+        self._place.arrived()
+
+    def opened(self, opened: Opened) -> None:
+        """What comes of dialling."""
+        if not isinstance(opened, Connection):
+            self.refusal = opened
+            self._end()
+            return
+        self.dialled = None
+        consignment = self._consignment
+        self._line = line = self._lines.pool.add(self._lines, opened)
+        try:
+            proposal = proposal_for(consignment, opened.session.terms)
+            line.transactions += 1
+            if proposal:
+                opened.propose(proposal, self)
+            else:
+                self._transaction = self._transmitter.transaction(consignment, opened.features)
+                opened.convey(self._transaction, self)
+        except Exception as problem:
+            self.over = True
+            self.failed(problem)
 
 
 def _nobody_follows() -> None:

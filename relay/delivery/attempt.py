@@ -77,10 +77,10 @@ class Attempts:
 
     def begin(self, claim: Claim, course: ICourse) -> bool:
         """
-        Begin with the one recipient that nearly every claim is for, in one step, if the host has a connection for it:
-        then this is true, and `course` is told when that is over. The attempt is over with it, unless there is more to
-        do than to say that the copy was carried. All else is for `carry`, which is handed `course` if it has begun.
-        Never raises.
+        Begin with the one recipient that nearly every claim is for, in one step, if it is known where to and there is
+        or may be a connection for it: then this is true, and `course` is told when that is over. The attempt is over
+        with it, unless there is more to do than to say that the copy was carried. All else is for `carry`, which is
+        handed `course` if it has begun. Never raises.
         """
         willing, pending, entry = self._willing, claim.pending, claim.entry
         recipient = pending[0].recipient

@@ -118,10 +118,12 @@ class ITraveller(IPlace):
 
 
 class IPassing(Interface):
-    """A consignment on its way on a connection that was there already."""
+    """A consignment on its way, or on the way to a connection."""
 
     over: bool = Attribute("Whether it has ended.")
-    facts: Sequence[Fact] = Attribute("Then, one for each of its recipients, in their order; none with a problem.")
+    facts: Sequence[Fact] = Attribute(
+        "Then, one for each of its recipients, in their order; none with a problem, or without a connection."
+    )
     problem: BaseException | None = Attribute("Then, what `transmit` would raise: it was cancelled, or has no content.")
 
     def cancel() -> None:
@@ -160,8 +162,9 @@ class IWillingTransmitter(ITransmitter):
 
     def set_off(consignment: Consignment, peer: Peer, place: ITraveller) -> IPassing | None:
         """
-        `transmit` to one recipient, if it can begin now on a connection that is there, in one step; else `None`, and
-        nothing has happened. Never raises. If it is not `over` when this returns, `place.arrived` is called when it is.
+        `transmit` to one recipient, if it can begin now in one step: on a connection that is there, or on one that
+        begins to be made; else `None`, and nothing has happened. Never raises. If it is not `over` when this returns,
+        `place.arrived` is called when it is.
         """
 
     def transmit(

@@ -55,6 +55,8 @@ from relay.smtp.transaction import (
 
 #: What a connection becomes: one that transactions can begin on, or why there is none.
 Opened: TypeAlias = "Connection | Refusal"
+#: Called with that.
+Told: TypeAlias = "Callable[[Opened], object]"
 #: Called when the last of a content leaves.
 Sent: TypeAlias = Callable[[], None]
 
@@ -93,22 +95,25 @@ class Dialer:
         return evolve(self, hello=hello or self.hello, bind_v4=four, bind_v6=six)
 
     def connect(self, peer: Peer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Deferred[Opened]:
+        """As `dial`, where somebody waits for it. Cancelling closes the connection."""
+        return awaited(lambda told: self.dial(peer, told, approach, tls))
+
+    def dial(self, peer: Peer, told: Told, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> Connection:
         """
         Connect to `peer.address` and `peer.port`, or to the socket that `peer.name` is, and come to where a transaction
-        may begin as `approach` wants it.
+        may begin as `approach` wants it. `told` is called when one can, or when it is certain that none can, once and
+        not before this returns; unless whoever dials has given it up by then.
 
-        `tls` is for this connection alone, and there unless the approach wants no TLS. Cancelling closes the
-        connection. Raises `ValueError` if `peer.address` is not an IP address.
+        `tls` is for this connection alone, and there unless the approach wants no TLS. Raises `ValueError` if
+        `peer.address` is not an IP address.
         """
-        connection = Connection(peer, self, approach, tls)
+        connection = Connection(peer, self, approach, tls, told)
         if not peer.address and peer.name.startswith(UNIX):
-            opened = connection.opened()
             unix, path = cast(IReactorUNIX, self.tcp), peer.name.removeprefix(UNIX)
             factory = cast(Any, _Dialled(connection))
             connection.dialled(unix.connectUNIX(path, factory, timeout=self.deadlines.connect))
-            return opened
+            return connection
         bind = self.bind_v6 if _is_v6(peer.address) else self.bind_v4
-        opened = connection.opened()
         connector = self.tcp.connectTCP(
             peer.address,
             peer.port,
@@ -117,7 +122,19 @@ class Dialer:
             bindAddress=None if bind is None else (bind, 0),
         )
         connection.dialled(connector)
-        return opened
+        return connection
+
+
+def awaited(dial: Callable[[Told], Connection]) -> Deferred[Opened]:
+    """What dialling comes to. Cancelling closes the connection."""
+
+    def cancel_it(waiting: Deferred[Opened]) -> None:
+        waiting.errback(CancelledError())
+        connection.give_up()
+
+    opened: Deferred[Opened] = Deferred(cancel_it)
+    connection = dial(opened.callback)
+    return opened
 
 
 class _Dialled(ClientFactory[Protocol]):
@@ -203,7 +220,14 @@ class Connection(Protocol):
 
     transport: Any
 
-    def __init__(self, peer: Peer, dialer: Dialer, approach: Approach = PLAINLY, tls: PeerTls | None = None) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        dialer: Dialer,
+        approach: Approach = PLAINLY,
+        tls: PeerTls | None = None,
+        told: Told | None = None,
+    ) -> None:
         #: The dialogue. Whoever lends the connection looks there whether a transaction can begin.
         self.session = ClientSession(dialer.hello, peer, dialer.deadlines, approach)
         #: What the server offers, once a transaction can begin.
@@ -220,7 +244,8 @@ class Connection(Protocol):
         #: When it is seen whether that was too long ago: before any deadline could pass, see `_look`.
         self._timer: Any = None
         self._connector: IConnector | None = None
-        self._opened: Deferred[Opened] | None = None
+        #: Who is to be told what it has become; `None`: nobody any more.
+        self._told = told
         #: The transactions that are not settled, the oldest first.
         self._carried: deque[Passage] = deque()
         #: The content that is on its way, and its piece that leaves next.
@@ -296,13 +321,9 @@ class Connection(Protocol):
         self.session.break_off(Breakage.LOST, text)
         self._turn()
 
-    def opened(self) -> Deferred[Opened]:
-        """Fires when a transaction can begin, or when it is certain that none can."""
-        self._opened = Deferred(self._cancel)
-        return self._opened
-
-    def _cancel(self, waiting: Deferred[Any]) -> None:
-        waiting.errback(CancelledError())
+    def give_up(self) -> None:
+        """Whoever has dialled does not want it any more."""
+        self._told = None
         self.abort("cancelled")
 
     # What the network says.
@@ -481,9 +502,9 @@ class Connection(Protocol):
             self.abort("TLS could not be started")
 
     def _open(self, result: Opened) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None and not opened.called:
-            opened.callback(result)
+        told, self._told = self._told, None
+        if told is not None:
+            told(result)
 
     def _send_content(self) -> None:
         """
