@@ -22,7 +22,7 @@ from relay.delivery.dispatch import Dispatcher, Pace
 from relay.delivery.exchangers import Exchangers
 from relay.delivery.notices import Notices
 from relay.delivery.retry import Schedules
-from relay.delivery.trouble import carried
+from relay.delivery.trouble import carried, judge
 from relay.delivery.work import Work
 from relay.interfaces import (
     Claim,
@@ -32,6 +32,7 @@ from relay.interfaces import (
     IPassing,
     IPlace,
     ITransmitter,
+    IWillingAgent,
     IWillingTransmitter,
     OutcomeUnknown,
     Report,
@@ -39,11 +40,11 @@ from relay.interfaces import (
 from relay.mail.address import Address
 from relay.mail.dsn import NO_WISHES, Notify, Wishes
 from relay.mail.envelope import ByMode, Client, DeliverBy, Envelope, Form
-from relay.mail.outcome import Carried, Fact, Failed, Peer, Relayed
+from relay.mail.outcome import Carried, Fact, Failed, Peer, Relayed, Unwritten
 from relay.mail.phases import AttemptInquiry, AttemptVerdict
 from relay.mail.queue import Entry, Recipient, destination
 from relay.mail.reply import Reply
-from relay.mail.routing import Forward, Inquiry, NextHop, Reject
+from relay.mail.routing import Deliver, Forward, Inquiry, NextHop, Reject
 from relay.net.client import Dialer
 from relay.net.clock import ReactorClock
 from relay.net.waiting import start
@@ -118,6 +119,7 @@ class StraightTestCase(SynchronousTestCase):
         wishes: Wishes = NO_WISHES,
         to: Address = JON,
         turns: bool = True,
+        route: Forward | Deliver = ROUTE,
         **more: Any,
     ) -> str:
         """A message comes; its recipient's id. `turns`: of the reactor, before the next one does."""
@@ -126,7 +128,7 @@ class StraightTestCase(SynchronousTestCase):
         entry = Entry(
             draft.id, self.clock.now(), Envelope(JON, client=Client("192.0.2.99"), **more), b"Received: here\r\n"
         )
-        recipient = Recipient(f"{draft.id}.0", to, to, ROUTE, destination(ROUTE), "p", wishes)
+        recipient = Recipient(f"{draft.id}.0", to, to, route, destination(route), "p", wishes)
         claims: Any = start(self.spool.commit([Enrol(entry, draft, (recipient,), 300.0)]))
         self.dispatcher.accept(claims)
         if turns:
@@ -399,6 +401,109 @@ class OutcomeTests(StraightTestCase):
         for _ in range(6):
             self.pass_time(1.0)
         self.assertEqual((self.waits, len(self.host.messages)), (0, 7))
+
+
+@define(eq=False)
+class Posted(Gone):
+    """On its way into one of the `Mailboxes`."""
+
+    by: Any = None
+
+    def cancel(self) -> None:
+        self.by.arrive(TOO_LONG)
+
+
+@implementer(IWillingAgent)
+@define
+class Mailboxes:
+    """An agent that says what becomes of a copy when the test does."""
+
+    #: What is said at once, if it is.
+    fact: Fact | None = None
+    begun: list[tuple[Gone, Any]] = field(factory=list)
+    carried: list[Consignment] = field(factory=list)
+
+    def set_off(self, consignment: Consignment, traveller: Any) -> Gone:
+        facts = () if self.fact is None else (self.fact,)
+        passing = Posted(facts, self.fact is not None, by=self)
+        self.begun.append((passing, traveller))
+        return passing
+
+    def arrive(self, fact: Fact | None, problem: BaseException | None = None) -> None:
+        passing, traveller = self.begun[-1]
+        passing.facts, passing.problem, passing.over = () if fact is None else (fact,), problem, True
+        traveller.arrived()
+
+    def carry(self, consignment: Consignment) -> Sequence[Report]:
+        self.carried.append(consignment)
+        return [Report(recipient, KEPT) for recipient in consignment.recipients]
+
+
+KEPT = Carried(False, "/var/vmail/jon")
+FULL = Unwritten("/var/vmail/jon", "No space left on device", "ENOSPC")
+TOO_LONG = Unwritten("/var/vmail/jon", "it took too long")
+
+
+class MailboxTests(StraightTestCase):
+    """A copy for an agent that is willing."""
+
+    def hand_over(self, fact: Fact | None = None, **more: Any) -> tuple[Mailboxes, str]:
+        attempts, boxes = self.dispatcher._attempts, Mailboxes(fact)
+        assert isinstance(attempts, Attempts)
+        self.dispatcher._attempts = evolve(attempts, agents={"maildir": boxes})
+        return boxes, self.accept(route=Deliver("maildir", {"folder": "/var/vmail/jon"}), **more)
+
+    def test_what_is_carried_is_settled_without_a_coroutine(self) -> None:
+        boxes, id = self.hand_over()
+        self.assertEqual(self.dispatcher.active, 1)
+        boxes.arrive(KEPT)
+        self.pass_time(0.1)
+        self.assertEqual((self.spool.settled[id], boxes.carried), (carried(KEPT), []))
+        self.assertEqual((self.waits, self.dispatcher.held), (0, 0))
+
+    def test_what_is_over_at_once_is_not_carried_again(self) -> None:
+        boxes, id = self.hand_over(KEPT)
+        self.assertEqual((self.spool.settled[id], len(boxes.begun), boxes.carried), (carried(KEPT), 1, []))
+
+    def test_what_could_not_be_written_waits(self) -> None:
+        boxes, id = self.hand_over()
+        boxes.arrive(FULL)
+        self.pass_time(0.1)
+        [pending] = self.spool.pending()
+        self.assertEqual((pending.recipient.id, pending.attempts, boxes.carried), (id, 1, []))
+        self.assertEqual(pending.last, judge(FULL).outcome)
+
+    def test_where_it_stumbled_that_is_our_fault_and_it_waits(self) -> None:
+        boxes, _ = self.hand_over()
+        boxes.arrive(None, RuntimeError("a mistake"))
+        self.pass_time(0.1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(([one.attempts for one in self.spool.pending()], boxes.carried), ([1], []))
+
+    def test_whoever_wants_to_hear_of_success_does(self) -> None:
+        boxes, _ = self.hand_over(wishes=SUCCESS)
+        boxes.arrive(KEPT)
+        self.pass_time(0.1)
+        self.assertEqual(len(self.spool.notices()), 1)
+
+    def test_what_has_to_be_there_in_time_is_for_the_other_way(self) -> None:
+        boxes, _ = self.hand_over(deliver_by=DeliverBy(self.clock.now() + 60, ByMode.NOTIFY, trace=True))
+        self.assertEqual((boxes.begun, len(boxes.carried)), ([], 1))
+
+    def test_one_that_takes_too_long_is_cut_short_and_that_is_said(self) -> None:
+        self.hand_over()
+        for _ in range(5):
+            self.pass_time(100.0)
+        self.assertEqual(self.dispatcher.active, 0)
+        [pending] = self.spool.pending()
+        self.assertEqual((pending.attempts, pending.last), (1, judge(TOO_LONG).outcome))
+
+    def test_at_the_end_it_goes_back_as_it_was(self) -> None:
+        _, id = self.hand_over()
+        stopped = self.dispatcher.stop()
+        self.pass_time(5.0)
+        self.successResultOf(stopped)
+        self.assertEqual(([one.attempts for one in self.spool.pending()], self.spool.unclaimed()), ([0], [id]))
 
 
 @implementer(ITransmitter)

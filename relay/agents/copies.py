@@ -143,12 +143,20 @@ async def fact_of(agent: str, put: Put, path: str, copy: Copy) -> Fact:
     """What came of putting a copy there, an exception included."""
     try:
         return await put(path, copy)
-    except CancelledError:
-        return Unwritten(path, "it took too long")
-    except Unreadable as unreadable:
-        return unwritten(f"the content of {unreadable.id}", unreadable.error)
-    except OSError as error:
-        return unwritten(path, error)
-    except Exception:
-        log.failure("The agent {agent} could not put a copy into {path}", agent=agent, path=path)
-        return Misbehaved(agent)
+    except Exception as problem:
+        return fact_from(agent, path, problem)
+
+
+def fact_from(agent: str, path: str, problem: Exception) -> Fact:
+    """What is to be said of a copy that this kept from being put there."""
+    match problem:
+        case CancelledError():
+            return Unwritten(path, "it took too long")
+        case Unreadable():
+            return unwritten(f"the content of {problem.id}", problem.error)
+        case OSError():
+            return unwritten(path, problem)
+        case _:
+            words = "The agent {agent} could not put a copy into {path}"
+            log.failure(words, Failure(problem), agent=agent, path=path)
+            return Misbehaved(agent)

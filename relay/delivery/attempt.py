@@ -26,6 +26,7 @@ from relay.interfaces import (
     IPlace,
     ITransmitter,
     ITraveller,
+    IWillingAgent,
     IWillingTransmitter,
     Report,
 )
@@ -47,9 +48,9 @@ class ICourse(ITraveller):
     """A traveller that is told, too, how far its attempt came without waiting."""
 
     found: Exchangers | Awaitable[Exchangers | Unresolved] | None = Attribute(
-        "Where to, or who will say it; `None`: it has not begun."
+        "Where to, or who will say it; `None`: it has not begun, or not toward a host."
     )
-    attempt: Any = Attribute("The `IPassing` to the first host there, while that is under way.")
+    attempt: Any = Attribute("The `IPassing` to the first host there, or with the agent, while that is under way.")
     passing: IPassing | None = Attribute("The same, if it is over and there is more to do.")
 
 
@@ -77,16 +78,18 @@ class Attempts:
 
     def begin(self, claim: Claim, course: ICourse) -> bool:
         """
-        Begin with the one recipient that nearly every claim is for, in one step, if it is known where to and there is
-        or may be a connection for it: then this is true, and `course` is told when that is over. The attempt is over
-        with it, unless there is more to do than to say that the copy was carried. All else is for `carry`, which is
-        handed `course` if it has begun. Never raises.
+        Begin with the one recipient that nearly every claim is for, in one step, if its agent is willing, or if it is
+        known where to and there is or may be a connection for it: then this is true, and `course` is told when that is
+        over. The attempt is over with it, unless there is more to do than to say that the copy was carried. All else is
+        for `carry`, which is handed `course` if it has begun. Never raises.
         """
         willing, pending, entry = self._willing, claim.pending, claim.entry
         recipient = pending[0].recipient
         route = recipient.route
-        if willing is None or type(route) is not Forward or len(pending) != 1 or entry.envelope.deliver_by is not None:
+        if len(pending) != 1 or entry.envelope.deliver_by is not None:
             return False
+        if type(route) is not Forward or willing is None:
+            return type(route) is Deliver and self._hand_over(route, claim, recipient, course)
         next_hop = route.next_hops[0]
         try:
             found = self.find(next_hop)
@@ -98,6 +101,23 @@ class Attempts:
             # Ours. It is met again, and dealt with, where there is time for that.
             return False
         course.found = found
+        if passing is None or passing.over:
+            course.passing = passing
+            return False
+        course.attempt = passing
+        return True
+
+    def _hand_over(self, route: Deliver, claim: Claim, recipient: Recipient, course: ICourse) -> bool:
+        """`begin` with an agent."""
+        entry = claim.entry
+        try:
+            agent = self.agents[route.agent]
+            if not IWillingAgent.providedBy(agent):
+                return False
+            passing = agent.set_off(Consignment(entry, (recipient,), claim.content, entry.head), course)
+        except Exception:
+            # It is met again, as above.
+            return False
         if passing is None or passing.over:
             course.passing = passing
             return False
@@ -136,7 +156,8 @@ class Attempts:
                             if not left:
                                 break
                     case Deliver(agent):
-                        await self._deliver(agent, claim, recipients, judgements)
+                        passing = None if begun is None else begun.passing
+                        await self._deliver(agent, claim, recipients, judgements, passing)
                     case Reject(reply, because):
                         for recipient in recipients:
                             judgements[recipient.id] = judge(RefusedByPolicy(reply, because))
@@ -148,10 +169,11 @@ class Attempts:
             self.log.failure("The attempt to carry {id} failed", id=claim.entry.id)
         return judgements
 
-    async def _deliver(self, name: str, claim: Claim, recipients: _Together, judgements: Judgements) -> None:
+    async def _deliver(
+        self, name: str, claim: Claim, recipients: _Together, judgements: Judgements, passing: IPassing | None
+    ) -> None:
         try:
-            answer = self.agents[name].carry(Consignment(claim.entry, recipients, claim.content, claim.entry.head))
-            facts = self._facts(name, recipients, (await answer) if isinstance(answer, Awaitable) else answer)
+            facts = self._facts(name, recipients, await self._answer(name, claim, recipients, passing))
         except CancelledError:
             raise
         except Exception:
@@ -160,6 +182,16 @@ class Attempts:
             return
         for recipient, fact in facts:
             judgements[recipient.id] = judge(fact)
+
+    async def _answer(
+        self, name: str, claim: Claim, recipients: _Together, passing: IPassing | None
+    ) -> Sequence[Report]:
+        if passing is not None:
+            if passing.problem is not None:
+                raise passing.problem
+            return [*map(Report, recipients, passing.facts)]
+        answer = self.agents[name].carry(Consignment(claim.entry, recipients, claim.content, claim.entry.head))
+        return (await answer) if isinstance(answer, Awaitable) else answer
 
     async def _toward(
         self,
@@ -265,6 +297,11 @@ class Attempts:
     def _misbehaved(self, who: str, recipients: Sequence[Recipient], judgements: Judgements) -> None:
         for recipient in recipients:
             judgements[recipient.id] = judge(Misbehaved(who))
+
+
+def known(claim: Claim, passing: IPassing) -> Judgements:
+    """What was found out by an attempt that was begun in one step, if nothing more becomes of it."""
+    return {pending.recipient.id: judge(fact) for pending, fact in zip(claim.pending, passing.facts, strict=False)}
 
 
 def _by_route(claim: Claim) -> Sequence[tuple[Route, _Together]]:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.delivery.agenda import Agenda
-from relay.delivery.attempt import Attempts, Judgements
+from relay.delivery.attempt import Attempts, Judgements, known
 from relay.delivery.chronicle import Chronicle
 from relay.delivery.conclusions import Conclusions
 from relay.delivery.consulting import Consulted
@@ -511,8 +511,11 @@ class Dispatcher:
                 judgements = foregone(work.claim, self._clock)
                 if not judgements:
                     attempts = work.by or self._attempts
-                    judgements = await attempts.carry(work.claim, work.sent, work, None if work.found is None else work)
+                    begun = None if work.found is None and work.passing is None else work
+                    judgements = await attempts.carry(work.claim, work.sent, work, begun)
                     sign = sign_of(judgements)
+            elif work.passing is not None:
+                judgements = known(work.claim, work.passing)
             now = self._clock.now()
             telling = self._conclusions.conclude(work, judgements, now)
             if telling is not None:

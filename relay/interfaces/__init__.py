@@ -21,6 +21,7 @@ from relay.interfaces.delivery import (
     IPlace,
     ITransmitter,
     ITraveller,
+    IWillingAgent,
     IWillingTransmitter,
     Report,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "ITransmitter",
     "ITraveller",
     "IVisit",
+    "IWillingAgent",
     "IWillingTransmitter",
     "Interrupted",
     "OutcomeUnknown",

@@ -108,7 +108,7 @@ class IPlace(Interface):
 
 
 class ITraveller(IPlace):
-    """An attempt that began in one step (`IWillingTransmitter`), as it is told how far it has come."""
+    """An attempt that began in one step (`IWillingTransmitter`, `IWillingAgent`), told how far it has come."""
 
     def sent() -> None:
         """As `sent` of `ITransmitter.transmit`."""
@@ -118,7 +118,7 @@ class ITraveller(IPlace):
 
 
 class IPassing(Interface):
-    """A consignment on its way, or on the way to a connection."""
+    """A consignment on its way, into a mailbox, on a connection, or to one."""
 
     over: bool = Attribute("Whether it has ended.")
     facts: Sequence[Fact] = Attribute(
@@ -128,6 +128,19 @@ class IPassing(Interface):
 
     def cancel() -> None:
         """End it at once, as if `transmit` were cancelled: `arrived` is called."""
+
+
+class IWillingAgent(IAgent):
+    """
+    One that needs no coroutine for a single copy. For agents of our own: whoever brings one has `IAgent` to provide.
+    """
+
+    def set_off(consignment: Consignment, traveller: ITraveller) -> IPassing | None:
+        """
+        `carry` for one recipient, begun in one step; `None`: it needs `carry`, and nothing has happened. Never raises.
+        If it is not `over` when this returns, `traveller.arrived` is called when it is. When it is cancelled it has
+        the fact that `carry` would report.
+        """
 
 
 class ITransmitter(Interface):

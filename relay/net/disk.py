@@ -44,6 +44,14 @@ class Disk:
         """`fsync`, for a file or for the directory that names it."""
         os.fsync(fd)
 
+    def write_out(self, fd: int) -> None:
+        """
+        Begin to write to the disk what a file has that is not there yet, and wait for nothing (`posix_fadvise` says
+        on Linux that it "requests" what is clean to be forgotten, and does this to what is not). It makes nothing
+        durable: it is said of several files before the first of them is synced, so that they go to the disk together.
+        """
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)
 
