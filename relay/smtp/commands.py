@@ -87,12 +87,14 @@ class Grammar:
         extended: bool = True,
         lmtp: bool = False,
         guarded: bool = False,
+        offers: tuple[str, ...] = (),
     ) -> None:
+        """`offers`: what EHLO shows to a client for whom there are no words of its own (`Hello.keywords`)."""
         #: Something has to come before mail, and before most else.
         self.guarded = guarded
         #: A question is a value, so the same line always asks the same one.
         self._heard: dict[bytes, Question | Bdat] = {}
-        #: Those that came alone, each with its CRLF: the commands of transactions, and QUIT.
+        #: Those that came alone, each with its CRLF: names, the commands of transactions, and QUIT.
         self.usual: dict[bytes, Question] = dict(_ALWAYS)
         #: The last MAIL or RCPT that could not be read, and what is said to it: whoever asks first asks again at once.
         self._misread: tuple[bytes, Question | Bdat] | None = None
@@ -103,9 +105,9 @@ class Grammar:
                 self._mail.update(extension.mail)
                 self._rcpt.update(extension.rcpt)
         self._postmaster = postmaster
-        hello: Mapping[bytes, Read] = {b"EHLO": _hello(True, "EHLO"), b"HELO": _hello(False, "HELO")}
+        hello: Mapping[bytes, Read] = {b"EHLO": _hello("EHLO", True, offers), b"HELO": _hello("HELO", False)}
         if lmtp:  # RFC 2033 section 4.1
-            hello = {b"LHLO": _hello(True, "LHLO"), **dict.fromkeys(hello, _refuse(answers.LMTP_HERE))}
+            hello = {b"LHLO": _hello("LHLO", True, offers), **dict.fromkeys(hello, _refuse(answers.LMTP_HERE))}
         known: dict[bytes, Read] = {
             **hello,
             b"MAIL": self._read_mail,
@@ -161,11 +163,24 @@ class Grammar:
         if type(question) is not Mail and type(question) is not Rcpt:
             self._misread = line, question
             return None
+        self._keep(octets, question)
+        return question
+
+    def read_name(self, octets: bytes) -> Hello | None:
+        """The same of EHLO, LHLO or HELO: a client that comes again says the same."""
+        if len(octets) > KEPT_OCTETS or octets.find(b"\n") != len(octets) - 1 or octets[-2:] != b"\r\n":
+            return None
+        question = self.read(octets[:-2])
+        if type(question) is not Hello:
+            return None
+        self._keep(octets, question)
+        return question
+
+    def _keep(self, octets: bytes, question: Question) -> None:
         if len(self.usual) >= _KEPT:
             self.usual.clear()
             self.usual.update(_ALWAYS)
         self.usual[octets] = question
-        return question
 
     def read(self, line: bytes) -> Question | Bdat:
         """
@@ -307,7 +322,7 @@ def _parameters(text: str, known: Mapping[str, Reader]) -> dict[str, Any] | Repl
     return arguments
 
 
-def _hello(extended: bool, verb: str) -> Read:
+def _hello(verb: str, extended: bool, offers: tuple[str, ...] = ()) -> Read:
     usage = _syntax(f"{verb} your.host.name")
 
     def read(rest: str) -> Question:
@@ -316,7 +331,7 @@ def _hello(extended: bool, verb: str) -> Read:
         name = rest.strip(" ")
         if not name or " " in name or not name.isascii() or len(name) > 255:
             return usage
-        return Hello(extended, name)
+        return Hello(extended, name, offers)
 
     return read
 

@@ -38,6 +38,15 @@ class SessionLimits:
 
 
 @frozen
+class Idiom:
+    """What a client of one standing may say."""
+
+    #: Before it has said EHLO, and if it says HELO: without parameters.
+    plain: Grammar
+    extended: Grammar
+
+
+@frozen
 class Profile:
     """What a listener is like, the same for all of its sessions."""
 
@@ -56,37 +65,33 @@ class Profile:
     #: Where `RCPT TO:<postmaster>` goes, which needs no domain (RFC 5321 section 4.5.1).
     postmaster: Address = field(default=Factory(lambda self: Address("postmaster", self.hostname), takes_self=True))
     #: Made when the first client of that kind comes: there are few kinds.
-    _grammars: dict[tuple[Standing, bool], Grammar] = field(init=False, factory=dict, repr=False, eq=False)
-    _keywords: dict[Standing, tuple[str, ...]] = field(init=False, factory=dict, repr=False, eq=False)
+    _idioms: dict[Standing, Idiom] = field(init=False, factory=dict, repr=False, eq=False)
 
-    def grammar(self, standing: Standing, *, extended: bool) -> Grammar:
-        """What a client of this standing may say; if it is not `extended` (HELO, or nothing), without parameters."""
-        grammar = self._grammars.get((standing, extended))
-        if grammar is None:
-            grammar = self._grammars[standing, extended] = Grammar(
-                self.extensions,
-                postmaster=self.postmaster,
-                standing=standing,
-                extended=extended,
-                lmtp=self.lmtp,
-                guarded=(self.requires_tls and not standing.secured)
-                or (self.requires_auth and not standing.authenticated),
+    def idiom(self, standing: Standing) -> Idiom:
+        """How one speaks with a client of this standing."""
+        idiom = self._idioms.get(standing)
+        if idiom is None:
+            idiom = self._idioms[standing] = Idiom(
+                self._grammar(standing, extended=False), self._grammar(standing, extended=True)
             )
-        return grammar
+        return idiom
 
-    def keywords(self, standing: Standing, words: Mapping[str, str] | None) -> tuple[str, ...]:
+    def _grammar(self, standing: Standing, *, extended: bool) -> Grammar:
+        return Grammar(
+            self.extensions,
+            postmaster=self.postmaster,
+            standing=standing,
+            extended=extended,
+            lmtp=self.lmtp,
+            guarded=(self.requires_tls and not standing.secured) or (self.requires_auth and not standing.authenticated),
+            offers=self.keywords(standing),
+        )
+
+    def keywords(self, standing: Standing, words: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """The lines of the answer to EHLO behind the first. `words`: arguments that are the session's own."""
-        if words:
-            return self._lines(standing, words)
-        lines = self._keywords.get(standing)
-        if lines is None:
-            lines = self._keywords[standing] = self._lines(standing, {})
-        return lines
-
-    def _lines(self, standing: Standing, words: Mapping[str, str]) -> tuple[str, ...]:
-        lines = []
+        lines, own = [], words or {}
         for extension in self.extensions:
-            arguments = words.get(extension.keyword) or self.arguments.get(extension.keyword, "")
+            arguments = own.get(extension.keyword) or self.arguments.get(extension.keyword, "")
             if extension.to(standing) and (arguments or not extension.needs_arguments):
                 lines.append(f"{extension.keyword} {arguments}".rstrip(" "))
         return tuple(lines)

@@ -153,6 +153,7 @@ _FOR_USERS: Final = (Mail, Verify, Expand, TurnQueue)
 
 #: Where there is no transaction nothing is asked of it, so this one is never looked at.
 _NO_MAIL: Final = Mail(None)
+_CONNECTED: Final = Connected()
 _NOTHING_USUAL: Final[Mapping[bytes, Question]] = {}
 _IDLING: Final = frozenset({Noop, Reset, Verify, Help, Hello, Expand, TurnQueue})
 
@@ -195,7 +196,7 @@ class ServerSession:
         "_asked",
         "_chunks",
         "_grammar",
-        "_guarded",
+        "_idiom",
         "_idled",
         "_input",
         "_intake",
@@ -240,9 +241,13 @@ class ServerSession:
         self._limits = limits
         self._standing = standing
         self._words = words
+        self._idiom = idiom = profile.idiom(standing)
+        self._grammar = grammar = idiom.plain
+        lenient = profile.lenient
         #: Nothing has to be looked at in a line but what it asks.
-        self._straight = not profile.lenient and limits.command_line > KEPT_OCTETS
-        self._understand(extended=False)
+        self._straight = straight = not lenient and limits.command_line > KEPT_OCTETS
+        #: What lines ask that were heard lately, if it may be said. Names show what is offered to who has no words.
+        self._usual = grammar.usual if straight and not words and not grammar.guarded else _NOTHING_USUAL
         #: Where the dialogue stands. Only the session itself moves it.
         self.state = State.STRANGER if greeted else State.OPENING
         #: It stands at its end: nothing more will be said.
@@ -263,7 +268,7 @@ class ServerSession:
         #: next event before more is received.
         self.looked_at = self.received = 0
         #: How this client ends its lines; `None` before its first command on a lenient listener.
-        self._lf_ended: bool | None = None if profile.lenient else False
+        self._lf_ended: bool | None = None if lenient else False
         #: The rest of an overlong line is still to come.
         self._swallowing = False
         self._overlong = 0
@@ -321,26 +326,22 @@ class ServerSession:
         return question
 
     def _hear_new(self, octets: bytes) -> Question | None:
-        if self._usual is _NOTHING_USUAL:
+        if not self._straight or self._grammar.guarded:
             return None
         state = self.state
         if state in _ENVELOPING:
             return self._grammar.read_alone(octets)
-        return self._hear_name(octets) if state is _NAMELESS else None
-
-    def _hear_name(self, octets: bytes) -> Hello | None:
-        """EHLO, LHLO or HELO that came as one line with its CRLF, and nothing else."""
-        end = len(octets) - 1
-        if octets.find(b"\n") != end or octets[-2:] != b"\r\n" or end >= KEPT_OCTETS:
+        if state is not _NAMELESS:
             return None
-        question = self._grammar.read(octets[:-2])
-        return self._offered(question) if type(question) is Hello else None
+        hello = self._grammar.read_name(octets)
+        return None if hello is None else self._offered(hello)
 
     def _offered(self, hello: Hello) -> Hello:
         """The same, with what is offered to this client."""
-        if not hello.extended:
+        words = self._words
+        if not words or not hello.extended:
             return hello
-        return Hello(True, hello.name, self._profile.keywords(self._standing, self._words))
+        return Hello(True, hello.name, self._profile.keywords(self._standing, words))
 
     def hear_content(self, octets: bytes) -> ContentEnded | None:
         """
@@ -384,6 +385,11 @@ class ServerSession:
         self.uneven = True
         self._input = self._input[self.looked_at :] + octets if self.looked_at < self.received else octets
         self.looked_at, self.received = 0, len(self._input)
+
+    def opened(self) -> Connected:
+        """The straight way for the first question: the client has connected, and nothing has been received yet."""
+        self._asked, self._move = _CONNECTED, _CONNECTS
+        return _CONNECTED
 
     def next_event(self) -> Event | None:
         """What happened next, or `None`: a reply is owed, or there is nothing whole to look at."""
@@ -461,13 +467,6 @@ class ServerSession:
         self.closed = True
         return b"" if quiet else reply.wire
 
-    def _understand(self, *, extended: bool) -> None:
-        """From now on the client may say what its standing lets it."""
-        self._grammar = grammar = self._profile.grammar(self._standing, extended=extended)
-        #: Something has to come before mail.
-        self._guarded = guarded = grammar.guarded
-        self._usual = grammar.usual if self._straight and not guarded else _NOTHING_USUAL
-
     # What a positive reply changes beside the state.
 
     def _after_mail(self, mail: Mail, answer: Answer) -> None:
@@ -483,14 +482,19 @@ class ServerSession:
         self._idled = 0
 
     def _after_hello(self, hello: Hello, answer: Answer) -> None:
-        self._understand(extended=hello.extended)
+        idiom = self._idiom
+        self._grammar = grammar = idiom.extended if hello.extended else idiom.plain
+        usual = self._straight and not grammar.guarded and (hello.extended or not self._words)
+        self._usual = grammar.usual if usual else _NOTHING_USUAL
 
     def _after_proof(self, proof: Auth | Response, answer: Answer) -> None:
         if answer.code == 334:
             self.state = State.EXCHANGE
         elif answer.code == 235:
             self._standing = evolve(self._standing, authenticated=True)
-            self._understand(extended=True)
+            self._idiom = idiom = self._profile.idiom(self._standing)
+            self._grammar = grammar = idiom.extended
+            self._usual = grammar.usual if self._straight and not grammar.guarded else _NOTHING_USUAL
 
     def _after_quit(self, quit: Quit, answer: Answer) -> None:
         self.closed = True
@@ -628,7 +632,7 @@ class ServerSession:
         move = _MOVES[self.state].get(kind)
         refusal: Reply | None = None
         self._move = None
-        if move is None or self._guarded or kind in _GUARDED:
+        if move is None or self._grammar.guarded or kind in _GUARDED:
             if type(question) is Misspoken:
                 # Parameters are not offered before EHLO; that it is missing is the better answer.
                 early = self.state is State.STRANGER and question.reply.code == 555
@@ -766,3 +770,4 @@ _MOVES: Final[Mapping[State, Mapping[type[Any], Move]]] = {
     for state in State
 }
 _END_OF_CONTENT: Final = _MOVES[State.CONTENT][ContentEnded]
+_CONNECTS: Final = _MOVES[State.OPENING][Connected]

@@ -57,13 +57,13 @@ class OfferTests(SynchronousTestCase):
 
     def test_and_may_say_what_it_is_shown_and_nothing_else(self) -> None:
         for standing, (keyword, line) in itertools.product(STANDINGS, SAID.items()):
-            question = EVERYTHING.grammar(standing, extended=True).read(line.encode())
+            question = EVERYTHING.idiom(standing).extended.read(line.encode())
             offered = keyword in keywords(EVERYTHING, standing)
             self.assertEqual(not isinstance(question, Misspoken), offered, (standing, keyword))
             if isinstance(question, Misspoken):
                 self.assertEqual(question.reply.code, 555)
             # After HELO there is none of it.
-            assert isinstance(EVERYTHING.grammar(standing, extended=False).read(line.encode()), Misspoken)
+            assert isinstance(EVERYTHING.idiom(standing).plain.read(line.encode()), Misspoken)
 
     def test_what_needs_arguments_of_the_session_is_not_offered_without(self) -> None:
         for standing in STANDINGS:
@@ -82,13 +82,14 @@ class OfferTests(SynchronousTestCase):
             self.assertNotIn(missing.keyword, keywords(profile, standing))
             line = SAID.get(missing.keyword)
             if line is not None and missing.keyword != "8BITMIME":  # which BINARYMIME has, too
-                assert isinstance(profile.grammar(standing, extended=True).read(line.encode()), Misspoken), line
+                assert isinstance(profile.idiom(standing).extended.read(line.encode()), Misspoken), line
 
 
 class VerbTests(SynchronousTestCase):
     def grammar(self, *, lmtp: bool = False, extended: bool = True, without: tuple[str, ...] = ()) -> Grammar:
         extensions = tuple(each for each in ALL if each.keyword not in without)
-        return Profile("mx.test", extensions=extensions, lmtp=lmtp).grammar(STRANGER, extended=extended)
+        idiom = Profile("mx.test", extensions=extensions, lmtp=lmtp).idiom(STRANGER)
+        return idiom.extended if extended else idiom.plain
 
     def test_a_verb_that_is_not_offered_is_known_all_the_same(self) -> None:
         grammar = self.grammar(without=("STARTTLS", "AUTH", "EXPN", "ETRN", "XCLIENT", "CHUNKING"))

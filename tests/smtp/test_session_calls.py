@@ -88,17 +88,17 @@ class HeardLatelyTests(SynchronousTestCase):
     def test_what_one_client_may_say_is_not_said_for_another_who_may_not(self) -> None:
         profile = Profile("mx.test", extensions=ALL)
         line = b"MAIL FROM:<ann@x.example> BY=100;R"
-        known = profile.grammar(Standing(secured=True, authenticated=True), extended=True)
+        known = profile.idiom(Standing(secured=True, authenticated=True)).extended
         self.assertIsInstance(known.read(line), Mail)
         self.assertIsInstance(known.read(line), Mail)
         self.assertIsInstance(known.read_alone(line + b"\r\n"), Mail)
-        for stranger in (profile.grammar(Standing(), extended=True), profile.grammar(Standing(), extended=False)):
+        for stranger in (profile.idiom(Standing()).extended, profile.idiom(Standing()).plain):
             self.assertIsInstance(stranger.read(line), Misspoken)
             self.assertIsNone(stranger.read_alone(line + b"\r\n"))
             self.assertNotIn(line + b"\r\n", stranger.usual)
 
     def test_they_are_forgotten_again(self) -> None:
-        grammar, numbers = Profile("mx.test").grammar(Standing(), extended=True), count()
+        grammar, numbers = Profile("mx.test").idiom(Standing()).extended, count()
 
         def hear() -> weakref.ref[object]:
             return weakref.ref(grammar.read(b"MAIL FROM:<ann@x.example> SIZE=%d" % next(numbers)))
@@ -108,7 +108,7 @@ class HeardLatelyTests(SynchronousTestCase):
         self.assertLess(sum(1 for one in heard if one() is not None), 2000)
 
     def test_those_that_came_alone_are_forgotten_again_but_for_what_is_always_the_same(self) -> None:
-        grammar, numbers = Profile("mx.test").grammar(Standing(), extended=True), count()
+        grammar, numbers = Profile("mx.test").idiom(Standing()).extended, count()
 
         def hear() -> weakref.ref[object]:
             return weakref.ref(grammar.read_alone(b"MAIL FROM:<ann@x.example> SIZE=%d\r\n" % next(numbers)))
@@ -131,7 +131,8 @@ class HeardLatelyTests(SynchronousTestCase):
     )
     def test_what_came_alone_is_read_as_any_line(self, octets: bytes) -> None:
         for extended in (True, False):
-            grammar = Profile("mx.test", extensions=ALL).grammar(Standing(), extended=extended)
+            idiom = Profile("mx.test", extensions=ALL).idiom(Standing())
+            grammar = idiom.extended if extended else idiom.plain
             for each in (octets, octets + b"\r\n", octets + b"\n"):
                 for question in (grammar.read_alone(each), grammar.usual.get(each)):
                     if question is not None:
@@ -170,13 +171,14 @@ class HeardLatelyTests(SynchronousTestCase):
     def test_what_is_read_in_one_look_is_what_reading_word_by_word_finds(self, rest: bytes, begin: bytes) -> None:
         for extensions in (ALL, ()):
             for extended in (True, False):
-                grammar = Profile("mx.test", extensions=extensions).grammar(Standing(), extended=extended)
+                idiom = Profile("mx.test", extensions=extensions).idiom(Standing())
+                grammar = idiom.extended if extended else idiom.plain
                 question = grammar._read_usual(begin + rest)
                 if question is not None:
                     self.assertEqual(grammar._read(begin + rest), question)
 
     def test_nearly_all_are_read_in_one_look(self) -> None:
-        grammar = Profile("mx.test").grammar(Standing(), extended=True)
+        grammar = Profile("mx.test").idiom(Standing()).extended
         for line in (
             b"MAIL FROM:<>",
             b"MAIL FROM:<ann@x.example> SIZE=1035 BODY=8BITMIME",
@@ -186,7 +188,7 @@ class HeardLatelyTests(SynchronousTestCase):
             self.assertIsNotNone(grammar._read_usual(line), line)
 
     def test_long_ones_and_such_as_may_have_secrets_in_them_are_not_kept(self) -> None:
-        grammar = Profile("mx.test", extensions=ALL).grammar(Standing(secured=True), extended=True)
+        grammar = Profile("mx.test", extensions=ALL).idiom(Standing(secured=True)).extended
         for line in (b"AUTH PLAIN AGFubgBzZWNyZXQ=", b"NOOP secret", b"RCPT TO:<a@x.example> ORCPT=x;" + b"a" * 300):
             question = weakref.ref(grammar.read(line))
             gc.collect()
