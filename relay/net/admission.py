@@ -55,9 +55,8 @@ class Admission:
     ) -> None:
         self._clock = clock
         self._tallies = tallies
-        #: Connections here, and everywhere.
+        #: Connections here.
         self._connected = 0
-        self._in_all = 0
         #: From half the connection limit up slow content is no longer waited for.
         self.crowded = False
         #: From three quarters up idle clients are waited for less.
@@ -76,7 +75,7 @@ class Admission:
         #: ... and what they are counted as besides.
         self._known = lru_cache(4096)(lambda address: (counted_as(address), within(address)))
         self._crowd, self._stress = limits.connections / 2, limits.connections * 3 / 4
-        self._count(0)
+        self._see(self._connected if self._tallies is None else self._tallies.connections.with_mine(self._connected))
 
     def is_trusted(self, address: str | None) -> bool:
         """Whether the limits for strangers do not bind this client."""
@@ -90,19 +89,25 @@ class Admission:
 
         Either way `leave` must be called once when it is gone.
         """
-        self._count(1)
-        full = self._in_all > self._limits.connections
+        self._connected = connected = self._connected + 1
+        if (tallies := self._tallies) is not None:
+            connected = tallies.connections.with_mine(connected)
+        if connected >= self._crowd or self.crowded:
+            self._see(connected)
+        full = connected > self._limits.connections
         if address is None:
             return TOO_MANY if full else None
         whom, trusted = self._known(address)
         # Counted whatever comes of it, since `leave` counts it off.
         self._at_once[whom] = at_once = self._at_once.get(whom, 0) + 1
-        if self._tallies is not None:
-            self._tallies.at_once.enter(whom)
+        if tallies is not None:
+            tallies.at_once.enter(whom)
         if full:
             return TOO_MANY
-        if trusted:
-            return None
+        return None if trusted else self._met_stranger(whom, at_once)
+
+    def _met_stranger(self, whom: str, at_once: int) -> Reply | None:
+        """Somebody has come whom the limits of an address bind, and of whom so many are here."""
         now = self._clock.seconds()
         self._sweep(now)
         recent = self._recent.setdefault(whom, deque())
@@ -123,25 +128,27 @@ class Admission:
 
     def leave(self, address: str | None) -> None:
         """A client that entered is gone."""
-        self._count(-1)
+        self._connected = connected = self._connected - 1
+        if (tallies := self._tallies) is not None:
+            connected = tallies.connections.with_mine(connected)
+        if connected >= self._crowd or self.crowded:
+            self._see(connected)
         if address is None:
             return
         whom = self._known(address)[0]
         at_once = self._at_once
-        if whom not in at_once:
-            return
-        if at_once[whom] > 1:
-            at_once[whom] -= 1
-        else:
+        left = at_once.get(whom, 0) - 1
+        if left > 0:
+            at_once[whom] = left
+        elif left == 0:
             del at_once[whom]
-        if self._tallies is not None:
-            self._tallies.at_once.leave(whom)
+        else:
+            return
+        if tallies is not None:
+            tallies.at_once.leave(whom)
 
-    def _count(self, by: int) -> None:
-        self._connected = connected = self._connected + by
-        if self._tallies is not None:
-            connected = self._tallies.connections.with_mine(connected)
-        self._in_all = connected
+    def _see(self, connected: int) -> None:
+        """So many are connected, everywhere."""
         self.crowded = connected >= self._crowd
         self.stressed = connected >= self._stress
 

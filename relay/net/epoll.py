@@ -43,7 +43,8 @@ class LeanPolling(EPollReactor):
     def addReader(self, reader: Any) -> None:
         """Twisted's own, in one step for what is new here, as nearly all is."""
         descriptor = reader.fileno()
-        if descriptor in self._reads or descriptor in self._writes:
+        selectables = self._selectables
+        if descriptor in selectables:
             super().addReader(reader)  # type: ignore[no-untyped-call]
             return
         try:
@@ -53,7 +54,7 @@ class LeanPolling(EPollReactor):
             super().addReader(reader)  # type: ignore[no-untyped-call]
             return
         self._reads.add(descriptor)
-        self._selectables[descriptor] = reader
+        selectables[descriptor] = reader
 
     def removeReader(self, reader: Any) -> None:
         """Twisted's own, in one step for what is only read."""

@@ -45,8 +45,9 @@ class SmtpServerFactory(Factory):
         if address is not None and address.startswith("::ffff:"):
             address = address[7:]
         doorway = self._doorway
-        if address is None or not doorway.proxies or not is_within(address, doorway.proxies):
-            return self._let_in(address, port)
+        if not doorway.proxies or address is None or not is_within(address, doorway.proxies):
+            self.connections.add(connection := SmtpServer(doorway, address, port, self._gone))
+            return connection
         # Until it is known for whom it is, it counts in all, and for nobody.
         if doorway.admission.enter(None) is not None:
             doorway.admission.leave(None)

@@ -46,8 +46,8 @@ _IN_HANDSHAKE: Final = State.HANDSHAKE
 _CLOSED: Final = State.CLOSED
 #: What comes is content, or more of it.
 _FLOWING: Final = frozenset({State.CONTENT, State.CHUNKS})
-#: Nothing but a command is waited for, and nothing but a command was waited for before.
-_CALM: Final = frozenset({State.SENDER, State.RECIPIENTS})
+#: Nothing but a command is waited for, where nothing but a command was waited for before.
+_CALM: Final = frozenset({State.STRANGER, State.READY, State.SENDER, State.RECIPIENTS})
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -67,7 +67,6 @@ class SmtpServer(Protocol):
     #: The client has closed its side: it will say no more, but it may still listen.
     _heard_all: bool = False
     _closing: bool = False
-    _connected: bool = False
     #: Octets of content that have come since the last look, when that was, and when 354 was said.
     _progress: int = 0
     _looked: float = 0.0
@@ -95,11 +94,9 @@ class SmtpServer(Protocol):
     # What the network says.
 
     def connectionMade(self) -> None:
-        self._connected = True
-        transport = self.transport
+        transport, doorway = self.transport, self._doorway
         if not isinstance(transport, Undelayed) and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        doorway = self._doorway
         # Over this the transport asks us, its producer, to pause.
         transport.bufferSize = doorway.limits.unread_replies
         transport.registerProducer(self, True)
@@ -206,7 +203,7 @@ class SmtpServer(Protocol):
         """We never close our side alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._connected = False
+        self.connected = False
         if self._shaking:
             address, why = self._arrival.address, trouble(cast(BaseException, reason.value))
             self._doorway.log.info("The TLS handshake with {address} failed: {why}", address=address, why=why)
@@ -245,7 +242,7 @@ class SmtpServer(Protocol):
     def _greet(self) -> None:
         """Answer the first question, which the connection itself is: nothing has been read yet."""
         session = self._session
-        reply = self._ask(session.next_event())  # type: ignore[arg-type]  # as in `_converse`
+        reply = self._ask(session.opened())
         if reply is None:
             return
         said = session.send(reply)
@@ -551,11 +548,15 @@ class SmtpServer(Protocol):
 
     def _close(self) -> None:
         """Let what was said leave, for a while, and close."""
-        if not self._closing:
-            self._let_go()
-            self.transport.loseConnection()
-            if self._connected and not getattr(self.transport, "parting", False):
-                self._deadline.within(self._doorway.limits.unread_time)
+        if self._closing:
+            return
+        transport = self.transport
+        self._closing = True
+        # A transport with a producer would wait for it before it closes.
+        transport.unregisterProducer()
+        transport.loseConnection()
+        if self.connected and not getattr(transport, "parting", False):
+            self._deadline.within(self._doorway.limits.unread_time)
 
     def _abort(self) -> None:
         owed, self._owed = self._owed, None
@@ -563,10 +564,6 @@ class SmtpServer(Protocol):
             owed.cancel()
         self._session.farewell(answers.STOPPING)
         if not self._closing:
-            self._let_go()
+            self._closing = True
+            self.transport.unregisterProducer()
         self.transport.abortConnection()
-
-    def _let_go(self) -> None:
-        self._closing = True
-        # A transport with a producer would wait for it before it closes.
-        self.transport.unregisterProducer()

@@ -36,10 +36,9 @@ class _Round:
         self.members: dict[Deadline, None] = {}
         self._call: Any = clock.callLater(_SOON, self._over)
 
-    def leave(self, member: Deadline) -> None:
+    def empty(self) -> None:
         """With the last one goes the timer."""
-        self.members.pop(member, None)
-        if not self.members and self._call is not None:
+        if self._call is not None:
             self._call.cancel()
             self._call, self.full = None, -_NEVER
 
@@ -62,17 +61,17 @@ class Timers:
     Most connections end long before, and a timer of its own is a tenth of what it costs to have one at all.
     """
 
-    __slots__ = ("_round", "clock")
+    __slots__ = ("clock", "round", "seconds")
 
     def __init__(self, clock: IClock) -> None:
         self.clock = clock
-        self._round: _Round | None = None
+        self.seconds = clock.seconds
+        #: Whom somebody joins that comes now, unless it is full.
+        self.round: _Round | None = None
 
-    def round(self, now: float) -> _Round:
-        """Whom somebody joins that comes now."""
-        round = self._round
-        if round is None or now >= round.full:
-            self._round = round = _Round(self.clock, now)
+    def begin(self, now: float) -> _Round:
+        """Another round, for who comes now and a while behind."""
+        self.round = round = _Round(self.clock, now)
         return round
 
 
@@ -88,7 +87,7 @@ class Deadline:
 
     def __init__(self, timers: Timers, expired: Callable[[], None]) -> None:
         self._timers = timers
-        self._seconds = timers.clock.seconds
+        self._seconds = timers.seconds
         self._expired = expired
         #: In seconds; `None`: there is no deadline.
         self.length: float | None = None
@@ -97,7 +96,7 @@ class Deadline:
         #: The timer, if there is one: its own, or that of many.
         self._call: Any = None
         self._round: _Round | None = None
-        #: When it comes.
+        #: When it comes; `_NEVER` itself where there is none.
         self._timer_at = _NEVER
 
     def within(self, seconds: float) -> float:
@@ -120,23 +119,33 @@ class Deadline:
         """
         self.length = None
         self._expired = _nobody
-        self._disarm()
+        if self._timer_at is not _NEVER:
+            self._disarm()
 
     def _arm(self, at: float, seconds: float) -> None:
-        self._disarm()
+        if self._timer_at is not _NEVER:
+            self._disarm()
+        timers = self._timers
         if seconds < _SOON:
             self._timer_at = at
-            self._call = self._timers.clock.callLater(seconds, self.came)
-        else:
-            self._round = round = self._timers.round(at - seconds)
-            round.members[self] = None
-            self._timer_at = round.at
+            self._call = timers.clock.callLater(seconds, self.came)
+            return
+        now, round = at - seconds, timers.round
+        if round is None or now >= round.full:
+            round = timers.begin(now)
+        self._round = round
+        round.members[self] = None
+        self._timer_at = round.at
 
     def _disarm(self) -> None:
         self._timer_at = _NEVER
-        if self._round is not None:
-            self._round.leave(self)
+        round = self._round
+        if round is not None:
             self._round = None
+            members = round.members
+            del members[self]
+            if not members:
+                round.empty()
         elif self._call is not None:
             self._call.cancel()
             self._call = None

@@ -229,8 +229,7 @@ class PromptTcp(Undelayed, _PromptStream):
             or self.disconnecting
             or self._aborting
             or self._writeDisconnected
-            or self._tempDataLen
-            or self.dataBuffer
+            or not (self._free or self._is_free())
         ):
             super().loseConnection(*args, **kwargs)  # type: ignore[no-untyped-call]
             return
@@ -293,7 +292,7 @@ class PromptServer(PromptTcp, tcp.Server):
         self.server = server
         self.client = client
         self.sessionno = sessionno
-        self.hostname = client[0]
+        self._free = True
         reactor.addReader(self)
         self.connected = 1
 
