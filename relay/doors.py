@@ -61,6 +61,7 @@ class Doors:
         users = self._users(listener)
         reception = evolve(
             self.reception,
+            listener=listener.name,
             users=users,
             submission=listener.protocol == "submission",
             lmtp=profile.lmtp,
@@ -69,9 +70,17 @@ class Doors:
         in_turn = listener.protocol == "smtp" and listener.early_talkers == "refuse"
         bounds = _Bounds.of(limits, admission, in_turn=in_turn)
         name, lmtp, introducing = listener.name, profile.lmtp, bool(listener.xclient)
+        strange, known = (_standing(False, False, trusted, False, False) for trusted in (False, True))
 
         def admit(arrival: Arrival) -> tuple[ServerSession, Visit]:
-            client, secured = client_of(arrival, name, lmtp=lmtp), arrival.secured
+            secured = arrival.secured
+            if secured is None and arrival.user is None and not introducing and not arrival.greeted:
+                # As nearly everybody comes: nothing is known of it but where it is.
+                trusted = admission.is_trusted(arrival.address)
+                standing = known if trusted else strange
+                session = ServerSession(profile, bounds.of_client(trusted), standing, errors=arrival.errors)
+                return session, Visit(reception, arrival)
+            client = client_of(arrival, name, lmtp=lmtp)
             trusted = admission.is_trusted(client.address)
             standing = _standing(
                 secured is not None,
@@ -89,7 +98,7 @@ class Doors:
             session = ServerSession(
                 profile, bounds.of_client(trusted), standing, words, greeted=arrival.greeted, errors=arrival.errors
             )
-            return session, Visit(reception, client, arrival.refusal, offer, arrival.known)
+            return session, Visit(reception, arrival, client, offer)
 
         return Doorway(
             admit,

@@ -28,6 +28,7 @@ from relay.mail.queue import Entry, Pending, Recipient
 from relay.mail.reply import Reply
 from relay.mail.routing import Forward
 from relay.net.clock import ReactorClock
+from relay.net.doorway import Arrival
 from relay.net.maillog import MailLog
 from relay.net.meter import Meter
 from relay.net.teed import Teed
@@ -103,7 +104,7 @@ class ReceptionCallTests(CallsCase):
         reception = Reception(
             "mx.example", "ESMTP", Limits(), chain, silent, silent, silent, Turnstile(200), self.clock
         )
-        return Visit(reception, CLIENT)
+        return Visit(reception, Arrival(CLIENT.address), CLIENT)
 
     def test_a_message_from_mail_to_the_answer_to_its_content(self) -> None:
         silent = Silent()

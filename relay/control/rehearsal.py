@@ -42,6 +42,7 @@ from relay.mail.reference import unreferred
 from relay.mail.reply import Reply
 from relay.mail.routing import Forward, Inquiry, NextHop
 from relay.mail.tls import TlsFacts
+from relay.net.doorway import Arrival
 from relay.net.waiting import start
 from relay.reception import Reception
 from relay.reception.visit import Visit
@@ -244,7 +245,7 @@ class _Session:
         self._offered = {each.keyword for each in threshold.profile.extensions if each.to(standing)}
         self._session = ServerSession(threshold.profile, threshold.limits, standing, words, greeted=greeted)
         self._client = client
-        self.visit = Visit(self._reception, client, known=known)
+        self.visit = Visit(self._reception, Arrival(client.address, known=known), client)
 
     async def play(self, helo: str) -> Reply:
         """Go on until something is refused. The last reply that counts."""

@@ -93,8 +93,11 @@ class SmtpServer(Protocol):
 
     # What the network says.
 
-    def connectionMade(self) -> None:
-        transport, doorway = self.transport, self._doorway
+    def makeConnection(self, transport: Any) -> None:
+        """Twisted's own and `connectionMade`, in one step."""
+        self.connected = True
+        self.transport = transport
+        doorway = self._doorway
         if not isinstance(transport, Undelayed) and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         # Over this the transport asks us, its producer, to pause.

@@ -292,6 +292,7 @@ class PromptServer(PromptTcp, tcp.Server):
         self.server = server
         self.client = client
         self.sessionno = sessionno
+        self.hostname = client[0]
         self._free = True
         reactor.addReader(self)
         self.connected = 1

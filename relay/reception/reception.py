@@ -39,6 +39,8 @@ class Reception:
     #: One for all listeners of a relay.
     turnstile: Turnstile
     clock: IClock
+    #: Its name in the configuration.
+    listener: str = ""
     #: Who may authenticate, if anybody may.
     users: Users | None = None
     #: People's mail programs come here: what their messages lack is added (RFC 6409 section 8).
@@ -64,7 +66,10 @@ class Reception:
             lambda self: getattr(self.chain, "deciding", None) or (lambda inquiry: self.chain.route), takes_self=True
         ),
     )
-    #: Policies are asked about senders, about content.
+    #: Policies are asked about clients, about senders, about content.
+    asks_clients: bool = field(
+        init=False, default=Factory(lambda self: bool(self.screening and self.screening.asks_clients), takes_self=True)
+    )
     asks_senders: bool = field(
         init=False, default=Factory(lambda self: bool(self.screening and self.screening.asks_senders), takes_self=True)
     )

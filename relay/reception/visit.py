@@ -18,6 +18,7 @@ from relay.mail.facts import agreed
 from relay.mail.reply import Reply, printable
 from relay.mail.routing import Discard, Inquiry, Reject
 from relay.mail.trace import came
+from relay.net.doorway import Arrival
 from relay.net.waiting import start
 from relay.reception import inquiries
 from relay.reception.accounts import refuse
@@ -75,6 +76,7 @@ class Visit:
     """A client, its open transaction if there is one, and the content that comes in if it does."""
 
     __slots__ = (
+        "_arrival",
         "_authentication",
         "_came",
         "_client",
@@ -83,7 +85,6 @@ class Visit:
         "_judging",
         "_no_place",
         "_reception",
-        "_refusal",
         "_spared",
         "_transaction",
         "known",
@@ -92,21 +93,26 @@ class Visit:
     def __init__(
         self,
         reception: Reception,
-        client: Client,
-        refusal: Reply | None = None,
+        arrival: Arrival,
+        client: Client | None = None,
         offer: sasl.Offer | None = None,
-        known: Known | None = None,
     ) -> None:
         """
-        `refusal` is why the client may not stay: it is greeted with it. `offer`: how it may prove who it is. `known`:
-        what policies have said of it in an earlier session on the same connection.
+        `client`: all that is known of it; `None`: only where it is (`arrival`), as of nearly everybody who has just
+        come. `offer`: how it may prove who it is.
         """
         self._reception = reception
+        self._arrival = arrival
+        #: `None`: nobody has had to know yet.
+        self._client = client
+        #: What decides about its recipients, what says of their content that nobody has to look at it, and how the
+        #: trace field of its messages begins. `None`: as there is need of it.
+        self._decide: Deciding | None = None
+        self._spared: Callable[[Sequence[Inquiry]], Sequence[Any] | None] | None = None
+        self._came: str | None = None
         self._authentication: Authentication | None = None
         if offer is not None and reception.users is not None:
-            self._authentication = Authentication(reception.users, offer, client.address, reception.log)
-        self._meet(client)
-        self._refusal = refusal
+            self._authentication = Authentication(reception.users, offer, self._whom().address, reception.log)
         self._transaction: Transaction | None = None
         self._intake: Intake | None = None
         #: What policies say of the content, while they think about it.
@@ -114,18 +120,24 @@ class Visit:
         #: Why there is no place for the content that comes in by BDAT.
         self._no_place: Reply | None = None
         #: `None`: policies have still to be asked about the client.
-        self.known = known
-        if known is None and (reception.screening is None or not reception.screening.asks_clients):
+        self.known: Known | None = arrival.known
+        if self.known is None and not reception.asks_clients:
             self.known = NOBODY
 
     def _meet(self, client: Client) -> None:
         """From now on this is known of it. What is worked out once for all of its messages is worked out anew."""
         self._client = client
-        #: What decides about its recipients, what says of their content that nobody has to look at it, and how the
-        #: trace field of its messages begins. `None`: as there is need of it.
-        self._decide: Deciding | None = None
-        self._spared: Callable[[Sequence[Inquiry]], Sequence[Any] | None] | None = None
-        self._came: str | None = None
+        self._decide = self._spared = self._came = None
+
+    def _whom(self) -> Client:
+        """The client, as far as it is known by now."""
+        client = self._client
+        if client is None:
+            arrival, reception = self._arrival, self._reception
+            client = self._client = Client(
+                arrival.address, arrival.port, listener=reception.listener, lmtp=reception.lmtp
+            )
+        return client
 
     def answer(self, question: Question) -> Answer | Awaitable[Answer]:
         return _ANSWERS[type(question)](self, question)
@@ -138,7 +150,8 @@ class Visit:
             self._intake.take(content.octets)
 
     def lost(self) -> None:
-        self._forget()
+        if self._transaction is not None or self._intake is not None:
+            self._forget()
         if self._authentication is not None:
             self._authentication.lost()
 
@@ -152,38 +165,42 @@ class Visit:
             intake.abandon()
 
     def _connected(self, connected: Connected) -> Reply | Awaitable[Reply]:
-        if self._refusal is not None:
-            self._log_refusal(self._refusal)
-            return self._refusal
-        return self._greeting if self.known is not None else self._met()
+        refusal = self._arrival.refusal
+        if refusal is not None:
+            self._log_refusal(refusal)
+            return refusal
+        return self._reception.greets if self.known is not None else self._met()
 
     async def _met(self) -> Reply:
         """The greeting, or why policies do not want the client to stay."""
-        return await self._stranger(greeting=True) or self._greeting
+        return await self._stranger(greeting=True) or self._reception.greets
 
     async def _stranger(self, *, greeting: bool = False) -> Reply | None:
         """Ask about the client; the reply that refuses it, if it is refused."""
-        reception = self._reception
+        reception, client = self._reception, self._whom()
         assert reception.screening is not None, "there is somebody to ask"
-        known = await meet(self._client, reception, reception.screening)
+        known = await meet(client, reception, reception.screening)
         refused = known.refused
         if refused is not None:
             if greeting:
                 refused = evolve(refused, reply=greeting_refused(refused.reply))
-            return refuse(reception, self._client, refused, known.steps)
+            return refuse(reception, client, refused, known.steps)
         self.known = known
         return None
 
-    @property
-    def _greeting(self) -> Reply:
-        return self._reception.greets
-
     def _hello(self, hello: Hello) -> Reply:
-        self._forget()
-        reception, name = self._reception, hello.name
-        old = self._client
-        self._meet(Client(old.address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp))
-        return _welcome(reception.hostname, name, old.address, hello.keywords)
+        reception, old, name = self._reception, self._client, hello.name
+        if old is None:
+            arrival = self._arrival
+            address = arrival.address
+            self._client = Client(
+                address, arrival.port, name, hello.extended, reception.listener, None, None, reception.lmtp
+            )
+        else:
+            self._forget()
+            address = old.address
+            self._meet(Client(address, old.port, name, hello.extended, old.listener, old.user, old.tls, old.lmtp))
+        return _welcome(reception.hostname, name, address, hello.keywords)
 
     def _reset(self, reset: Reset) -> Reply:
         self._forget()
@@ -200,12 +217,12 @@ class Visit:
         return answers.NOTHING_DONE
 
     def _verify(self, verify: Verify) -> Reply | Awaitable[Reply]:
-        if self._reception.verifies and self._client.user is not None:
-            return inquiries.verify(verify.text, self._client, self._reception)
+        if self._reception.verifies and (client := self._whom()).user is not None:
+            return inquiries.verify(verify.text, client, self._reception)
         return answers.CANNOT_VERIFY
 
     def _expand(self, expand: Expand) -> Reply | Awaitable[Reply]:
-        return inquiries.expand(expand.text, self._client, self._reception)
+        return inquiries.expand(expand.text, self._whom(), self._reception)
 
     def _turn_queue(self, turn: TurnQueue) -> Reply | Awaitable[Reply]:
         return inquiries.turn_queue(turn, self._reception)
@@ -217,7 +234,7 @@ class Visit:
         return answers.GO_AHEAD
 
     def _introduced(self, introduction: XClient) -> Reply:
-        return self._greeting
+        return self._reception.greets
 
     def _cancelled(self, cancelled: Cancelled) -> Reply:
         if self._authentication is not None:
@@ -233,7 +250,7 @@ class Visit:
         else:
             reply = await authentication.respond(question.octets)
         if reply.code == 235:
-            client = evolve(self._client, user=authentication.user)
+            client = evolve(self._whom(), user=authentication.user)
             self._meet(client)
             self._reception.maillog.event(
                 "authenticated", user=client.user, client=client.address, listener=client.listener
@@ -254,7 +271,7 @@ class Visit:
         if not reception.spool.room(size):
             self._log_refusal(answers.NO_ROOM, sender=mail.reverse_path)
             return answers.NO_ROOM
-        client = self._client
+        client = self._client or self._whom()
         said = envelope(mail, client, reception.clock, reception.limits.hold)
         if type(said) is Reply:
             return said
@@ -263,21 +280,21 @@ class Visit:
             return self._screened(mail, said)
         begins = self._came
         if begins is None or mail.smtputf8:
-            begins = self._begins(mail)
+            begins = self._begins(mail, client)
         each = mail.prdr or client.lmtp
         self._transaction = Transaction(said, begins, size, known.facts, each, [*known.steps])
         return answers.SENDER_OK
 
-    def _begins(self, mail: Mail) -> str:
+    def _begins(self, mail: Mail, client: Client) -> str:
         """How the trace field of this message begins. For most of a client's messages that is the same."""
-        begins = came(self._client, self._reception.hostname, mail.smtputf8)
+        begins = came(client, self._reception.hostname, mail.smtputf8)
         if not mail.smtputf8:
             self._came = begins
         return begins
 
     async def _screened(self, mail: Mail, said: Envelope) -> Reply:
         """Ask about the sender, and before that about a client of whom we have only heard now (XCLIENT)."""
-        reception, until = self._reception, None
+        reception, client, until = self._reception, said.client, None
         screening = reception.screening
         assert screening is not None, "there is somebody to ask"
         if self.known is None:
@@ -287,17 +304,18 @@ class Visit:
                 return refused
         known = self.known or NOBODY
         if screening.asks_senders:
-            known = await consider(mail, self._client, known, reception, screening, until)
+            known = await consider(mail, client, known, reception, screening, until)
             if known.refused is not None:
-                return refuse(reception, self._client, known.refused, known.steps, sender=mail.reverse_path)
-        each = mail.prdr or self._client.lmtp
-        self._transaction = Transaction(said, self._begins(mail), mail.size or 0, known.facts, each, [*known.steps])
+                return refuse(reception, client, known.refused, known.steps, sender=mail.reverse_path)
+        begins, each = self._begins(mail, client), mail.prdr or client.lmtp
+        self._transaction = Transaction(said, begins, mail.size or 0, known.facts, each, [*known.steps])
         return answers.SENDER_OK
 
     def _rcpt(self, rcpt: Rcpt) -> Reply | Awaitable[Reply]:
         reception, recipient = self._reception, rcpt.recipient
         transaction = self._transaction or self._open_transaction()
-        inquiry = Inquiry(recipient, recipient, transaction.envelope.reverse_path, self._client, transaction.facts)
+        said = transaction.envelope
+        inquiry = Inquiry(recipient, recipient, said.reverse_path, said.client, transaction.facts)
         decide = self._decide
         if decide is None:
             decide = self._decide = reception.deciding(inquiry)
@@ -327,7 +345,7 @@ class Visit:
         if isinstance(decision, Refused):
             return refuse(
                 self._reception,
-                self._client,
+                inquiry.client,
                 decision,
                 (*transaction.steps, *steps),
                 sender=transaction.envelope.reverse_path,
@@ -501,7 +519,7 @@ class Visit:
         return self._transaction
 
     def _log_refusal(self, reply: Reply, **fields: object) -> None:
-        client = self._client
+        client = self._whom()
         self._reception.maillog.event(
             "refused",
             reply=str(reply),

@@ -221,7 +221,7 @@ class Conversation:
             "a proxy introduces its clients: write to the factory's protocol yourself"
         )
         self._server: SmtpServer = server
-        self._server.makeConnection(self._transport)  # type: ignore[no-untyped-call]
+        self._server.makeConnection(self._transport)
         #: Every line that was heard.
         self.heard: list[str] = []
         self.greeting = self.replies()
