@@ -748,6 +748,15 @@ class FloodTests(ListenerCase):
         self.assertEqual(self.connect(MX, "2001:db8:0:1::1").octets[:3], b"220")
 
 
+class NewcomerTests(ListenerCase):
+    def test_who_errs_before_it_has_said_its_name_is_logged_by_where_it_is(self) -> None:
+        client = self.connect(MX, "192.0.2.77")
+        self.assertEqual(self.codes(client, "NONSENSE"), ["500"])
+        self.say(client, "EHLO c", "NONSENSE")
+        seen = [(e.fields["client"], e.fields.get("helo", "")) for e in self.world.log.events if e.what == "refused"]
+        self.assertEqual(seen, [("192.0.2.77", ""), ("192.0.2.77", "c")])
+
+
 class PatientTests(ListenerCase):
     configuration = CONFIGURATION.replace('greeting_delay = "6s"', 'greeting_delay = "45s"')
 

@@ -499,6 +499,10 @@ class AtOnceTests(SynchronousTestCase):
             end.transport.setTcpNoDelay(False)
             self.assertFalse(end.transport.getTcpNoDelay())
 
+    def test_what_a_client_says_first_is_acknowledged_by_the_answer_to_it(self) -> None:
+        acknowledges = self.meet().server.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+        self.assertEqual(acknowledges, 0)
+
     def test_large_pieces_wait_their_turn(self) -> None:
         meeting = self.meet()
         meeting.server.transport.write(b"x" * (AT_ONCE + 1))

@@ -308,7 +308,11 @@ class PromptServer(PromptTcp, tcp.Server):
 
 
 class PromptPort(tcp.Port):
-    """Connections inherit from the listening socket that they are undelayed, so that it costs no call for each."""
+    """
+    Connections inherit what the listening socket is told, so that it costs no call for each: that they are undelayed,
+    and that what a client says first is acknowledged by our answer, as all that it says later, and not by a segment of
+    its own besides (tcp(7), `TCP_QUICKACK`).
+    """
 
     transport = PromptServer
     socket: Any
@@ -321,6 +325,7 @@ class PromptPort(tcp.Port):
         self._welcome = getattr(self.factory, "welcome", None)
         super().startListening()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
 
     def waiting(self) -> int:
         """How many connections wait to be accepted; 0 where the kernel does not say."""

@@ -279,6 +279,47 @@ class ServerSessionTests(SynchronousTestCase):
         together = [b"".join([*hello, *pieces])]
         self.assertEqual(told(together), told(together, kind=Plodding))
 
+    def test_a_greeting_that_nobody_has_waited_for_is_as_any_other(self) -> None:
+        for reply in (OK, Reply.of(554, "5.7.1", "no"), Reply.of(421, "4.7.0", "not now")):
+            straight, told = ServerSession(STRICT, SessionLimits()), ServerSession(STRICT, SessionLimits())
+            self.assertEqual(straight.opened(), told.next_event())
+            self.assertEqual(straight.send(reply), told.send(reply))
+            for session in straight, told:
+                session.receive_data(b"EHLO c\r\nQUIT\r\n")
+            self.assertEqual(straight.next_event(), told.next_event())
+            self.assertEqual((straight.state, straight.closed), (told.state, told.closed))
+
+    def test_a_name_that_was_heard_before_is_offered_what_is_this_sessions_own(self) -> None:
+        profile, standing = evolve(_EVERYTHING, lmtp=False), Standing(secured=True)
+        offers = []
+        for words in ({}, MECHANISMS, {}, {"AUTH": "LOGIN"}, MECHANISMS):
+            for kind in (ServerSession, Plodding):
+                session = kind(profile, SessionLimits(), standing, words)
+                session.opened()
+                session.send(OK)
+                question = session.hear(b"EHLO c\r\n")
+                if question is None:
+                    session.receive_data(b"EHLO c\r\n")
+                    question = session.next_event()
+                assert isinstance(question, Hello)
+                offers.append((profile.keywords(standing, words) == question.keywords, len(question.keywords)))
+        self.assertEqual([as_told for as_told, _ in offers], [True] * 10)
+        self.assertNotEqual(offers[0], offers[2])
+
+    def test_so_is_one_by_helo(self) -> None:
+        profile = evolve(_EVERYTHING, lmtp=False)
+        for words in ({}, MECHANISMS, {}):
+            session = ServerSession(profile, SessionLimits(), Standing(secured=True), words, greeted=True)
+            for octets in (b"HELO c\r\n", b"EHLO c\r\n", b"HELO c\r\n", b"EHLO c\r\n"):
+                question = session.hear(octets)
+                if question is None:
+                    session.receive_data(octets)
+                    question = session.next_event()
+                assert isinstance(question, Hello)
+                session.send(OK)
+                expected = profile.keywords(Standing(secured=True), words) if question.extended else ()
+                self.assertEqual(question.keywords, expected)
+
     def test_who_has_done_what_a_listener_requires_is_heard_straight_like_others(self) -> None:
         profile = evolve(_EVERYTHING, requires_tls=True, requires_auth=True)
         for secured, authenticated in ((False, False), (True, False), (False, True), (True, True)):

@@ -118,6 +118,16 @@ class HeardLatelyTests(SynchronousTestCase):
         self.assertLess(sum(1 for one in heard if one() is not None), 2000)
         self.assertEqual((grammar.usual[b"DATA\r\n"], grammar.usual[b"QUIT\r\n"]), (Data(), Quit()))
 
+    def test_names_are_forgotten_again_and_long_ones_are_not_kept(self) -> None:
+        grammar = Profile("mx.test").idiom(Standing()).plain
+        heard = [weakref.ref(grammar.read_name(b"EHLO c%d.test\r\n" % each)) for each in range(5000)]
+        gc.collect()
+        self.assertLess(sum(1 for one in heard if one() is not None), 3000)
+        self.assertLessEqual(len(grammar.usual), 1024)
+        for octets in (b"EHLO " + b"c" * 250 + b"\r\n", b"EHLO c\n", b"EHLO c", b"EHLO c\r\nQUIT\r\n", b"NOOP\r\n"):
+            self.assertIsNone(grammar.read_name(octets), octets)
+            self.assertNotIn(octets, grammar.usual)
+
     @given(
         st.lists(
             st.sampled_from(
