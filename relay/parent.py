@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.assembly import hostname
-from relay.config.errors import Problem
+from relay.config.errors import ConfigurationError, Problem
 from relay.config.settings import Settings
 from relay.control.peer import Peer
 from relay.control.together import Ask, Parent, Silent, Worker, desk_of_workers
@@ -56,7 +56,11 @@ def from_file(path: str, reactor: Any) -> IService:
     """
     reading = Reading.of(path)
     settings = reading.settings()
-    shares = shares_of(settings)
+    try:
+        shares = shares_of(settings)
+    except OSError as error:  # nobody could say who has to run
+        why = f"{error.filename}: {error.strerror}"
+        raise ConfigurationError([settings.problem(path, ("spool", "path"), why)]) from None
     # One is what there is without a parent; and what it finds out is what the parent wants to know.
     alone = make_service(settings, reactor, file=path)
     if len(shares) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -11,9 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.config.errors import ConfigurationError
 from relay.control.api import Refused
 from relay.net.line import Line
-from relay.parent import ParentService
+from relay.parent import ParentService, from_file
 from relay.sharing import Share
 from relay.workers.orders import Ended, Launch, Reading
 
@@ -58,6 +60,18 @@ class Body:
 
     def signal(self, number: int) -> None:
         """It does not hear."""
+
+
+class FileTests(SynchronousTestCase):
+    def test_a_spool_that_cannot_be_looked_into_is_the_operators(self) -> None:
+        """As one of another user, or one that leads to itself."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file, spool = Path(folder.name) / "relay.toml", Path(folder.name) / "spool"
+        file.write_text(TEXT)
+        spool.symlink_to(spool)
+        error = self.assertRaises(ConfigurationError, from_file, str(file), Reactor())
+        self.assertEqual(str(error), f"{file}:5: spool.path: {spool}/shards: {os.strerror(errno.ELOOP)}")
 
 
 class ParentTests(SynchronousTestCase):
