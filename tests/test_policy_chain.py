@@ -45,6 +45,14 @@ async def raises_later() -> Any:
     raise Oops("a secret")
 
 
+def ends_the_process() -> Any:
+    raise SystemExit(3)
+
+
+async def ends_the_process_in_a_coroutine() -> Any:
+    raise SystemExit(3)
+
+
 async def says(answer: Any) -> Any:
     return answer
 
@@ -60,6 +68,8 @@ class BadBoolean:
 WRONGS = {
     "raises": raises,
     "raises in a coroutine": raises_later,
+    "ends the process": ends_the_process,
+    "ends the process in a coroutine": ends_the_process_in_a_coroutine,
     "fails with a Deferred": lambda: fail(Oops("a secret")),
     "raises CancelledError by itself": lambda: fail(CancelledError()),
     "says None": lambda: None,

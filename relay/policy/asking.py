@@ -31,6 +31,9 @@ from relay.smtp.answers import OUR_FAULT
 POLICY_TIMEOUT: Final = 10.0
 COMMAND_TIMEOUT: Final = 30.0
 
+#: What code of others may raise. `sys.exit` in some library ends a program, and is no reason to answer no client.
+FAILURES: Final = (Exception, SystemExit)
+
 #: An inquiry of any phase (`relay.mail.phases`, `relay.mail.routing.Inquiry`).
 Inquiry: TypeAlias = Any
 #: Any verdict.
@@ -202,7 +205,7 @@ class Asking:
             verdict = stop.ask(inquiry)
             if type(verdict) not in stop.usual:
                 verdict = self.weighed(inquiry, stop, verdict)
-        except Exception:
+        except FAILURES:
             verdict = self.raised(inquiry, stop, Failure())
         finally:
             CURRENT[0] = ""

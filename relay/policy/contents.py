@@ -24,7 +24,7 @@ from relay.mail.fields import NO_FIELDS, Fields
 from relay.mail.phases import ContentInquiry, Each, Edit
 from relay.mail.routing import ABSTAIN, Accept, Delay, Discard, Hold, Inquiry, Note, Reject
 from relay.mail.screening import Outcome, Ruled, Word
-from relay.policy.asking import Asking, Stop, Thinking
+from relay.policy.asking import FAILURES, Asking, Stop, Thinking
 from relay.policy.steps import Observer, Skipped
 from relay.smtp.answers import OUR_FAULT
 
@@ -73,7 +73,7 @@ class Content:
         recipients, known = tuple([each.original for each in about]), agreed([each.facts for each in about])
         try:
             return stop.policy.begin(ContentInquiry(self._id, self._envelope, recipients, 0, NO_FIELDS, facts=known))
-        except Exception:
+        except FAILURES:
             return self._failed(stop)
 
     def take(self, octets: bytes) -> None:
@@ -83,7 +83,7 @@ class Content:
                 continue
             try:
                 reader.take(octets)
-            except Exception:
+            except FAILURES:
                 stop = next(stop for stop in self._stops if stop.place == place)
                 self._readers[place] = self._failed(stop)
 

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from relay.interfaces import IMailLog, IObserver
 from relay.mail.event import Shape
-from relay.policy.asking import Station
+from relay.policy.asking import FAILURES, Station
 
 
 @implementer(IMailLog)
@@ -40,7 +40,7 @@ class Observers:
             try:
                 # Each has fields of its own: what one of them changes is nobody else's.
                 observe(what, dict(fields))
-            except Exception:
+            except FAILURES:
                 self._log.failure(
                     "policy {policy} raised an exception when it observed '{what}'", policy=name, what=what
                 )

@@ -18,7 +18,7 @@ from relay.mail.decision import Decision, Placement, Refused
 from relay.mail.dsn import NO_WISHES
 from relay.mail.reply import Reply
 from relay.mail.routing import ABSTAIN, Delay, Deliver, Discard, Forward, Hold, Inquiry, Reject
-from relay.policy.asking import CURRENT, Asking, Stop
+from relay.policy.asking import CURRENT, FAILURES, Asking, Stop
 from relay.policy.looking import LOOKS, Look
 from relay.policy.names import about
 from relay.policy.narrowed import Turn
@@ -75,7 +75,7 @@ class Straight:
                 CURRENT[0] = name
                 try:
                     said: Any = ask(inquiry)
-                except Exception:
+                except FAILURES:
                     said = self._asking.raised(inquiry, stop, Failure())
                 if said is not ABSTAIN:
                     if type(said) not in ROUTES:
@@ -112,7 +112,7 @@ class Straight:
         """What it counts that a policy has said, where that is nothing usual."""
         try:
             return self._asking.weighed(inquiry, stop, said)
-        except Exception:
+        except FAILURES:
             return self._asking.raised(inquiry, stop, Failure())
 
 
