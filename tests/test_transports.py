@@ -199,7 +199,8 @@ class Watched:
 class WatchingTests(SynchronousTestCase):
     @given(
         st.lists(
-            st.sampled_from(["addReader", "addWriter", "removeReader", "removeWriter", "close", "turn"]), max_size=12
+            st.sampled_from(["addReader", "addWriter", "removeReader", "removeWriter", "forget", "close", "turn"]),
+            max_size=12,
         ),
         st.booleans(),
     )
@@ -218,8 +219,7 @@ class WatchingTests(SynchronousTestCase):
                         real.reactor.iterate(0)
                     elif step == "close":
                         # As a connection that is lost does: behind it nobody knows the number any more.
-                        real.reactor.removeReader(watched)
-                        real.reactor.removeWriter(watched)
+                        real.reactor.forget(watched)
                         watched.fileno = lambda: -1
                         break
                     else:

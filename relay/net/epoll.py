@@ -72,6 +72,22 @@ class LeanPolling(EPollReactor):
         if descriptor < 0 or descriptor in self._writes or self._continuousPolling._writers:
             super().removeWriter(writer)  # type: ignore[no-untyped-call]
 
+    def forget(self, selectable: Any) -> None:
+        """`removeReader` and `removeWriter`, in one step for what is only read."""
+        descriptor = selectable.fileno()
+        selectables = self._selectables
+        if (
+            selectables.get(descriptor) is not selectable
+            or descriptor in self._writes
+            or self._continuousPolling._writers
+        ):
+            self.removeReader(selectable)
+            self.removeWriter(selectable)
+            return
+        del selectables[descriptor]
+        self._poller.unregister(descriptor)
+        self._reads.discard(descriptor)
+
     def doPoll(self, timeout: float | None) -> None:
         selectables = self._selectables
         for descriptor, event in self._poller.poll(-1 if timeout is None else timeout, len(selectables)):

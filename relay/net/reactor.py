@@ -36,6 +36,11 @@ class MonotonicReactor(EPollReactor):
 
     seconds = staticmethod(time.monotonic)
 
+    def forget(self, selectable: Any) -> None:
+        """`removeReader` and `removeWriter`: it is about to close."""
+        self.removeReader(selectable)  # type: ignore[no-untyped-call]
+        self.removeWriter(selectable)  # type: ignore[no-untyped-call]
+
 
 class PromptReactor(PromptDialling, PromptTransports, MonotonicReactor):
     """What is written leaves at once."""

@@ -117,8 +117,7 @@ class Deadline:
         There will be none any more: let go of the timer, and of whoever would have been told. That one has this here,
         and both would be left to the collector of garbage, with all that they know.
         """
-        self.length = None
-        self._expired = _nobody
+        self.length, self._expired = None, _nobody
         if self._timer_at is not _NEVER:
             self._disarm()
 

@@ -252,9 +252,9 @@ class PromptTcp(Undelayed, _PromptStream):
         nobody has aborted it.
         """
         self.disconnected, self.connected = 1, 0
-        reactor, protocol = self.reactor, self.protocol
-        reactor.removeReader(self)
-        reactor.removeWriter(self)
+        protocol: Any = self.protocol
+        reactor: Any = self.reactor
+        reactor.forget(self)
         self._closeSocket(True)
         del self.protocol, self.socket, self.fileno
         protocol.connectionLost(PARTED)
