@@ -36,8 +36,10 @@ def makeService(options: Options) -> IService:
     status 78 (EX_CONFIG of sysexits.h). twistd calls this before it listens, detaches from the
     terminal or starts its log, so the person who typed the command sees the lines, and only them.
     """
+    from relay.net.memory import keep_freed
     from relay.net.reactor import install_monotonic_reactor
 
+    keep_freed()
     reactor = install_monotonic_reactor()  # before anything below can import the stock one
 
     from relay.config.errors import ConfigurationError

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from relay.net.memory import keep_freed
 from relay.net.reactor import install_monotonic_reactor
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Who has no log open yet will open the new one.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    keep_freed()
     reactor = install_monotonic_reactor()  # before anything below can import the stock one
 
     from relay.config.errors import ConfigurationError
