@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from relay.assembly import answers_for_control
+from relay.cli.queue_text import recipient_lines
 from relay.control.api import MOST_SAID, Desk, site
 from relay.interfaces import IRoutingPolicy, OutcomeUnknown, SpoolError
 from relay.mail.routing import ABSTAIN, Hold, Inquiry
@@ -426,6 +427,19 @@ when = { recipient = ["a.example", "b.example"] }
         self.assertEqual(sum(len(message.recipients) for message in mx.messages), 3)
         self.assertEqual(len(self.world.mailboxes), 1)
         self.assertEqual({event["via"] for event in self.events("rerouted")}, {"a.example", "maildir"})
+
+    def test_the_reason_is_in_the_queue_also_while_an_operator_holds_it(self) -> None:
+        self.post_mail("suspicious@a.example")
+        for _ in range(2):
+            [entry] = self.get("queue", state="held")["entries"]
+            [recipient] = entry["recipients"]
+            self.assertEqual((recipient["policy"], recipient["because"]), ("quarantine", "it looks odd"))
+            lines = list(recipient_lines(recipient, 0.0))
+            self.assertIn("        policy quarantine: it looks odd", lines)
+            self.post("queue/hold", all=True)
+        self.post_mail("x@b.example")
+        [entry] = self.get("queue", to="x@b.example")["entries"]
+        self.assertNotIn("because", entry["recipients"][0])
 
     def test_what_no_other_policy_has_a_way_for_stays(self) -> None:
         self.post_mail("suspicious@a.example", "suspicious@c.example")

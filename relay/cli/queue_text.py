@@ -37,6 +37,8 @@ def recipient_lines(recipient: Mapping[str, Any], now: float) -> Iterator[str]:
     way = f"{shown(recipient['address'])}{named} by {shown(recipient['destination'])}"
     yield f"    {way}: {recipient['state']}{tried}{due}"
     yield f"        {recipient['why']}"
+    if recipient.get("because"):
+        yield f"        policy {shown(recipient['policy'])}: {shown(recipient['because'])}"
     if recipient.get("delay_reason"):
         last = recipient.get("last", {})
         peer = f" at {shown(last['peer'])}" if last.get("peer") else ""

@@ -20,6 +20,7 @@ from relay.control.words import group_by, most_of, route_of, selection_of
 from relay.delivery.health import NOT_YET
 from relay.interfaces import ActUnknown, IMailLog
 from relay.mail.queue import Entry, destination
+from relay.mail.routing import Hold
 from relay.mail.selection import Act, Group, Queued, Reroute, Selection, State, Steered, Tally, Verb, path_text
 from relay.mail.waiting import DestinationView, why
 
@@ -237,6 +238,8 @@ def _recipient(queued: Queued, now: float, view: DestinationView | None) -> dict
         "why": why(queued, now, view).value,
         "delay_reason": "" if last is None else f"{last.because} ({last.status})",
     }
+    if isinstance(recipient.route, Hold) and recipient.route.because:
+        said["because"] = recipient.route.because
     if recipient.original != recipient.address:
         said["original"] = path_text(recipient.original)
     if last is not None:
