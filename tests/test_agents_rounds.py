@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -370,6 +371,18 @@ class StraightTests(SynchronousTestCase):
         self.assertEqual((passing.over, self.traveller.arrivals), (True, 1))
         self.assertEqual(passing.facts, (Carried(False, str(self.root / "jon")),))
         self.assertEqual(len(list((self.root / "jon" / "new").iterdir())), 1)
+
+    def test_what_cannot_be_there_is_not_looked_for(self) -> None:
+        disks = []
+        for fresh in False, True:
+            disk = FaultyDisk()
+            agent = MaildirAgent(clock(), "mx.example", AtOnce(), disk)
+            mail = evolve(consignment(to("jon@example.net", "maildir", folder=str(self.root / "jon"))), fresh=fresh)
+            passing = agent.set_off(mail, self.traveller)  # type: ignore[arg-type]
+            assert passing is not None
+            self.assertTrue(is_carried(passing.facts[0]))
+            disks.append(disk.names)
+        self.assertEqual([names.count("stat") for names in disks], [3, 0])
 
     def test_so_is_what_kept_it_from_being_carried(self) -> None:
         (self.root / "file").write_bytes(b"")

@@ -81,10 +81,18 @@ class PlannerTests(SynchronousTestCase):
         self.assertEqual([*rows], [*among.request.rows[1]][:1])
         meant = [claim for claim in among.claims if claim.pending[0].recipient is both.recipients[0]]
         self.assertEqual(
-            [evolve(claim, content=None) for claim in alone.claims], [evolve(claim, content=None) for claim in meant]
+            [evolve(claim, content=None) for claim in alone.claims],
+            [evolve(claim, content=None, fresh=True) for claim in meant],
         )
+        for claim in meant:
+            self.assertFalse(claim.fresh, "there is another claim of its entry")
         for claim in alone.claims:
             self.assertEqual(b"".join(claim.content.blocks()), CONTENT)
+
+    def test_the_only_claim_of_an_entry_is_fresh_however_many_it_is_for(self) -> None:
+        for routes in [Forward("a")], [Forward("a"), Hold("later")]:
+            [claim] = self.planned(self.enrolment(*routes, lease=300.0)).claims
+            self.assertTrue(claim.fresh)
 
     def test_who_has_counted_the_content_spares_the_spool_to_do_it(self) -> None:
         claims = [

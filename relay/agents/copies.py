@@ -31,6 +31,8 @@ class Copy:
     recipients: tuple[Recipient, ...]
     content: IContent
     head: bytes
+    #: It cannot be there already.
+    fresh: bool = False
 
     def lines(self) -> Iterator[bytes]:
         """

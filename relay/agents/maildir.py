@@ -57,7 +57,7 @@ class MaildirAgent:
         folder = mailbox(recipients[0], "folder")
         if type(folder) is not str:
             return None
-        copy = Copy(consignment.entry, recipients, consignment.content, consignment.head)
+        copy = Copy(consignment.entry, recipients, consignment.content, consignment.head, consignment.fresh)
         posting = Travelling("maildir", folder, copy, traveller)
         self._rounds.add(posting)
         posting.under_way = not posting.over

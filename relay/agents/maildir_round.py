@@ -95,7 +95,7 @@ class MaildirRound:
                 if maildir is None:
                     maildir = maildirs[posting.folder] = self._open(posting.folder, stack)
                 posting.device = maildir.device
-                there = self._find(maildir, name)
+                there = None if posting.copy.fresh else self._find(maildir, name)
                 if there is not None:
                     # Whoever wrote it may have been killed before the directory was synced.
                     already = Carried(onward=False, by=posting.folder, text="it was there already")

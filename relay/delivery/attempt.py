@@ -114,7 +114,8 @@ class Attempts:
             agent = self.agents[route.agent]
             if not IWillingAgent.providedBy(agent):
                 return False
-            passing = agent.set_off(Consignment(entry, (recipient,), claim.content, entry.head), course)
+            consignment = Consignment(entry, (recipient,), claim.content, entry.head, fresh=claim.fresh)
+            passing = agent.set_off(consignment, course)
         except Exception:
             # It is met again, as above.
             return False

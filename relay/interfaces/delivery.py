@@ -26,6 +26,8 @@ class Consignment:
     head: bytes
     #: Where an `ITransmitter` carries it to, and how: of the route's next hops the one whose turn it is.
     next_hop: NextHop | None = None
+    #: As `Claim.fresh`. Said only where that spares an agent a look for what it may have done before.
+    fresh: bool = False
 
 
 @value

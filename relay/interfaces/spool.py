@@ -103,6 +103,8 @@ class Claim:
     entry: Entry
     pending: tuple[Pending, ...]
     content: IContent
+    #: It came with the commit that has kept the entry, and is the only one of it: nobody can have carried any of these.
+    fresh: bool = False
 
 
 @value

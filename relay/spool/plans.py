@@ -163,7 +163,7 @@ class Planner:
         else:
             # As it nearly always is, and as the general way has it.
             only, expires, token = recipients[0], now + lease, self._token()
-            plan.claims += (Claim(token, expires, entry, (Pending(only, 0, now),), content),)
+            plan.claims += (Claim(token, expires, entry, (Pending(only, 0, now),), content, True),)
             rows = (encoder.recipient(entry.id, only, expires, now, token),)
         row = encoder.entry(entry, content.form, content.size, content.length, octets)
         return (row,), rows

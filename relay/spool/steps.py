@@ -53,7 +53,8 @@ def claims_of(
     for recipient in enrol.recipients:
         if may_be_carried(recipient):
             by_destination.setdefault(recipient.destination, []).append(Pending(recipient, due=due))
-    return tuple(Claim(token(), expires, entry, tuple(pending), content) for pending in by_destination.values())
+    alone = len(by_destination) == 1
+    return tuple(Claim(token(), expires, entry, tuple(pending), content, alone) for pending in by_destination.values())
 
 
 def tokens_of(claims: Iterable[Claim]) -> Mapping[str, int]:

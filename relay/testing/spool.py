@@ -417,6 +417,7 @@ class SpoolContract(SpoolCase):
         )
         self.assertEqual(addresses(claims[2:]), ["d@x.example", "e@x.example"])
         self.assertEqual(len({claim.token for claim in claims}), 3)
+        self.assertFalse(claims[0].fresh or claims[1].fresh, "what one carries may be what the other one wants to")
         self.assertEqual(addresses(await self.due(spool)), ["f@x.example"])
 
     @clause
@@ -529,6 +530,7 @@ class SpoolContract(SpoolCase):
         (again,) = await self.due(other)
         self.assertEqual((again.entry, again.pending), (claim.entry, claim.pending))
         self.assertNotEqual(again.token, claim.token)
+        self.assertFalse(again.fresh, "the one before may have carried it")
 
     @clause
     async def test_the_settlement_of_a_holder_who_came_too_late_is_refused(self) -> None:
