@@ -118,7 +118,7 @@ class Reluctant:
     def __init__(self, kernel: Any) -> None:
         self.kernel, self.calls = kernel, 0
 
-    def send(self, data: Any) -> int:
+    def send(self, data: Any, flags: int = 0) -> int:
         self.calls += 1
         if self.calls == 2:
             raise BlockingIOError(errno.EWOULDBLOCK, "no room")
@@ -573,6 +573,53 @@ class AtOnceTests(SynchronousTestCase):
         handle = client.transport.getHandle()
         handle.setblocking(True)
         self.assertEqual([handle.recv(100), handle.recv(100)], [b"554 bye", b""])
+
+    def test_what_is_said_last_and_the_end_leave_together(self) -> None:
+        """And a client that has said more than was heard reads both all the same."""
+        for said in b"QUIT", b"QUIT" + b"x" * 1000:
+            meeting = self.meet()
+            client, server = meeting.client, meeting.server
+            seen: list[bytes] = []
+
+            def quit(_: bytes, meeting: Meeting = meeting, seen: list[bytes] = seen) -> None:
+                transport, handle = meeting.server.transport, meeting.client.transport.getHandle()
+                transport.registerProducer(meeting.server, True)
+                transport.writeLast(b"221 bye")
+                self.assertTrue(transport.parting)
+                try:
+                    seen.append(handle.recv(100, socket.MSG_PEEK))
+                except BlockingIOError:
+                    seen.append(b"nothing yet")
+
+            server.on_heard, server.transport.readSize = quit, 4
+            client.transport.stopReading()
+            client.transport.getHandle().send(said)
+            meeting.until(lambda server=server: server.over)  # type: ignore[misc]
+            handle = client.transport.getHandle()
+            handle.setblocking(True)
+            self.assertEqual([*seen, handle.recv(100), handle.recv(100)], [b"nothing yet", b"221 bye", b""])
+
+    def test_what_is_said_last_leaves_whatever_is_in_its_way(self) -> None:
+        for reluctant in False, True:
+            for before in b"", b"250 ok ":
+                for at_work in False, True:
+                    meeting = self.meet()
+                    server, transport = meeting.server, meeting.server.transport
+                    transport.registerProducer(server, True)
+                    if reluctant:
+                        transport.socket = Reluctant(transport.socket)
+
+                    def quit(_: bytes, transport: Any = transport, before: bytes = before) -> None:
+                        if before:
+                            transport.write(before)
+                        transport.writeLast(b"221 bye")
+
+                    server.on_heard = quit
+                    if at_work:
+                        meeting.client.transport.write(b"QUIT")
+                    else:
+                        quit(b"")
+                    self.assertEqual(meeting.all_heard_by_client(), before + b"221 bye")
 
     def test_it_does_wait_while_something_of_it_has_not_left(self) -> None:
         meeting = self.meet()

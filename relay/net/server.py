@@ -28,7 +28,7 @@ from relay.net.channel_binding import channel_bindings
 from relay.net.doorway import Arrival, Doorway, Secured
 from relay.net.timeouts import Deadline
 from relay.net.tls import described, trouble
-from relay.net.transports import READ, READ_CONTENT, Undelayed
+from relay.net.transports import READ, READ_CONTENT, PromptTcp, Undelayed
 from relay.net.waiting import Coming, start
 from relay.smtp import answers
 from relay.smtp.events import Answer, Connected, Content, ContentEnded, Question, Verdicts, XClient
@@ -294,14 +294,16 @@ class SmtpServer(Protocol):
 
     def _say(self, said: bytes) -> None:
         """The straight way for an answer to a command that nothing is left over behind: send it, and wait for more."""
-        self.transport.write(said)
         session = self._session
-        if self._stopping or not self._reading:
+        calm = self._reading and not self._stopping
+        if calm and session.closed:
+            self._close(said)
+            return
+        self.transport.write(said)
+        if not calm:
             self._converse(b"")
         elif session.state is _IN_CONTENT:
             self._watch_content()
-        elif session.closed:
-            self._close()
         else:
             self._watch(answered=True)
 
@@ -549,15 +551,19 @@ class SmtpServer(Protocol):
             else:
                 self.transport.pauseProducing()
 
-    def _close(self) -> None:
-        """Let what was said leave, for a while, and close."""
+    def _close(self, said: bytes = b"") -> None:
+        """Let what was `said` leave, for a while, and close."""
         if self._closing:
             return
         transport = self.transport
         self._closing = True
-        # A transport with a producer would wait for it before it closes.
-        transport.unregisterProducer()
-        transport.loseConnection()
+        if said and isinstance(transport, PromptTcp):
+            transport.writeLast(said)
+        else:
+            self._write(said)
+            # A transport with a producer would wait for it before it closes.
+            transport.unregisterProducer()
+            transport.loseConnection()
         if self.connected and not getattr(transport, "parting", False):
             self._deadline.within(self._doorway.limits.unread_time)
 

@@ -236,6 +236,34 @@ class PromptTcp(Undelayed, _PromptStream):
         self.disconnecting = 1
         self.parting = True
 
+    def writeLast(self, data: bytes) -> None:
+        """
+        `write`, `unregisterProducer` and `loseConnection`. Where the connection is lost as soon as the protocol has
+        done (`parting`), what is said last and its end leave together: one segment less, and the peer wakes up once.
+        """
+        if (
+            self.parting is False
+            and self._free
+            and self.connected
+            and not self.TLS
+            and not self.disconnecting
+            and not self._writeDisconnected
+            and len(data) <= AT_ONCE
+        ):
+            try:
+                sent = self.socket.send(data, socket.MSG_MORE)
+            except OSError:
+                sent = 0  # `write` meets it again
+            if sent == len(data):
+                self.producer = None
+                self.disconnecting = 1
+                self.parting = True
+                return
+            data = data[sent:]
+        self.write(data)
+        self.unregisterProducer()
+        self.loseConnection()
+
     def _part(self) -> None:
         self.parting = None
         if self._aborting or self.disconnected:
