@@ -177,8 +177,18 @@ def _number(problem: Exception) -> int | None:
     return getattr(getattr(problem, "socketError", problem), "errno", None)
 
 
-class _Refusal(SystemExit, Exception):
-    """Ends the process; and twistd, which looks for an `Exception`, tidies up and tells a parent that waits for us."""
+class Refused(SystemExit, Exception):
+    """
+    Ends the process; and twistd, which looks for an `Exception`, tidies up and tells a parent that waits for us: by its
+    `str`, of which there is room for a hundred octets with the class.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(status)
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def refuse(text: str, status: int = os.EX_CONFIG) -> NoReturn:
@@ -187,7 +197,7 @@ def refuse(text: str, status: int = os.EX_CONFIG) -> NoReturn:
     come round by itself, so a supervisor should try again.
     """
     sys.stderr.write(f"{text}\n")
-    raise _Refusal(status)
+    raise Refused(text, status)
 
 
 def exit_in_failure(status: int = 1) -> None:
