@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import queue
+import os
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+from weakref import finalize
 
 T = TypeVar("T")
+
+#: What is written to an `eventfd` to add one, and what is read of it.
+_ONE: Final = (1).to_bytes(8, sys.byteorder)
 
 
 class IsWorkers(Protocol):
@@ -25,33 +31,56 @@ class IsWorkers(Protocol):
 
 
 class Workers:
-    """A few threads of our own, since the reactor's are shared with everybody who looks up a name."""
+    """
+    A few threads of our own, since the reactor's are shared with everybody who looks up a name.
+
+    They wait for an `eventfd(2)` that counts what there is to do. Python's own queues wake a thread by whoever holds
+    Python's lock, and it wakes, often at once in place of that one, only to wait for the lock: three times to sleep for
+    each task instead of once. Whoever writes to a descriptor has let go of the lock before the other one wakes.
+    """
 
     def __init__(self, call_from_thread: Callable[..., object], name: str, how_many: int = 1) -> None:
         self._call_from_thread = call_from_thread
         self._name = name
         self._how_many = how_many
         self._threads: list[threading.Thread] = []
-        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Any], object]] | None] = queue.SimpleQueue()
+        self._tasks: deque[tuple[Callable[[], Any], Callable[[Any], object]] | None] = deque()
+        # It exists before it is needed, when there may be no descriptor left.
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+        self._close = finalize(self, os.close, self._bell)
+        # When the process ends so does the descriptor, and not before the threads.
+        self._close.atexit = False
 
     def perform(self, work: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
         """Threads are started with the first task: before it, a daemon may still fork, and they would be lost."""
         if not self._threads:
+            if not self._close.alive:
+                raise RuntimeError("these workers have been stopped")
             for number in range(self._how_many):
                 thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._tasks.put((work, answer))
+        self._ring((work, answer))
 
     def stop(self) -> None:
         for _ in self._threads:
-            self._tasks.put(None)
+            self._ring(None)
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self._close()
+
+    def _ring(self, task: tuple[Callable[[], Any], Callable[[Any], object]] | None) -> None:
+        self._tasks.append(task)
+        os.write(self._bell, _ONE)
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        bell, tasks = self._bell, self._tasks
+        while True:
+            os.read(bell, len(_ONE))
+            task = tasks.popleft()
+            if task is None:
+                return
             work, answer = task
             result: Any
             try:
