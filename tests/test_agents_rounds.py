@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from relay.agents.copies import Copy
 from relay.agents.maildir import MaildirAgent
-from relay.agents.rounds import MOST, Awaited, Rounds
+from relay.agents.rounds import ABREAST, ENOUGH, FEW, MOST, Awaited, Rounds
 from relay.interfaces import Consignment, IPassing, IWillingAgent
 from relay.mail.outcome import Carried, Fact, Misbehaved, Unwritten
 from relay.net.disk import Disk
@@ -133,11 +133,25 @@ class RoundsTests(SynchronousTestCase):
         self.go()
         self.assertEqual(self.work.rounds[3:], [["5", "6"]], "it is known by now")
 
-    def test_there_is_an_end_to_how_many_go_together(self) -> None:
-        for id in range(MOST + 1):
+    def test_where_many_wait_some_rounds_share_them_and_there_is_an_end_to_how_many_go_together(self) -> None:
+        for id in range(3 * MOST + 10):
+            self.post(str(id))
+        self.assertEqual(len(self.threads.waiting), ABREAST)
+        self.go()
+        sizes = [len(each) for each in self.work.rounds]
+        self.assertEqual((max(sizes), sum(sizes)), (MOST, 3 * MOST + 10))
+        self.assertEqual([id for each in self.work.rounds for id in each], [str(id) for id in range(3 * MOST + 10)])
+        for id in range(2 * FEW + 3):
             self.post(str(id))
         self.go()
-        self.assertEqual([len(each) for each in self.work.rounds], [MOST, 1])
+        self.assertEqual([len(each) for each in self.work.rounds[len(sizes) :]], [FEW, FEW, 3])
+
+    def test_a_round_that_finds_nobody_is_none(self) -> None:
+        for id in range(ENOUGH + 1):
+            self.post(str(id))
+        self.assertGreater(len(self.threads.waiting), 1)
+        self.go()
+        self.assertEqual([len(each) for each in self.work.rounds], [ENOUGH + 1])
 
     def test_a_round_that_fails_is_the_failure_of_those_who_were_with_it(self) -> None:
         lost = [self.post("1"), self.post("2")]
@@ -197,8 +211,8 @@ class Together(SynchronousTestCase):
             known[str(self.root / folder)] = 1
         answers: list[Any] = [agent.carry(self.mail(n, (contents or {}).get(n))) for n in range(4)]
         carrying = [start(answer) for answer in answers]
-        self.assertEqual(len(threads.waiting), 1)
-        threads.work()
+        while threads.waiting:
+            threads.work()
         return carrying
 
     def facts(self, carrying: list[Deferred[Any]]) -> list[Fact]:

@@ -1,8 +1,8 @@
 """
 Rounds: copies that wait for the same disk are put there together, in one go of a thread.
 
-Nobody is waited for. Who comes while a round is under way goes with the next one, and that begins when the one before
-it has ended: the slower the disk, the more of them share what a round costs, which is a thread's turn, the syncs that
+Nobody is waited for. Who comes while a round is under way goes with the next one, which begins when that has ended or
+some have come: the slower the disk, the more of them share what a round costs, which is a thread's turn, the syncs that
 the disk can put together, and a wake-up of the reactor.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +26,10 @@ from relay.net.waiting import start
 
 #: So many copies go together at most: each has a file open meanwhile, and the first one waits for the last.
 MOST = 50
+#: Beside a round that is under way another one begins if so many wait, but no more than so many at once: while one
+#: waits for the disk another one writes, and where a file's sync is several requests the disk has some of each. A
+#: round leaves to others what is more than this and more than its part.
+ENOUGH, ABREAST, FEW = 4, 3, 8
 #: More octets of content than these go alone.
 _LARGE = 256 * 1024
 #: Of so many folders it is remembered where they are; beyond that all are forgotten, and found out once more.
@@ -122,7 +128,7 @@ Work: TypeAlias = Callable[[Sequence[Posting]], None]
 
 class Rounds:
     """
-    One round after the other for each disk. For the reactor's thread.
+    The rounds of each disk. For the reactor's thread.
 
     A disk that hangs keeps nobody from another one. So a mailbox of which it is not known yet on which disk it is has
     its first copy put there alone, which is the one that may have to make it, too; and a large copy goes alone, since
@@ -164,57 +170,66 @@ class _Disk:
         self._threads = threads
         self._work = work
         self._tell = tell
-        #: A thread takes them from the left.
+        #: Threads take them from the left.
         self._waiting: deque[Posting] = deque()
-        self._under_way = False
-        #: Those of the round that is under way.
-        self._taken: list[Posting] = []
+        #: How many rounds.
+        self._under_way = 0
+        self._telling = False
 
     def add(self, posting: Posting) -> None:
         self._waiting.append(posting)
-        if not self._under_way:
-            self._go()
+        self._go()
 
     def _go(self) -> None:
-        """Make rounds until one has to be waited for."""
-        while self._waiting:
-            self._under_way = True
+        """Begin rounds as long as there is reason to. One that has not to be waited for is over here."""
+        while self._has_reason():
+            self._under_way += 1
+            taken: list[Posting] = []
             try:
-                made: Any = start(self._threads.run(self._round))
+                made: Any = start(self._threads.run(partial(self._round, taken)))
             except BaseException as problem:
-                made = self._failed(problem)
+                self._failed(taken, problem)
+                continue
             if isinstance(made, Deferred):
-                made.addCallbacks(self._ended, lambda failure: self._ended(self._failed(failure.value)))
-                return
-            self._tell(made)
-            self._under_way = False
+                made.addCallbacks(
+                    lambda _, taken=taken: self._ended(taken),
+                    lambda failure, taken=taken: self._failed(taken, failure.value),
+                )
+            else:
+                self._ended(taken)
 
-    def _round(self, _stop: Stop) -> Sequence[Posting]:
-        """In a thread, which takes whoever has come by the time it begins."""
-        waiting, taken = self._waiting, self._taken
-        while waiting and len(taken) < MOST:
-            taken.append(waiting.popleft())
-        self._work(taken)
-        self._taken = []
-        return taken
+    def _has_reason(self) -> bool:
+        waiting = len(self._waiting)
+        if self._under_way:
+            return waiting >= ENOUGH and self._under_way < ABREAST
+        # Who comes while others are told goes together.
+        return waiting > 0 and not self._telling
 
-    def _failed(self, problem: BaseException) -> Sequence[Posting]:
-        taken, self._taken = self._taken, []
+    def _round(self, taken: list[Posting], _stop: Stop) -> None:
+        """In a thread, which takes of those who have come by the time it begins as many as leave a part to others."""
+        waiting = self._waiting
+        most = min(max(FEW, len(waiting) // ABREAST), MOST)
+        # Others take from there, too.
+        with suppress(IndexError):
+            while len(taken) < most:
+                taken.append(waiting.popleft())
+        if taken:
+            self._work(taken)
+
+    def _failed(self, taken: list[Posting], problem: BaseException) -> None:
         if not taken:
             # No thread has come for them.
-            taken = [*self._waiting]
+            taken += self._waiting
             self._waiting.clear()
         for posting in taken:
             posting.outcome = posting.outcome or problem
-        return taken
+        self._ended(taken)
 
-    def _ended(self, taken: Sequence[Posting]) -> None:
-        if self._waiting:
-            # The disk goes on with these meanwhile.
-            self._go()
-            self._tell(taken)
-        else:
-            # Who comes while these are told goes together.
-            self._tell(taken)
-            self._under_way = False
-            self._go()
+    def _ended(self, taken: list[Posting]) -> None:
+        self._under_way -= 1
+        # The disk goes on with those who wait, while these are told.
+        self._go()
+        telling, self._telling = self._telling, True
+        self._tell(taken)
+        self._telling = telling
+        self._go()
