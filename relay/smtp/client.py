@@ -8,9 +8,9 @@ turns one conversation into one fact for each recipient, whatever the peer does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from relay.mail.outcome import (
     Answered,
@@ -30,6 +30,7 @@ from relay.smtp.deadlines import DEADLINES as DEADLINES
 from relay.smtp.deadlines import QUIT_SECONDS as QUIT_SECONDS
 from relay.smtp.deadlines import Deadlines as Deadlines
 from relay.smtp.features import NOTHING_OFFERED
+from relay.smtp.meaning import MEANINGS, TEXT, Absurdity, Counterpart, Follows
 from relay.smtp.octets import TERMINATOR
 from relay.smtp.opening import Leave, Opening, Say, Step
 from relay.smtp.parameters import Terms, lacking, mail, rcpt
@@ -49,11 +50,10 @@ from relay.smtp.transaction import (
     TurnedAway,
 )
 
-#: How much of a reply is kept in a fact's text.
-_TEXT = 500
 #: Members of an enumeration are looked up slowly.
 _CONTENT: Final = Said.CONTENT
 _EHLO: Final = Said.EHLO
+_NOTHING: Final = Follows.NOTHING
 _NONE: Final = Usual.NONE
 _PROPOSED: Final = Usual.PROPOSED
 _SENDING: Final = Usual.SENDING
@@ -113,14 +113,12 @@ class ClientSession:
     __slots__ = (
         "_amid",
         "_approach",
-        "_by",
         "_content",
+        "_counterpart",
         "_courses",
         "_due",
         "_ending",
         "_opening",
-        "_peer",
-        "_promise",
         "_reader",
         "_stage",
         "_unproved",
@@ -139,8 +137,6 @@ class ClientSession:
         """`hello` is our name, or an address literal: what EHLO says (RFC 5321 section 4.1.1.1)."""
         self._opening = Opening(hello, peer, approach)
         self._approach = approach
-        self._peer = peer
-        self._by = str(peer)
         self.deadlines = deadlines
         #: How often a reply or a call has moved the session.
         self.moves = 0
@@ -148,8 +144,8 @@ class ClientSession:
         self.features = NOTHING_OFFERED
         #: What follows from that for a transaction, and from who we both are.
         self.terms = _NO_TERMS
-        #: What a message that is taken means beside the server's words: a `Carried` without them.
-        self._promise = True, False, "", False
+        #: Whom we speak with. What a message that is taken means there is known when one can be taken.
+        self._counterpart = Counterpart(peer, str(peer), approach.lmtp)
         #: Whether a transaction may begin now. `_may_begin` says when that is so.
         self.can_begin = False
         self._stage = Stage.CONNECTING
@@ -350,8 +346,8 @@ class ClientSession:
                 self._usual = _NONE
                 self.can_begin = True
             self.moves += 1
-            onward, told, tls, timed = self._promise
-            return Carried(onward, self._by, heard[1].decode(), told, tls, timed), proceed
+            who = self._counterpart
+            return Carried(who.onward, who.by, heard[1].decode(), who.told, who.tls, who.timed), proceed
         if usual is not _PROPOSED or GO_AHEAD.match(octets) is None:
             return None
         self._usual = _SENDING
@@ -363,10 +359,10 @@ class ClientSession:
         # A server that does not like our side of the handshake (TLS 1.3) can only say so when ours is complete.
         unproved = self._unproved and breakage is Breakage.LOST
         if self.phase is Phase.STARTTLS or unproved:
-            why = Unencrypted(TlsTrouble.FAILED, self._peer, (text or breakage.value)[:_TEXT])
+            why = Unencrypted(TlsTrouble.FAILED, self._counterpart.peer, (text or breakage.value)[:TEXT])
             self._end(lambda phase: why)
         else:
-            self._end(_broken(self._peer, breakage, text))
+            self._end(_broken(self._counterpart.peer, breakage, text))
         self.can_begin = False
 
     def begin(self, transaction: Transaction) -> None:
@@ -392,12 +388,12 @@ class ClientSession:
             return
         self._spell_out()
         if need is not None:
-            course.settle_rest(Unsuitable(need, self._peer))
+            course.settle_rest(Unsuitable(need, self._counterpart.peer))
         elif not self.features.smtputf8:
             # RFC 6531 section 3.4.
             for index, recipient in enumerate(recipients):
                 if not recipient.ascii:
-                    course.settle(index, Unsuitable(Need.SMTPUTF8, self._peer))
+                    course.settle(index, Unsuitable(Need.SMTPUTF8, self._counterpart.peer))
         if course.unsettled:
             self._propose(course, transaction)
         self._courses.append(course)
@@ -529,24 +525,68 @@ class ClientSession:
     # Hearing.
 
     def _take(self, reply: Reply) -> None:
-        """One reply: the row of the table says what it means, and no row means that it cannot mean anything."""
+        """
+        One reply to what was said first of all that is not answered: for each thing that we say exactly one is due. It
+        means what its table says, for a transaction `relay.smtp.meaning` and before the first one `relay.smtp.opening`;
+        one that means nothing, and one that nobody asked for, ends the conversation as nonsense, and a 421 ends it as
+        the answer to all that was still open.
+        """
         self._unproved = False
         said, _, index = self._due[0]
         if reply.code == 421 and self._stage is not Stage.LEAVING:
-            self._end(_refused(self._peer, reply))
+            self._end(_refused(self._counterpart.peer, reply))
             return
         if self._stage is Stage.OPENING:
             self._open(said, reply)
             return
-        row = _ROWS.get((said, reply.code // 100))
-        if row is None:
+        meaning = MEANINGS.get((said, reply.code // 100))
+        if meaning is None and not (said is Said.QUIT or (said is Said.RSET and reply.code < 300)):
             self._make_no_sense_of(said, reply)
             return
         self._due.popleft()
         self.moves += 1
-        row(self, reply, index)
+        if meaning is not None:
+            follows = meaning(self._courses[0], reply, index, self._counterpart)
+            if follows is not _NOTHING:
+                self._do(follows)
+        elif said is Said.QUIT:
+            self._end(self._ending, politely=True)
         if self._unsaid:
             self._speak()
+
+    def _do(self, follows: Follows | Absurdity) -> None:
+        """What follows from a reply to the oldest transaction."""
+        course = self._courses[0]
+        match follows:
+            case Follows.NOTHING:
+                pass
+            case Follows.VANITY:
+                if self._unsaid:
+                    self._abandon()
+            case Follows.RESET:
+                self._abandon()
+            case Follows.CONTENT:
+                self._content = course
+                self.events.append(PROCEED)
+            case Follows.EMPTINESS:
+                self.to_send += TERMINATOR
+                self._due.append((_CONTENT, course, -1))
+            case Follows.CHUNK:
+                if not course.unsettled:
+                    self._content = None
+                    if not (self._due and self._awaits(course)):
+                        self._abandon()
+            case Follows.END:
+                if not (self._due and self._awaits(course)):
+                    self._finish()
+            case Follows.UNCERTAIN_END:
+                self._stage = Stage.ABANDONED
+                if not (self._due and self._awaits(course)):
+                    self._finish()
+            case Absurdity(text):
+                self._nonsense(text)
+            case _:
+                assert_never(follows)
 
     def _open(self, said: Said, reply: Reply) -> None:
         step = self._opening.hear(said, reply)
@@ -575,18 +615,24 @@ class ClientSession:
                 self.events.append(TurnedAway(fact))
                 self.quit()
             case Ready(features):
-                opening = self._opening
+                opening, lmtp, peer = self._opening, self._approach.lmtp, self._counterpart.peer
                 self.terms = Terms(
                     features,
                     verified=opening.verified,
-                    assured=self._peer.assured,
+                    assured=peer.assured,
                     authenticated=opening.authenticated,
-                    lmtp=self._approach.lmtp,
+                    lmtp=lmtp,
                 )
                 self.features = features
-                onward = not self._approach.lmtp
-                timed = onward and features.deliver_by is not None
-                self._promise = onward, onward and features.dsn, opening.tls, timed
+                self._counterpart = Counterpart(
+                    peer,
+                    self._counterpart.by,
+                    lmtp,
+                    onward=not lmtp,
+                    told=not lmtp and features.dsn,
+                    tls=opening.tls,
+                    timed=not lmtp and features.deliver_by is not None,
+                )
                 self._stage = Stage.OPEN
                 self.events.append(step)
 
@@ -596,7 +642,7 @@ class ClientSession:
         has had enough (552, 421), it cannot have accepted anything, and nothing can be said behind it.
         """
         if reply.code == 421 or (self._content is not None and not reply.positive):
-            self._end(_refused(self._peer, reply))
+            self._end(_refused(self._counterpart.peer, reply))
         else:
             self._nonsense(f"a reply that nobody asked for: {reply}")
 
@@ -604,7 +650,7 @@ class ClientSession:
         self._nonsense(f"this is no answer to {said.name}: {reply}")
 
     def _nonsense(self, text: str) -> None:
-        self._end(_broken(self._peer, Breakage.NONSENSE, text[:_TEXT]))
+        self._end(_broken(self._counterpart.peer, Breakage.NONSENSE, text[:TEXT]))
 
     def _end(self, ending: _Ending, politely: bool = False) -> None:
         """The conversation is over: settle everybody, each by how far its transaction had come."""
@@ -651,102 +697,6 @@ class ClientSession:
         self._stage = Stage.ABANDONED
         self._finish()
 
-    # The rows. Each is called with the reply and with what it answers.
-
-    def _go_on(self, reply: Reply, index: int) -> None:
-        """As it should be."""
-
-    def _refuse_mail(self, reply: Reply, index: int) -> None:
-        course = self._courses[0]
-        course.settle_rest(Answered(reply, Phase.MAIL, self._peer))
-        if self._unsaid:
-            self._abandon()
-
-    def _accept_recipient(self, reply: Reply, index: int) -> None:
-        course = self._courses[0]
-        course.accepted.append(index)
-        course.unanswered -= 1
-        if course.chunked and not course.unanswered:
-            self._send_chunks(course)
-
-    def _refuse_recipient(self, reply: Reply, index: int) -> None:
-        course = self._courses[0]
-        course.settle(index, Answered(reply, Phase.RCPT, self._peer))
-        course.unanswered -= 1
-        if course.chunked and not course.unanswered:
-            self._send_chunks(course)
-        elif not course.unsettled and self._unsaid:
-            self._abandon()
-
-    def _send_chunks(self, course: Course) -> None:
-        """
-        Each recipient is answered. Only now does the content follow: had it been sent ahead, a connection that breaks
-        at MAIL would leave us in doubt whether the server has it all, and no other host could be asked.
-        """
-        if course.unsettled:
-            self._content = course
-            self.events.append(PROCEED)
-        else:
-            self._abandon()
-
-    def _refuse_data(self, reply: Reply, index: int) -> None:
-        self._courses[0].settle_rest(Answered(reply, Phase.DATA, self._peer))
-        self._abandon()
-
-    def _send_content(self, reply: Reply, index: int) -> None:
-        """
-        354. If nobody is left to send to, the content is empty, and whatever is said to it is no promise (RFC 2920
-        section 3.1). A server that refused the sender but not all recipients would deliver that emptiness.
-        """
-        course = self._courses[0]
-        if course.unsettled:
-            self._content = course
-            self.events.append(PROCEED)
-        elif course.accepted:
-            self._nonsense("354 to a transaction whose sender was refused")
-        elif self._approach.lmtp:
-            # RFC 2033 section 4.2: 503 it should have been, and for nobody there would be no reply to the content.
-            self._nonsense("354 to a transaction without recipients")
-        else:
-            self.to_send += TERMINATOR
-            self._due.append((Said.CONTENT, course, -1))
-
-    def _accept_chunk(self, reply: Reply, index: int) -> None:
-        self._halt()
-
-    def _refuse_chunk(self, reply: Reply, index: int) -> None:
-        """The message is refused. Chunks that are on their way already will be refused too (RFC 3030 section 2)."""
-        self._courses[0].settle_rest(Answered(reply, Phase.CONTENT, self._peer))
-        self._content = None
-        self._halt()
-
-    def _halt(self) -> None:
-        """If the message was refused, its transaction is over when each chunk is answered."""
-        course = self._courses[0]
-        if not course.unsettled and not (self._due and self._awaits(course)):
-            self._abandon()
-
-    def _accept_content(self, reply: Reply, index: int) -> None:
-        onward, told, tls, timed = self._promise
-        self._answer_content(index, Carried(onward, self._by, str(reply)[:_TEXT], told, tls, timed))
-
-    def _refuse_content(self, reply: Reply, index: int) -> None:
-        phase = Phase.END if index < 0 else Phase.COPY
-        if self._courses[0].chunked:
-            # A chunk that was refused may leave the transaction as it was (RFC 3030 section 2).
-            self._stage = Stage.ABANDONED
-        self._answer_content(index, Answered(reply, phase, self._peer))
-
-    def _answer_content(self, index: int, fact: Carried | Answered) -> None:
-        course = self._courses[0]
-        if index < 0:
-            course.settle_rest(fact)
-            self._finish()
-            return
-        course.settle(index, fact)
-        if not (self._due and self._awaits(course)):
-            self._finish()
-
     def _may_begin(self) -> bool:
         """
         The law of `can_begin`: there is no transaction; or there is nothing of any but the final reply to the last one,
@@ -765,41 +715,9 @@ class ClientSession:
         """Whether a reply is still due to something that was said of it."""
         return any(asker is course for _, asker, _ in self._due)
 
-    def _part(self, reply: Reply, index: int) -> None:
-        self._end(self._ending, politely=True)
-
 
 #: In these stages a transaction may begin.
 _WILLING: Final = (Stage.OPEN, Stage.ABANDONED)
-
-_Row: TypeAlias = Callable[[ClientSession, Reply, int], None]
-
-#: The law: for each thing that we say exactly one reply is due, and replies come in the order of what was said. What
-#: a reply means is the row of what it answers and of its code's first digit (RFC 5321 section 4.2.1: it is all that a
-#: client may go by); a reply without a row, and one that nobody asked for, ends the conversation as nonsense, and
-#: a 421 ends it as the answer to all that was still open. `relay.smtp.opening` has the rows of what comes first.
-_ROWS: Final[Mapping[tuple[Said, int], _Row]] = {
-    (Said.RSET, 2): ClientSession._go_on,
-    (Said.MAIL, 2): ClientSession._go_on,
-    (Said.MAIL, 4): ClientSession._refuse_mail,
-    (Said.MAIL, 5): ClientSession._refuse_mail,
-    (Said.RCPT, 2): ClientSession._accept_recipient,
-    (Said.RCPT, 4): ClientSession._refuse_recipient,
-    (Said.RCPT, 5): ClientSession._refuse_recipient,
-    (Said.DATA, 3): ClientSession._send_content,
-    (Said.DATA, 4): ClientSession._refuse_data,
-    (Said.DATA, 5): ClientSession._refuse_data,
-    (Said.CHUNK, 2): ClientSession._accept_chunk,
-    (Said.CHUNK, 4): ClientSession._refuse_chunk,
-    (Said.CHUNK, 5): ClientSession._refuse_chunk,
-    (Said.CONTENT, 2): ClientSession._accept_content,
-    (Said.CONTENT, 4): ClientSession._refuse_content,
-    (Said.CONTENT, 5): ClientSession._refuse_content,
-    (Said.QUIT, 2): ClientSession._part,
-    (Said.QUIT, 3): ClientSession._part,
-    (Said.QUIT, 4): ClientSession._part,
-    (Said.QUIT, 5): ClientSession._part,
-}
 
 
 def _refused(peer: Peer, reply: Reply) -> _Ending:
