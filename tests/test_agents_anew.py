@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,9 @@ class World(TransmissionTestCase):
         facts = getattr(came[0], "type", None) or [report.fact for report in came[0]]
         told = (self.exchange.open, self.exchange.connections, len(self.internet.attempts), self.time.getDelayedCalls())
         heard = [(message.recipients, message.tls, message.content) for message in self.exchange.messages]
-        return facts, told, heard, self.said(), self.exchange.complaints, self.logged
+        # What is said amid a handshake that fails is made by chance.
+        said = re.sub(rb"\x16\x03.*?(?=EHLO|\Z)", b"(handshake)", self.said(), flags=re.DOTALL)
+        return facts, told, heard, said, bool(self.exchange.complaints), self.logged
 
 
 LEVELS = st.sampled_from(["none", "may", "encrypt", "verify"])
