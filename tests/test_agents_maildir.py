@@ -199,7 +199,9 @@ class RefusalTests(MaildirCase):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(elsewhere)
-                self.assertTrue(is_put_off(fact(self.agent().carry(consignment(self.to())))))
+                met: Any = fact(self.agent().carry(consignment(self.to())))
+                self.assertTrue(is_put_off(met))
+                self.assertEqual(met.what, str(link))
                 self.assertEqual(list(elsewhere.iterdir()), [])
                 link.unlink()
 

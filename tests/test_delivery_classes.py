@@ -31,6 +31,7 @@ from relay.mail.outcome import (
     Unwritten,
 )
 from relay.mail.reply import Reply
+from relay.mail.selection import GIVEN_UP
 
 MX = Peer("mx.example.net", "192.0.2.1")
 P, K = Phase, Kind
@@ -347,6 +348,7 @@ class FactTests(SynchronousTestCase):
 NO = Reply.of(550, "5.7.1", "DMARC")
 FACTS: list[tuple[Fact, Kind | None]] = [
     (Carried(True, "mx"), None),
+    (RefusedByPolicy(GIVEN_UP.reply, GIVEN_UP.because), K.OTHER),
     (Answered(NO, P.RCPT, MX), K.AUTHENTICITY),
     (RefusedByPolicy(NO), K.AUTHENTICITY),
     (Broke(Breakage.TIMEOUT, P.CONNECT, MX), K.CONNECTION),

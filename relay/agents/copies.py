@@ -157,7 +157,9 @@ def fact_from(agent: str, path: str, problem: Exception) -> Fact:
         case Unreadable():
             return unwritten(f"the content of {problem.id}", problem.error)
         case OSError():
-            return unwritten(path, problem)
+            # Of a mailbox of several parts the one that is to blame.
+            inner = problem.filename
+            return unwritten(os.path.join(path, inner) if isinstance(inner, str) else path, problem)
         case _:
             words = "The agent {agent} could not put a copy into {path}"
             log.failure(words, Failure(problem), agent=agent, path=path)

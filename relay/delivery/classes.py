@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 from attrs import field, frozen
 
+from relay.mail import selection
 from relay.mail.outcome import (
     Answered,
     Breakage,
@@ -220,6 +221,8 @@ def kind_of(fact: Fact) -> Kind | None:
             return None
         case Answered():
             return kind_of_reply(fact.reply, fact.phase)
+        case RefusedByPolicy(because=selection.BY_OPERATOR):
+            return Kind.OTHER  # nobody else has refused anything, and nothing is known of the mailbox
         case RefusedByPolicy():
             return kind_of_reply(fact.reply, Phase.RCPT)
         case Broke():
