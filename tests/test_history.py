@@ -35,8 +35,8 @@ from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 from relay.mail.reply import Reply
 from relay.net.clock import ReactorClock
-from relay.net.scribe import IsScribe, Scribe
 from relay.net.teed import Teed
+from relay.net.workers import IsWorkers, Workers
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.schema import open_database as open_spool
@@ -49,7 +49,7 @@ BOUNDS = Bounds(reserve=0)
 
 
 class AtOnce:
-    """A scribe that does its work when it is asked, or, `slow`, when the test says so."""
+    """A thread that does its work when it is asked, or, `slow`, when the test says so."""
 
     def __init__(self) -> None:
         self.slow = False
@@ -103,9 +103,9 @@ class OnDisk(HistoryContract):
     def clock(self) -> ReactorClock:
         return ReactorClock(self.time, self.calendar)
 
-    def opened(self, scribe: IsScribe, **more: Any) -> SqliteHistory:
+    def opened(self, worker: IsWorkers, **more: Any) -> SqliteHistory:
         history = SqliteHistory(
-            self.path, self.clock(), scribe, free=lambda path: self.free, **{"bounds": BOUNDS, **more}
+            self.path, self.clock(), worker, free=lambda path: self.free, **{"bounds": BOUNDS, **more}
         )
         self.addCleanup(lambda: Deferred.fromCoroutine(history.close()))
         return history
@@ -115,13 +115,13 @@ class SqliteHistoryInThreadTests(OnDisk, TestCase):
     """With a thread and a reactor, as in the relay."""
 
     def open(self) -> IHistory:
-        return self.opened(Scribe(reactor.callFromThread, "history"))
+        return self.opened(Workers(reactor.callFromThread, "history"))
 
 
 class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.scribe = AtOnce()
+        self.worker = AtOnce()
         self.said: list[str] = []
         globalLogPublisher.addObserver(self.hear)
         self.addCleanup(globalLogPublisher.removeObserver, self.hear)
@@ -131,7 +131,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
             self.said.append(event["log_format"].format(**event))
 
     def open(self) -> IHistory:
-        return self.opened(self.scribe)
+        return self.opened(self.worker)
 
     def found(self, history: SqliteHistory, text: str, most: int = 20) -> Findings:
         return self.successResultOf(Deferred.fromCoroutine(history.find(text, most)))
@@ -145,12 +145,12 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     # Keeping.
 
     def test_nothing_is_touched_before_something_happens(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.assertFalse(self.path.parent.exists())
         self.close(history)
 
     def test_events_are_kept_together_a_moment_later(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         history.event("delivered", id=ID, recipient=BOB)
         self.assertFalse(self.path.exists())
@@ -162,32 +162,32 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o640 & ~_umask())
 
     def test_while_a_batch_is_under_way_the_next_one_gathers(self) -> None:
-        history = self.opened(self.scribe)
-        self.scribe.slow = True
+        history = self.opened(self.worker)
+        self.worker.slow = True
         self.accept(history)
         self.time.advance(DELAY)
         self.accept(history, OTHER)
         self.time.advance(100)
-        self.assertEqual(len(self.scribe.undone), 1)
-        self.scribe.go_on()
+        self.assertEqual(len(self.worker.undone), 1)
+        self.worker.go_on()
         self.time.advance(DELAY)
-        self.assertEqual(len(self.scribe.undone), 1)
-        self.scribe.go_on()
-        self.scribe.slow = False
+        self.assertEqual(len(self.worker.undone), 1)
+        self.worker.go_on()
+        self.worker.slow = False
         self.assertEqual(self.lives(history), [OTHER, ID])
 
     def test_a_block_that_is_full_waits_for_nothing(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for _ in range(FULL):
             self.assertFalse(self.path.exists())
             history.event("delayed", id=ID, recipient=BOB)
         self.assertEqual(self.blocks(), [FULL])
-        self.scribe.slow = True
+        self.worker.slow = True
         for _ in range(2 * FULL + 1):
             history.event("delayed", id=ID, recipient=BOB)
-        self.assertEqual(len(self.scribe.undone), 1)  # and the next one gathers
-        self.scribe.slow = False
-        self.scribe.go_on()
+        self.assertEqual(len(self.worker.undone), 1)  # and the next one gathers
+        self.worker.slow = False
+        self.worker.go_on()
         # What is over does not make another one.
         self.assertEqual(self.blocks(), [FULL, FULL, FULL + 1])
         history.event("delayed", id=ID, recipient=BOB)
@@ -201,7 +201,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         return [len(list(Block(octets).happenings(ID))) for (octets,) in told]
 
     def test_while_nothing_can_be_kept_a_full_block_waits_as_long_as_any(self) -> None:
-        history = self.opened(self.scribe, bounds=Bounds(reserve=1000))
+        history = self.opened(self.worker, bounds=Bounds(reserve=1000))
         self.accept(history)
         self.free = 999
         self.time.advance(DELAY)
@@ -214,27 +214,27 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.blocks(), [FULL + 1])
 
     def test_a_question_is_answered_with_what_was_told_a_moment_ago(self) -> None:
-        history = self.opened(self.scribe)
-        self.scribe.slow = True
+        history = self.opened(self.worker)
+        self.worker.slow = True
         self.accept(history)
         self.time.advance(DELAY)
         self.accept(history, OTHER)
         asked = Deferred.fromCoroutine(history.find("ann@example.org"))
-        self.scribe.go_on()
+        self.worker.go_on()
         self.assertEqual([life.id for life in self.successResultOf(asked).lives], [OTHER, ID])
 
     def test_it_outlives_a_restart_and_goes_on_with_the_same_lives(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.close(history)
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history, OTHER)
         history.event("relayed", id=ID, recipient=BOB)
         self.assertEqual(self.lives(history), [OTHER, ID])
         self.assertEqual(len(self.found(history, ID).lives[0].happenings), 2)
 
     def test_of_a_long_life_the_beginning_and_the_end_are_told(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for attempt in range(2 * HALF + 7):
             history.event("delayed", id=ID, recipient=BOB, attempts=attempt)
         (life,) = self.found(history, ID).lives
@@ -244,12 +244,12 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
 
     def test_what_has_the_same_checksum_is_not_the_same(self) -> None:
         self.patch(shelf, "crc32", lambda octets, begin=0: begin)  # type: ignore[no-untyped-call]
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for number in range(5):
             self.accept(history, f"NG79W8MR4E2{number:03}", sender=Address(f"ann{number}", "example.org"))
             self.time.advance(DELAY)
         self.close(history)
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         history.event("relayed", id="NG79W8MR4E2001", recipient=ANN)
         self.assertEqual(self.lives(history, "ann3@example.org"), ["NG79W8MR4E2003"])
         self.assertEqual(self.lives(history, "NG79W8MR4E2003"), ["NG79W8MR4E2003"])
@@ -259,7 +259,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
 
     def test_of_volumes_all_are_looked_into_and_the_newest_first(self) -> None:
         self.patch(records, "VOLUME", 5)  # type: ignore[no-untyped-call]
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         ids = [f"NG79W8MR4E2{number:03}" for number in range(200)]
         for id in ids:
             self.accept(history, id)
@@ -274,7 +274,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         )
 
     def test_where_much_has_happened_lately_to_old_messages_what_is_older_still_is_not_looked_for(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         old = [f"NG79W8MR4E1{number:03}" for number in range(3)]
         for id in (*old, ID):
             self.accept(history, id)
@@ -292,14 +292,14 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     # Stress.
 
     def test_under_stress_events_are_dropped_and_counted(self) -> None:
-        history = self.opened(self.scribe, most_waiting=3)
-        self.scribe.slow = True
+        history = self.opened(self.worker, most_waiting=3)
+        self.worker.slow = True
         for number in range(5):
             self.accept(history, f"NG79W8MR4E21H{number}")
         self.assertEqual(history.dropped, 2)
         self.time.advance(DELAY)
-        self.scribe.slow = False
-        self.scribe.go_on()
+        self.worker.slow = False
+        self.worker.go_on()
         found = self.found(history, "ann@example.org")
         self.assertEqual((len(found.lives), found.dropped), (3, 2))
         self.assertEqual(self.said, ["The history is written again; 2 events are missing"])
@@ -309,22 +309,22 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(len(self.said), 1)
 
     def test_questions_while_the_disk_hangs_do_not_carry_events_past_the_bound(self) -> None:
-        history = self.opened(self.scribe, most_waiting=10)
-        self.scribe.slow = True
+        history = self.opened(self.worker, most_waiting=10)
+        self.worker.slow = True
         for number in range(100):
             self.accept(history, f"NG79W8MR4E2{number:03}")
             Deferred.fromCoroutine(history.find(ID))
         # At most what was handed over, and as much that waits.
         self.assertGreaterEqual(history.dropped, 80)
-        self.scribe.slow = False
-        self.scribe.go_on()
+        self.worker.slow = False
+        self.worker.go_on()
         self.time.advance(DELAY)
         self.assertEqual(len(self.lives(history)), 100 - history.dropped)
 
     # Bounds.
 
     def test_what_is_too_old_goes_also_when_nothing_happens_any_more(self) -> None:
-        history = self.opened(self.scribe, bounds=Bounds(age=2 * ROUND, reserve=0))
+        history = self.opened(self.worker, bounds=Bounds(age=2 * ROUND, reserve=0))
         self.accept(history)
         self.time.advance(DELAY)
         self.time.pump([ROUND] * 3)
@@ -334,7 +334,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(counts, [0, 0])
 
     def test_something_that_happens_to_a_life_that_has_gone_begins_it_anew(self) -> None:
-        history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
+        history = self.opened(self.worker, bounds=Bounds(age=3600, reserve=0))
         self.accept(history)
         self.time.advance(DELAY)
         self.time.advance(3601)
@@ -348,7 +348,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
 
     def test_its_size_is_bounded_and_the_newest_stay(self) -> None:
         size = 400_000
-        history = self.opened(self.scribe, bounds=Bounds(size=size, reserve=0))
+        history = self.opened(self.worker, bounds=Bounds(size=size, reserve=0))
         for number in range(12_000):
             self.accept(history, f"NG79W8{number:08}", message_id=f"<{number}@example.org>")
             if number % 500 == 0:
@@ -367,7 +367,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     # Trouble.
 
     def test_a_full_disk_is_said_once_and_when_there_is_room_it_goes_on(self) -> None:
-        history = self.opened(self.scribe, bounds=Bounds(reserve=1000))
+        history = self.opened(self.worker, bounds=Bounds(reserve=1000))
         self.accept(history)
         self.time.advance(DELAY)
         self.free = 999
@@ -393,7 +393,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.said[3:], ["The history is written again; 1 events are missing"])
 
     def test_an_error_of_the_disk_in_the_midst_of_a_batch_leaves_no_half_of_it(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.time.advance(DELAY)
         kept = history._records
@@ -411,7 +411,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     def test_a_damaged_file_is_set_aside_and_the_history_begins_anew(self) -> None:
         self.path.parent.mkdir()
         self.path.write_bytes(b"this was a database once" * 1000)
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.time.advance(DELAY)
         self.assertEqual(self.lives(history), [ID])
@@ -430,21 +430,21 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.path.with_name("history.db.damaged").read_text(), "history.db")
 
     def test_damage_within_the_file_is_noticed_when_it_is_met(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for number in range(2000):
             self.accept(history, f"NG79W8{number:08}")
         self.close(history)
         octets = bytearray(self.path.read_bytes())
         octets[8192:] = os.urandom(len(octets) - 8192)
         self.path.write_bytes(octets)
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.assertEqual(self.lives(history), [])
         self.accept(history)
         self.assertEqual(self.lives(history), [ID])
         self.assertEqual(len(self.said), 1)
 
     def test_an_octet_that_the_disk_has_changed_spoils_no_more_than_the_block_it_is_in(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for id in (ID, OTHER, "NG79W8MRZZZZZZ"):
             self.accept(history, id)
             self.decide(history, id, reply=Reply.of(250, "2.0.0", "queued"))
@@ -457,7 +457,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         whole, spoilt = self.path.read_bytes(), bytearray(told[1])
         spoilt[-20] ^= 1
         self.path.write_bytes(whole.replace(told[1], bytes(spoilt)))
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.assertEqual(self.lives(history), ["NG79W8MRZZZZZZ", "", ID])
         self.assertEqual(len(self.said), 1)
         self.assertIn("1 of the rows", self.said[0])
@@ -476,7 +476,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
 
     def mark(self, *statements: str) -> None:
         """Keep one message, and then do this to the file."""
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.close(history)
         with sqlite3.connect(self.path) as other:
@@ -485,27 +485,27 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         other.close()
 
     def test_where_the_index_is_spoilt_the_rest_of_it_is_of_use(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for id in (ID, OTHER):
             self.accept(history, id)
             self.time.advance(DELAY)
         self.close(history)
         with closing(sqlite3.connect(self.path)) as database, database:
             database.execute("UPDATE found_by SET block = 'x' || block WHERE block = 1")
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         history.event("relayed", id=ID, recipient=BOB)
         history.event("relayed", id=OTHER, recipient=BOB)
         self.assertEqual(self.lives(history), [OTHER])
         self.assertEqual(self.lives(history, "bob@example.net"), [ID, OTHER])
 
     def test_a_file_whose_tables_have_lost_their_names_is_set_aside(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.close(history)
         octets = self.path.read_bytes()
         self.assertEqual(octets.count(b"(volume, key, block)"), 1)
         self.path.write_bytes(octets.replace(b"(volume, key, block)", b"(volume, k\xe7y, block)"))
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history, OTHER)
         self.assertEqual(self.lives(history), [OTHER])
         self.assertEqual(len(self.said), 1)
@@ -513,7 +513,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
 
     def test_a_file_of_a_newer_relay_is_set_aside_too(self) -> None:
         self.mark("PRAGMA user_version = 99")
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.assertEqual(self.lives(history), [])
         self.assertEqual(len(self.said), 1)
         self.assertIn("format 99", self.said[0])
@@ -525,7 +525,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
             self.path.unlink()
 
     def assert_gone_on_with(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.assertEqual(self.lives(history), [ID])
         self.close(history)
         with sqlite3.connect(self.path) as other:
@@ -534,7 +534,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual((said, self.said), ([APPLICATION, FORMAT], []))
 
     def test_why_goes_when_it_is_too_old(self) -> None:
-        history = self.opened(self.scribe, bounds=Bounds(age=3600, reserve=0))
+        history = self.opened(self.worker, bounds=Bounds(age=3600, reserve=0))
         self.accept(history)
         self.decide(history, ID, reply=Reply.of(250, "2.0.0", "queued"))
         self.decide(history, ref="7K3QX2")
@@ -552,7 +552,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
     def assert_left_alone(self) -> None:
         """A history finds what stands there, says once that it is not its own, and nothing has become of it."""
         before = {each: each.read_bytes() for each in self.path.parent.iterdir()}
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         for _ in range(3):
             self.accept(history)
             self.time.advance(PAUSE)
@@ -571,7 +571,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         spool.execute("INSERT INTO probes VALUES (7)")
         self.path = layout.database
         before = sorted(os.listdir(layout.path))
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.time.advance(DELAY)
         self.assertEqual(sorted(os.listdir(layout.path)), before)
@@ -611,12 +611,12 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.path = self.path.with_name("told.db")
         self.path.parent.mkdir()
         self.path.touch()
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.assertEqual((self.lives(history), self.said), ([ID], []))
 
     def test_what_cannot_be_kept_gives_no_message_a_second_life(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history, OTHER)
         self.time.advance(DELAY)
         patch = self.patch(shelf, "_NOTE", "INSERT INTO nowhere VALUES (?, ?, ?)")
@@ -642,7 +642,7 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
                 looked_at.append(self)
                 return super().__hash__()
 
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.time.advance(DELAY)
         history._records._began.update({Remembered(f"NG79W8MQ{number:06}"): 1 for number in range(1000)})
@@ -655,9 +655,9 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.assertEqual(self.lives(history, "bob@example.net"), ["NG79W8MRZZZZZZ", OTHER, ID])
 
     def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
-        self.scribe.slow = True
+        self.worker.slow = True
         closing = Deferred.fromCoroutine(history.close())
         self.time.advance(PATIENCE - 0.1)
         self.assertNoResult(closing)
@@ -665,11 +665,11 @@ class SqliteHistoryTests(OnDisk, SynchronousTestCase):
         self.successResultOf(closing)
         self.assertEqual(self.said, ["The disk hangs: the last 1 events are not in the history"])
         # It may come to itself later.
-        self.scribe.go_on()
+        self.worker.go_on()
 
     def test_where_it_cannot_be_at_all_the_question_says_so_and_mail_goes_on(self) -> None:
         self.path.parent.write_text("a file, where a directory should be")
-        history = self.opened(self.scribe)
+        history = self.opened(self.worker)
         self.accept(history)
         self.time.advance(DELAY)
         self.assertEqual(history.dropped, 1)

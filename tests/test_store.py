@@ -31,7 +31,7 @@ DAY = 86_400.0
 
 
 class AtOnce:
-    """A scribe that does its work when it is asked, or, `slow`, when the test says so."""
+    """A thread that does its work when it is asked, or, `slow`, when the test says so."""
 
     def __init__(self) -> None:
         self.slow = False
@@ -221,14 +221,14 @@ class OnDisk(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = self.folder / "spool" / "store.db"
         self.clock = Clock()
-        self.scribe = AtOnce()
+        self.worker = AtOnce()
         self.heard = Heard()
         self.began = NOON
 
     def store(self, **bounds: int) -> SqliteStore:
         """A store that a relay has started with, at this moment."""
         time = ReactorClock(self.clock, lambda: self.began + self.clock.seconds())
-        store = SqliteStore(self.path, time, self.scribe, bounds=Bounds(**bounds), log=self.heard.log)
+        store = SqliteStore(self.path, time, self.worker, bounds=Bounds(**bounds), log=self.heard.log)
         self.successResultOf(Deferred.fromCoroutine(store.load()))
         self.addCleanup(store._file.close)
         return store
@@ -258,7 +258,7 @@ class SqliteStoreTests(OnDisk):
         check_store(make)
 
     def test_nothing_is_touched_before_it_is_loaded(self) -> None:
-        store = SqliteStore(self.path, ReactorClock(self.clock), self.scribe)
+        store = SqliteStore(self.path, ReactorClock(self.clock), self.worker)
         store.put("early", "1", 60)
         self.clock.advance(1)
         self.assertFalse(self.path.exists())
@@ -272,7 +272,7 @@ class SqliteStoreTests(OnDisk):
         for key in "a", "b", "c":
             store.put(key, "old", 60)
         self.close(store)
-        store = SqliteStore(self.path, ReactorClock(self.clock, lambda: NOON), self.scribe)
+        store = SqliteStore(self.path, ReactorClock(self.clock, lambda: NOON), self.worker)
         self.addCleanup(store._file.close)
         store.put("a", "new", 60)
         store.put("b", "new", 60)
@@ -378,29 +378,29 @@ class SqliteStoreTests(OnDisk):
 
     def test_all_that_changes_in_a_moment_is_written_in_one_go(self) -> None:
         store = self.store()
-        before = self.scribe.done
+        before = self.worker.done
         for number in range(1000):
             store.put(f"key {number}", str(number), 60)
         store.forget("key 0")
         self.assertEqual(self.rows(), {})
         self.clock.advance(DELAY)
-        self.assertEqual(self.scribe.done - before, 1)
+        self.assertEqual(self.worker.done - before, 1)
         self.assertEqual(self.rows(), {f"key {number}": str(number) for number in range(1, 1000)})
         self.clock.advance(10)
-        self.assertEqual(self.scribe.done - before, 1)
+        self.assertEqual(self.worker.done - before, 1)
 
     def test_what_changes_while_it_is_written_is_written_next(self) -> None:
         store = self.store()
-        self.scribe.slow = True
+        self.worker.slow = True
         store.put("a", "1", 60)
         self.clock.advance(DELAY)
         store.put("a", "2", 60)
         self.clock.advance(10)
-        self.assertEqual(len(self.scribe.undone), 1)
-        self.scribe.go_on()
+        self.assertEqual(len(self.worker.undone), 1)
+        self.worker.go_on()
         self.assertEqual(self.rows(), {"a": "1"})
         self.clock.advance(DELAY)
-        self.scribe.go_on()
+        self.worker.go_on()
         self.assertEqual(self.rows(), {"a": "2"})
 
     def test_what_has_expired_leaves_the_file_too(self) -> None:
@@ -424,7 +424,7 @@ class SqliteStoreTests(OnDisk):
 
     def test_what_could_not_be_written_is_written_later_and_the_operator_hears_it_once(self) -> None:
         store = self.store()
-        self.scribe.fails = sqlite3.OperationalError("database or disk is full")
+        self.worker.fails = sqlite3.OperationalError("database or disk is full")
         store.put("a", "1", 600)
         store.put("b", "1", 600)
         self.clock.advance(DELAY)
@@ -435,7 +435,7 @@ class SqliteStoreTests(OnDisk):
         self.assertEqual(len(self.heard.said), 1)
         self.assertIn("disk is full", self.heard.said[0])
         self.assertEqual(store.get("a"), "2")
-        self.scribe.fails = None
+        self.worker.fails = None
         self.clock.advance(PAUSE)
         self.assertEqual(self.rows(), {"a": "2"})
         self.assertIn("written again", self.heard.said[1])
@@ -444,12 +444,12 @@ class SqliteStoreTests(OnDisk):
         store = self.store(entries=10)
         store.put("old", "", 500)
         self.clock.advance(DELAY)
-        self.scribe.fails = OSError(5, "Input/output error")
+        self.worker.fails = OSError(5, "Input/output error")
         for number in range(30):
             store.put(f"{number}", "", 1000 + number)
             self.clock.advance(PAUSE)
         self.assertLess(len(store._changed), 3)
-        self.scribe.fails = None
+        self.worker.fails = None
         self.clock.advance(PAUSE)
         self.assertEqual(sorted(map(int, self.rows())), list(range(20, 30)))
 
@@ -515,7 +515,7 @@ class SqliteStoreTests(OnDisk):
     def test_a_disk_that_hangs_does_not_keep_the_relay_from_stopping(self) -> None:
         store = self.store()
         store.put("a", "1", 60)
-        self.scribe.slow = True
+        self.worker.slow = True
         closing_it = Deferred.fromCoroutine(store.close())
         self.assertNoResult(closing_it)
         self.clock.advance(10)

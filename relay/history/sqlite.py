@@ -18,7 +18,7 @@ from relay.mail.event import Event, shape_of
 from relay.mail.explanation import Decided
 from relay.mail.history import Accounts, Findings
 from relay.net.clock import cancel
-from relay.net.scribe import IsScribe, Scribe
+from relay.net.workers import IsWorkers, Workers
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class SqliteHistory:
         self,
         path: Path,
         clock: IClock,
-        scribe: IsScribe,
+        worker: IsWorkers,
         *,
         bounds: Bounds = BOUNDS,
         most_waiting: int = MOST_WAITING,
@@ -59,7 +59,7 @@ class SqliteHistory:
         self._path = path
         self._clock = clock
         self._calendar = clock.calendar
-        self._scribe = scribe
+        self._worker = worker
         self._records = Records(path, bounds, free)
         self._most_waiting = most_waiting
         #: How many events may wait: none behind the end.
@@ -90,7 +90,7 @@ class SqliteHistory:
         bounds: Bounds = BOUNDS,
     ) -> SqliteHistory:
         """The history as a relay has it: `call_from_thread` is the reactor's `callFromThread`."""
-        return cls(path, clock, Scribe(call_from_thread, "history"), bounds=bounds)
+        return cls(path, clock, Workers(call_from_thread, "history"), bounds=bounds)
 
     # The contract.
 
@@ -174,7 +174,7 @@ class SqliteHistory:
             self._log.warn(
                 "The last {count} events are not in the history: {problem}", count=len(waiting), problem=problem
             )
-        self._scribe.stop()
+        self._worker.stop()
 
     def _catch_up(self) -> None:
         for tell in self._sources:
@@ -253,7 +253,7 @@ class SqliteHistory:
             answer(value)
 
         records = self._records
-        self._scribe.perform(lambda: (do(), records.take_damage(), records.take_unreadable()), heard)
+        self._worker.perform(lambda: (do(), records.take_damage(), records.take_unreadable()), heard)
 
     # Saying.
 

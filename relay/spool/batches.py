@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from relay.interfaces import IClock, OutcomeUnknown
 from relay.net.waiting import Coming
-from relay.spool.workers import IsWorkers
+from relay.net.workers import IsWorkers
 from relay.spool.writer import Done, Request, Writer
 
 #: So many that are about to ask for something are a crowd.

@@ -23,6 +23,7 @@ from relay.interfaces import (
 from relay.mail.envelope import Form
 from relay.mail.queue import Census, Entry, Pending
 from relay.mail.selection import Act, Group, Page, Selection, Steered, Tally
+from relay.net.workers import IsWorkers, Workers
 from relay.spool.batches import Batches, Patience
 from relay.spool.claiming import Claimed, SetAside, Wanted
 from relay.spool.contents import Budget, Draft, Shelving, make_durable
@@ -32,7 +33,6 @@ from relay.spool.identity import Identities
 from relay.spool.layout import Layout
 from relay.spool.plans import Plan, Planner
 from relay.spool.steering import Done, Steer
-from relay.spool.workers import IsWorkers, Workers
 from relay.spool.writer import Errand, Request, Writer
 
 _CLOSED = "the spool is closed"

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from relay.interfaces import IClock, IStore
 from relay.net.clock import cancel
-from relay.net.scribe import IsScribe, Scribe
+from relay.net.workers import IsWorkers, Workers
 from relay.store.file import Row, StoreFile
 from relay.store.memory import BOUNDS, LONGEST, Bounds, MemoryStore
 
@@ -39,14 +39,14 @@ class SqliteStore(MemoryStore):
         self,
         path: Path,
         clock: IClock,
-        scribe: IsScribe,
+        worker: IsWorkers,
         *,
         bounds: Bounds = BOUNDS,
         log: Logger | None = None,
     ) -> None:
         super().__init__(clock, bounds, log)
         self._clock = clock
-        self._scribe = scribe
+        self._worker = worker
         self._file = StoreFile(path)
         self._most_changed = 2 * bounds.entries
         #: Keys whose entry is not in the file as it is here.
@@ -65,7 +65,7 @@ class SqliteStore(MemoryStore):
         cls, path: Path, clock: IClock, call_from_thread: Callable[..., object], *, bounds: Bounds = BOUNDS
     ) -> SqliteStore:
         """The store as a relay has it: `call_from_thread` is the reactor's `callFromThread`."""
-        return cls(path, clock, Scribe(call_from_thread, "store"), bounds=bounds)
+        return cls(path, clock, Workers(call_from_thread, "store"), bounds=bounds)
 
     async def load(self) -> None:
         """
@@ -125,7 +125,7 @@ class SqliteStore(MemoryStore):
                 return
             except Exception as problem:
                 self._log.warn("The last changes of the policies' store are not kept: {problem}", problem=problem)
-        self._scribe.stop()
+        self._worker.stop()
 
     # Noting what changes.
 
@@ -213,5 +213,5 @@ class SqliteStore(MemoryStore):
             else:
                 asked.callback(result)
 
-        self._scribe.perform(do, answer)
+        self._worker.perform(do, answer)
         return asked

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from relay.interfaces import ISpool, OutcomeUnknown, SpoolError
+from relay.net.workers import IsWorkers
 from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout
 from relay.spool.memory import MemorySpool, Shelf
 from relay.spool.sqlite import Limits, SqliteSpool
-from relay.spool.workers import IsWorkers
 from relay.testing.disk import FaultyDisk
 from relay.testing.spool import Shard
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.spool.workers import Workers
+from relay.net.workers import Workers
 
 
 def descriptors() -> set[str]:

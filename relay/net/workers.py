@@ -1,4 +1,4 @@
-"""Threads for what would keep the reactor waiting: the disk."""
+"""Threads of our own for what would keep the reactor waiting: the files of the spool, of the history, of the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ONE: Final = (1).to_bytes(8, sys.byteorder)
 
 
 class IsWorkers(Protocol):
-    """What the spool asks of `Workers`; a test's double does the work at once."""
+    """What is asked of `Workers`; a test's double does the work at once, or when the test says so."""
 
     def perform(self, work: Callable[[], T], answer: Callable[[T | Exception], object]) -> None:
         """
