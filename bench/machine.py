@@ -182,7 +182,20 @@ def _filesystem(folder: Path) -> str:
     path = str(folder.resolve()) + "/"
     mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
     above = [(len(at), kind) for at, kind in mounts if path.startswith(at.rstrip("/") + "/")]
-    return max(above)[1] if above else "?"
+    kind = max(above)[1] if above else "?"
+    return f"{kind} without a journal" if kind == "ext4" and not _has_journal(folder) else kind
+
+
+def _has_journal(folder: Path) -> bool:
+    """Whether the kernel keeps a journal for this ext4; `True` where that cannot be seen."""
+    device = Path("/sys/dev/block", "{}:{}".format(*_numbers(folder))).resolve().name
+    mounted = Path("/proc/fs/ext4", device).is_dir() and Path("/proc/fs/jbd2").is_dir()
+    return not mounted or any(Path("/proc/fs/jbd2").glob(f"{device}-*"))
+
+
+def _numbers(folder: Path) -> tuple[int, int]:
+    device = folder.stat().st_dev
+    return os.major(device), os.minor(device)
 
 
 def syncs(folder: Path, seconds: float = 0.5) -> float:

@@ -19,7 +19,7 @@ from bench.machine import Stat, parsed, raise_file_limit, used
 from bench.queue import Queue, missed
 from bench.report import Result, Run, Series, as_json, comparisons, name, ratio
 from bench.scenarios import CELLS, KIB, MIB, USUALLY, Durability, Load, Route, cross, enough
-from bench.servers import Sink
+from bench.servers import Sink, clear, delivered
 from bench.trees import checked_out
 
 LOAD = Load(1024, 10, reuse=True)
@@ -311,3 +311,19 @@ class QueueTests(SynchronousTestCase):
             missed([self.queue(1000), self.queue(100_000, claim=0.02)]),
             ["a claim from 100,000 takes longer than from 1,000"],
         )
+
+
+class MaildirTests(SynchronousTestCase):
+    def test_what_was_delivered_is_put_aside_and_not_removed(self) -> None:
+        maildir = Path(self.mktemp()) / "mail/all"
+        clear(maildir)
+        self.assertEqual(delivered(maildir), 0)
+        (maildir / "new").mkdir(parents=True)
+        (maildir / "new").chmod(0o750)
+        for _ in range(2):
+            (maildir / "new/one").touch()
+            self.assertEqual(delivered(maildir), 1)
+            clear(maildir)
+            self.assertEqual(delivered(maildir), 0)
+        self.assertEqual((maildir / "new").stat().st_mode & 0o777, 0o750)
+        self.assertEqual(len(list(maildir.parent.glob("*/new/one"))), 2)
