@@ -13,7 +13,8 @@ from relay.interfaces import Claim, Enrol, ISpool, Settle, Step
 from relay.mail.envelope import Form
 from relay.net.workers import IsWorkers, Workers
 from relay.spool.memory import MemorySpool
-from relay.testing.spool import Shard, SpoolContract, check_spool
+from relay.testing.spool import SpoolContract, check_spool
+from relay.testing.spool_case import Shard
 from relay.testing.spool_operator import OperatorContract
 from tests.contracts.spool.shards import MemoryShard, SqliteShard
 

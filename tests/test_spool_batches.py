@@ -16,7 +16,7 @@ from relay.net.waiting import start
 from relay.spool.batches import CROWD, Batches, Patience, Waiting
 from relay.spool.sqlite import SqliteSpool
 from relay.spool.writer import Commit, Done
-from relay.testing.spool import LEASE, awaited, entry, recipient, settled
+from relay.testing.spool_case import LEASE, awaited, entry, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
 
 PATIENCE = Patience(noting=0.005, crowd=0.002)

@@ -15,7 +15,7 @@ from relay.mail.envelope import Client, Form
 from relay.mail.routing import Forward
 from relay.net.waiting import start
 from relay.spool.sqlite import SqliteSpool
-from relay.testing.spool import LEASE, entry, recipient, settled
+from relay.testing.spool_case import LEASE, entry, recipient, settled
 from tests.calls import calls_of
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
 

@@ -20,7 +20,7 @@ from relay.mail.tls import Subject, TlsFacts
 from relay.spool.codec import Decoder, Encoder, Row
 from relay.spool.errors import Damaged
 from relay.spool.schema import OPTIONAL, PENDING, RECIPIENT
-from relay.testing.spool import NOON, entry, recipient
+from relay.testing.spool_case import NOON, entry, recipient
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 DOMAINS = st.sampled_from(["example.org", "localhost", "[192.0.2.1]", "[IPv6:2001:db8::1]", "xn--bcher-kva.example"])

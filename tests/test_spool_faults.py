@@ -20,7 +20,7 @@ from relay.mail.envelope import Form
 from relay.mail.queue import Entry
 from relay.net.waiting import start
 from relay.testing.disk import Gone
-from relay.testing.spool import LEASE, NEVER, entry, octets, postponed, recipient, settled
+from relay.testing.spool_case import LEASE, NEVER, entry, octets, postponed, recipient, settled
 from tests.contracts.spool.shards import FaultySpoolDisk, SqliteShard
 
 SMALL, LARGE = b"small\r\n.\r\n", b"large " * 15_000 + b"\r\n.\r\n"

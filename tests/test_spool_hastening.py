@@ -14,7 +14,7 @@ from relay.spool.codec import Encoder
 from relay.spool.hastening import Hasten, hasten
 from relay.spool.schema import ENTRY, MIGRATIONS
 from relay.spool.strokes import KEEP_RECIPIENT
-from relay.testing.spool import NOON, entry, recipient
+from relay.testing.spool_case import NOON, entry, recipient
 
 DOMAINS = st.sampled_from(["x.example", "a.x.example", "y.example"])
 

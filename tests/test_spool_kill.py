@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.net.waiting import start
-from relay.testing.spool import octets
+from relay.testing.spool_case import octets
 from tests.contracts.spool.shards import SqliteShard, content_of
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from relay.interfaces import Enrol, OutcomeUnknown, SpoolError
 from relay.mail.envelope import Form
 from relay.net.clock import ReactorClock
 from relay.spool.memory import MemorySpool
-from relay.testing.spool import entry, octets, recipient
+from relay.testing.spool_case import entry, octets, recipient
 
 
 class MemorySpoolTests(SynchronousTestCase):

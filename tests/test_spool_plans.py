@@ -26,7 +26,7 @@ from relay.spool.disk import SpoolDisk
 from relay.spool.layout import Layout, prepare
 from relay.spool.plans import Plan, Planner
 from relay.spool.strokes import ENROLMENT, SETTLE
-from relay.testing.spool import entry, recipient
+from relay.testing.spool_case import entry, recipient
 
 NOW = 1000.0
 CONTENT = b"Subject: hello\r\n\r\n.\r\n"

@@ -19,7 +19,7 @@ from relay.spool.codec import Decoder, Encoder
 from relay.spool.schema import ENTRY, LAST, MIGRATIONS
 from relay.spool.steering import Steer, steer
 from relay.spool.strokes import KEEP_RECIPIENT
-from relay.testing.spool import NOON, entry, recipient
+from relay.testing.spool_case import NOON, entry, recipient
 
 TRICKY = st.text(alphabet="aAkK%_*\\[]?.\"' \n(|ſKé", max_size=5)
 DELAYS = st.none() | st.builds(Delayed, st.just("4.4.1"), TRICKY, TRICKY, TRICKY)

@@ -23,7 +23,7 @@ from relay.spool.schema import APPLICATION, MIGRATIONS, open_database
 from relay.spool.sqlite import Limits, SqliteSpool
 from relay.spool.strokes import GIVE_BACK, SETTLE
 from relay.spool.writer import Writer
-from relay.testing.spool import LEASE, awaited, entry, given_back, postponed, recipient, settled
+from relay.testing.spool_case import LEASE, awaited, entry, given_back, postponed, recipient, settled
 from tests.contracts.spool.shards import LIMITS, SqliteShard, WhenTold
 
 LARGE = b"x" * 70_000

@@ -26,7 +26,7 @@ from relay.mail.selection import Group, Queued, Reroute, Selection, State, Verb
 from relay.net.waiting import start
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import Limits
-from relay.testing.spool import NEVER, entry, given_back, octets, postponed, recipient, settled
+from relay.testing.spool_case import NEVER, entry, given_back, octets, postponed, recipient, settled
 from tests.contracts.spool.shards import MemoryShard, SqliteShard
 
 DESTINATIONS = ("a.example", "b.example", "c.example")

@@ -24,7 +24,7 @@ from relay.mail.envelope import Client
 from relay.mail.explanation import Decided, Step
 from relay.mail.history import Account, Accounts, Findings, Happening, Life, Plain
 from relay.mail.reply import Reply
-from relay.testing.spool import clause
+from relay.testing.spool_case import clause
 
 #: When the time of a test begins: 2026-11-23T12:00:00Z.
 NOON: Final = 1795435200.0

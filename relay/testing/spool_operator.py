@@ -29,7 +29,17 @@ from relay.mail.selection import (
     Steered,
     Verb,
 )
-from relay.testing.spool import A_WHILE, LEASE, LETTER, SpoolCase, addresses, clause, given_back, recipient, settled
+from relay.testing.spool_case import (
+    A_WHILE,
+    LEASE,
+    LETTER,
+    SpoolCase,
+    addresses,
+    clause,
+    given_back,
+    recipient,
+    settled,
+)
 
 ALL = Selection()
 

@@ -17,7 +17,7 @@ from relay.spool.layout import Layout
 from relay.spool.memory import MemorySpool, Shelf
 from relay.spool.sqlite import Limits, SqliteSpool
 from relay.testing.disk import FaultyDisk
-from relay.testing.spool import Shard
+from relay.testing.spool_case import Shard
 
 T = TypeVar("T")
 

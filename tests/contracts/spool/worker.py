@@ -20,7 +20,7 @@ from relay.interfaces import Enrol  # noqa: E402
 from relay.mail.envelope import Form  # noqa: E402
 from relay.net.clock import ReactorClock  # noqa: E402
 from relay.spool.sqlite import SqliteSpool  # noqa: E402
-from relay.testing.spool import entry, recipient, settled  # noqa: E402
+from relay.testing.spool_case import entry, recipient, settled  # noqa: E402
 from tests.contracts.spool.shards import LIMITS, content_of  # noqa: E402
 
 WORKERS = 12
