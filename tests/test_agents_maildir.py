@@ -308,6 +308,30 @@ class FaultTests(MaildirCase):
         )
         self.assertEqual(self.files("tmp"), [], "what fills a full disk is removed at once")
 
+    def test_what_is_to_blame_is_named_and_no_file_that_nobody_has_seen(self) -> None:
+        names = self.calls(FaultyDisk())
+        made = [n for n, name in enumerate(names, 1) if name == "open"][-1]
+        looked = names.index("stat") + 1
+        for n, part in (made, "tmp"), (looked, "new"), (looked + 2, "cur"), (names.index("rename") + 1, "new"):
+            with self.subTest(n=n):
+                shutil.rmtree(self.folder.parent)
+                met: Any = fact(self.agent(Named(n)).carry(consignment(self.to())))
+                self.assertEqual(met, Unwritten(str(self.folder / part), "Permission denied", "EACCES"))
+
+
+class Named(FaultyDisk):
+    """Of the call that does not happen the error says, as the kernel's do, for which path."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n, errno.EACCES)
+
+    def _pass(self, name: str, args: tuple[Any, ...]) -> None:
+        try:
+            super()._pass(name, args)
+        except OSError as error:
+            error.filename = args[0]
+            raise
+
 
 class CancelTests(MaildirCase):
     """The dispatcher's deadline: threads go on, but not with what nobody waits for."""

@@ -189,6 +189,33 @@ class RoundsTests(SynchronousTestCase):
         self.go()
 
 
+class Unclosed(Disk):
+    """It has no room for the second file that it makes, and says so when that is closed, and perhaps before."""
+
+    def __init__(self, syncs: bool) -> None:
+        self._syncs = syncs
+        self._made = 0
+        self._full: int | None = None
+
+    def open(self, path: str, flags: int, mode: int = 0o600, at: int | None = None) -> int:
+        fd = super().open(path, flags, mode, at)
+        if flags & os.O_CREAT:
+            self._made += 1
+            if self._made == 2:
+                self._full = fd
+        return fd
+
+    def sync(self, fd: int) -> None:
+        if fd == self._full and not self._syncs:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def close(self, fd: int) -> None:
+        super().close(fd)
+        if fd == self._full:
+            self._full = None
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
 class Together(SynchronousTestCase):
     """Four messages in one round: two for one Maildir, and one for each of two others."""
 
@@ -335,6 +362,18 @@ class Together(SynchronousTestCase):
         facts = self.facts(self.carry(FaultyDisk(), contents))
         self.assertEqual([is_carried(each) for each in facts], [True, False, True, True])
         self.assertEqual((self.names(), self.names("tmp")), (["Rid0", "Rid2", "Rid3"], []))
+
+    def test_a_file_that_cannot_be_closed_is_no_other_ones_trouble(self) -> None:
+        """As where a quota is met when a file on another machine is closed, be it synced or not."""
+        for syncs in True, False:
+            with self.subTest(syncs=syncs):
+                self.prepared()
+                disk = Unclosed(syncs)
+                facts = self.facts(self.carry(disk))
+                self.assertEqual([is_carried(each) for each in facts], [True, False, True, True])
+                self.assertTrue(is_put_off(facts[1]))
+                self.assertEqual((self.names(), self.names("tmp")), (["Rid0", "Rid2", "Rid3"], []))
+                self.clear()
 
     def test_a_maildir_that_is_taken_away_amid_a_round_is_no_other_ones_trouble(self) -> None:
         class Taken(Disk):

@@ -79,7 +79,8 @@ class MaildirRound:
                     self._give_its_name(file)
             finally:
                 for file in files:
-                    self._close(file)
+                    with suppress(OSError):
+                        self._close(file)
             for maildir in maildirs.values():
                 self._settle(maildir)
 
@@ -102,12 +103,20 @@ class MaildirRound:
                     maildir.named.setdefault(there, []).append((posting, name, already))
                     continue
                 temporary = self._temporary_name()
-                fd = self._disk.open(temporary, _NEW_FILE, at=maildir.tmp)
+                fd = self._make(maildir, temporary)
                 file = _File(posting, maildir, name, temporary, fd)
                 files.append(file)
                 self._fill(file, fd)
             except Exception as problem:
                 posting.outcome = problem
+
+    def _make(self, maildir: _Maildir, temporary: str) -> int:
+        try:
+            return self._disk.open(temporary, _NEW_FILE, at=maildir.tmp)
+        except OSError as problem:
+            # Nobody has seen this file, and each attempt has another one.
+            problem.filename = "tmp"
+            raise
 
     def _fill(self, file: _File, fd: int) -> None:
         try:
@@ -130,11 +139,12 @@ class MaildirRound:
             return False
         try:
             self._disk.sync(file.fd)
+            # On some file systems this is where a quota is met.
+            self._close(file)
         except Exception as problem:
             file.posting.outcome = problem
             self._take_away(file)
             return False
-        self._close(file)
         return True
 
     def _give_its_name(self, file: _File) -> None:
@@ -144,6 +154,9 @@ class MaildirRound:
             # This overwrites nobody: who has this name is this message.
             self._disk.rename(file.temporary, file.name, maildir.tmp, maildir.new)
         except Exception as problem:
+            if isinstance(problem, OSError):
+                # As of the one in `tmp`: what is to blame is the directory.
+                problem.filename = "new"
             posting.outcome = problem
             self._take_away(file)
         else:
@@ -190,12 +203,17 @@ class MaildirRound:
         places = [(maildir.new, name), *((maildir.cur, name + moved) for moved in _MOVED)]
         for at, path in places:
             with suppress(FileNotFoundError):
-                self._disk.stat(path, at)
+                try:
+                    self._disk.stat(path, at)
+                except OSError as problem:
+                    problem.filename = "new" if at == maildir.new else "cur"
+                    raise
                 return at
         return None
 
     def _take_away(self, file: _File) -> None:
-        self._close(file)
+        with suppress(OSError):
+            self._close(file)
         with suppress(OSError):
             self._disk.unlink(file.temporary, file.maildir.tmp)
 
