@@ -257,6 +257,14 @@ class DiallingTestCase(SynchronousTestCase):
         self.assertEqual(calls.caller.story, [("failed", error.ConnectBindError)])
         real.close()
 
+    def test_by_an_interface_that_is_not_there(self) -> None:
+        real, calls = RealReactor(RelayReactor), HearingCalls()
+        connector = self.call(real, calls, 25, "fe80::1%nothing")
+        real.turn()
+        self.assertEqual(calls.caller.story, [("failed", error.ConnectBindError)])
+        self.assertIs(connector.disconnected, 1)
+        real.close()
+
     def test_the_long_way_is_for_who_does_not_wait_for_words(self) -> None:
         for calls, kind in ((Calls(), PromptClient), (HearingCalls(), HearingClient)):
             self.story(RelayReactor, calls, greets)

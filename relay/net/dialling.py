@@ -92,10 +92,11 @@ class HearingClient(PromptTcp, tcp.Client):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if bind is not None:
                 made.bind(bind)
+            # This raises for an address that names an interface which is not there (RFC 4007).
+            outcome = made.connect_ex(self.addr)
         except OSError as problem:
             self._cannot(error.ConnectBindError(problem.errno, problem.strerror))
             return
-        outcome = made.connect_ex(self.addr)
         if outcome in _UNDER_WAY:
             reactor.addReader(self)
         else:
