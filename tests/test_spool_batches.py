@@ -108,6 +108,12 @@ class PatienceTests(SynchronousTestCase):
         self.thread.work()
         self.assertEqual(heard, ["a", "b", "noted", "noted too"])
 
+    def test_who_asks_when_all_are_waited_for_is_answered_behind_them(self) -> None:
+        self.ask("noted", patient=True)
+        self.batches.wait_for_all()
+        self.ask("last")
+        self.assertEqual(self.at_hand(), ["noted", "last"])
+
     def test_what_is_only_noted_can_be_withdrawn_too(self) -> None:
         answer = self.ask("noted", patient=True)
         self.assertEqual(self.batches.waiting, 1)
@@ -235,8 +241,9 @@ class CompanyTests(SynchronousTestCase):
         kept = self.enrol()
         self.writer.work()
         noted = self.commit(*(settled(claim) for claim in self.successResultOf(kept)))
-        closing = start(self.spool.close())
+        heard: list[str] = []
+        noted.addCallback(lambda _: heard.append("noted"))
+        Deferred.fromCoroutine(self.spool.close()).addCallback(lambda _: heard.append("closed"))
         self.writer.work()
-        self.successResultOf(noted)
-        if closing is not None:
-            self.successResultOf(closing)
+        # There are no workers behind that, who would remove the files of what has gone.
+        self.assertEqual(heard, ["noted", "closed"])

@@ -102,6 +102,11 @@ class Batches:
         self.add(waiting)
         return waiting
 
+    def wait_for_all(self) -> None:
+        """From now on those are waited for, too, who only note something: whoever asks next is answered behind them."""
+        self._waiting += self._noting
+        self._noting = []
+
     def add(self, waiting: Waiting, *, patient: bool = False) -> None:
         """Somebody who waits for a request already."""
         waiting.batches = self

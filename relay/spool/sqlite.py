@@ -235,6 +235,8 @@ class SqliteSpool:
         if self._open_calls:
             self._idle = Deferred()
             await self._idle
+        # When the writer has closed there are no workers any more, and of what is settled files may have to go.
+        self._batches.wait_for_all()
         await self._result(Errand(Writer.close))
         self._writers.stop()
         self._syncers.stop()
