@@ -183,8 +183,14 @@ class NoticeTests(SynchronousTestCase):
         self.assertIn(evil, octets)
 
     def test_what_the_host_at_the_other_end_is_called_may_be_an_address_alone(self) -> None:
-        alone = evolve(ELVIS, peer="[192.0.2.1]:25")
-        self.assertEqual(status_of(compose(evolve(NOTICE, told=(alone,))))[1]["Remote-MTA"], "dns; [192.0.2.1]:25")
+        for peer, said in (
+            ("[192.0.2.1]:25", "[192.0.2.1]"),
+            ("192.0.2.1[192.0.2.1]:25", "[192.0.2.1]"),
+            ("2001:db8::1[2001:db8::1]:25", "[IPv6:2001:db8::1]"),
+            ("/run/lmtp", "/run/lmtp"),
+        ):
+            alone = evolve(ELVIS, peer=peer)
+            self.assertEqual(status_of(compose(evolve(NOTICE, told=(alone,))))[1]["Remote-MTA"], f"dns; {said}")
 
     def test_advice_is_given_for_what_the_status_says_however_unknown(self) -> None:
         self.assertIn("typing mistake", advice("5.1.1"))

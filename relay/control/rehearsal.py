@@ -29,7 +29,7 @@ from relay.interfaces import (
     IStore,
     ITakesRows,
 )
-from relay.mail.address import Address
+from relay.mail.address import Address, literal
 from relay.mail.decision import Admission, Placement
 from relay.mail.envelope import Client, Envelope
 from relay.mail.event import Shape
@@ -160,7 +160,8 @@ class Rehearsal:
         tls = asked.tls or listener.tls == "implicit" or (asked.user is not None and not local)
         asked = evolve(asked, listener=listener.name, tls=tls)
         reception = self._reception(asked, listener, history)
-        client, helo = _client(asked, listener, lmtp=reception.lmtp), asked.helo or _literal(asked.client)
+        client = _client(asked, listener, lmtp=reception.lmtp)
+        helo = asked.helo or (literal(asked.client) if asked.client else "localhost")
         session = _Session(self._threshold(listener, client.address), reception, asked, client)
         try:
             reply = await session.play(helo)
@@ -338,12 +339,6 @@ def _client(asked: Asked, listener: ListenerSettings, *, lmtp: bool) -> Client:
         tls=_TLS if listener.tls == "implicit" else None,
         lmtp=lmtp,
     )
-
-
-def _literal(address: str) -> str:
-    if not address:
-        return "localhost"
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 def _obliging(listener: ListenerSettings, address: str | None) -> Threshold:

@@ -191,6 +191,16 @@ def _canonical(text: str) -> str:
     return domain
 
 
+def literal(address: str) -> str:
+    """
+    An IP address as a domain (RFC 5321 section 4.1.3), canonical, and without its zone: that is a name on one machine.
+
+    Raises `ValueError` for what is none.
+    """
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
+
+
 def _octets(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 

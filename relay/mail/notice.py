@@ -19,7 +19,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from relay.mail.address import Address
+from relay.mail.address import Address, literal
 from relay.mail.reply import printable
 from relay.mail.trace import date
 
@@ -308,6 +308,15 @@ def _machine(notice: Notice) -> bytes:
     return _part(kind, octets, eight_bit=notice.smtputf8)
 
 
+def _host(peer: str) -> str:
+    """The name of a `Peer` that is given as text; of one that has none but its address that, as a literal."""
+    name, _, rest = peer.partition("[")
+    try:
+        return literal(name or rest.partition("]")[0])
+    except ValueError:
+        return name or peer
+
+
 def _per_recipient(told: Told, unicode: bool) -> Iterator[str]:
     """RFC 3464 section 2.3, in its order."""
     if told.original:
@@ -315,9 +324,8 @@ def _per_recipient(told: Told, unicode: bool) -> Iterator[str]:
     yield f"Final-Recipient: {_typed(told.recipient, unicode)}"
     yield f"Action: {told.action.value}"
     yield f"Status: {told.status}"
-    host = told.peer.partition("[")[0] or told.peer
-    if host:
-        yield f"Remote-MTA: dns; {printable(host)}"
+    if told.peer:
+        yield f"Remote-MTA: dns; {printable(_host(told.peer))}"
     if told.diagnostic:
         # RFC 3464 section 2.3.6: the type `smtp` is for replies; what else stands here came from no server.
         kind = "smtp" if told.diagnostic[:3].isdigit() else "X-Relay"

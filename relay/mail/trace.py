@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from relay.mail.address import Address
+from relay.mail.address import Address, literal
 from relay.mail.envelope import Client
 from relay.mail.reply import printable
 
@@ -49,7 +48,7 @@ def _how_it_came(
     """What is the same for all messages of a session, and of the next one from there."""
     # Who came by a Unix socket is known by the kernel's word, and not by AUTH.
     letters = f"{'S' if tls else ''}{'A' if authenticated and address else ''}"
-    source = _literal(address) if address else "localhost"
+    source = literal(address) if address else "localhost"
     helo = _helo_as_text(helo)
     lines = [f"Received: from {helo} ({source})" if helo else f"Received: from {source}"]
     if tls is not None:
@@ -72,11 +71,6 @@ def date(when: float) -> str:
 @lru_cache(maxsize=16)
 def _date(second: int) -> str:
     return format_datetime(datetime.fromtimestamp(second, UTC))
-
-
-def _literal(address: str) -> str:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
 
 
 def _helo_as_text(helo: str) -> str:

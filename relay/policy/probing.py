@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from relay.config.policies import PolicySettings
 from relay.config.settings import Settings
-from relay.mail.address import Address
+from relay.mail.address import Address, literal
 from relay.mail.decision import Accepted, Decision, Refused
 from relay.mail.envelope import Client
 from relay.mail.facts import NO_FACTS, Facts
@@ -171,7 +171,7 @@ async def _decided(chain: Chain, kind: Kind, facts: Facts) -> Decision:
     assert recipient is not None, "a recipient is somebody"
     client = Client(
         kind.client.address,
-        helo=_literal(kind.client.address),
+        helo=literal(kind.client.address) if kind.client.address else "localhost",
         extended=True,
         listener=kind.listener.name,
         user=kind.user,
@@ -221,12 +221,6 @@ def words(decision: Decision) -> str:
 
 def _word(route: Route) -> str:
     return f"deliver ({route.agent})" if isinstance(route, Deliver) else type(route).__name__.lower()
-
-
-def _literal(address: str | None) -> str:
-    if address is None:
-        return "localhost"
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 # All of them.
