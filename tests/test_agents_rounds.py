@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -17,7 +18,8 @@ from zope.interface.verify import verifyObject
 
 from relay.agents.copies import Copy
 from relay.agents.maildir import MaildirAgent
-from relay.agents.rounds import ABREAST, ENOUGH, FEW, MOST, Awaited, Rounds
+from relay.agents.maildir_round import MaildirRound
+from relay.agents.rounds import ABREAST, ENOUGH, FEW, MOST, Awaited, Posting, Rounds
 from relay.interfaces import Consignment, IPassing, IWillingAgent
 from relay.mail.outcome import Carried, Fact, Misbehaved, Unwritten
 from relay.net.disk import Disk
@@ -374,6 +376,28 @@ class Together(SynchronousTestCase):
                 self.assertTrue(is_put_off(facts[1]))
                 self.assertEqual((self.names(), self.names("tmp")), (["Rid0", "Rid2", "Rid3"], []))
                 self.clear()
+
+    def test_when_all_are_called_off_amid_a_sync_no_other_one_is_begun(self) -> None:
+        class Slow(FaultyDisk):
+            def write_out(inner, fd: int) -> None:
+                inner.calls.clear()
+                under_way.add(fd)
+
+            def sync(inner, fd: int) -> None:
+                super().sync(fd)
+                for posting in postings if under_way else ():
+                    posting.stopped = True
+
+        under_way: set[int] = set()
+        self.prepared()
+        postings: list[Posting] = []
+        for n in range(4):
+            mail = self.mail(n)
+            postings.append(Posting(str(self.root / self.FOLDERS[n]), Copy(mail.entry, mail.recipients, Text(), HEAD)))
+        disk, count = Slow(), itertools.count()
+        MaildirRound(disk, lambda entry: f"1.R{entry.id}", lambda: f"temporary{next(count)}")(postings)
+        self.assertEqual(disk.names, ["sync"] + ["unlink"] * 4)
+        self.assertEqual((self.names(), self.names("tmp")), ([], []))
 
     def test_a_maildir_that_is_taken_away_amid_a_round_is_no_other_ones_trouble(self) -> None:
         class Taken(Disk):

@@ -138,6 +138,8 @@ class MaildirRound:
         if file.fd is None:
             return False
         try:
+            # Who stops a relay waits for one sync, and not for those of a whole round.
+            file.posting.check()
             self._disk.sync(file.fd)
             # On some file systems this is where a quota is met.
             self._close(file)
