@@ -377,6 +377,29 @@ class Together(SynchronousTestCase):
                 self.assertEqual((self.names(), self.names("tmp")), (["Rid0", "Rid2", "Rid3"], []))
                 self.clear()
 
+    def test_one_maildir_by_two_paths_is_one_and_what_cannot_be_made_durable_by_one_is_not_carried_by_the_other(
+        self,
+    ) -> None:
+        self.prepared()
+        (self.root / "too").symlink_to(self.root)
+        folders = [str(self.root / "jon"), str(self.root / "too" / "jon")]
+        mail = consignment(*(to(f"{n}@example.net", "maildir", folder=folder) for n, folder in enumerate(folders)))
+        last = 0
+        for carried in True, False:
+            threads, disk = ByHand(), FaultyDisk(last or None, errno.EIO)
+            agent = MaildirAgent(clock(), "mx.example", threads, disk)
+            agent._rounds._devices.update(dict.fromkeys(folders, 1))
+            carrying = start(agent.carry(mail))
+            while threads.waiting:
+                threads.work()
+            facts = [report.fact for report in self.successResultOf(carrying)]
+            self.assertEqual([is_carried(each) for each in facts], [carried] * 2)
+            self.assertEqual(len(self.names()), int(carried))
+            if carried:
+                self.assertEqual([each.by for each in facts], folders)
+                last = len(disk.calls)
+                next(self.root.glob("jon/new/*")).unlink()
+
     def test_when_all_are_called_off_amid_a_sync_no_other_one_is_begun(self) -> None:
         class Slow(FaultyDisk):
             def write_out(inner, fd: int) -> None:

@@ -33,11 +33,11 @@ _PIECE = 64 * 1024
 class _Maildir:
     """Descriptors of its three directories, so that nobody who owns it can lead us elsewhere by a symbolic link."""
 
-    folder: str
     tmp: int
     new: int
     cur: int
-    device: int
+    #: On which device it is, and where there: one Maildir may have several paths.
+    place: tuple[int, int]
     #: Those that have a name in `new` or `cur` by now: with each that name, and what is to be said of it once the
     #: directory is synced.
     named: dict[int, list[tuple[Posting, str, Carried]]] = field(factory=dict)
@@ -81,7 +81,7 @@ class MaildirRound:
                 for file in files:
                     with suppress(OSError):
                         self._close(file)
-            for maildir in maildirs.values():
+            for maildir in dict.fromkeys(maildirs.values()):
                 self._settle(maildir)
 
     def _write(
@@ -94,8 +94,10 @@ class MaildirRound:
                 name = self._name(posting.copy.entry)
                 maildir = maildirs.get(posting.folder)
                 if maildir is None:
-                    maildir = maildirs[posting.folder] = self._open(posting.folder, stack)
-                posting.device = maildir.device
+                    found = self._open(posting.folder, stack)
+                    maildir = next((other for other in maildirs.values() if other.place == found.place), found)
+                    maildirs[posting.folder] = maildir
+                posting.device = maildir.place[0]
                 there = None if posting.copy.fresh else self._find(maildir, name)
                 if there is not None:
                     # Whoever wrote it may have been killed before the directory was synced.
@@ -162,7 +164,7 @@ class MaildirRound:
             posting.outcome = problem
             self._take_away(file)
         else:
-            carried = Carried(onward=False, by=maildir.folder)
+            carried = Carried(onward=False, by=posting.folder)
             maildir.named.setdefault(maildir.new, []).append((posting, file.name, carried))
 
     def _settle(self, maildir: _Maildir) -> None:
@@ -193,9 +195,9 @@ class MaildirRound:
         self._directories.ensure(folder, "tmp", "new", "cur")
         with ExitStack() as mine, opened(disk, folder, DIRECTORY) as at:
             tmp, new, cur = (mine.enter_context(opened(disk, name, DIRECTORY, at=at)) for name in ("tmp", "new", "cur"))
-            device = disk.fstat(at).st_dev
+            node = disk.fstat(at)
             stack.push(mine.pop_all())
-        return _Maildir(folder, tmp, new, cur, device)
+        return _Maildir(tmp, new, cur, (node.st_dev, node.st_ino))
 
     def _find(self, maildir: _Maildir, name: str) -> int | None:
         """
