@@ -31,6 +31,7 @@ class VerdictTests(SynchronousTestCase):
             lambda: NextHop("example.org", tls="encrypt", login="us"),
             lambda: NextHop("example.org", lmtp=True),
             lambda: NextHop("unix:/run/lmtp", mx=False),
+            lambda: NextHop(f"unix:/{'a' * 107}", mx=False, lmtp=True),
             lambda: Rewrite([]),
             lambda: Rewrite(["jon@example.org"]),  # type: ignore[list-item]
             lambda: Deliver(None),  # type: ignore[arg-type]
@@ -56,6 +57,7 @@ class VerdictTests(SynchronousTestCase):
             (NextHop("x.test", 587, False, "verify", "us"), "[x.test]:587;tls=verify;login=us"),
             (NextHop("192.0.2.1", 24, False, lmtp=True), "lmtp:[192.0.2.1]:24"),
             (NextHop("unix:/run/lmtp", mx=False, lmtp=True), "unix:/run/lmtp"),
+            (NextHop(f"unix:/{'a' * 106}", mx=False, lmtp=True), f"unix:/{'a' * 106}"),
         ):
             self.assertEqual(str(hop), name)
 

@@ -333,12 +333,16 @@ class ReminderTests(TlsTestCase):
             self.file("a.pem", octets(issue("a.test", expires=NOW - timedelta(hours=1)))),
             self.file("b.pem", octets(issue("b.test", expires=NOW + timedelta(days=3, hours=1)))),
             self.file("c.pem", octets(issue("c.test", expires=NOW + timedelta(days=30)))),
+            self.file("d.pem", octets(issue("d.test", expires=NOW + timedelta(days=1, hours=1)))),
+            self.file("e.pem", octets(issue("e.test", expires=NOW + timedelta(hours=1)))),
         )
         self.assertEqual(
             self.logged,
             [
                 f"warn: {self.folder}/a.pem: this certificate has expired",
                 f"warn: {self.folder}/b.pem: this certificate expires in 3 days",
+                f"warn: {self.folder}/d.pem: this certificate expires in a day",
+                f"warn: {self.folder}/e.pem: this certificate expires in less than a day",
             ],
         )
 

@@ -23,6 +23,8 @@ TLS_LEVELS: Final[tuple[TlsLevel, ...]] = get_args(TlsLevel)
 
 #: What the name of a Unix socket begins with.
 UNIX: Final = "unix:"
+#: unix(7): the path of a socket has 108 octets at most, the last of them a NUL.
+UNIX_OCTETS: Final = 107
 
 #: A verdict is kept in the spool and shown to people, so what it says has to be text.
 _TEXT: Final = instance_of(str)
@@ -121,6 +123,8 @@ class NextHop:
             raise ValueError("LMTP is spoken with hosts that were named, and not with those of MX records")
         if self.unix and not lmtp:
             raise ValueError("at a Unix socket LMTP is spoken")
+        if self.unix and len(self.unix.encode("utf-8", "surrogateescape")) > UNIX_OCTETS:
+            raise ValueError(f"the path of a Unix socket has {UNIX_OCTETS} octets at most")
 
     def __str__(self) -> str:
         return self.text

@@ -296,7 +296,8 @@ class Certificates:
             if certificate.expires <= now:
                 self._log.warn("{file}: this certificate has expired", file=certificate.file)
             elif certificate.expires - now < _SOON_SECONDS:
-                self._log.warn("{file}: this certificate expires in {days} days", file=certificate.file, days=days)
+                left = {0: "less than a day", 1: "a day"}.get(days, f"{days} days")
+                self._log.warn("{file}: this certificate expires in {left}", file=certificate.file, left=left)
 
     def _names(self) -> str:
         return ", ".join(certificate.names[0] if certificate.names else "?" for certificate in self.current)

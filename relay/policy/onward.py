@@ -9,7 +9,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from relay.config.fields import HostName, Port, Section, Word
 from relay.mail.address import Address, canonical_domain
-from relay.mail.routing import UNIX, Forward, NextHop, TlsLevel
+from relay.mail.routing import UNIX, UNIX_OCTETS, Forward, NextHop, TlsLevel
 
 #: Extensions that can be done without. STARTTLS has a key of its own, and so has AUTH but for the parameter of MAIL.
 Dispensable = Literal[
@@ -65,8 +65,7 @@ def host(text: str) -> Host:
 
 def _socket(text: str) -> str:
     path = text.removeprefix(UNIX)
-    # unix(7): 108 octets, the last of them a NUL.
-    if not path.startswith("/") or not path.isprintable() or len(path.encode()) > 107:
+    if not path.startswith("/") or not path.isprintable() or len(path.encode()) > UNIX_OCTETS:
         raise ValueError("should be like 'unix:/run/dovecot/lmtp', with the whole path")
     return text
 
