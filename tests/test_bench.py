@@ -315,7 +315,9 @@ class QueueTests(SynchronousTestCase):
 
 class MaildirTests(SynchronousTestCase):
     def test_what_was_delivered_is_put_aside_and_not_removed(self) -> None:
-        maildir = Path(self.mktemp()) / "mail/all"
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        maildir = Path(directory.name) / "all"
         clear(maildir)
         self.assertEqual(delivered(maildir), 0)
         (maildir / "new").mkdir(parents=True)
