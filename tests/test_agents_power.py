@@ -45,7 +45,11 @@ class Forgetful(FaultyDisk):
     def _note(self, path: Path | str) -> None:
         node = os.stat(path)
         if stat.S_ISDIR(node.st_mode):
-            self._names[node.st_ino] = {name: os.lstat(os.path.join(path, name)).st_ino for name in os.listdir(path)}
+            names = self._names[node.st_ino] = dict[str, int]()
+            for name in os.listdir(path):
+                # Above our root others come and go meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    names[name] = os.lstat(os.path.join(path, name)).st_ino
         else:
             self._contents[node.st_ino] = Path(path).read_bytes()
 
